@@ -1,0 +1,1 @@
+"""The one place that touches HDF5: format, manifest, store, verification."""

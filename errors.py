@@ -1,0 +1,85 @@
+"""Errors a user can expect, each with its exit code, and the closed list of reasons a clip can fail for."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class Reason(StrEnum):
+    """Why a clip failed. Closed: the cache stores these names."""
+
+    MISSING = "missing"
+    EMPTY = "empty"
+    NOT_MEDIA = "not_media"
+    DUPLICATE_ID = "duplicate_id"
+    BAD_ID = "bad_id"
+    NO_VIDEO = "no_video"
+    NO_AUDIO = "no_audio"
+    TOO_SHORT = "too_short"
+    TOO_LARGE = "too_large"
+    TRUNCATED = "truncated"
+    DECODE_ERROR = "decode_error"
+    TIMEOUT = "timeout"
+    OOM = "oom"
+    CRASHED = "crashed"
+    IO_ERROR = "io_error"
+
+
+TRANSIENT = frozenset({Reason.MISSING, Reason.TIMEOUT, Reason.OOM, Reason.CRASHED, Reason.IO_ERROR})
+"""Reasons that may pass by themselves: such a clip is tried once more, alone, before its shard is published."""
+
+
+class ClipError(Exception):
+    """One clip cannot be used. It never stops a run; it becomes a row of the shard's failures."""
+
+    def __init__(self, reason: Reason | str, detail: str = "") -> None:
+        """Keep the reason, one of `Reason`, and a detail of one line."""
+        self.reason = Reason(reason)
+        self.detail = " ".join(detail.split())
+        super().__init__(f"{self.reason}: {self.detail}" if self.detail else str(self.reason))
+
+    def __reduce__(self) -> tuple[type[ClipError], tuple[str, str]]:
+        """Pickle by reason and detail (the default would pass the joined message as the reason)."""
+        return type(self), (str(self.reason), self.detail)
+
+
+class AvpipeError(Exception):
+    """An expected error: one line for the user, naming the file and what mends it."""
+
+    exit_code = 1
+
+
+class UsageError(AvpipeError):
+    """Wrong options or settings."""
+
+    exit_code = 2
+
+
+class ClipsFailedError(AvpipeError):
+    """Every clip of this run failed, or more than `--max-failures` allows."""
+
+    exit_code = 3
+
+
+class InputError(AvpipeError):
+    """An input cannot be used, or an earlier stage has not run."""
+
+    exit_code = 4
+
+
+class CacheCorruptError(AvpipeError):
+    """The cache is damaged, or was made with other parameters."""
+
+    exit_code = 5
+
+
+class MissingDependencyError(AvpipeError):
+    """Weights, a program or a package are missing."""
+
+    exit_code = 6
+
+
+class CacheUnwritableError(AvpipeError):
+    """The cache cannot be written or the disk is full. The same command resumes."""
+
+    exit_code = 7
