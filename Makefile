@@ -1,0 +1,66 @@
+# Every target does the set-up it needs, once: .venv is made again only when pyproject.toml or constraints.txt change.
+PYTHON ?= python3
+# CPU-only builds of torch: make TORCH_INDEX=https://... (the address pytorch.org gives for CPU wheels)
+TORCH_INDEX ?=
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+PYTEST := $(BIN)/python -m pytest
+DEMO_OUT ?= demo-out
+
+.DEFAULT_GOAL := help
+.PHONY: help venv demo test test-all slow faults lint types fmt docs bench wheel check clean
+
+help:  ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+venv: $(READY)  ## the environment, with the tested versions of constraints.txt
+
+$(READY): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit("avpipe needs Python 3.11 or newer: make PYTHON=python3.12" if sys.version_info < (3, 11) else 0)'
+	@echo "setting up $(VENV) (once)"
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt \
+		$(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) --editable '.[dev]'
+	@touch $@
+
+demo: $(READY)  ## the whole way on synthetic clips, in ./demo-out
+	@$(BIN)/python -m avpipe.pipeline.demo $(DEMO_OUT)
+
+test: $(READY)  ## the tests of every day (minutes)
+	$(PYTEST) -q -m "not slow"
+
+slow: $(READY)  ## the tests over ten seconds
+	$(PYTEST) -q -m slow
+
+faults: $(READY)  ## kills, full disks, flipped bits: short and long
+	$(PYTEST) -q -m faults
+
+test-all: $(READY)  ## every test
+	$(PYTEST) -q
+
+lint: $(READY)  ## ruff: rules and format
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(READY)  ## mypy --strict
+	@mkdir -p .types && ln -sfn .. .types/avpipe
+	MYPYPATH=.types $(BIN)/mypy -p avpipe
+
+fmt: $(READY)  ## format, and mend what ruff can mend
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+docs: $(READY)  ## write docs/commands.md from the commands themselves
+	$(BIN)/python -m avpipe.pipeline.docs > docs/commands.md
+
+bench: $(READY)  ## measured comparisons (quiet machine, minutes)
+	@for script in bench/*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
+
+wheel: $(READY)  ## dist/*.whl
+	$(BIN)/python -m build --wheel --no-isolation
+
+check: lint types test  ## lint, types and test: what has to pass before a change goes in
+
+clean:  ## remove .venv, build and demo output
+	rm -rf $(VENV) build dist *.egg-info .types .mypy_cache .ruff_cache .pytest_cache $(DEMO_OUT)
