@@ -1,0 +1,329 @@
+"""The manifest: which clip has which row, for ever.
+
+A segment is one write-once file of JSON lines: a head (first row, first shard, clips per shard, roots),
+one line per clip sorted by path bytes, and a tail (n, sha256 of all before it). A row is a clip's
+line number over all segments. New files, and retries of failed clips, become a new segment.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import mmap
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypedDict
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import CacheCorruptError
+from .schema import FORMAT, MANIFEST, canonical_json
+from .shard import sync_folder, temporary
+
+_SCAN_BLOCK = 1 << 24
+
+
+class Root(TypedDict):
+    """A folder that paths of clips are relative to, and the device it lay on when planned."""
+
+    path: str
+    device: int
+
+
+class _Line(TypedDict):
+    id: str
+    root: int
+    path: str
+    source: str
+    bytes: int
+
+
+class Line(_Line, total=False):
+    """What the manifest knows of a clip before anything of it was decoded.
+
+    `start_s` and `seconds` cut the clip out of a longer file; `reject` is a reason found while
+    planning (`duplicate_id`, `bad_id`); a retry names the row it supersedes (`retry_of`) and why
+    that one failed (`was`).
+    """
+
+    audio_path: str
+    start_s: float
+    seconds: float
+    label: str
+    reject: str
+    retry_of: int
+    was: str
+
+
+def default_shard_clips(num_clips: int) -> int:
+    """Return clips per shard: the power of two below N/64, within 16..256.
+
+    About 64 shards or more keep every core busy; 256 clips of 0.9 MB bound a worker's memory.
+    """
+    wanted = max(1, num_clips // 64)
+    return min(256, max(16, 1 << (wanted.bit_length() - 1)))
+
+
+class Segment:
+    """One manifest file, mapped into memory; lines are parsed when asked for."""
+
+    def __init__(self, path: Path) -> None:
+        """Map and check a segment.
+
+        Raises:
+            CacheCorruptError: If its checksum or its structure is wrong.
+        """
+        self.path = path
+        with path.open("rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            if size == 0:
+                raise self._damaged("is empty")
+            self._data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        starts = _line_starts(self._data)
+        try:
+            head = json.loads(self._data[starts[0] : starts[1]])
+            tail_at = int(starts[-2])
+            tail = json.loads(self._data[tail_at:])
+            self.n = int(tail["n"])
+            intact = tail["sha256"] == _sha256(self._data, tail_at) and self.n == len(starts) - 3
+            intact = intact and self._data[tail_at:] == canonical_json(tail) + b"\n"
+            if not intact:
+                raise self._damaged("is damaged")
+            if head["format"] != FORMAT:
+                raise CacheCorruptError(
+                    f"{path}: cache format {head['format']}, this avpipe reads {FORMAT}; install "
+                    "the avpipe that wrote it"
+                )
+            self.first_row = int(head["first_row"])
+            self.first_shard = int(head["first_shard"])
+            self.shard_clips = int(head["shard_clips"])
+            self.num_retries = int(head["num_retries"])
+            self.roots: list[Root] = head["roots"]
+        except (ValueError, KeyError, IndexError, TypeError) as error:
+            raise self._damaged("is damaged") from error
+        self._starts = starts[1:-1]
+
+    def _damaged(self, what: str) -> CacheCorruptError:
+        return CacheCorruptError(f"{self.path} {what}; run `avpipe verify --repair`")
+
+    @property
+    def num_shards(self) -> int:
+        """Shards the segment is cut into; the last may be short."""
+        return -(-self.n // self.shard_clips)
+
+    def raw(self, start: int, stop: int) -> bytes:
+        """Return lines `start:stop` (counted within the segment) as written."""
+        return self._data[self._starts[start] : self._starts[stop]]
+
+    def lines(self, start: int = 0, stop: int | None = None) -> Iterator[Line]:
+        """Parse lines `start:stop` (counted within the segment)."""
+        for index in range(start, self.n if stop is None else stop):
+            line: Line = json.loads(self._data[self._starts[index] : self._starts[index + 1]])
+            yield line
+
+
+def _line_starts(data: mmap.mmap) -> NDArray[np.int64]:
+    """Return where each line starts, and the end, in blocks so that memory stays small."""
+    found = [np.zeros(1, np.int64)]
+    for at in range(0, len(data), _SCAN_BLOCK):
+        block = np.frombuffer(data[at : at + _SCAN_BLOCK], np.uint8)
+        found.append(np.flatnonzero(block == 0x0A) + (at + 1))
+    return np.concatenate(found)
+
+
+def _sha256(data: mmap.mmap, stop: int) -> str:
+    with memoryview(data) as view, view[:stop] as part:
+        return hashlib.sha256(part).hexdigest()
+
+
+@dataclass(frozen=True)
+class ShardPlan:
+    """One shard's clips.
+
+    Attributes:
+        shard: Shard number.
+        first_row: Row of its first clip.
+        lines: Its manifest lines.
+        sha256: Digest of those lines as written.
+        roots: Folders the lines' `root` points into.
+    """
+
+    shard: int
+    first_row: int
+    lines: tuple[Line, ...]
+    sha256: str
+    roots: tuple[Root, ...]
+
+
+class Manifest:
+    """All segments of a cache."""
+
+    def __init__(self, cache: Path) -> None:
+        """Read the segments of a cache; a cache without any has an empty manifest.
+
+        Raises:
+            CacheCorruptError: If a segment is damaged or missing between others.
+        """
+        self.folder = cache / MANIFEST
+        paths = sorted(self.folder.glob("[0-9][0-9][0-9][0-9].jsonl"))
+        self.segments = [Segment(path) for path in paths]
+        row = shard = 0
+        for number, segment in enumerate(self.segments):
+            expected = f"{number:04d}.jsonl"
+            if segment.path.name != expected or (segment.first_row, segment.first_shard) != (
+                row,
+                shard,
+            ):
+                raise CacheCorruptError(
+                    f"{self.folder / expected} is missing; run `avpipe verify --repair`"
+                )
+            row += segment.n
+            shard += segment.num_shards
+        self.num_rows = row
+        self.num_shards = shard
+
+    @property
+    def roots(self) -> list[Root]:
+        """Every root so far; a segment repeats those before it, so an index never changes."""
+        return self.segments[-1].roots if self.segments else []
+
+    def lines(self) -> Iterator[tuple[int, Line]]:
+        """Yield (row, line) over all segments."""
+        for segment in self.segments:
+            yield from enumerate(segment.lines(), segment.first_row)
+
+    def line(self, row: int) -> Line:
+        """Return one clip's line.
+
+        Raises:
+            IndexError: If there is no such row.
+        """
+        for segment in self.segments:
+            if 0 <= row - segment.first_row < segment.n:
+                return next(segment.lines(row - segment.first_row, row - segment.first_row + 1))
+        raise IndexError(f"row {row} of {self.num_rows}")
+
+    def superseded(self) -> set[int]:
+        """Return the rows that a retry has taken the place of."""
+        return {
+            line["retry_of"]
+            for segment in self.segments
+            if segment.num_retries
+            for line in segment.lines()
+            if "retry_of" in line
+        }
+
+    def shard_of(self, row: int) -> int:
+        """Return the number of the shard that holds `row`.
+
+        Raises:
+            IndexError: If there is no such row.
+        """
+        for segment in self.segments:
+            if 0 <= row - segment.first_row < segment.n:
+                return segment.first_shard + (row - segment.first_row) // segment.shard_clips
+        raise IndexError(f"row {row} of {self.num_rows}")
+
+    def shard_rows(self, shard: int) -> range:
+        """Return the rows of shard number `shard`.
+
+        Raises:
+            IndexError: If there is no such shard.
+        """
+        segment, start, stop = self._bounds(shard)
+        return range(segment.first_row + start, segment.first_row + stop)
+
+    def shard_sha256(self, shard: int) -> str:
+        """Return the digest of a shard's lines as written."""
+        segment, start, stop = self._bounds(shard)
+        return hashlib.sha256(segment.raw(start, stop)).hexdigest()
+
+    def plan(self, shard: int) -> ShardPlan:
+        """Return the clips of shard number `shard`, parsed."""
+        segment, start, stop = self._bounds(shard)
+        return ShardPlan(
+            shard,
+            segment.first_row + start,
+            tuple(segment.lines(start, stop)),
+            self.shard_sha256(shard),
+            tuple(segment.roots),
+        )
+
+    def _bounds(self, shard: int) -> tuple[Segment, int, int]:
+        for segment in self.segments:
+            if 0 <= shard - segment.first_shard < segment.num_shards:
+                start = (shard - segment.first_shard) * segment.shard_clips
+                return segment, start, min(segment.n, start + segment.shard_clips)
+        raise IndexError(f"shard {shard} of {self.num_shards}")
+
+    def publish(
+        self, lines: Iterable[Line], roots: list[Root], shard_clips: int | None = None
+    ) -> bool:
+        """Add a segment.
+
+        Args:
+            lines: Clips in their final order.
+            roots: The whole table of roots, this manifest's own first.
+            shard_clips: Clips per shard; None for the default of that many clips.
+
+        Returns:
+            True if this call published the segment, False if another process was first: then read
+            the manifest again and plan what is left.
+
+        Raises:
+            OSError: If the disk is full or the folder cannot be written.
+        """
+        body = [canonical_json(line) for line in lines]
+        head = {
+            "format": FORMAT,
+            "first_row": self.num_rows,
+            "first_shard": self.num_shards,
+            "shard_clips": shard_clips or default_shard_clips(len(body)),
+            "num_retries": sum(b'"retry_of":' in line for line in body),
+            "roots": roots,
+        }
+        path = self.folder / f"{len(self.segments):04d}.jsonl"
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with temporary(path) as draft:
+            state = hashlib.sha256()
+            with draft.open("wb") as file:
+                for line in (canonical_json(head), *body):
+                    state.update(line + b"\n")
+                    file.write(line + b"\n")
+                tail = {"n": len(body), "sha256": state.hexdigest()}
+                file.write(canonical_json(tail) + b"\n")
+                file.flush()
+                os.fsync(file.fileno())
+            try:
+                os.link(draft, path)  # unlike rename, never replaces: the first process wins
+            except FileExistsError:
+                return False
+        sync_folder(self.folder)
+        write_copy(path)
+        return True
+
+    def heal(self) -> None:
+        """Write the copies that an interrupted `publish` left out."""
+        for segment in self.segments:
+            if not copy_path(segment.path).exists():
+                write_copy(segment.path)
+
+
+def copy_path(segment: Path) -> Path:
+    """Return where the spare copy of a segment lies."""
+    return segment.with_name(segment.name + ".copy")
+
+
+def write_copy(segment: Path) -> None:
+    """Write the spare copy of a segment."""
+    with temporary(copy_path(segment)) as draft:
+        with draft.open("wb") as target, segment.open("rb") as source:
+            while block := source.read(_SCAN_BLOCK):
+                target.write(block)
+            target.flush()
+            os.fsync(target.fileno())
+        draft.rename(copy_path(segment))
+    sync_folder(segment.parent)

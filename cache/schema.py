@@ -1,0 +1,185 @@
+"""What lies in a cache: folder names, the shard header, and the columns each stage writes.
+
+docs/cache-format.md describes the same for readers in other languages.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import zlib
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..errors import CacheCorruptError
+
+FORMAT = 1
+HEADER_BYTES = 4096
+"""Size of the user block in front of the HDF5 content; HDF5 allows any power of two from 512."""
+
+MANIFEST = "manifest"
+EXTRACT = "extract"
+AUDIO = "audio"
+DAMAGED = "damaged"
+DROPPED = "DROPPED"
+
+AUDIO_RATE_HZ = 32_000
+"""Rate of the audio column: what PANNs hear (32 kHz); the other front-ends resample from it."""
+
+RAGGED = {"frame_jpeg": "frame_offset", "waveform": "waveform_offset"}
+"""Flat columns of rows of different length, and the column of n + 1 offsets that cuts them."""
+
+
+def canonical_json(value: Any) -> bytes:
+    """Return `value` as JSON bytes that depend on nothing but its content (ASCII, sorted keys)."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":")).encode("ascii")
+
+
+def digest(value: Any) -> str:
+    """Return the sha256 (hex) of `value`'s canonical JSON."""
+    return hashlib.sha256(canonical_json(value)).hexdigest()
+
+
+def shard_path(cache: Path, stage: str, shard: int) -> Path:
+    """Return where shard number `shard` of `stage` lies."""
+    return cache / stage / f"{shard:07d}.h5"
+
+
+@dataclass(frozen=True)
+class Column:
+    """Where one dataset lies in a shard file.
+
+    Attributes:
+        dtype: NumPy type string with byte order, for example `<f2`.
+        shape: Shape; the first axis is the row for all but the flat columns.
+        offset: Byte offset of the first element, from the start of the file.
+    """
+
+    dtype: str
+    shape: tuple[int, ...]
+    offset: int
+
+    @property
+    def nbytes(self) -> int:
+        """Size in bytes."""
+        return math.prod(self.shape) * np.dtype(self.dtype).itemsize
+
+
+@dataclass(frozen=True)
+class Header:
+    """The JSON line in a shard's user block.
+
+    Attributes:
+        stage: Stage name, also the folder, for example `hints/detr-r50`.
+        stage_version: Raised when the stage's code changes what it writes.
+        shard: Shard number.
+        params: Parameters that can change a done row.
+        inputs: What the shard was made from: a name (another stage, or `manifest`) to its sha256.
+        n: Clips of the shard; `done + sum(failed.values())`.
+        done: Rows in the columns.
+        failed: Number of failures by reason.
+        weights: Digest of the weights used, None for stages without.
+        companions: Shards published just before this one and belonging to it, name to sha256.
+        versions: Library versions, for information only.
+        columns: Name to `Column`.
+        sha256: Of everything behind the user block.
+        format: Version of this layout.
+    """
+
+    stage: str
+    stage_version: int
+    shard: int
+    params: dict[str, Any]
+    inputs: dict[str, str]
+    n: int
+    done: int
+    failed: dict[str, int] = field(default_factory=dict)
+    weights: str | None = None
+    companions: dict[str, str] = field(default_factory=dict)
+    versions: dict[str, str] = field(default_factory=dict)
+    columns: dict[str, Column] = field(default_factory=dict)
+    sha256: str = ""
+    format: int = FORMAT
+
+    @property
+    def fingerprint(self) -> str:
+        """Digest of all that determines the shard's rows: the same fingerprint, the same bytes."""
+        return digest(
+            [self.stage, self.stage_version, self.shard, self.params, self.inputs, self.weights]
+        )
+
+    def to_block(self) -> bytes:
+        """Return the 4 KiB user block: JSON line, crc32 line, NULs.
+
+        Raises:
+            ValueError: If the header does not fit.
+        """
+        text = canonical_json({**asdict(self), "fingerprint": self.fingerprint}) + b"\n"
+        text += b"%08x\n" % zlib.crc32(text)
+        if len(text) > HEADER_BYTES:
+            raise ValueError(f"header of {self.stage}/{self.shard} takes {len(text)} bytes")
+        return text.ljust(HEADER_BYTES, b"\0")
+
+
+def parse_block(block: bytes, path: Path, file_bytes: int) -> Header:
+    """Parse a user block, trusting nothing: neither its checksum nor the sizes it claims.
+
+    Args:
+        block: The first 4 KiB of the file (fewer if the file is shorter).
+        path: The file, for messages.
+        file_bytes: The file's size.
+
+    Raises:
+        CacheCorruptError: If anything in it is not as `Header.to_block` writes it.
+    """
+
+    def damaged(why: str) -> CacheCorruptError:
+        return CacheCorruptError(f"{path}: {why}; run `avpipe verify --repair`")
+
+    if len(block) < HEADER_BYTES:
+        raise damaged("shorter than its header")
+    end = block.find(b"\n") + 1
+    if block[end : end + 9] != b"%08x\n" % zlib.crc32(block[:end]) or block[end + 9 :].strip(b"\0"):
+        raise damaged("damaged header")
+    try:
+        record: dict[str, Any] = json.loads(block[:end])
+        fingerprint = record.pop("fingerprint")
+        columns = {
+            name: Column(c["dtype"], tuple(c["shape"]), c["offset"])
+            for name, c in record.pop("columns").items()
+        }
+        header = Header(**record, columns=columns)
+        sound = all(_lies_within(c, file_bytes) for c in columns.values())
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise damaged(f"unreadable header ({error})") from error
+    if header.format != FORMAT:
+        raise CacheCorruptError(
+            f"{path}: cache format {header.format}, this avpipe reads {FORMAT}; install the avpipe "
+            "that wrote it"
+        )
+    if not sound or fingerprint != header.fingerprint:
+        raise damaged("header and content do not belong together")
+    if header.n != header.done + sum(header.failed.values()):
+        raise damaged("counts do not add up")
+    return header
+
+
+def _lies_within(column: Column, file_bytes: int) -> bool:
+    if np.dtype(column.dtype).kind not in "iufS" or any(size < 0 for size in column.shape):
+        return False
+    return HEADER_BYTES <= column.offset and column.offset + column.nbytes <= file_bytes
+
+
+def params_difference(
+    found: Mapping[str, Any], wanted: Mapping[str, Any]
+) -> tuple[str, Any, Any] | None:
+    """Return the first parameter that differs as (name, found, wanted), None if none does."""
+    for name in sorted({*found, *wanted}):
+        if found.get(name) != wanted.get(name):
+            return name, found.get(name), wanted.get(name)
+    return None

@@ -1,0 +1,85 @@
+"""What of a cache is there: which stages, which shards of each, read from file names and headers."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+from ..errors import InputError
+from .schema import AUDIO, DAMAGED, DROPPED, EXTRACT, MANIFEST, Header, shard_path
+from .shard import read_header
+
+_SHARD_NAME = re.compile(r"(\d{7})\.h5")
+
+
+def shard_numbers(cache: Path, stage: str) -> set[int]:
+    """Return the numbers of the shards of `stage` that lie in the cache."""
+    folder = cache / stage
+    if not folder.is_dir():
+        return set()
+    names = (_SHARD_NAME.fullmatch(path.name) for path in folder.iterdir())
+    return {int(name[1]) for name in names if name}
+
+
+def stages(cache: Path) -> list[str]:
+    """Return the names of the stages that have shards or a `DROPPED` mark, in reading order."""
+    found = {
+        path.parent.relative_to(cache).as_posix()
+        for pattern in ("*/*", "*/*/*")
+        for path in cache.glob(pattern)
+        if _SHARD_NAME.fullmatch(path.name) or path.name == DROPPED
+    }
+    found = {stage for stage in found if stage.split("/")[0] not in (MANIFEST, DAMAGED)}
+    return sorted(found, key=lambda stage: (stage not in (EXTRACT, AUDIO), stage != EXTRACT, stage))
+
+
+def headers(cache: Path, stage: str) -> Iterator[Header]:
+    """Read the header of every shard of `stage`, in order.
+
+    Raises:
+        CacheCorruptError: If a header is damaged.
+    """
+    for shard in sorted(shard_numbers(cache, stage)):
+        yield read_header(shard_path(cache, stage, shard))
+
+
+def is_dropped(cache: Path, stage: str) -> bool:
+    """Whether `avpipe drop` removed the stage's shards on purpose."""
+    return (cache / stage / DROPPED).exists()
+
+
+def extracted_shards(cache: Path) -> set[int]:
+    """Return the shards whose decode pass is done: `extract` and, unless dropped, `audio`."""
+    done = shard_numbers(cache, EXTRACT)
+    return done if is_dropped(cache, AUDIO) else done & shard_numbers(cache, AUDIO)
+
+
+def drop_stage(cache: Path, stage: str) -> int:
+    """Remove all shards of a stage; for audio leave a mark, so that it is not made again.
+
+    Returns:
+        Bytes freed.
+
+    Raises:
+        InputError: If there is no such stage, or it is the one all others are aligned to.
+    """
+    if stage == EXTRACT:
+        raise InputError(
+            "every stage is aligned to extract; use `avpipe extract --overwrite`, or remove the "
+            f"folder {cache}"
+        )
+    numbers = shard_numbers(cache, stage)
+    if not numbers:
+        have = ", ".join(name for name in stages(cache) if name != EXTRACT) or "nothing"
+        raise InputError(f"{cache} has no stage {stage!r} to drop (it has {have})")
+    paths = [shard_path(cache, stage, number) for number in numbers]
+    freed = sum(path.stat().st_size for path in paths)
+    if stage == AUDIO:
+        (cache / AUDIO / DROPPED).touch()  # before the first file goes: a kill leaves it dropped
+        for path in paths:
+            path.unlink()
+    else:
+        shutil.rmtree(cache / stage)
+    return freed
