@@ -11,8 +11,9 @@ import hashlib
 import json
 import mmap
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any, TypedDict
 
@@ -21,7 +22,7 @@ from numpy.typing import NDArray
 
 from ..errors import CacheCorruptError
 from .schema import FORMAT, MANIFEST, canonical_json
-from .shard import sync_folder, temporary
+from .shard import temporary
 
 _SCAN_BLOCK = 1 << 24
 
@@ -260,13 +261,21 @@ class Manifest:
         raise IndexError(f"shard {shard} of {self.num_shards}")
 
     def publish(
-        self, lines: Iterable[Line], roots: list[Root], shard_clips: int | None = None
+        self,
+        lines: Iterable[Line],
+        num_lines: int,
+        roots: Sequence[Root],
+        *,
+        num_retries: int = 0,
+        shard_clips: int | None = None,
     ) -> bool:
         """Add a segment.
 
         Args:
-            lines: Clips in their final order.
+            lines: Clips in their final order; they are written as they come.
+            num_lines: How many there are.
             roots: The whole table of roots, this manifest's own first.
+            num_retries: How many of the lines carry `retry_of`.
             shard_clips: Clips per shard; None for the default of that many clips.
 
         Returns:
@@ -274,26 +283,25 @@ class Manifest:
             the manifest again and plan what is left.
 
         Raises:
-            OSError: If the disk is full or the folder cannot be written.
+            CacheUnwritableError: If the disk is full or the folder cannot be written.
         """
-        body = [canonical_json(line) for line in lines]
         head = {
             "format": FORMAT,
             "first_row": self.num_rows,
             "first_shard": self.num_shards,
-            "shard_clips": shard_clips or default_shard_clips(len(body)),
-            "num_retries": sum(b'"retry_of":' in line for line in body),
-            "roots": roots,
+            "shard_clips": shard_clips or default_shard_clips(num_lines),
+            "num_retries": num_retries,
+            "roots": list(roots),
         }
         path = self.folder / f"{len(self.segments):04d}.jsonl"
-        self.folder.mkdir(parents=True, exist_ok=True)
         with temporary(path) as draft:
             state = hashlib.sha256()
             with draft.open("wb") as file:
-                for line in (canonical_json(head), *body):
-                    state.update(line + b"\n")
-                    file.write(line + b"\n")
-                tail = {"n": len(body), "sha256": state.hexdigest()}
+                for record in chain([head], lines):
+                    text = canonical_json(record) + b"\n"
+                    state.update(text)
+                    file.write(text)
+                tail = {"n": num_lines, "sha256": state.hexdigest()}
                 file.write(canonical_json(tail) + b"\n")
                 file.flush()
                 os.fsync(file.fileno())
@@ -301,7 +309,6 @@ class Manifest:
                 os.link(draft, path)  # unlike rename, never replaces: the first process wins
             except FileExistsError:
                 return False
-        sync_folder(self.folder)
         write_copy(path)
         return True
 
@@ -326,4 +333,3 @@ def write_copy(segment: Path) -> None:
             target.flush()
             os.fsync(target.fileno())
         draft.rename(copy_path(segment))
-    sync_folder(segment.parent)

@@ -9,7 +9,7 @@ import secrets
 import socket
 import threading
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import CacheCorruptError
+from ..errors import CacheCorruptError, CacheUnwritableError
 from .schema import HEADER_BYTES, Column, Header, parse_block
 
 _HASH_BLOCK = 1 << 20
@@ -74,9 +74,8 @@ def write_shard(path: Path, header: Header, columns: Mapping[str, Rows]) -> Head
         The header as written.
 
     Raises:
-        OSError: If the disk is full or the folder cannot be written.
+        CacheUnwritableError: If the disk is full or the folder cannot be written.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     with temporary(path) as draft:
         placed = _make_layout(draft, columns)
         fd = os.open(draft, os.O_RDWR)
@@ -92,19 +91,32 @@ def write_shard(path: Path, header: Header, columns: Mapping[str, Rows]) -> Head
         finally:
             os.close(fd)
         draft.rename(path)
-    sync_folder(path.parent)
     return header
 
 
 @contextmanager
 def temporary(path: Path) -> Iterator[Path]:
-    """Give a temporary name beside `path` that tells who writes it; remove it afterwards."""
+    """Give a temporary name beside `path` that tells who writes it; remove it afterwards.
+
+    Everything that writes into a cache does so in here.
+
+    Raises:
+        CacheUnwritableError: For any `OSError` of the writes: a full disk, a read-only folder.
+    """
     owner = f"{socket.gethostname()}.{os.getpid()}.{secrets.token_hex(4)}"
     draft = path.with_name(f".{path.name}.{owner}")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         yield draft
+        sync_folder(path.parent)
+    except OSError as error:
+        raise CacheUnwritableError(
+            f"{path}: {error.strerror or error}; nothing is lost: make the cache writable or free "
+            "some space, then run the same command again"
+        ) from error
     finally:
-        draft.unlink(missing_ok=True)
+        with suppress(OSError):
+            draft.unlink(missing_ok=True)
 
 
 def remove_orphans(folder: Path) -> None:

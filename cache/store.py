@@ -225,7 +225,8 @@ class Cache:
         shard, index = self.locate(EXTRACT, row)
         jpeg = ColumnView(self, EXTRACT, "frame_jpeg")[row]
         wide = shard.item("spectrogram_wide", index).astype(np.float32)
-        margin = int(shard.header.params["margin"])
+        centre = int(shard.header.params["spectrogram"].rpartition("x")[2])
+        margin = (wide.shape[1] - centre) // 2
         audio = ColumnView(self, AUDIO, "waveform")
         heard = row in audio
         low, high = shard.item("valid_cols", index)

@@ -1,0 +1,83 @@
+"""Progress on stderr: a bar with rate, time left and failures; plain lines where nobody watches."""
+
+from __future__ import annotations
+
+import sys
+import time
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+if TYPE_CHECKING:
+    from rich.progress import Progress as RichProgress
+
+_LINE_EVERY_S = 30.0
+
+
+class Progress:
+    """Counts finished items of a known number; use as a context manager."""
+
+    def __init__(self, label: str, total: int, unit: str = "clips") -> None:
+        """Prepare a bar named `label` over `total` items."""
+        self._label, self._total, self._unit = label, total, unit
+        self._done = self._failed = 0
+        self._bar: RichProgress | None = None
+        self._started = self._last_line = time.monotonic()
+
+    def __enter__(self) -> Self:
+        """Start the clock, and the bar on a terminal."""
+        self._started = self._last_line = time.monotonic()
+        if sys.stderr.isatty():
+            from rich.console import Console
+            from rich.progress import (
+                BarColumn,
+                MofNCompleteColumn,
+                Progress,
+                TextColumn,
+                TimeRemainingColumn,
+            )
+
+            self._bar = Progress(
+                TextColumn("{task.description}"),
+                BarColumn(),
+                MofNCompleteColumn(),
+                TextColumn("{task.fields[rate]}"),
+                TimeRemainingColumn(),
+                TextColumn("{task.fields[failed]}"),
+                console=Console(stderr=True),
+                speed_estimate_period=120,
+            )
+            self._bar.add_task(self._label, total=self._total, rate="", failed="")
+            self._bar.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Take the bar down."""
+        if self._bar:
+            self._bar.stop()
+
+    def advance(self, count: int, failed: int = 0) -> None:
+        """Count `count` more finished items, `failed` of them failures."""
+        self._done += count
+        self._failed += failed
+        now = time.monotonic()
+        rate = self._done / max(now - self._started, 1e-9)
+        rate_text = f"{rate:.1f} {self._unit}/s"
+        failed_text = f"{self._failed} failed" if self._failed else ""
+        if self._bar:
+            task = self._bar.task_ids[0]
+            self._bar.update(task, advance=count, rate=rate_text, failed=failed_text)
+        elif now - self._last_line >= _LINE_EVERY_S:
+            self._last_line = now
+            left_s = (self._total - self._done) / rate if rate else float("inf")
+            parts = [
+                f"{self._label} {self._done}/{self._total} {self._unit}",
+                rate_text,
+                f"{left_s / 60:.1f} min left",
+                failed_text,
+            ]
+            print(", ".join(part for part in parts if part), file=sys.stderr, flush=True)

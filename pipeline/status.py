@@ -1,0 +1,130 @@
+"""`avpipe status`: what is done, failed, missing and stale, from the manifest and 4 KiB headers."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..cache.manifest import Manifest
+from ..cache.schema import EXTRACT, MANIFEST, Header, shard_path
+from ..cache.state import headers, is_dropped, stages
+from ..cache.store import Cache
+from ..errors import InputError
+
+
+@dataclass(frozen=True)
+class ClipCounts:
+    """Clips of a cache; a retried clip counts once, where its newest row stands."""
+
+    total: int
+    done: int
+    failures: dict[str, int]
+
+    @property
+    def todo(self) -> int:
+        """Clips without a result yet."""
+        return self.total - self.done - sum(self.failures.values())
+
+
+def count_clips(cache: Path) -> ClipCounts:
+    """Count the clips of a cache without reading more than headers and retry lines."""
+    manifest = Manifest(cache)
+    done, failures, retried = 0, Counter[str](), 0
+    for header in headers(cache, EXTRACT):
+        done += header.done
+        failures.update(header.failed)
+    for segment in manifest.segments:
+        if segment.num_retries:
+            was = Counter(line["was"] for line in segment.lines() if "was" in line)
+            failures.subtract(was)
+            retried += was.total()
+    return ClipCounts(manifest.num_rows - retried, done, dict(+failures))
+
+
+def status(cache: Path, ids: Path | None = None) -> dict[str, Any]:
+    """Return the `avpipe.status/1` document.
+
+    Args:
+        cache: Cache folder.
+        ids: A list of ids (one a line); its coverage is added as `ids`.
+
+    Raises:
+        InputError: If there is no cache, or no such list.
+        CacheCorruptError: If the manifest or a header is damaged.
+    """
+    if not (cache / MANIFEST).is_dir():
+        raise InputError(f"{cache} is no cache; run `avpipe extract --cache {cache} INPUT`")
+    clips = count_clips(cache)
+    extract_sha256 = {header.shard: header.sha256 for header in headers(cache, EXTRACT)}
+    document: dict[str, Any] = {
+        "schema": "avpipe.status/1",
+        "clips": {
+            "total": clips.total,
+            "done": clips.done,
+            "failed": sum(clips.failures.values()),
+            "todo": clips.todo,
+        },
+        "failures": clips.failures,
+        "stages": [
+            _stage(cache, name, extract_sha256, clips.done) for name in stages(cache)
+        ],
+    }
+    if ids is not None:
+        document["ids"] = _coverage(cache, ids)
+    return document
+
+
+def _stage(
+    cache: Path, name: str, extract_sha256: dict[int, str], clips_done: int
+) -> dict[str, Any]:
+    found = list(headers(cache, name))
+    dropped = is_dropped(cache, name)
+    done = sum(header.done for header in found)
+    return {
+        "name": name,
+        "done": done,
+        "stale": sum(header.done for header in found if _is_stale(header, extract_sha256)),
+        "missing": 0 if dropped else max(0, clips_done - done),
+        "dropped": dropped,
+        "bytes": sum(shard_path(cache, name, header.shard).stat().st_size for header in found),
+        "params": found[0].params if found else {},
+        "weights": sorted({header.weights for header in found if header.weights}),
+        "versions": _distinct([header.versions for header in found]),
+    }
+
+
+def _is_stale(header: Header, extract_sha256: dict[int, str]) -> bool:
+    """Whether the extract shard that this one was made from has changed since."""
+    made_from = header.inputs.get(EXTRACT)
+    return made_from is not None and made_from != extract_sha256.get(header.shard)
+
+
+def _distinct(versions: list[dict[str, str]]) -> dict[str, list[str]]:
+    """Return every version of each library that made some shard: more than one is a mixture."""
+    names = sorted({name for found in versions for name in found})
+    return {name: sorted({v[name] for v in versions if name in v}) for name in names}
+
+
+def _coverage(cache: Path, ids: Path) -> dict[str, Any]:
+    """Count how much of an official list the cache holds."""
+    try:
+        wanted = dict.fromkeys(ids.read_text("utf-8-sig").split())
+    except OSError as error:
+        raise InputError(f"{ids}: {error.strerror}") from error
+    opened = Cache(cache)
+    done = set(opened.ids)
+    failed = {failure.id: failure.reason for failure in opened.failures()}
+    planned = {line["id"] for _, line in opened.manifest.lines()}
+    by_reason = Counter(failed[i] for i in wanted if i in failed and i not in done)
+    num_done = sum(i in done for i in wanted)
+    absent = [i for i in wanted if i not in planned]
+    return {
+        "listed": len(wanted),
+        "done": num_done,
+        "failed": dict(by_reason),
+        "todo": len(wanted) - num_done - by_reason.total() - len(absent),
+        "absent": len(absent),
+        "first_absent": absent[:10],
+    }

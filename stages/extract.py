@@ -1,0 +1,170 @@
+"""`extract`: the clips of one shard are decoded once, into `audio/k` and then `extract/k`."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from ..cache.manifest import Line, Root, ShardPlan
+from ..cache.schema import AUDIO, EXTRACT, Header, shard_path
+from ..cache.shard import Rows, write_shard
+from ..errors import TRANSIENT, ClipError, InputError, Reason
+from .features import FeatureParams, Row
+from .media import decoder_version
+from .spectrogram import FRONT_ENDS
+
+STAGE_VERSION = 1
+_DETAIL_BYTES = 240
+
+
+class Decoder(Protocol):
+    """What decodes a clip: `decoder.DecoderChild`, or a stand-in in tests."""
+
+    def row(self, line: Mapping[str, Any]) -> Row:
+        """Decode one clip; raises `ClipError`."""
+
+
+@dataclass(frozen=True)
+class ExtractTask:
+    """One shard to extract.
+
+    Attributes:
+        cache: Cache folder.
+        plan: The shard's clips.
+        params: What to make of each clip.
+        remap: Folders to read instead of a root, by the root's index.
+    """
+
+    cache: Path
+    plan: ShardPlan
+    params: FeatureParams
+    remap: Mapping[int, str]
+
+
+def header_params(params: FeatureParams) -> dict[str, Any]:
+    """Return the parameters that can change a done row, as a shard's header states them."""
+    return {
+        "spectrogram": params.spectrogram,
+        "audio_seconds": params.audio_seconds,
+        "decoder": params.decoder,
+        "decoder_version": decoder_version(params.decoder),
+    }
+
+
+def extract_shard(task: ExtractTask, decoder: Decoder) -> Header:
+    """Extract one shard and publish it.
+
+    Clips that failed for a reason that may pass are tried once more, after all others.
+
+    Returns:
+        The header of `extract/k`.
+
+    Raises:
+        InputError: If a folder of clips has gone (an unmounted disk): nothing is published.
+        CacheUnwritableError: If the cache cannot be written.
+    """
+    done: dict[int, Row] = {}
+    failed: dict[int, ClipError] = {}
+    first_row, lines = task.plan.first_row, task.plan.lines
+    for attempt in (1, 2):
+        for row, line in enumerate(lines, first_row):
+            if attempt == 2 and not (row in failed and failed[row].reason in TRANSIENT):
+                continue
+            try:
+                done[row] = decoder.row(_request(task, line))
+                failed.pop(row, None)
+            except ClipError as error:
+                if error.reason == Reason.MISSING:
+                    _require_root(line["root"], task.plan.roots, task.remap)
+                failed[row] = error
+    return _publish(task, dict(sorted(done.items())), dict(sorted(failed.items())))
+
+
+def _request(task: ExtractTask, line: Line) -> dict[str, Any]:
+    """Return the line as the decoder wants it: with absolute paths."""
+    root = task.remap.get(line["root"]) or task.plan.roots[line["root"]]["path"]
+    request: dict[str, Any] = {**line, "path": os.path.join(root, line["path"])}  # noqa: PTH118
+    if "audio_path" in line:
+        request["audio_path"] = os.path.join(root, line["audio_path"])  # noqa: PTH118
+    return request
+
+
+def _require_root(index: int, roots: tuple[Root, ...], remap: Mapping[int, str]) -> None:
+    """Stop when a clip is missing because its whole disk is."""
+    root = remap.get(index) or roots[index]["path"]
+    try:
+        with os.scandir(root) as entries:
+            problem = "" if next(entries, None) else "is empty"
+        if index not in remap and os.stat(root).st_dev != roots[index]["device"]:
+            problem = problem or "lies on another device than when it was planned"
+    except OSError as error:
+        problem = f"cannot be listed ({error.strerror})"
+    if problem:
+        raise InputError(
+            f"{root} {problem}: is the disk mounted? If the clips have moved, add "
+            f"--root {index}=DIR"
+        )
+
+
+def _publish(task: ExtractTask, done: dict[int, Row], failed: dict[int, ClipError]) -> Header:
+    plan, rows = task.plan, list(done.values())
+    header = Header(
+        stage=AUDIO,
+        stage_version=STAGE_VERSION,
+        shard=plan.shard,
+        params=header_params(task.params),
+        inputs={"manifest": plan.sha256},
+        n=len(plan.lines),
+        done=len(done),
+        failed=dict(Counter(str(error.reason) for error in failed.values())),
+        versions={name: version(name) for name in ("av", "h5py", "numpy", "pillow", "soxr")},
+    )
+
+    def column(name: str, dtype: str, *item: int) -> Rows:
+        values = np.array([row[name] for row in rows], dtype)  # type: ignore[literal-required]
+        return Rows.array(values.reshape(len(rows), *item))
+
+    index = Rows.array(np.array(list(done), np.int64))
+    waveform, waveform_offset = Rows.ragged((row["waveform"] for row in rows), "<i2")
+    audio = write_shard(
+        shard_path(task.cache, AUDIO, plan.shard),
+        header,
+        {
+            "row": index,
+            "waveform": waveform,
+            "waveform_offset": waveform_offset,
+            "frame_sample": column("frame_sample", "<i8"),
+        },
+    )
+    jpegs = (np.frombuffer(row["frame_jpeg"], np.uint8) for row in rows)
+    frame_jpeg, frame_offset = Rows.ragged(jpegs, "|u1")
+    spectrograms = (row["spectrogram_wide"] for row in rows)
+    wide_columns = FRONT_ENDS[task.params.spectrogram].wide_columns
+    reasons = [str(error.reason) for error in failed.values()]
+    details = [error.detail.encode(errors="replace")[:_DETAIL_BYTES] for error in failed.values()]
+    return write_shard(
+        shard_path(task.cache, EXTRACT, plan.shard),
+        replace(header, stage=EXTRACT, companions={AUDIO: audio.sha256}),
+        {
+            "row": index,
+            "frame_jpeg": frame_jpeg,
+            "frame_offset": frame_offset,
+            "frame_hw": column("frame_hw", "<i4", 2),
+            "spectrogram_wide": Rows.stack(spectrograms, "<f2", (257, wide_columns)),
+            "valid_cols": column("valid_cols", "<i4", 2),
+            "frame_pts_s": column("frame_pts_s", "<f8"),
+            "duration_s": column("duration_s", "<f8"),
+            "silent": column("silent", "|u1"),
+            "short": column("short", "|u1"),
+            "failed_row": Rows.array(np.array(list(failed), np.int64)),
+            "failed_reason": Rows.array(np.array(reasons, "S16")),
+            "failed_detail": Rows.array(np.array(details, f"S{_DETAIL_BYTES}")),
+        },
+    )
