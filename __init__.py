@@ -1,4 +1,4 @@
-"""avpipe: folders of video become a feature cache, the cache becomes trained sound-source localizers."""
+"""avpipe: folders of video become a feature cache, the cache trained sound-source localizers."""
 
 from __future__ import annotations
 

@@ -1,0 +1,273 @@
+"""The commands: a table of contents. Each parses its options and calls one function."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from . import report
+from .config import (
+    Backend,
+    Decoder,
+    ExtractSettings,
+    IdFrom,
+    Spectrogram,
+    failure_limit,
+    parse_part,
+    parse_reason,
+    parse_roots,
+)
+from .options import ALL_CORES, DEFAULT_CACHE, Cache, DryRun, Jobs, Json, Overwrite
+from .settings import FILE_NAME, ONE_RUN, Commands, Example, read_settings, settings_of
+
+if TYPE_CHECKING:
+    from .main import State
+
+app = typer.Typer(
+    name="avpipe",
+    help="Folders of video become a feature cache.",
+    rich_markup_mode=None,  # plain help: fast, and the same in a terminal and in docs/commands.md
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="--config and --debug may also follow the command.",
+)
+
+
+def commands() -> Commands:
+    """List every command's settings, from the signatures below."""
+    return {
+        info.name or info.callback.__name__: settings_of(info.callback)
+        for info in app.registered_commands
+        if info.callback is not None
+    }
+
+
+@app.callback(invoke_without_command=True)
+def avpipe(
+    ctx: typer.Context,
+    config: Annotated[
+        Path | None,
+        typer.Option(
+            "--config",
+            metavar="FILE",
+            envvar="AVPIPE_CONFIG",
+            help=f"Settings file. [default: ./{FILE_NAME}, if there]",
+        ),
+    ] = None,
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
+    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+) -> None:
+    """Turn folders of video into a feature cache."""
+    state: State = ctx.obj
+    state.debug = debug
+    if version:
+        from .. import __version__
+
+        typer.echo(f"avpipe {__version__}")
+    elif ctx.invoked_subcommand is None:
+        typer.echo(ctx.get_help())
+        raise typer.Exit(2)
+    elif not state.wants_help and ctx.invoked_subcommand != "init":
+        if config is None and Path(FILE_NAME).exists():
+            config = Path(FILE_NAME)
+        state.settings_file = config
+        if config is not None:
+            ctx.default_map = dict(read_settings(config, commands()))
+
+
+@app.command()
+def init() -> None:
+    """Write a commented avpipe.toml into this folder."""
+    from .template import write_template
+
+    typer.echo(f"wrote {write_template(Path(FILE_NAME), commands())}")
+
+
+@app.command()
+def config(ctx: typer.Context, json: Json = False) -> None:
+    """Show every setting, its value, and where the value comes from."""
+    from .effective import effective_settings
+
+    report.show(effective_settings(ctx, commands()), json, report.config_text)
+
+
+@app.command()
+def synth(
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="The folder to fill.")],
+    clips: Annotated[
+        int, typer.Option("--clips", metavar="N", min=1, help="Training clips; test is 30 % more.")
+    ] = 800,
+    classes: Annotated[
+        int, typer.Option("--classes", metavar="C", min=2, help="Kinds of sounding object.")
+    ] = 16,
+    seed: Annotated[int, typer.Option("--seed", metavar="S", min=0, help="Which world.")] = 0,
+    objects: Annotated[
+        int, typer.Option("--objects", metavar="N", min=2, max=3, help="Objects per picture.")
+    ] = 2,
+    size: Annotated[
+        tuple[float, float],
+        typer.Option("--size", metavar="LOW HIGH", help="An object's share of the side."),
+        ONE_RUN,
+    ] = (0.28, 0.42),
+    jobs: Jobs = ALL_CORES,
+    json: Json = False,
+) -> None:
+    """Make labelled clips whose sounding object is known."""
+    from ..stages.synth import synth
+
+    made = synth(
+        out, clips=clips, classes=classes, seed=seed, num_objects=objects, size=size, jobs=jobs
+    )
+    report.show(report.synth_json(made), json, report.fields_text)
+
+
+@app.command()
+def extract(
+    inputs: Annotated[
+        list[Path] | None,
+        typer.Argument(
+            metavar="INPUT",
+            help="Folders, videos, lists, CSVs. [default: the clips the cache has planned already]",
+        ),
+        Example(["videos"]),
+    ] = None,
+    cache: Cache = DEFAULT_CACHE,
+    jobs: Jobs = ALL_CORES,
+    backend: Annotated[
+        Backend, typer.Option("--backend", help="How the workers are run.")
+    ] = "loky",
+    part: Annotated[
+        str | None,
+        typer.Option("--part", metavar="I/N", help="Every N-th shard, from the I-th; I from 0."),
+        ONE_RUN,
+    ] = None,
+    retry_failed: Annotated[
+        str | None,
+        typer.Option(
+            "--retry-failed",
+            metavar="[=REASON]",
+            help="Try failed clips again: all, or those with one reason.",
+        ),
+        ONE_RUN,
+    ] = None,
+    segment: Annotated[
+        float | None,
+        typer.Option("--segment", metavar="SECONDS", min=0.2, help="One clip per piece."),
+        Example(10.0),
+    ] = None,
+    decoder: Annotated[Decoder, typer.Option("--decoder", help="What decodes.")] = "pyav",
+    spectrogram: Annotated[
+        Spectrogram, typer.Option("--spectrogram", help="The kind that is stored.")
+    ] = "257x276",
+    audio_seconds: Annotated[
+        float,
+        typer.Option(
+            "--audio-seconds", metavar="SECONDS", min=3, help="Sound kept around the frame."
+        ),
+    ] = 10.0,
+    timeout: Annotated[
+        float, typer.Option("--timeout", metavar="SECONDS", min=1, help="Limit per clip.")
+    ] = 60.0,
+    shard_clips: Annotated[
+        int | None,
+        typer.Option(
+            "--shard-clips",
+            metavar="N",
+            min=1,
+            help="Clips per shard. [default: 16 to 256, by the number of clips]",
+        ),
+        Example(256),
+    ] = None,
+    id_from: Annotated[
+        IdFrom,
+        typer.Option("--id-from", help="A clip's id: its file's stem, or its whole path."),
+    ] = "stem",
+    root: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--root",
+            metavar="DIR",
+            help="Where a list's paths start; N=DIR: where root N of the cache is mounted now.",
+        ),
+        Example(["0=/data/videos"]),
+    ] = None,
+    max_failures: Annotated[
+        str,
+        typer.Option("--max-failures", metavar="N|P%", help="More failures than this: exit 3."),
+    ] = "100%",
+    overwrite: Overwrite = False,
+    dry_run: DryRun = False,
+    json: Json = False,
+) -> None:
+    """Decode every clip once into the cache; run it again to resume."""
+    failure_limit(max_failures, tried=0)  # a typing error is told before hours of work, not after
+    list_root, root_map = parse_roots([str(path) for path in root or []])
+    settings = ExtractSettings(
+        inputs=tuple(str(path) for path in inputs or []),
+        cache=cache,
+        jobs=jobs,
+        backend=backend,
+        part=parse_part(part) if part else None,
+        retry_failed=parse_reason(retry_failed),
+        segment_s=segment,
+        decoder=decoder,
+        spectrogram=spectrogram,
+        audio_seconds=audio_seconds,
+        timeout_s=timeout,
+        shard_clips=shard_clips,
+        id_from=id_from,
+        root=list_root,
+        root_map=root_map,
+        overwrite=overwrite,
+        max_failures=max_failures,
+        dry_run=dry_run,
+    )
+    from .runner import extract
+
+    report.show(extract(settings).as_json(), json, report.fields_text)
+
+
+@app.command()
+def status(
+    cache: Cache = DEFAULT_CACHE,
+    ids: Annotated[
+        Path | None,
+        typer.Option("--ids", metavar="LIST", help="Count the clips of this list only."),
+        ONE_RUN,
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Show what is done, what failed and why, and what is stale."""
+    from .status import status
+
+    report.show(status(cache, ids), json, report.status_text)
+
+
+@app.command()
+def verify(
+    cache: Cache = DEFAULT_CACHE,
+    repair: Annotated[
+        bool,
+        typer.Option("--repair", help="Move damaged files to damaged/, restore the manifest."),
+        ONE_RUN,
+    ] = False,
+    json: Json = False,
+) -> None:
+    """Read every byte of the cache and name each damaged file."""
+    from ..cache.verify import verify
+
+    found = verify(cache, repair=repair)
+    report.show(report.verify_json(found), json, report.verify_text)
+    if found.damaged and not repair:
+        raise typer.Exit(5)
+
+
+@app.command()
+def drop(
+    stage: Annotated[str, typer.Argument(metavar="STAGE", help="As `avpipe status` names it.")],
+    cache: Cache = DEFAULT_CACHE,
+) -> None:
+    """Delete a stage's shards: `audio`, `hints/detr-r50`, ..."""
+    from ..cache.state import drop_stage
+
+    freed = drop_stage(cache, stage)
+    typer.echo(f"dropped {stage} from {cache}: {report.size_text(freed)} freed")

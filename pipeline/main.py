@@ -1,0 +1,166 @@
+"""Run the command line: every way a run can end becomes its exit code and one line on stderr."""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from ..errors import AvpipeError, CacheUnwritableError, MissingDependencyError, UsageError
+
+UNWRITABLE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM}
+INTERRUPTED = 128 + signal.SIGINT
+TERMINATED = 128 + signal.SIGTERM
+CLOSED_PIPE = 128 + signal.SIGPIPE
+
+
+@dataclass
+class State:
+    """What the commands and the end of the run tell each other."""
+
+    wants_help: bool
+    debug: bool = False
+    settings_file: Path | None = None
+    terminated: bool = False
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run one command.
+
+    Args:
+        argv: the arguments after the program's name.
+
+    Returns:
+        The exit code: 0 done; 1 internal; 2 usage or settings; 3 clips failed; 4 input; 5 cache
+        corrupt or made with other parameters; 6 weights or a dependency missing; 7 cache not
+        writable; 130, 143 interrupted; 141 nobody reads the output any more.
+    """
+    arguments = normalized(argv)
+    state = State(wants_help=any(word in ("-h", "--help") for word in arguments))
+    try:
+        with _sigterm_as_interrupt(state):
+            code = _run(arguments, state)
+            sys.stdout.flush()
+    except KeyboardInterrupt:
+        code = INTERRUPTED
+    except BrokenPipeError:
+        return _closed_pipe()
+    except SystemExit as stop:  # Typer's own answer to a closed pipe
+        if isinstance(stop.__context__, BrokenPipeError):
+            return _closed_pipe()
+        raise
+    except Exception as error:
+        return _failed(error, state)
+    if code == INTERRUPTED:
+        code = TERMINATED if state.terminated else INTERRUPTED
+        _print_error("interrupted; the same command resumes")
+    return code
+
+
+def normalized(argv: Sequence[str]) -> list[str]:
+    """Bring arguments into the form the parser takes.
+
+    `--config FILE` and `--debug` may stand anywhere; `--retry-failed` may come without a reason.
+    """
+    first: list[str] = []
+    rest: list[str] = []
+    words = iter(argv)
+    for word in words:
+        if word == "--":
+            return [*first, *rest, word, *words]
+        if word == "--config" and (value := next(words, None)) is not None:
+            first += [word, value]
+        elif word == "--debug" or word.startswith("--config="):
+            first.append(word)
+        else:
+            rest.append("--retry-failed=" if word == "--retry-failed" else word)
+    return first + rest
+
+
+def _run(arguments: list[str], state: State) -> int:
+    import typer
+
+    from .cli import app
+
+    for stream in (sys.stdout, sys.stderr):  # file names need not be UTF-8
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+    command = typer.main.get_command(app)
+    code = command.main(arguments, prog_name="avpipe", standalone_mode=False, obj=state)
+    return code if isinstance(code, int) else 0
+
+
+def _failed(error: Exception, state: State) -> int:
+    """Print an error, its traceback with --debug, and return its exit code."""
+    if state.debug:
+        traceback.print_exception(error)
+    expected = _as_expected(error, state)
+    if expected is not None:
+        _print_error(str(expected))
+        return expected.exit_code
+    hint = "" if state.debug else " (--debug shows where)"
+    _print_error(f"internal error: {type(error).__name__}: {error}{hint}")
+    return 1
+
+
+def _as_expected(error: Exception, state: State) -> AvpipeError | None:
+    if isinstance(error, AvpipeError):
+        return error
+    if hasattr(
+        error, "format_message"
+    ):  # Typer's usage errors; their base class has no public name
+        return UsageError(_usage_message(error, state))
+    if isinstance(error, OSError) and error.errno in UNWRITABLE:
+        where = f"{error.filename}: " if error.filename else ""
+        return CacheUnwritableError(f"{where}{error.strerror}; the same command resumes")
+    if isinstance(error, ModuleNotFoundError) and error.name and error.name[:6] != "avpipe":
+        package = error.name.partition(".")[0]
+        return MissingDependencyError(f"the package {package} is missing: pip install {package}")
+    return None
+
+
+def _usage_message(error: Any, state: State) -> str:
+    """Name the file or variable that a bad value came from; the parser knows only the option."""
+    message = str(error.format_message())
+    context, parameter = getattr(error, "ctx", None), getattr(error, "param", None)
+    if context is None or parameter is None:
+        return message
+    source = context.get_parameter_source(parameter.name)
+    if source is not None and source.name == "DEFAULT_MAP":
+        return f"{state.settings_file}: {parameter.name}: {error.message}"
+    if source is not None and source.name == "ENVIRONMENT":
+        return f"{parameter.envvar}: {error.message}"
+    return message
+
+
+def _print_error(message: str) -> None:
+    print(f"avpipe: error: {' '.join(message.split())}", file=sys.stderr)
+
+
+def _closed_pipe() -> int:
+    """Let the interpreter's last flush go nowhere instead of failing."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return CLOSED_PIPE
+
+
+@contextmanager
+def _sigterm_as_interrupt(state: State) -> Iterator[None]:
+    """A batch system ends a job with SIGTERM: stop as on Ctrl-C, with the workers cleaned up."""
+
+    def stop(signum: int, frame: FrameType | None) -> None:
+        state.terminated = True
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

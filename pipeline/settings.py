@@ -1,0 +1,158 @@
+"""`avpipe.toml`: which keys exist, which values fit, and where each value in force came from.
+
+A command's signature is the only place where an option is defined; this file reads it from there.
+"""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+import tomllib
+import types
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
+
+from ..errors import UsageError
+
+FILE_NAME = "avpipe.toml"
+ONE_RUN = object()
+"""Marks an option, in its `Annotated[...]`, that belongs to one run and may not stand in a file."""
+
+
+@dataclass(frozen=True)
+class Example:
+    """Marks an option without a fixed default, in its `Annotated[...]`, with a value to show."""
+
+    value: Any
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One key a file may set."""
+
+    key: str
+    kind: Any
+    """The annotation without `Annotated` and `None`: bool, int, float, str, Path, Literal, list."""
+    default: Any
+    example: Any
+    help: str
+    default_text: str | None
+    """What the default is called where it is not a fixed value, as in "all cores"."""
+
+
+Commands = Mapping[str, Mapping[str, Setting]]
+"""Command name -> key -> setting."""
+
+
+def settings_of(function: Callable[..., Any]) -> dict[str, Setting]:
+    """Read one command's settings from its signature: all but required and `ONE_RUN` options."""
+    found = {}
+    for name, parameter in inspect.signature(function, eval_str=True).parameters.items():
+        if get_origin(parameter.annotation) is not Annotated:
+            continue
+        kind, info, *marks = get_args(parameter.annotation)
+        default = parameter.default
+        if ONE_RUN in marks or default is inspect.Parameter.empty:
+            continue
+        example = next((mark.value for mark in marks if isinstance(mark, Example)), default)
+        text = info.show_default if isinstance(info.show_default, str) else None
+        found[name] = Setting(name, _without_none(kind), default, example, info.help or "", text)
+    return found
+
+
+def read_settings(path: Path, commands: Commands) -> dict[str, dict[str, Any]]:
+    """Read a settings file into one mapping of option values per command.
+
+    Top-level keys reach every command that has the option; the keys of a table named like a command
+    reach that command and win. Relative paths are made relative to the file's folder.
+
+    Raises:
+        UsageError: the file cannot be read, a key is unknown or a value has the wrong type; names
+            file and key.
+    """
+    try:
+        document = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise UsageError(f"{path}: {reason}") from error
+    values: dict[str, dict[str, Any]] = {name: {} for name in commands}
+    shared = {key: value for key, value in document.items() if not isinstance(value, dict)}
+    for key, value in shared.items():
+        takers = [name for name, settings in commands.items() if key in settings]
+        if not takers:
+            raise _unknown(path, key, {key for settings in commands.values() for key in settings})
+        for name in takers:
+            values[name][key] = _checked(path, key, value, commands[name][key])
+    for name, table in document.items():
+        if not isinstance(table, dict):
+            continue
+        if name not in commands:
+            raise _unknown(path, f"[{name}]", {f"[{command}]" for command in commands})
+        for key, value in table.items():
+            if key not in commands[name]:
+                raise _unknown(
+                    path, f"[{name}] {key}", {f"[{name}] {key}" for key in commands[name]}
+                )
+            values[name][key] = _checked(path, f"[{name}] {key}", value, commands[name][key])
+    return values
+
+
+def kind_text(kind: Any) -> str:
+    """Say what kind of TOML value fits an annotation."""
+    if get_origin(kind) is list:
+        return {Path: "a list of paths in quotes", str: "a list of texts in quotes"}[
+            get_args(kind)[0]
+        ]
+    if get_origin(kind) is Literal:
+        return "one of " + ", ".join(f'"{choice}"' for choice in get_args(kind))
+    return {
+        bool: "true or false",
+        int: "a whole number",
+        float: "a number",
+        str: "a text in quotes",
+        Path: "a path in quotes",
+    }[kind]
+
+
+def _without_none(kind: Any) -> Any:
+    if get_origin(kind) in (Union, types.UnionType):
+        (kind,) = (part for part in get_args(kind) if part is not type(None))
+    return kind
+
+
+def _fits(value: Any, kind: Any) -> bool:
+    if get_origin(kind) is list:
+        return isinstance(value, list) and all(_fits(item, get_args(kind)[0]) for item in value)
+    if get_origin(kind) is Literal:
+        return value in get_args(kind)
+    if isinstance(value, bool) or kind is bool:  # True is an int in Python, not in a settings file
+        return isinstance(value, bool) and kind is bool
+    if kind is Path:
+        return isinstance(value, str)
+    return isinstance(value, (int, float) if kind is float else kind)
+
+
+def _checked(path: Path, key: str, value: Any, setting: Setting) -> Any:
+    if not _fits(value, setting.kind):
+        raise UsageError(f"{path}: {key} = {value!r}: should be {kind_text(setting.kind)}")
+    if setting.kind is Path:
+        return _anchored(value, path.parent)
+    if setting.kind == list[Path]:
+        return [_anchored(item, path.parent) for item in value]
+    return value
+
+
+def _anchored(value: str, folder: Path) -> str:
+    """Start a relative path at the file's folder; of `N=DIR` (--root) the part after the sign."""
+    number, sign, rest = value.partition("=")
+    if sign and number.isdigit():
+        return f"{number}={_anchored(rest, folder)}"
+    return str(folder / Path(value).expanduser())
+
+
+def _unknown(path: Path, key: str, known: set[str]) -> UsageError:
+    close = difflib.get_close_matches(key, sorted(known), n=1)
+    hint = f"did you mean {close[0]}?" if close else "`avpipe config` lists the settings"
+    return UsageError(f"{path}: unknown setting {key}: {hint}")

@@ -1,0 +1,67 @@
+"""`avpipe init`: a settings file that shows every setting, commented out, with its real default."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, get_args, get_origin
+
+from ..errors import UsageError
+from .settings import Commands, Setting
+
+HEAD = """\
+# Settings for the avpipe commands run in this folder. Take away the "# " before a line to set it.
+# A flag beats a variable (AVPIPE_CACHE, AVPIPE_JOBS), that beats this file, that beats the default.
+# Keys above the first [command] reach every command that has the option. Relative paths start at
+# this file's folder. `avpipe config` shows what is in force and why.
+"""
+
+
+def write_template(path: Path, commands: Commands) -> Path:
+    """Write the file.
+
+    Raises:
+        UsageError: there is one already.
+    """
+    try:
+        with path.open("x", encoding="utf-8") as file:
+            file.write(template(commands))
+    except FileExistsError as error:
+        raise UsageError(f"{path} is there already; remove it to get a fresh one") from error
+    return path
+
+
+def template(commands: Commands) -> str:
+    """Render the file: first the settings of several commands, then a table per command."""
+    takers: dict[str, list[str]] = {}
+    for name, settings in commands.items():
+        for key in settings:
+            takers.setdefault(key, []).append(name)
+    parts = [HEAD]
+    for key, names in takers.items():
+        if len(names) > 1:
+            parts.append(_entry(commands[names[0]][key], f" ({', '.join(names)})"))
+    for name, settings in commands.items():
+        own = [setting for key, setting in settings.items() if len(takers[key]) == 1]
+        if own:
+            parts.append(f"[{name}]\n" + "".join(_entry(setting, "") for setting in own))
+    return "\n".join(parts)
+
+
+def _entry(setting: Setting, commands: str) -> str:
+    note = ""
+    if setting.default is None or setting.default_text:
+        note = f"  # an example; default: {setting.default_text or 'not set'}"
+    choices = f" One of {', '.join(get_args(setting.kind))}." if _is_choice(setting.kind) else ""
+    return (
+        f"# {setting.help}{choices}{commands}\n# {setting.key} = {_toml(setting.example)}{note}\n"
+    )
+
+
+def _is_choice(kind: Any) -> bool:
+    return get_origin(kind) is not list and bool(get_args(kind))
+
+
+def _toml(value: Any) -> str:
+    """Write a value as TOML: for these kinds JSON's notation is TOML's."""
+    return json.dumps(str(value) if isinstance(value, Path) else value)

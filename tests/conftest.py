@@ -1,0 +1,68 @@
+"""Fixtures for all tests."""
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+from avpipe.pipeline.config import ExtractSettings
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(autouse=True)
+def no_outer_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let no variable of the person who runs the tests change what they show."""
+    for name in ("CACHE", "JOBS", "DEVICE", "WEIGHTS_DIR", "CONFIG"):
+        monkeypatch.delenv(f"AVPIPE_{name}", raising=False)
+
+
+@pytest.fixture(scope="session")
+def root() -> Path:
+    """Return the checkout's folder."""
+    return ROOT
+
+
+@pytest.fixture(scope="session")
+def shared_clips() -> Path:
+    """Return the folder of real clips beside the checkout, or skip."""
+    folder = ROOT.parent / "shared" / "clips"
+    if not folder.is_dir():
+        pytest.skip("no ../shared/clips beside the checkout")
+    return folder
+
+
+class Summary:
+    """What a run that did something returns."""
+
+    def as_json(self) -> dict[str, object]:
+        return {
+            "schema": "avpipe.extract/1",
+            **{"done": 3, "skipped": 1, "failed": 1, "failed_total": 2},
+            **{"seconds": 2.0, "per_second": 2.0},
+        }
+
+
+Runner = Callable[[BaseException | None], list[ExtractSettings]]
+
+
+@pytest.fixture
+def runner(monkeypatch: pytest.MonkeyPatch) -> Runner:
+    """Put a runner in place that notes its settings, then raises the given error or returns."""
+
+    def replace(error: BaseException | None) -> list[ExtractSettings]:
+        given: list[ExtractSettings] = []
+
+        def extract(settings: ExtractSettings) -> Summary:
+            given.append(settings)
+            if error is not None:
+                raise error
+            return Summary()
+
+        fake = ModuleType("avpipe.pipeline.runner")
+        fake.extract = extract  # type: ignore[attr-defined]
+        monkeypatch.setitem(sys.modules, fake.__name__, fake)
+        return given
+
+    return replace

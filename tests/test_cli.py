@@ -1,0 +1,251 @@
+"""The command line: every end has its exit code and one line; the options reach the runner."""
+
+import errno
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import get_args
+
+import pytest
+from avpipe import errors
+from avpipe.pipeline.config import ExtractSettings, Spectrogram
+from avpipe.pipeline.main import main, normalized
+
+
+@pytest.fixture(autouse=True)
+def in_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+Runner = Callable[[BaseException | None], list[ExtractSettings]]
+"""Give it an error to raise, or None; returns the list of the settings that will be noted."""
+
+
+def test_every_option_reaches_the_runner(runner: Runner) -> None:
+    given = runner(None)
+    words = "extract a b.mp4 --cache c --jobs 3 --backend sequential --part 1/4 --retry-failed=oom "
+    words += "--segment 2.5 --decoder ffmpeg --spectrogram 257x300 --audio-seconds 5 --timeout 9 "
+    words += "--shard-clips 4 --id-from path --root r --root 1=s --max-failures 5% --overwrite "
+    words += "--dry-run"
+    assert main(words.split()) == 0
+    assert given == [
+        ExtractSettings(
+            inputs=("a", "b.mp4"),
+            cache=Path("c"),
+            jobs=3,
+            backend="sequential",
+            part=(1, 4),
+            retry_failed="oom",
+            segment_s=2.5,
+            decoder="ffmpeg",
+            spectrogram="257x300",
+            audio_seconds=5.0,
+            timeout_s=9.0,
+            shard_clips=4,
+            id_from="path",
+            root=Path("r"),
+            root_map={1: Path("s")},
+            overwrite=True,
+            max_failures="5%",
+            dry_run=True,
+        )
+    ]
+
+
+def test_defaults(runner: Runner) -> None:
+    given = runner(None)
+    assert main(["extract", "videos"]) == 0
+    cores = len(os.sched_getaffinity(0))
+    wanted = ExtractSettings(inputs=("videos",), cache=Path("avcache"), jobs=cores, root_map={})
+    assert given == [wanted]
+
+
+def test_names_that_are_no_options_or_no_text(runner: Runner) -> None:
+    given = runner(None)
+    name = os.fsdecode(b"caf\xe9 \n.mp4")
+    assert main(["extract", "--", "-dash.mp4", "--debug", name]) == 0
+    assert given[0].inputs == ("-dash.mp4", "--debug", name)
+
+
+def test_json_and_text(runner: Runner, capsys: pytest.CaptureFixture[str]) -> None:
+    runner(None)
+    assert main(["extract", "videos", "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert (document["schema"], document["done"]) == ("avpipe.extract/1", 3)
+    assert main(["extract", "videos"]) == 0
+    assert "failed_total  2" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "line"),
+    [
+        (errors.UsageError("a: b"), 2, "a: b"),
+        (errors.ClipsFailedError("all 3 clips failed"), 3, "all 3 clips failed"),
+        (errors.InputError("gone"), 4, "gone"),
+        (errors.CacheCorruptError("x.h5 is damaged;\nrun"), 5, "x.h5 is damaged; run"),
+        (errors.MissingDependencyError("no weights"), 6, "no weights"),
+        (errors.CacheUnwritableError("full"), 7, "full"),
+        (ModuleNotFoundError("No module", name="dask.distributed"), 6, "pip install dask"),
+        (OSError(errno.ENOSPC, "No space left on device", "c/x"), 7, "c/x: No space left"),
+        (OSError(errno.EROFS, "Read-only file system", "c/x"), 7, "c/x: Read-only"),
+        (PermissionError(errno.EACCES, "Permission denied", "c/x"), 7, "c/x: Permission denied"),
+        (ValueError("odd"), 1, "internal error: ValueError: odd (--debug shows where)"),
+        (ModuleNotFoundError("No module", name="avpipe.gone"), 1, "internal error"),
+        (OSError(errno.EIO, "Input/output error", "c/x"), 1, "internal error"),
+    ],
+)
+def test_errors_are_one_line_and_their_exit_code(
+    error: Exception, code: int, line: str, runner: Runner, capsys: pytest.CaptureFixture[str]
+) -> None:
+    runner(error)
+    assert main(["extract", "videos"]) == code
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.startswith("avpipe: error: ")
+    assert line in captured.err
+    assert captured.err.count("\n") == 1
+
+
+def test_debug_shows_the_traceback(runner: Runner, capsys: pytest.CaptureFixture[str]) -> None:
+    runner(errors.InputError("gone"))
+    for words in (["--debug", "extract", "videos"], ["extract", "videos", "--debug"]):
+        assert main(words) == 4
+        err = capsys.readouterr().err
+        assert "Traceback" in err
+        assert err.endswith("avpipe: error: gone\n")
+
+
+@pytest.mark.parametrize(
+    ("words", "part"),
+    [
+        (["extrct"], "Did you mean 'extract'?"),
+        (["extract", "--job", "4"], "--jobs"),
+        (["extract", "--jobs", "0"], "--jobs"),
+        (["extract", "--jobs", "many"], "--jobs"),
+        (["extract", "--backend", "threads"], "loky"),
+        (["extract", "--part", "4/4"], "--part 4/4"),
+        (["extract", "--max-failures", "few"], "--max-failures few"),
+        (["extract", "--cache"], "--cache"),
+        (["extract", "--config"], "--config"),
+        (["drop"], "STAGE"),
+    ],
+)
+def test_usage_errors(words: list[str], part: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(words) == 2
+    err = capsys.readouterr().err
+    assert err.startswith("avpipe: error: ")
+    assert part in err
+    assert err.count("\n") == 1
+
+
+def test_no_command_shows_the_help(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([]) == 2
+    assert "Commands:" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("words", "wanted"),
+    [
+        ("extract a --debug", "--debug extract a"),
+        ("extract a --config f b", "--config f extract a b"),
+        ("extract --config=f", "--config=f extract"),
+        ("extract --retry-failed a", "extract --retry-failed= a"),
+        ("extract --retry-failed=oom", "extract --retry-failed=oom"),
+        ("extract -- --debug --retry-failed", "extract -- --debug --retry-failed"),
+    ],
+)
+def test_normalized(words: str, wanted: str) -> None:
+    assert normalized(words.split()) == wanted.split()
+
+
+def test_interrupts(runner: Runner, capsys: pytest.CaptureFixture[str]) -> None:
+    runner(KeyboardInterrupt())
+    before = signal.getsignal(signal.SIGTERM)
+    assert main(["extract", "videos"]) == 130
+    assert capsys.readouterr().err == "avpipe: error: interrupted; the same command resumes\n"
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_signals_end_a_run_that_can_be_resumed(number: signal.Signals, code: int) -> None:
+    program = (
+        "import sys, time, types\n"
+        "fake = types.ModuleType('avpipe.pipeline.runner')\n"
+        "fake.extract = lambda settings: (print('ready', flush=True), time.sleep(60))\n"
+        "sys.modules[fake.__name__] = fake\n"
+        "from avpipe.pipeline.main import main\n"
+        "sys.exit(main(['extract', 'videos']))\n"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        process.send_signal(number)
+        _, err = process.communicate(timeout=30)
+    assert process.returncode == code
+    assert err == "avpipe: error: interrupted; the same command resumes\n"
+
+
+def test_a_closed_pipe_is_no_error() -> None:
+    command = f"{sys.executable} -m avpipe --help | true"
+    for _ in range(3):
+        done = subprocess.run(
+            ["bash", "-c", f"{command}; echo ${{PIPESTATUS[0]}}"], capture_output=True, text=True
+        )
+        assert done.stderr == ""
+        assert done.stdout.strip() in ("0", "141")
+
+
+def test_a_reader_that_is_gone_ends_the_command_quietly() -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    done = subprocess.run(
+        [sys.executable, "-m", "avpipe", "config"], stdout=writing, stderr=subprocess.PIPE
+    )
+    os.close(writing)
+    assert done.returncode == 141
+    assert done.stderr == b""
+
+
+def test_help_is_fast() -> None:
+    times = []
+    for _ in range(3):
+        start = time.perf_counter()
+        subprocess.run([sys.executable, "-m", "avpipe", "--help"], check=True, capture_output=True)
+        times.append(time.perf_counter() - start)
+    assert (
+        min(times) < 3
+    )  # a heavy import takes longer; the real limit, 0.3 s, is for a quiet machine
+
+
+def test_the_spectrogram_kinds_are_those_of_the_front_ends() -> None:
+    from avpipe.stages.spectrogram import FRONT_ENDS
+
+    assert set(get_args(Spectrogram)) == set(FRONT_ENDS)
+
+
+def test_synth_passes_its_options(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import avpipe.stages.synth as stage
+
+    values: dict[str, object] = {name: 1 for name in stage.SynthSummary.__dataclass_fields__}
+    values |= {"out": Path("w"), "videos": Path("w/videos"), "labels": Path("w/labels.csv")}
+    given = []
+
+    def synth(out: Path, **options: object) -> stage.SynthSummary:
+        given.append((out, options))
+        return stage.SynthSummary(**values)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(stage, "synth", synth)
+    words = "synth w --clips 9 --classes 8 --seed 7 --objects 3 --size 0.1 0.2 --jobs 2 --json"
+    assert main(words.split()) == 0
+    options = {"clips": 9, "classes": 8, "seed": 7, "num_objects": 3, "size": (0.1, 0.2), "jobs": 2}
+    assert given == [(Path("w"), options)]
+    assert json.loads(capsys.readouterr().out)["videos"] == "w/videos"
