@@ -1,8 +1,8 @@
 """The manifest: which clip has which row, for ever.
 
-A segment is one write-once file of JSON lines: a head (first row, first shard, clips per shard, roots),
-one line per clip sorted by path bytes, and a tail (n, sha256 of all before it). A row is a clip's
-line number over all segments. New files, and retries of failed clips, become a new segment.
+A segment is one write-once file of JSON lines: a head (first row, first shard, clips per shard,
+roots), one line per clip sorted by path bytes, and a tail (n, sha256 of all before it). A row is a
+clip's line number over all segments. New files, and retries of failed clips, become a new segment.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import TypedDict
 
 import numpy as np
 from numpy.typing import NDArray

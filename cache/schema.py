@@ -172,7 +172,7 @@ def parse_block(block: bytes, path: Path, file_bytes: int) -> Header:
 def _lies_within(column: Column, file_bytes: int) -> bool:
     if np.dtype(column.dtype).kind not in "iufS" or any(size < 0 for size in column.shape):
         return False
-    return HEADER_BYTES <= column.offset and column.offset + column.nbytes <= file_bytes
+    return column.offset >= HEADER_BYTES and column.offset + column.nbytes <= file_bytes
 
 
 def params_difference(

@@ -241,10 +241,7 @@ class Shard:
         self.header = parse_block(os.pread(self._fd, HEADER_BYTES, 0), path, state.st_size)
         key = (state.st_dev, state.st_ino, state.st_size, state.st_mtime_ns)
         if verify and key not in _verified:
-            if _sha256(self._fd, state.st_size) != self.header.sha256:
-                raise CacheCorruptError(
-                    f"{path}: content does not match its sha256; run `avpipe verify --repair`"
-                )
+            self.check_content()
             _verified.add(key)
 
     def __del__(self) -> None:
@@ -252,6 +249,17 @@ class Shard:
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
+
+    def check_content(self) -> None:
+        """Check the sha256 of everything behind the header.
+
+        Raises:
+            CacheCorruptError: If it does not match.
+        """
+        if _sha256(self._fd, os.fstat(self._fd).st_size) != self.header.sha256:
+            raise CacheCorruptError(
+                f"{self.path}: content does not match its sha256; run `avpipe verify --repair`"
+            )
 
     def __contains__(self, column: str) -> bool:
         """Whether the shard has a column of that name."""

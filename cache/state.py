@@ -1,4 +1,4 @@
-"""What of a cache is there: which stages, which shards of each, read from file names and headers."""
+"""What of a cache is there: its stages and their shards, read from file names and headers."""
 
 from __future__ import annotations
 

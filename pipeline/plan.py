@@ -1,4 +1,4 @@
-"""Planning of `extract`: what the user named becomes manifest lines; what is not done yet is to do."""
+"""Planning of `extract`: what the user named becomes manifest lines; what is not done is to do."""
 
 from __future__ import annotations
 
@@ -58,11 +58,15 @@ def add_segment(
         for candidate in candidates:
             if candidate.root not in index:
                 index[candidate.root] = len(roots)
-                device = os.stat(candidate.root).st_dev
+                device = Path(candidate.root).stat().st_dev
                 roots.append(Root(path=candidate.root, device=device))
             place = index[candidate.root], candidate.path
             # a file cut into pieces is known by its pieces, whatever --segment says this time
-            seen = place in files if candidate.start_s is None else (*place, candidate.start_s) in known
+            seen = (
+                place in files
+                if candidate.start_s is None
+                else (*place, candidate.start_s) in known
+            )
             if not seen:
                 new.append(candidate)
         if not new:
@@ -168,7 +172,9 @@ def shards_to_do(
     return todo
 
 
-def cut_into_pieces(candidate: Candidate, duration_s: float | None, piece_s: float) -> list[Candidate]:
+def cut_into_pieces(
+    candidate: Candidate, duration_s: float | None, piece_s: float
+) -> list[Candidate]:
     """Cut a file into pieces of equal length; a tail under half a piece is dropped.
 
     A file whose duration is unknown, or under one and a half pieces long, gives at least one

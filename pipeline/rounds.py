@@ -1,4 +1,4 @@
-"""Independent tasks over worker processes, in rounds, so that a killed worker costs only its task."""
+"""Independent tasks over worker processes, in rounds: a killed worker costs only its tasks."""
 
 from __future__ import annotations
 
@@ -64,7 +64,11 @@ def run_once(
 
     guarded = delayed(_guarded)
     parallel = Parallel(
-        n_jobs=jobs, backend=backend, return_as="generator_unordered", batch_size=1, pre_dispatch=2 * jobs
+        n_jobs=jobs,
+        backend=backend,
+        return_as="generator_unordered",
+        batch_size=1,
+        pre_dispatch=2 * jobs,
     )
     try:
         for result in parallel(guarded(work, task, os.getpid()) for task in tasks):

@@ -67,9 +67,7 @@ def status(cache: Path, ids: Path | None = None) -> dict[str, Any]:
             "todo": clips.todo,
         },
         "failures": clips.failures,
-        "stages": [
-            _stage(cache, name, extract_sha256, clips.done) for name in stages(cache)
-        ],
+        "stages": [_stage(cache, name, extract_sha256, clips.done) for name in stages(cache)],
     }
     if ids is not None:
         document["ids"] = _coverage(cache, ids)

@@ -102,7 +102,7 @@ def _require_root(index: int, roots: tuple[Root, ...], remap: Mapping[int, str])
     try:
         with os.scandir(root) as entries:
             problem = "" if next(entries, None) else "is empty"
-        if index not in remap and os.stat(root).st_dev != roots[index]["device"]:
+        if index not in remap and Path(root).stat().st_dev != roots[index]["device"]:
             problem = problem or "lies on another device than when it was planned"
     except OSError as error:
         problem = f"cannot be listed ({error.strerror})"

@@ -1,0 +1,185 @@
+"""`avpipe verify`: every byte of a cache is checked; with `--repair` what can be mended is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..errors import CacheCorruptError, InputError
+from .manifest import Manifest, Segment, copy_path
+from .repair import remake_commands, restore_segment, set_aside
+from .schema import MANIFEST, RAGGED, Header, shard_path
+from .shard import Shard, read_header
+from .state import shard_numbers, stages
+
+
+@dataclass
+class VerifyReport:
+    """What `verify` found.
+
+    Attributes:
+        files: Files checked.
+        bytes: Their size.
+        damaged: Path below the cache, and what is wrong with it.
+        repaired: What `--repair` did, one line each.
+        commands: Commands that make again what was moved away.
+        lost: Clips whose source is gone, so that their shard cannot be made again as it was.
+    """
+
+    files: int = 0
+    bytes: int = 0
+    damaged: dict[str, str] = field(default_factory=dict)
+    repaired: list[str] = field(default_factory=list)
+    commands: list[str] = field(default_factory=list)
+    lost: list[str] = field(default_factory=list)
+
+    @property
+    def ok(self) -> bool:
+        """Whether the cache is sound now, but for what the commands make again."""
+        return not self.damaged or bool(self.repaired and not self.lost)
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the `--json` form."""
+        return {"schema": "avpipe.verify/1", "ok": self.ok, **vars(self)}
+
+
+def verify(cache: Path, *, repair: bool = False) -> VerifyReport:
+    """Check every hash, alignment and fingerprint of a cache.
+
+    Args:
+        cache: Cache folder.
+        repair: Restore damaged manifest segments from their copies (and copies from segments),
+            move damaged shards to `damaged/` and tell the command that makes them again.
+
+    Raises:
+        InputError: If there is no cache.
+        CacheUnwritableError: If a repair cannot be written.
+    """
+    if not (cache / MANIFEST).is_dir():
+        raise InputError(f"{cache} is no cache; run `avpipe extract --cache {cache} INPUT`")
+    report = VerifyReport()
+    _verify_manifest(cache, report, repair)
+    try:
+        manifest = Manifest(cache)
+    except CacheCorruptError as error:
+        report.damaged.setdefault(f"{MANIFEST}/", str(error))
+        return report
+    bad = _verify_shards(cache, manifest, report)
+    if repair and bad:
+        report.commands, report.lost[:0] = remake_commands(cache, manifest, bad)
+        for stage, number in bad:
+            path = shard_path(cache, stage, number)
+            set_aside(cache, path)
+            report.repaired.append(f"{path.relative_to(cache)} moved to damaged/")
+    return report
+
+
+def _verify_manifest(cache: Path, report: VerifyReport, repair: bool) -> None:
+    """Check segments and their copies; a good one of the two restores the other."""
+    names = {p.name.removesuffix(".copy") for p in (cache / MANIFEST).glob("[0-9]*.jsonl*")}
+    for name in sorted(names):
+        path = cache / MANIFEST / name
+        problem, spare_problem = _segment_problem(path), _segment_problem(copy_path(path))
+        for file, what in ((path, problem), (copy_path(path), spare_problem)):
+            if file.exists():
+                _count(report, file)
+            elif file != path:
+                continue  # an interrupted run had no time for the copy: the next run writes it
+            if what:
+                report.damaged[file.relative_to(cache).as_posix()] = what
+        if repair and (problem or spare_problem):
+            restored = restore_segment(cache, path, good=not problem, spare_good=not spare_problem)
+            if restored:
+                report.repaired.append(restored)
+            else:
+                report.lost.append(f"{MANIFEST}/{name}: no good copy; which clips it held is lost")
+
+
+def _segment_problem(path: Path) -> str:
+    try:
+        Segment(path)
+    except FileNotFoundError:
+        return "missing"
+    except CacheCorruptError as error:
+        return str(error)
+    return ""
+
+
+def _count(report: VerifyReport, path: Path) -> None:
+    report.files += 1
+    report.bytes += path.stat().st_size
+
+
+def _verify_shards(cache: Path, manifest: Manifest, report: VerifyReport) -> list[tuple[str, int]]:
+    """Check every shard of every stage; return the damaged ones."""
+    bad = []
+    for stage in stages(cache):
+        for number in sorted(shard_numbers(cache, stage)):
+            path = shard_path(cache, stage, number)
+            _count(report, path)
+            if problem := _shard_problem(cache, manifest, stage, number):
+                report.damaged[path.relative_to(cache).as_posix()] = problem
+                bad.append((stage, number))
+    return bad
+
+
+def _shard_problem(cache: Path, manifest: Manifest, stage: str, number: int) -> str:
+    path = shard_path(cache, stage, number)
+    try:
+        shard = Shard(path, verify=False)
+        shard.check_content()
+    except (CacheCorruptError, OSError) as error:
+        return str(error)
+    header = shard.header
+    if (header.stage, header.shard) != (stage, number):
+        return f"{path} is shard {header.shard} of {header.stage} under another name"
+    if number >= manifest.num_shards:
+        return f"{path}: the manifest has {manifest.num_shards} shards"
+    expected = header.inputs.get(MANIFEST)
+    if expected not in (None, manifest.shard_sha256(number)):
+        return f"{path} belongs to another manifest"
+    return _misaligned(shard, manifest.shard_rows(number)) or _lonely(cache, header, path)
+
+
+def _misaligned(shard: Shard, rows: range) -> str:
+    """Return what is wrong between a shard's columns, and between them and the manifest."""
+    path, header = shard.path, shard.header
+    index = shard.rows
+    if len(index) != header.done:
+        return f"{path}: {len(index)} rows, the header says {header.done}"
+    if "failed_row" in shard:
+        index = np.sort(np.concatenate([index, shard.column("failed_row")]))
+        if not np.array_equal(index, np.arange(rows.start, rows.stop)):
+            return f"{path}: done and failed rows are not those of the manifest"
+    elif np.any(np.diff(index) <= 0) or (
+        len(index) and not (index[0] in rows and index[-1] in rows)
+    ):
+        return f"{path}: rows are not those of the manifest"
+    for name, column in header.columns.items():
+        if name in RAGGED:
+            offsets = shard.column(RAGGED[name])
+            cut = len(offsets) == header.done + 1 and offsets[0] == 0
+            if not cut or np.any(np.diff(offsets) < 0) or offsets[-1] != column.shape[0]:
+                return f"{path}: {RAGGED[name]} does not cut {name}"
+        elif name in RAGGED.values() or name.startswith("failed_"):
+            continue
+        elif column.shape[0] != header.done:
+            return f"{path}: {name} has {column.shape[0]} rows of {header.done}"
+    return ""
+
+
+def _lonely(cache: Path, header: Header, path: Path) -> str:
+    """Return what is wrong with the shards published together with this one."""
+    for stage, sha256 in header.companions.items():
+        try:
+            found = read_header(shard_path(cache, stage, header.shard)).sha256
+        except FileNotFoundError:
+            continue  # dropped, or to be made again: the next `avpipe extract` does
+        except CacheCorruptError:
+            continue  # reported under its own name
+        if found != sha256:
+            return f"{path} and {stage}/{header.shard:07d}.h5 were not made together"
+    return ""
