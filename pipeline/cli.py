@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ..errors import CacheCorruptError
 from . import report
 from .config import (
     Backend,
@@ -256,9 +257,10 @@ def verify(
     from ..cache.verify import verify
 
     found = verify(cache, repair=repair)
-    report.show(report.verify_json(found), json, report.verify_text)
-    if found.damaged and not repair:
-        raise typer.Exit(5)
+    report.show(found.as_json(), json, report.verify_text)
+    if not found.ok:
+        mend = "what is lost stays lost" if repair else f"`avpipe verify --repair --cache {cache}`"
+        raise CacheCorruptError(f"{cache}: {len(found.damaged)} damaged files; {mend}")
 
 
 @app.command()

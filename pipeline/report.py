@@ -45,26 +45,44 @@ def fields_text(document: Document) -> str:
 def status_text(document: Document) -> str:
     """Render `avpipe status`."""
     clips = document["clips"]
-    parts = [
-        " ".join(f"{clips[key]} {key}" for key in ("done", "failed", "todo"))
-        + f" of {clips['total']} clips"
-    ]
+    counts = ", ".join(f"{clips[key]} {key}" for key in ("done", "failed", "todo"))
+    parts = [f"{clips['total']} clips: {counts}"]
     if document["failures"]:
-        rows = sorted(document["failures"].items(), key=lambda item: -item[1])
+        rows = sorted(document["failures"].items(), key=lambda item: (-item[1], item[0]))
         parts.append(table(("failed", "clips"), rows))
     if document["stages"]:
-        rows = [
-            (
-                stage["name"],
-                stage["done"],
-                stage["stale"],
-                stage["missing"],
-                size_text(stage["bytes"]),
-            )
-            for stage in document["stages"]
-        ]
-        parts.append(table(("stage", "done", "stale", "missing", "size"), rows))
+        head = ("stage", "done", "stale", "missing", "size")
+        parts.append(table(head, [_stage_row(stage) for stage in document["stages"]]))
+    parts += [line for stage in document["stages"] if (line := _mixture(stage))]
+    if "ids" in document:
+        parts.append("of the list:\n" + fields_text(document["ids"]))
     return "\n\n".join(parts)
+
+
+def verify_text(document: Document) -> str:
+    """Render `avpipe verify`."""
+    sizes = f"{document['files']} files, {size_text(document['bytes'])}"
+    damaged = document["damaged"]
+    lines = [f"{sizes}: {len(damaged) or 'none'} damaged"]
+    lines += [f"damaged   {path}: {problem}" for path, problem in damaged.items()]
+    lines += [f"repaired  {text}" for text in document["repaired"]]
+    lines += [f"lost      {text}" for text in document["lost"]]
+    if document["commands"]:
+        lines += ["", "to make the rest again:", *document["commands"]]
+    return "\n".join(lines)
+
+
+def _stage_row(stage: Document) -> tuple[object, ...]:
+    missing = "dropped" if stage["dropped"] else stage["missing"]
+    return stage["name"], stage["done"], stage["stale"], missing, size_text(stage["bytes"])
+
+
+def _mixture(stage: Document) -> str:
+    """Say which libraries made the shards of a stage in more than one version."""
+    mixed = {name: found for name, found in stage["versions"].items() if len(found) > 1}
+    return "\n".join(
+        f"{stage['name']}: made with {name} {' and '.join(found)}" for name, found in mixed.items()
+    )
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:

@@ -1,0 +1,72 @@
+"""What people see: tables, sizes, the renderings of each command's document."""
+
+from typing import Any
+
+import pytest
+from avpipe.pipeline import report
+
+
+@pytest.mark.parametrize(
+    ("num_bytes", "text"),
+    [
+        (0, "0 B"),
+        (999, "999 B"),
+        (1000, "1.0 kB"),
+        (1_500_000, "1.5 MB"),
+        (4 * 10**16, "40000.0 TB"),
+    ],
+)
+def test_sizes(num_bytes: int, text: str) -> None:
+    assert report.size_text(num_bytes) == text
+
+
+def test_table_aligns_and_cuts_nothing() -> None:
+    assert report.table(("name", "clips"), [("a" * 9, 5), ("b", 1234)]).splitlines() == [
+        "name       clips",
+        "----------------",
+        "aaaaaaaaa      5",
+        "b           1234",
+    ]
+
+
+def stage(**values: Any) -> dict[str, Any]:
+    base = {"name": "extract", "done": 7, "stale": 0, "missing": 0, "dropped": False}
+    return base | {"bytes": 2_000_000, "params": {}, "weights": [], "versions": {}} | values
+
+
+def test_status() -> None:
+    document = {
+        "schema": "avpipe.status/1",
+        "clips": {"total": 10, "done": 7, "failed": 3, "todo": 0},
+        "failures": {"empty": 1, "no_audio": 2},
+        "stages": [
+            stage(versions={"av": ["18.0.0", "18.1.0"], "numpy": ["2.4.6"]}),
+            stage(name="audio", dropped=True),
+        ],
+        "ids": {"listed": 3, "absent": 1, "first_absent": ["x"]},
+    }
+    text = report.status_text(document)
+    lines = text.splitlines()
+    assert lines[0] == "10 clips: 7 done, 3 failed, 0 todo"
+    assert lines[4:6] == ["no_audio      2", "empty         1"]
+    assert "audio       7      0  dropped  2.0 MB" in lines
+    assert "extract: made with av 18.0.0 and 18.1.0" in lines
+    assert "numpy" not in text
+    assert 'first_absent  ["x"]' in lines
+
+
+def test_verify() -> None:
+    document: dict[str, Any] = {"files": 5, "bytes": 10, "damaged": {}, "repaired": [], "lost": []}
+    document["commands"] = []
+    assert report.verify_text(document) == "5 files, 10 B: none damaged"
+    document["damaged"] = {"audio/0000001.h5": "sha256 differs"}
+    document["repaired"] = ["audio/0000001.h5 moved to damaged/"]
+    document["commands"] = ["avpipe extract --cache c"]
+    assert report.verify_text(document).splitlines() == [
+        "5 files, 10 B: 1 damaged",
+        "damaged   audio/0000001.h5: sha256 differs",
+        "repaired  audio/0000001.h5 moved to damaged/",
+        "",
+        "to make the rest again:",
+        "avpipe extract --cache c",
+    ]
