@@ -1,0 +1,66 @@
+"""The pages say what the program does: their commands are run, the help they hold is compared."""
+
+import re
+import shlex
+import shutil
+from pathlib import Path
+
+import pytest
+from avpipe.pipeline import cli
+from avpipe.pipeline.docs import page
+from avpipe.pipeline.main import main
+
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+
+
+def console_commands(path: Path) -> list[str]:
+    """Return the lines after `$ ` in a page's console blocks."""
+    blocks = re.findall(r"```console\n(.*?)```", path.read_text(encoding="utf-8"), re.DOTALL)
+    return [line[2:] for block in blocks for line in block.splitlines() if line.startswith("$ ")]
+
+
+def test_the_page_of_commands_is_what_the_program_says() -> None:
+    written = (ROOT / "docs/commands.md").read_text(encoding="utf-8")
+    assert written == page(), "run `make docs`"
+
+
+def test_every_command_has_help_and_a_place_in_the_page() -> None:
+    for info in cli.app.registered_commands:
+        assert info.callback is not None and info.callback.__doc__
+        assert f"## avpipe {info.callback.__name__}\n" in page()
+    for settings in cli.commands().values():
+        assert all(setting.help for setting in settings.values())
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
+def test_make_targets_exist(path: Path) -> None:
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    targets = set(re.findall(r"(?m)^([a-z-]+):", makefile))
+    named = [words.split()[1:] for words in console_commands(path) if words.startswith("make")]
+    named += [[word] for word in re.findall(r"`make ([a-z-]+)", path.read_text(encoding="utf-8"))]
+    assert {word for words in named for word in words} <= targets
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
+def test_links_lead_somewhere(path: Path) -> None:
+    for target in re.findall(r"\]\(([^)#]+)[^)]*\)", path.read_text(encoding="utf-8")):
+        assert target.startswith("https://") or (path.parent / target).exists(), target
+
+
+def test_the_readme_runs_from_top_to_bottom(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["synth", "made", "--clips", "2", "--classes", "8", "--jobs", "1"]) == 0
+    shutil.move("made/videos", "videos")
+    commands = [words for words in console_commands(ROOT / "README.md") if words[:6] == "avpipe"]
+    assert len(commands) >= 8
+    for words in commands:
+        code = main(shlex.split(words)[1:])
+        assert code == 0, (words, capsys.readouterr().err)
+    block = re.search(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    assert block is not None
+    names: dict[str, object] = {}
+    exec(block[1], names)
+    assert "clip" in names
