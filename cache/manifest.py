@@ -162,19 +162,27 @@ class ShardPlan:
 class Manifest:
     """All segments of a cache."""
 
-    def __init__(self, cache: Path) -> None:
+    def __init__(self, cache: Path, files: Sequence[Path] | None = None) -> None:
         """Read the segments of a cache; a cache without any has an empty manifest.
+
+        Args:
+            cache: Cache folder.
+            files: Read these as the segments in order (`verify` puts in copies of damaged ones).
 
         Raises:
             CacheCorruptError: If a segment is damaged or missing between others.
         """
         self.folder = cache / MANIFEST
-        paths = sorted(self.folder.glob("[0-9][0-9][0-9][0-9].jsonl"))
-        self.segments = [Segment(path) for path in paths]
+        if files is None:
+            files = sorted(self.folder.glob("[0-9][0-9][0-9][0-9].jsonl"))
+        self.segments = [Segment(path) for path in files]
         row = shard = 0
         for number, segment in enumerate(self.segments):
             expected = f"{number:04d}.jsonl"
-            if segment.path.name != expected or (segment.first_row, segment.first_shard) != (
+            if segment.path.name.removesuffix(".copy") != expected or (
+                segment.first_row,
+                segment.first_shard,
+            ) != (
                 row,
                 shard,
             ):

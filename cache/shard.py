@@ -180,7 +180,7 @@ def _make_layout(draft: Path, columns: Mapping[str, Rows]) -> dict[str, Column]:
 
 def _write_pieces(fd: int, offset: int, pieces: Iterable[NDArray[Any]]) -> None:
     for piece in pieces:
-        view = memoryview(piece.reshape(-1).view(np.uint8))
+        view = piece.reshape(-1).view(np.uint8).data
         while len(view):
             written = os.pwrite(fd, view, offset)
             offset += written
@@ -310,7 +310,7 @@ class Shard:
 
     def _read(self, offset: int, nbytes: int) -> NDArray[np.uint8]:
         out = np.empty(nbytes, np.uint8)
-        view = memoryview(out)
+        view = out.data
         while len(view):
             count = os.preadv(self._fd, [view], offset)
             if count == 0:

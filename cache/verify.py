@@ -61,9 +61,11 @@ def verify(cache: Path, *, repair: bool = False) -> VerifyReport:
     if not (cache / MANIFEST).is_dir():
         raise InputError(f"{cache} is no cache; run `avpipe extract --cache {cache} INPUT`")
     report = VerifyReport()
-    _verify_manifest(cache, report, repair)
+    files = _verify_manifest(cache, report, repair)
+    if files is None:
+        return report  # without every row's owner no shard can be judged, and none may be moved
     try:
-        manifest = Manifest(cache)
+        manifest = Manifest(cache, files)
     except CacheCorruptError as error:
         report.damaged.setdefault(f"{MANIFEST}/", str(error))
         return report
@@ -77,8 +79,13 @@ def verify(cache: Path, *, repair: bool = False) -> VerifyReport:
     return report
 
 
-def _verify_manifest(cache: Path, report: VerifyReport, repair: bool) -> None:
-    """Check segments and their copies; a good one of the two restores the other."""
+def _verify_manifest(cache: Path, report: VerifyReport, repair: bool) -> list[Path] | None:
+    """Check segments and their copies; a good one of the two restores the other.
+
+    Returns:
+        Where to read each segment from, None if one of them cannot be read at all.
+    """
+    readable: list[Path] = []
     names = {p.name.removesuffix(".copy") for p in (cache / MANIFEST).glob("[0-9]*.jsonl*")}
     for name in sorted(names):
         path = cache / MANIFEST / name
@@ -90,12 +97,15 @@ def _verify_manifest(cache: Path, report: VerifyReport, repair: bool) -> None:
                 continue  # an interrupted run had no time for the copy: the next run writes it
             if what:
                 report.damaged[file.relative_to(cache).as_posix()] = what
+        if not (problem and spare_problem):
+            readable.append(copy_path(path) if problem else path)
         if repair and (problem or spare_problem):
             restored = restore_segment(cache, path, good=not problem, spare_good=not spare_problem)
             if restored:
                 report.repaired.append(restored)
             else:
                 report.lost.append(f"{MANIFEST}/{name}: no good copy; which clips it held is lost")
+    return readable if len(readable) == len(names) else None
 
 
 def _segment_problem(path: Path) -> str:
