@@ -1,0 +1,1 @@
+"""Networks that listen to the sound. `panns_cnn14.py` is the choice `panns-cnn14`."""

@@ -1,0 +1,30 @@
+"""PANNs' Wavegram-Logmel-Cnn14 (Kong et al. 2020)."""
+
+from __future__ import annotations
+
+from ....weights import WeightFile, Weights
+from ..panns import COLUMNS, PARAMS, build_network, prepare
+from ..protocol import Network
+
+__all__ = ["COLUMNS", "FILES", "PARAMS", "READS", "VERSION", "build", "prepare"]
+
+VERSION = 1
+READS = "waveform"
+FILES = (
+    WeightFile(
+        "Wavegram_Logmel_Cnn14_mAP=0.439.pth",
+        "https://zenodo.org/records/3987831/files/Wavegram_Logmel_Cnn14_mAP%3D0.439.pth?download=1",
+        "md5:17fa9ab65af3c0eb5ffbc5f65552c4e1",
+    ),
+)
+
+
+def build(weights: Weights, device: str) -> Network:
+    """Return `(B, 96000)` float32 -> `value` `(B, 2048)` and five tags.
+
+    Raises:
+        MissingDependencyError: If the file is not that of this network.
+    """
+    from ..panns_net import WavegramLogmelCnn14
+
+    return build_network(WavegramLogmelCnn14, weights, device)
