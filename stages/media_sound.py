@@ -92,10 +92,10 @@ class SoundWindow:
 
 def _mono(samples: NDArray[Any]) -> NDArray[np.float32]:
     """Return the mean over the channels of (channels, n) samples; integers become [-1, 1]."""
+    mono: NDArray[Any] = samples.mean(axis=0, dtype=None if samples.dtype.kind == "f" else float)
     if samples.dtype.kind == "f":
-        return samples.mean(axis=0, dtype=samples.dtype).astype(np.float32, copy=False)
-    mono = samples.mean(axis=0, dtype=np.float64)
+        return mono.astype(np.float32, copy=False)
     if samples.dtype.kind == "u":
         mono -= 1 << (8 * samples.itemsize - 1)
     mono /= 1 << (8 * samples.itemsize - 1)
-    return mono.astype(np.float32)
+    return mono.astype(np.float32, copy=False)

@@ -42,7 +42,7 @@ def send(pipe: IO[bytes], message: Mapping[str, Any]) -> None:
             buffers.append(memoryview(value))
         elif isinstance(value, np.ndarray):
             announced.append((key, value.dtype.name, value.shape))
-            buffers.append(memoryview(np.ascontiguousarray(value).reshape(-1).view(np.uint8)))
+            buffers.append(np.ascontiguousarray(value).reshape(-1).view(np.uint8).data)
         else:
             values[key] = value
     text = json.dumps([values, announced]).encode()

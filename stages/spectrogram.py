@@ -91,7 +91,8 @@ def _window() -> NDArray[np.float64]:
     window = np.ones(SEGMENT)
     window[:_TAPER] = 0.5 * (1 + np.cos(np.pi * (ramp - 1)))
     window[-_TAPER + 1 :] = window[_TAPER - 1 : 0 : -1]
-    return window / np.sqrt(np.sum(window**2))
+    window /= np.sqrt(np.sum(window**2))
+    return window
 
 
 _WINDOW = _window()

@@ -1,0 +1,139 @@
+"""Decoding with the `ffmpeg` program, driven by ffmpeg-python.
+
+PyAV finds the packets, as for its own decoding; the program decodes exactly those.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+import shutil
+import subprocess
+from typing import Any
+
+import ffmpeg
+import imageio_ffmpeg
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import ClipError, MissingDependencyError, Reason
+from .media_open import FORMATS
+from .media_packets import start_s
+from .media_plan import SHORT_SIDE, Target
+from .media_sound import PREROLL_S, SoundWindow
+
+_CPU_LIMIT_S = 600  # of one call, should nobody be left to end it
+
+# Both expressions see the picture after the program has turned it upright.
+_SHORT = "min(iw*sar,ih)"
+_WIDTH = f"floor(iw*sar*{SHORT_SIDE}/{_SHORT}+0.5)"
+_HEIGHT = f"floor(ih*{SHORT_SIDE}/{_SHORT}+0.5)"
+_PIECE = re.compile(rb"\] n:\d+ pts:(-?\d+) .* channels:(\d+) .* rate:(\d+) nb_samples:(\d+) ")
+
+
+@functools.cache
+def program() -> str:
+    """Return the `ffmpeg` of the system, else the one inside the package imageio-ffmpeg.
+
+    Raises:
+        MissingDependencyError: There is neither.
+    """
+    found = shutil.which("ffmpeg")
+    if found is not None:
+        return found
+    try:
+        return str(imageio_ffmpeg.get_ffmpeg_exe())
+    except RuntimeError:
+        raise MissingDependencyError(
+            "no ffmpeg program: install ffmpeg, or use --decoder pyav"
+        ) from None
+
+
+@functools.cache
+def version() -> str:
+    """Return the program's version.
+
+    Raises:
+        MissingDependencyError: There is no program.
+    """
+    output = subprocess.run([program(), "-version"], capture_output=True, check=True).stdout
+    return "ffmpeg program " + output.decode(errors="replace").split()[2]
+
+
+def decode_frame(target: Target) -> NDArray[np.uint8]:
+    """Decode the wanted picture.
+
+    Returns:
+        (H, W, 3) uint8 RGB, upright, square pixels, short side 256.
+
+    Raises:
+        ClipError: decode_error.
+        MissingDependencyError: There is no program.
+    """
+    output = b""
+    for seek_s in (
+        target.frame_pts_s,
+        None,
+    ):  # the program may miss a key frame; then from the start
+        output, _ = _run(
+            _input(target.container.name, seek_s)[str(target.video.index)]
+            .filter("select", f"eq(pts,{target.pictures.pts})")
+            .filter("scale", _WIDTH, _HEIGHT, flags="bicubic")
+            .output("pipe:", format="image2pipe", vcodec="ppm", pix_fmt="rgb24", **{"frames:v": 1}),
+        )
+        if output:
+            break
+    head = re.match(rb"P6\s(\d+)\s(\d+)\s255\s", output)
+    if head is None:
+        raise ClipError(
+            Reason.DECODE_ERROR, f"the picture at {target.frame_pts_s:.3f} s cannot be decoded"
+        )
+    width, height = int(head[1]), int(head[2])
+    return np.frombuffer(output, np.uint8, offset=head.end()).reshape(height, width, 3).copy()
+
+
+def decode_sound(target: Target, first_s: float, last_s: float) -> SoundWindow:
+    """Decode the sound between two times, all channels of it; damaged packets leave silence.
+
+    Raises:
+        MissingDependencyError: There is no program.
+    """
+    origin_s = start_s(target.sound_container)
+    output, messages = _run(
+        _input(target.sound_container.name, first_s - PREROLL_S)[str(target.audio.index)]
+        .filter("atrim", start=first_s + origin_s, end=last_s + origin_s)
+        .filter("ashowinfo")
+        .output("pipe:", format="f32le", acodec="pcm_f32le"),
+    )
+    window = SoundWindow(first_s, last_s)
+    samples = np.frombuffer(output, np.float32)
+    position = 0
+    for piece in _PIECE.finditer(messages):
+        pts, channels, rate_hz, count = (int(group) for group in piece.groups())
+        part = samples[position : position + channels * count]
+        position += channels * count
+        window.add(part.reshape(-1, channels).T, rate_hz, pts / rate_hz - origin_s)
+    return window
+
+
+def _input(url: str, seek_s: float | None) -> Any:
+    """Open a file in the program as `open_media` does, seeking roughly, with its own time stamps."""
+    options: dict[str, Any] = {
+        "protocol_whitelist": "file",
+        "format_whitelist": FORMATS,
+        "threads": 1,
+        "noaccurate_seek": None,
+    }
+    if seek_s is not None and seek_s > 0:
+        options["ss"] = f"{seek_s:.6f}"
+    return ffmpeg.input(url, **options)
+
+
+def _run(command: Any) -> tuple[bytes, bytes]:
+    """Run a command of ffmpeg-python; return its output and its messages."""
+    command = command.global_args(
+        "-nostdin", "-hide_banner", "-copyts", "-timelimit", str(_CPU_LIMIT_S)
+    )
+    arguments = command.compile(cmd=[program()])
+    done = subprocess.run(arguments, stdin=subprocess.DEVNULL, capture_output=True, check=False)
+    return done.stdout, done.stderr

@@ -1,0 +1,136 @@
+"""Walking one stream's packets: what must be decoded for the picture shown at a moment."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
+
+import av
+from av.audio.stream import AudioStream
+from av.container import InputContainer
+from av.error import FFmpegError
+from av.packet import Packet
+from av.stream import Discard
+from av.video.stream import VideoStream
+
+from ..errors import ClipError, Reason
+from .media_open import raise_if_environment
+
+_CLOCK_SLACK_S = 1e-6  # containers round their start time to microseconds
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """Compressed pictures in decoding order, from a key frame to the wanted picture and a few more.
+
+    Attributes:
+        packets: The compressed pictures; those up to `wanted` suffice for the wanted one.
+        wanted: Index of the packet of the picture shown at the moment asked for.
+        pts: Its time stamp in the stream's time base.
+        ticks: The moment asked for, in the same unit; not before `pts`.
+    """
+
+    packets: list[Packet[Any]]
+    wanted: int
+    pts: int
+    ticks: int
+
+
+def start_s(container: InputContainer) -> float:
+    """Return where the container's clock starts, in the seconds of its time stamps."""
+    return (container.start_time or 0) / av.time_base
+
+
+def time_base(stream: VideoStream | AudioStream) -> Fraction:
+    """Return the length in seconds of one tick of the stream's time stamps."""
+    return stream.time_base or Fraction(1, av.time_base)
+
+
+def packets(container: InputContainer, stream: VideoStream | AudioStream) -> Iterator[Packet[Any]]:
+    """Yield one stream's packets from here to the end of what can be read, and no others."""
+    for other in container.streams:
+        other.discard = Discard.default if other.index == stream.index else Discard.all
+    try:
+        for packet in container.demux(stream):
+            if packet.size:
+                yield packet
+    except FFmpegError as error:  # a cut file ends like this in some formats
+        raise_if_environment(container.name.removeprefix("file:"), error)
+
+
+def seek(container: InputContainer, stream: VideoStream | AudioStream, ticks: int) -> None:
+    """Go to the last key packet at or before a time stamp, or to the start if that fails."""
+    try:
+        container.seek(ticks, stream=stream)
+    except FFmpegError as error:
+        raise_if_environment(container.name.removeprefix("file:"), error)
+        container.seek(0, unsupported_byte_offset=True)
+
+
+def find_pictures(container: InputContainer, stream: VideoStream, moment_s: float) -> Pictures:
+    """Find the picture shown at a moment (`pts <= moment < pts + duration`) and all it needs.
+
+    A moment before the first picture is given the first picture.
+
+    Args:
+        container: The open file.
+        stream: Its video stream.
+        moment_s: Seconds from the container's start.
+
+    Raises:
+        ClipError: truncated when the moment lies beyond the last picture.
+    """
+    base = time_base(stream)
+    ticks = math.floor((moment_s + start_s(container) + _CLOCK_SLACK_S) / base)
+    found = None
+    back = 0
+    while found is None:
+        at_start = ticks - back < (stream.start_time or 0)
+        seek(container, stream, ticks - back)
+        found = _pictures_until(packets(container, stream), ticks, at_start)
+        if found is None and at_start:
+            raise ClipError(Reason.TRUNCATED, "no picture can be read")
+        # The key frame met came after the moment (open groups of pictures, formats that seek
+        # roughly): look further back.
+        back = max(2 * back, round(1 / base))
+    pictures, ended = found
+    period = 1 / (stream.average_rate or stream.guessed_rate or Fraction(25)) / base
+    if ended and ticks >= pictures.pts + (pictures.packets[pictures.wanted].duration or period):
+        last_s = float(pictures.pts * base) - start_s(container)
+        raise ClipError(
+            Reason.TRUNCATED, f"the last picture is at {last_s:.3f} s, wanted {moment_s:.3f} s"
+        )
+    return pictures
+
+
+def _pictures_until(
+    stream_packets: Iterator[Packet[Any]], ticks: int, at_start: bool
+) -> tuple[Pictures, bool] | None:
+    """Collect from a key frame to the picture shown at `ticks`, and whether the file ended there.
+
+    Returns None when the first key frame met comes after that picture.
+    """
+    collected: list[Packet[Any]] = []
+    wanted, wanted_pts, ended = -1, 0, True
+    for packet in stream_packets:
+        pts = packet.pts if packet.pts is not None else packet.dts
+        if pts is None or not (collected or packet.is_keyframe or at_start):
+            continue
+        collected.append(packet)
+        if not packet.is_discard:  # an edit list needs such packets only to decode others
+            later = wanted_pts < pts <= ticks
+            first = wanted_pts > ticks and pts < wanted_pts
+            if wanted < 0 or later or first:
+                wanted, wanted_pts = len(collected) - 1, pts
+        if (packet.dts if packet.dts is not None else pts) > ticks:
+            ended = False
+            break
+    if wanted < 0:
+        return None
+    key_pts = collected[0].pts
+    if not at_start and (wanted_pts > ticks or (key_pts is not None and wanted_pts < key_pts)):
+        return None
+    return Pictures(collected, wanted, wanted_pts, max(ticks, wanted_pts)), ended
