@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ..errors import CacheCorruptError
+from ..errors import CacheCorruptError, UsageError
 from . import report
 from .config import (
     Backend,
@@ -200,6 +200,10 @@ def extract(
     json: Json = False,
 ) -> None:
     """Decode every clip once into the cache; run it again to resume."""
+    from ..cache.schema import MANIFEST
+
+    if not inputs and not (cache / MANIFEST).is_dir():
+        raise UsageError(f"nothing to extract: name an INPUT, or set inputs in {FILE_NAME}")
     failure_limit(max_failures, tried=0)  # a typing error is told before hours of work, not after
     list_root, root_map = parse_roots([str(path) for path in root or []])
     settings = ExtractSettings(

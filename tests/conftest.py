@@ -18,19 +18,23 @@ def no_outer_settings(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(f"AVPIPE_{name}", raising=False)
 
 
-@pytest.fixture(scope="session")
-def root() -> Path:
-    """Return the checkout's folder."""
-    return ROOT
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip what needs a GPU or real clips where there are none."""
+    lacking = []
+    if not (ROOT.parent / "shared" / "clips").is_dir():
+        lacking.append(("clips", "no ../shared/clips beside the checkout"))
+    if any(item.get_closest_marker("gpu") for item in items) and not _has_gpu():
+        lacking.append(("gpu", "no GPU"))
+    for item in items:
+        for marker, reason in lacking:
+            if item.get_closest_marker(marker):
+                item.add_marker(pytest.mark.skip(reason=reason))
 
 
-@pytest.fixture(scope="session")
-def shared_clips() -> Path:
-    """Return the folder of real clips beside the checkout, or skip."""
-    folder = ROOT.parent / "shared" / "clips"
-    if not folder.is_dir():
-        pytest.skip("no ../shared/clips beside the checkout")
-    return folder
+def _has_gpu() -> bool:
+    import torch
+
+    return torch.cuda.is_available()
 
 
 class Summary:

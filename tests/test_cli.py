@@ -128,8 +128,8 @@ def test_debug_shows_the_traceback(runner: Runner, capsys: pytest.CaptureFixture
         (["extract", "--jobs", "0"], "--jobs"),
         (["extract", "--jobs", "many"], "--jobs"),
         (["extract", "--backend", "threads"], "loky"),
-        (["extract", "--part", "4/4"], "--part 4/4"),
-        (["extract", "--max-failures", "few"], "--max-failures few"),
+        (["extract", "a", "--part", "4/4"], "--part 4/4"),
+        (["extract", "a", "--max-failures", "few"], "--max-failures few"),
         (["extract", "--cache"], "--cache"),
         (["extract", "--config"], "--config"),
         (["drop"], "STAGE"),
@@ -141,6 +141,18 @@ def test_usage_errors(words: list[str], part: str, capsys: pytest.CaptureFixture
     assert err.startswith("avpipe: error: ")
     assert part in err
     assert err.count("\n") == 1
+
+
+def test_nothing_to_extract(
+    tmp_path: Path, runner: Runner, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = runner(None)
+    assert main(["extract"]) == 2
+    assert "name an INPUT, or set inputs in avpipe.toml" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "avcache" / "manifest").mkdir(parents=True)
+    assert main(["extract"]) == 0
+    assert given[0].inputs == ()
 
 
 def test_no_command_shows_the_help(capsys: pytest.CaptureFixture[str]) -> None:

@@ -61,11 +61,11 @@ def test_each_source_beats_the_next(
     assert found["status", "cache"] == ("top", "avpipe.toml")
     monkeypatch.setenv("AVPIPE_CACHE", "variable")
     assert settings(capsys)["extract", "cache"] == ("variable", "AVPIPE_CACHE")
-    assert extracted().cache == Path("variable")
-    assert extracted("--cache", "flag").cache == Path("flag")
+    assert extracted("videos").cache == Path("variable")
+    assert extracted("videos", "--cache", "flag").cache == Path("flag")
     monkeypatch.delenv("AVPIPE_CACHE")
-    assert extracted().cache == Path("table")
-    assert extracted().jobs == 3
+    assert extracted("videos").cache == Path("table")
+    assert extracted("videos").jobs == 3
 
 
 @pytest.fixture
@@ -105,7 +105,7 @@ def test_paths_in_a_file_start_at_its_folder(
         assert found.root == Path("project/lists")
         assert found.root_map == {0: Path("project/disk"), 1: Path("/abs")}
     monkeypatch.setenv("AVPIPE_CONFIG", str(tmp_path / "project/avpipe.toml"))
-    assert extracted().cache == tmp_path / "project/avcache"
+    assert extracted("videos").cache == tmp_path / "project/avcache"
 
 
 @pytest.mark.parametrize(
@@ -237,9 +237,9 @@ def test_bad_failure_limit(text: str) -> None:
 
 def test_reasons_of_a_retry(extracted: Extracted, capsys: pytest.CaptureFixture[str]) -> None:
     assert extracted("videos").retry_failed is None
-    assert extracted("--retry-failed").retry_failed == ""
+    assert extracted("--retry-failed", "videos").retry_failed == ""
     assert extracted("--retry-failed", "videos").inputs == ("videos",)
     for reason in Reason:
-        assert extracted(f"--retry-failed={reason}").retry_failed == reason
-    assert main(["extract", "--retry-failed=tired"]) == 2
+        assert extracted(f"--retry-failed={reason}", "videos").retry_failed == reason
+    assert main(["extract", "videos", "--retry-failed=tired"]) == 2
     assert "--retry-failed=tired: the reasons are missing, empty" in capsys.readouterr().err

@@ -105,3 +105,13 @@ def test_every_dependency_is_pinned() -> None:
     wanted = [*project["dependencies"], *project["optional-dependencies"]["dev"]]
     names = {line.partition(">=")[0].lower() for line in wanted}
     assert names - pins == set()
+
+
+@pytest.mark.slow
+def test_the_wheel_has_types(wheel: Path, tmp_path: Path) -> None:
+    zipfile.ZipFile(wheel).extractall(tmp_path / "installed")
+    config = ["--config-file", str(ROOT / "pyproject.toml")]
+    command = [sys.executable, "-m", "mypy", *config, "-p", "avpipe"]
+    env = {"MYPYPATH": str(tmp_path / "installed"), "PATH": ""}
+    done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
