@@ -34,7 +34,7 @@ class ExtractSettings:
     audio_seconds: float = 10.0
     timeout_s: float = 60.0
     shard_clips: int | None = None
-    id_from: str = "stem"
+    id_from: IdFrom = "stem"
     root: Path | None = None
     """The folder that the paths in a list start from; None: the list's own."""
     root_map: dict[int, Path] | None = None
@@ -42,6 +42,16 @@ class ExtractSettings:
     overwrite: bool = False
     max_failures: str = "100%"
     dry_run: bool = False
+
+    @property
+    def list_root(self) -> str | None:
+        """`root` as text."""
+        return None if self.root is None else str(self.root)
+
+    @property
+    def remap(self) -> dict[int, str]:
+        """`root_map` as text."""
+        return {number: str(folder) for number, folder in (self.root_map or {}).items()}
 
 
 def parse_part(text: str) -> tuple[int, int]:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,12 +26,56 @@ def open_manifest(cache: Path) -> Manifest:
     return manifest
 
 
+@dataclass(frozen=True)
+class News:
+    """Candidates that a manifest does not know yet.
+
+    Attributes:
+        candidates: They, in the order given.
+        roots: The manifest's roots, and behind them those that only the candidates have.
+        index: Number of each root by folder; a folder that stands for a root has that root's.
+    """
+
+    candidates: list[Candidate]
+    roots: list[Root]
+    index: dict[str, int]
+
+
+def find_new(manifest: Manifest, candidates: Sequence[Candidate], remap: Mapping[int, str]) -> News:
+    """Return the candidates that have no row yet.
+
+    Args:
+        manifest: What is planned.
+        candidates: What was found.
+        remap: Folders that stand for a root, by the root's number.
+    """
+    roots = list(manifest.roots)
+    index = {root["path"]: number for number, root in enumerate(roots)}
+    index.update({os.path.abspath(folder): number for number, folder in remap.items()})  # noqa: PTH100
+    pieces = {(line["root"], line["path"], line.get("start_s")) for _, line in manifest.lines()}
+    files = {(root, path) for root, path, _ in pieces}
+    new = []
+    for candidate in candidates:
+        if candidate.root not in index:
+            index[candidate.root] = len(roots)
+            device = Path(candidate.root).stat().st_dev
+            roots.append(Root(path=candidate.root, device=device))
+        place = index[candidate.root], candidate.path
+        # a file that was cut into pieces is known, whatever --segment says this time
+        known = (
+            place in files if candidate.start_s is None else (*place, candidate.start_s) in pieces
+        )
+        if not known:
+            new.append(candidate)
+    return News(new, roots, index)
+
+
 def add_segment(
     cache: Path,
     candidates: Sequence[Candidate],
     *,
     remap: Mapping[int, str],
-    pieces: Callable[[Sequence[Candidate]], Iterator[Candidate]],
+    cut: Callable[[Sequence[Candidate]], Iterator[Candidate]],
     shard_clips: int | None,
 ) -> int:
     """Give every candidate that is not in the manifest yet its row, in one new segment.
@@ -40,8 +83,8 @@ def add_segment(
     Args:
         cache: Cache folder.
         candidates: What was found, sorted by path bytes.
-        remap: Folders that stand for a root, by the root's index.
-        pieces: Cuts the new candidates into several clips each (`--segment`); the identity if not.
+        remap: Folders that stand for a root, by the root's number.
+        cut: Cuts the new candidates into several clips each (`--segment`); the identity if not.
         shard_clips: Clips per shard, None for the default.
 
     Returns:
@@ -49,33 +92,14 @@ def add_segment(
     """
     while True:
         manifest = Manifest(cache)
-        roots = list(manifest.roots)
-        index = {root["path"]: number for number, root in enumerate(roots)}
-        index.update({os.path.abspath(folder): number for number, folder in remap.items()})  # noqa: PTH100
-        known = {(line["root"], line["path"], line.get("start_s")) for _, line in manifest.lines()}
-        files = {(root, path) for root, path, _ in known}
-        new = []
-        for candidate in candidates:
-            if candidate.root not in index:
-                index[candidate.root] = len(roots)
-                device = Path(candidate.root).stat().st_dev
-                roots.append(Root(path=candidate.root, device=device))
-            place = index[candidate.root], candidate.path
-            # a file cut into pieces is known by its pieces, whatever --segment says this time
-            seen = (
-                place in files
-                if candidate.start_s is None
-                else (*place, candidate.start_s) in known
-            )
-            if not seen:
-                new.append(candidate)
-        if not new:
+        news = find_new(manifest, candidates, remap)
+        if not news.candidates:
             return 0
         taken = {line["id"] for _, line in manifest.lines()}
-        cut = list(pieces(new))
-        lines = (_line(candidate, index[candidate.root], taken) for candidate in cut)
-        if manifest.publish(lines, len(cut), roots, shard_clips=shard_clips):
-            return len(cut)
+        clips = list(cut(news.candidates))
+        lines = (_line(clip, news.index[clip.root], taken) for clip in clips)
+        if manifest.publish(lines, len(clips), news.roots, shard_clips=shard_clips):
+            return len(clips)
 
 
 def _line(candidate: Candidate, root: int, taken: set[str]) -> Line:
@@ -89,7 +113,7 @@ def _line(candidate: Candidate, root: int, taken: set[str]) -> Line:
     for name in ("audio_path", "start_s", "seconds", "label"):
         value: Any = getattr(candidate, name)
         if value is not None:
-            line[name] = value  # type: ignore[literal-required]
+            line[name] = value
     reject = candidate.reject
     if reject is None and candidate.id in taken:
         reject = Reason.DUPLICATE_ID
@@ -170,60 +194,3 @@ def shards_to_do(
         ):
             todo.append(shard)
     return todo
-
-
-def cut_into_pieces(
-    candidate: Candidate, duration_s: float | None, piece_s: float
-) -> list[Candidate]:
-    """Cut a file into pieces of equal length; a tail under half a piece is dropped.
-
-    A file whose duration is unknown, or under one and a half pieces long, gives at least one
-    piece, so that it ends as done or as failed with its reason.
-    """
-    if duration_s is None:
-        return [candidate]
-    count = max(1, int(duration_s / piece_s + 0.5))
-    return [
-        Candidate(
-            id=f"{candidate.id}_{round(number * piece_s * 1000):09d}",
-            root=candidate.root,
-            path=candidate.path,
-            bytes=candidate.bytes,
-            source=candidate.source,
-            audio_path=candidate.audio_path,
-            start_s=number * piece_s,
-            seconds=piece_s,
-            label=candidate.label,
-            reject=candidate.reject,
-        )
-        for number in range(count)
-    ]
-
-
-class DurationJournal:
-    """Durations probed so far, kept in a file so that a killed planning pass goes on.
-
-    Each line is `[path, bytes, duration or null]`; a torn last line is ignored.
-    """
-
-    def __init__(self, cache: Path) -> None:
-        """Read what an earlier pass left."""
-        self._path = cache / MANIFEST / "durations.journal"
-        self.known: dict[tuple[str, int], float | None] = {}
-        if self._path.exists():
-            for text in self._path.read_bytes().splitlines():
-                with suppress(ValueError):
-                    path, size, duration_s = json.loads(text)
-                    self.known[path, size] = duration_s
-
-    def add(self, entries: Iterable[tuple[str, int, float | None]]) -> None:
-        """Append probed files."""
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        with self._path.open("ab") as file:
-            for path, size, duration_s in entries:
-                self.known[path, size] = duration_s
-                file.write(b"\n" + json.dumps([path, size, duration_s]).encode("ascii"))
-
-    def remove(self) -> None:
-        """Forget the journal: its content is in the manifest now."""
-        self._path.unlink(missing_ok=True)

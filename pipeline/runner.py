@@ -4,33 +4,25 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from ..cache.manifest import Manifest
 from ..cache.schema import AUDIO, DROPPED, Header
 from ..cache.shard import temporary
-from ..errors import ClipError, ClipsFailedError, InputError
-from ..stages.decoder import DecoderChild
+from ..errors import ClipsFailedError, InputError
 from ..stages.extract import ExtractTask, extract_shard, header_params
 from ..stages.features import FeatureParams
 from .config import ExtractSettings, failure_limit
-from .inputs import Candidate, scan
-from .plan import (
-    DurationJournal,
-    add_retries,
-    add_segment,
-    cut_into_pieces,
-    open_manifest,
-    shards_to_do,
-)
+from .estimate import ExtractEstimate, estimate
+from .inputs import scan
+from .plan import add_retries, add_segment, open_manifest, shards_to_do
 from .progress import Progress
 from .rounds import run_rounds
-
-_PROBE_CHUNK = 64
+from .segment import DurationJournal, pieces
+from .status import count_clips
+from .workers import decoder_child
 
 
 @dataclass(frozen=True)
@@ -85,8 +77,8 @@ class _Counts:
         self.failed.update(header.failed)
 
 
-def extract(settings: ExtractSettings) -> ExtractSummary:
-    """Extract every clip that is named or planned and not done yet.
+def extract(settings: ExtractSettings) -> ExtractSummary | ExtractEstimate:
+    """Extract every clip that is named or planned and not done yet; with `dry_run`, estimate it.
 
     Raises:
         InputError: An input cannot be used, or a disk of clips has gone.
@@ -95,7 +87,13 @@ def extract(settings: ExtractSettings) -> ExtractSummary:
         ClipsFailedError: All clips of this run failed, or more than allowed.
     """
     started = time.monotonic()
-    params = feature_params(settings)
+    params = FeatureParams(
+        spectrogram=settings.spectrogram,
+        audio_seconds=settings.audio_seconds,
+        decoder=settings.decoder,
+    )
+    if settings.dry_run:
+        return estimate(settings, params)
     if settings.overwrite:
         (settings.cache / AUDIO / DROPPED).unlink(missing_ok=True)
     ignored, planned = _plan(settings, params)
@@ -112,7 +110,7 @@ def extract(settings: ExtractSettings) -> ExtractSummary:
         done=counts.done,
         failed=failed,
         failed_by_reason=dict(counts.failed),
-        failed_total=_failed_total(settings.cache),
+        failed_total=sum(count_clips(settings.cache).failures.values()),
         skipped=num_clips - counts.done - failed,
         ignored=ignored,
         seconds=time.monotonic() - started,
@@ -121,15 +119,6 @@ def extract(settings: ExtractSettings) -> ExtractSummary:
         reasons = ", ".join(f"{count} {reason}" for reason, count in counts.failed.most_common())
         raise ClipsFailedError(f"all {failed} clips of this run failed: {reasons}")
     return summary
-
-
-def feature_params(settings: ExtractSettings) -> FeatureParams:
-    """Return what is made of each clip."""
-    return FeatureParams(
-        spectrogram=settings.spectrogram,
-        audio_seconds=settings.audio_seconds,
-        decoder=settings.decoder,
-    )
 
 
 def _plan(settings: ExtractSettings, params: FeatureParams) -> tuple[dict[str, int], int]:
@@ -146,14 +135,13 @@ def _plan(settings: ExtractSettings, params: FeatureParams) -> tuple[dict[str, i
     )
     planned, ignored = 0, {}
     if settings.inputs:
-        root = str(settings.root) if settings.root else None
-        found = scan(settings.inputs, root=root, id_from=settings.id_from)  # type: ignore[arg-type]
+        found = scan(settings.inputs, root=settings.list_root, id_from=settings.id_from)
         ignored = found.ignored
         planned += add_segment(
             settings.cache,
             found.candidates,
-            remap=_remap(settings),
-            pieces=partial(_pieces, settings, params),
+            remap=settings.remap,
+            cut=partial(pieces, settings, params),
             shard_clips=settings.shard_clips,
         )
         DurationJournal(settings.cache).remove()
@@ -162,10 +150,6 @@ def _plan(settings: ExtractSettings, params: FeatureParams) -> tuple[dict[str, i
             settings.cache, settings.retry_failed, shard_clips=settings.shard_clips
         )
     return ignored, planned
-
-
-def _remap(settings: ExtractSettings) -> dict[int, str]:
-    return {number: str(folder) for number, folder in (settings.root_map or {}).items()}
 
 
 def _run(settings: ExtractSettings, params: FeatureParams, manifest: Manifest) -> _Counts:
@@ -195,9 +179,7 @@ def _run(settings: ExtractSettings, params: FeatureParams, manifest: Manifest) -
 
         run_rounds(
             todo,
-            lambda shard: ExtractTask(
-                settings.cache, manifest.plan(shard), params, _remap(settings)
-            ),
+            lambda shard: ExtractTask(settings.cache, manifest.plan(shard), params, settings.remap),
             partial(_extract, timeout_s=settings.timeout_s),
             on_result,
             jobs=settings.jobs,
@@ -206,82 +188,5 @@ def _run(settings: ExtractSettings, params: FeatureParams, manifest: Manifest) -
     return counts
 
 
-_children: dict[tuple[FeatureParams, float], DecoderChild] = {}
-"""This process's decoder child, kept from shard to shard."""
-
-
-def _child(params: FeatureParams, timeout_s: float) -> DecoderChild:
-    key = (params, timeout_s)
-    if key not in _children:
-        while _children:
-            _children.popitem()[1].close()
-        _children[key] = DecoderChild(params, timeout_s=timeout_s)
-    return _children[key]
-
-
 def _extract(task: ExtractTask, timeout_s: float) -> Header:
-    return extract_shard(task, _child(task.params, timeout_s))
-
-
-def _pieces(
-    settings: ExtractSettings, params: FeatureParams, candidates: Sequence[Candidate]
-) -> Iterator[Candidate]:
-    """Cut files into pieces of `--segment` seconds; their durations are probed first."""
-    if settings.segment_s is None:
-        yield from candidates
-        return
-    journal = DurationJournal(settings.cache)
-    whole = [c for c in candidates if c.start_s is None]
-    chunks = [whole[at : at + _PROBE_CHUNK] for at in range(0, len(whole), _PROBE_CHUNK)]
-
-    def todo() -> list[int]:
-        return [
-            number
-            for number, chunk in enumerate(chunks)
-            if any((_absolute(c), c.bytes) not in journal.known for c in chunk)
-        ]
-
-    with Progress("durations", len(whole), "files") as progress:
-
-        def on_result(found: list[tuple[str, int, float | None]]) -> None:
-            journal.add(found)
-            progress.advance(len(found))
-
-        run_rounds(
-            todo,
-            lambda number: [(_absolute(c), c.bytes) for c in chunks[number]],
-            partial(_probe, params=params, timeout_s=settings.timeout_s),
-            on_result,
-            jobs=settings.jobs,
-            backend=settings.backend,
-        )
-    for candidate in candidates:
-        duration_s = journal.known.get((_absolute(candidate), candidate.bytes))
-        if candidate.start_s is None:
-            yield from cut_into_pieces(candidate, duration_s, settings.segment_s)
-        else:
-            yield candidate
-
-
-def _absolute(candidate: Candidate) -> str:
-    return str(Path(candidate.root, candidate.path))
-
-
-def _probe(
-    files: list[tuple[str, int]], params: FeatureParams, timeout_s: float
-) -> list[tuple[str, int, float | None]]:
-    """Probe durations; None where the file does not tell (extraction then says why)."""
-    child = _child(params, timeout_s)
-    found: list[tuple[str, int, float | None]] = []
-    for path, size in files:
-        try:
-            found.append((path, size, child.duration(path)))
-        except ClipError:
-            found.append((path, size, None))
-    return found
-
-
-def _failed_total(cache: Path) -> int:
-    from .status import count_clips
-
-    return sum(count_clips(cache).failures.values())
+    return extract_shard(task, decoder_child(task.params, timeout_s))

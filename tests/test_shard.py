@@ -1,4 +1,4 @@
-"""A shard: the same layout for h5py and for `os.pread`, complete or absent, never silently wrong."""
+"""A shard: one layout for h5py and `os.pread`, complete or absent, never silently wrong."""
 
 from __future__ import annotations
 

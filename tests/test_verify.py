@@ -1,4 +1,4 @@
-"""`verify` names every damaged file; `--repair` and the command it prints restore the same bytes."""
+"""`verify` names every damaged file; `--repair` and what it prints restore the same bytes."""
 
 from __future__ import annotations
 

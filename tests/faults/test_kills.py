@@ -1,0 +1,127 @@
+"""SIGKILL at any moment: nothing published is lost, the same command finishes the same bytes."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from avpipe.cache.state import shard_numbers
+from avpipe.cache.verify import verify
+from avpipe.stages.synth import synth
+from fake_clips import file_bytes
+from processes import descendants, drafts, is_decoder, is_worker, kill, start
+
+FAST = ("--shard-clips", "4", "--jobs", "2")
+
+
+@dataclass(frozen=True)
+class World:
+    """Synthetic videos of `num_shards` shards, how often to kill, an undisturbed run's files."""
+
+    videos: Path
+    num_shards: int
+    num_kills: int
+    expected: dict[str, bytes]
+
+
+@pytest.fixture(
+    scope="module",
+    params=[
+        pytest.param((15, 6), id="15-shards"),
+        pytest.param((100, 30), id="100-shards", marks=pytest.mark.faults),
+    ],
+)
+def world(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> World:
+    num_shards, num_kills = request.param
+    folder = tmp_path_factory.mktemp("world")
+    videos = synth(folder / "world", clips=4 * num_shards, classes=4, seed=1, jobs=2).videos
+    for surplus in sorted(videos.iterdir())[4 * num_shards :]:
+        surplus.unlink()
+    cache = folder / "undisturbed"
+    finish(videos, cache)
+    return World(videos, num_shards, num_kills, file_bytes(cache))
+
+
+def finish(videos: Path, cache: Path) -> None:
+    log = cache.parent / "log"
+    code = start("extract", videos, "--cache", cache, *FAST, log=log).wait(300)
+    assert code == 0, log.read_text()
+
+
+def num_done(cache: Path) -> int:
+    return len(shard_numbers(cache, "extract"))
+
+
+def test_driver_killed_again_and_again(world: World, tmp_path: Path) -> None:
+    cache, rng = tmp_path / "cache", random.Random(0)
+    kills, while_writing = 0, 0
+    while kills < world.num_kills:
+        before = num_done(cache)
+        driver = start("extract", world.videos, "--cache", cache, *FAST, log=tmp_path / "log")
+        want_draft = kills % 2 == 0
+        delay_s = rng.uniform(0, 0.05)
+        while driver.poll() is None and num_done(cache) == before:
+            time.sleep(0.001)
+        give_up = time.monotonic() + (1.0 if want_draft else delay_s)
+        while driver.poll() is None and time.monotonic() < give_up:
+            if want_draft and any(True for _ in drafts(cache)):
+                break
+        writing = any(True for _ in drafts(cache))
+        if driver.poll() is not None:
+            pytest.fail("the run ended before it could be killed: too few shards for the kills")
+        driver.kill()
+        driver.wait()
+        kills += 1
+        while_writing += writing
+        assert num_done(cache) > before
+        assert verify(cache).damaged == {}
+    assert while_writing >= min(5, world.num_kills // 3)
+    finish(world.videos, cache)
+    assert file_bytes(cache) == world.expected
+
+
+def test_killed_while_starting_and_planning(world: World, tmp_path: Path) -> None:
+    cache, rng = tmp_path / "cache", random.Random(1)
+    for _ in range(10):
+        driver = start("extract", world.videos, "--cache", cache, *FAST, log=tmp_path / "log")
+        time.sleep(rng.uniform(0.05, 0.6))
+        driver.kill()
+        driver.wait()
+        if (cache / "manifest").is_dir():
+            assert verify(cache).damaged == {}
+    finish(world.videos, cache)
+    assert file_bytes(cache) == world.expected
+
+
+@pytest.mark.parametrize("victims", [is_worker, is_decoder])
+def test_workers_and_decoders_killed(
+    world: World, tmp_path: Path, victims: Callable[[int], bool]
+) -> None:
+    cache = tmp_path / "cache"
+    driver = start("extract", world.videos, "--cache", cache, *FAST, log=tmp_path / "log")
+    hits = 0
+    while driver.poll() is None:
+        if hits < 4 and num_done(cache) > hits:
+            hits += kill([pid for pid in descendants(driver.pid) if victims(pid)][:1])
+        time.sleep(0.02)
+    assert hits >= 2
+    assert driver.returncode == 0, (tmp_path / "log").read_text()
+    assert file_bytes(cache) == world.expected
+
+
+def test_nothing_outlives_a_killed_driver(world: World, tmp_path: Path) -> None:
+    cache = tmp_path / "cache"
+    driver = start("extract", world.videos, "--cache", cache, *FAST, log=tmp_path / "log")
+    while not (family := [p for p in descendants(driver.pid) if is_decoder(p)]):
+        time.sleep(0.01)
+    family = descendants(driver.pid)
+    driver.kill()
+    driver.wait()
+    deadline = time.monotonic() + 10
+    while any(is_worker(pid) or is_decoder(pid) for pid in family):
+        assert time.monotonic() < deadline, "workers or decoders are still running"
+        time.sleep(0.1)
