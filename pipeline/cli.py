@@ -114,10 +114,11 @@ def synth(
 ) -> None:
     """Make labelled clips whose sounding object is known."""
     from ..stages.synth import synth
+    from .watch import watch
 
-    made = synth(
-        out, clips=clips, classes=classes, seed=seed, num_objects=objects, size=size, jobs=jobs
-    )
+    world = {"clips": clips, "classes": classes, "seed": seed}
+    with watch("synth") as progress:
+        made = synth(out, **world, num_objects=objects, size=size, jobs=jobs, progress=progress)
     report.show(report.synth_json(made), json, report.fields_text)
 
 

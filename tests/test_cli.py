@@ -251,13 +251,36 @@ def test_synth_passes_its_options(
     values |= {"out": Path("w"), "videos": Path("w/videos"), "labels": Path("w/labels.csv")}
     given = []
 
-    def synth(out: Path, **options: object) -> stage.SynthSummary:
+    def synth(
+        out: Path, progress: Callable[[int, int], None], **options: object
+    ) -> stage.SynthSummary:
         given.append((out, options))
+        for present in (4, 6, 9):
+            progress(present, 9)
         return stage.SynthSummary(**values)  # type: ignore[arg-type]
 
+    class Bar:
+        """The progress bar, with its totals printed."""
+
+        def __init__(self, label: str, total: int) -> None:
+            self.label, self.total, self.done = label, total, 0
+
+        def __enter__(self) -> "Bar":
+            return self
+
+        def __exit__(self, *error: object) -> None:
+            pass
+
+        def advance(self, count: int) -> None:
+            self.done += count
+            print(f"{self.label} {self.done}/{self.total} clips", file=sys.stderr)
+
+    monkeypatch.setattr("avpipe.pipeline.watch.Progress", Bar)
     monkeypatch.setattr(stage, "synth", synth)
     words = "synth w --clips 9 --classes 8 --seed 7 --objects 3 --size 0.1 0.2 --jobs 2 --json"
     assert main(words.split()) == 0
     options = {"clips": 9, "classes": 8, "seed": 7, "num_objects": 3, "size": (0.1, 0.2), "jobs": 2}
     assert given == [(Path("w"), options)]
-    assert json.loads(capsys.readouterr().out)["videos"] == "w/videos"
+    captured = capsys.readouterr()
+    assert json.loads(captured.out)["videos"] == "w/videos"
+    assert captured.err == "synth 2/5 clips\nsynth 5/5 clips\n"
