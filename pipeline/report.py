@@ -110,9 +110,11 @@ def size_text(num_bytes: int) -> str:
 
 
 def _short(value: object) -> str:
-    if value is None:
+    if value is None or value in ({}, []):
         return "-"
-    return json.dumps(value) if isinstance(value, list | dict | bool) else str(value)
+    if isinstance(value, dict):
+        return ", ".join(f"{count} {name}" for name, count in value.items())
+    return json.dumps(value) if isinstance(value, list | bool) else str(value)
 
 
 def _plain(value: object) -> object:

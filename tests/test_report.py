@@ -70,3 +70,16 @@ def test_verify() -> None:
         "to make the rest again:",
         "avpipe extract --cache c",
     ]
+
+
+def test_fields() -> None:
+    document = {"schema": "x/1", "done": 3, "failed_by_reason": {"empty": 2, "oom": 1}}
+    document |= {"ignored": {}, "file": None, "ok": True, "first": ["a"]}
+    assert report.fields_text(document).splitlines() == [
+        "done              3",
+        "failed_by_reason  2 empty, 1 oom",
+        "ignored           -",
+        "file              -",
+        "ok                true",
+        'first             ["a"]',
+    ]
