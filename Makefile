@@ -55,7 +55,7 @@ docs: $(READY)  ## write docs/commands.md from the commands themselves
 	$(BIN)/python -m avpipe.pipeline.docs > docs/commands.md
 
 bench: $(READY)  ## measured comparisons (quiet machine, minutes)
-	@for script in bench/*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
+	@for script in $$(grep -l __main__ bench/*.py); do echo "== $$script"; $(BIN)/python $$script || exit 1; done
 
 wheel: $(READY)  ## dist/*.whl
 	$(BIN)/python -m build --wheel --no-isolation
