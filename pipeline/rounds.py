@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from typing import TypeVar
 
@@ -26,6 +26,9 @@ def run_rounds(
 ) -> None:
     """Run every task that `todo` names; when a worker dies, ask again and run what is left.
 
+    One dead worker takes the tasks of all others along. So when a round finished nothing, each task
+    is tried alone, and only those that kill their worker again are given up.
+
     Args:
         todo: Names the tasks not done yet, by number.
         make_task: Makes a task; called in this process, just before the task is handed out.
@@ -35,30 +38,36 @@ def run_rounds(
         backend: joblib's name for who runs them; `sequential` runs them here.
 
     Raises:
-        AvpipeError: If workers keep dying and a whole round finished nothing.
+        AvpipeError: If some tasks killed their worker again and again; all others are done.
     """
-    numbers = todo()
-    while numbers:
-        if run_once((make_task(number) for number in numbers), work, on_result, jobs, backend):
-            return
-        left = todo()
-        if len(left) >= len(numbers):
-            shown = ", ".join(map(str, left[:5]))
-            raise AvpipeError(
-                f"worker processes keep being killed (out of memory?) at shards {shown}; run the "
-                "same command with --jobs 1"
-            )
-        numbers = left
+
+    def run(numbers: Sequence[int], jobs: int) -> BrokenProcessPool | None:
+        return _run_once(map(make_task, numbers), work, on_result, jobs, backend)
+
+    deadly: dict[int, BrokenProcessPool] = {}
+    while numbers := [number for number in todo() if number not in deadly]:
+        if run(numbers, jobs) is None:
+            break
+        left = [number for number in todo() if number not in deadly]
+        if len(left) == len(numbers):
+            alone = {number: run([number], 1) for number in left}
+            deadly |= {number: error for number, error in alone.items() if error}
+    if deadly:
+        shown = ", ".join(map(str, list(deadly)[:5]))
+        raise AvpipeError(
+            f"worker processes are killed at shard {shown} (out of memory?), all others are done: "
+            "free some memory and run the same command again"
+        ) from next(iter(deadly.values()))
 
 
-def run_once(
+def _run_once(
     tasks: Iterable[Task],
     work: Callable[[Task], Result],
     on_result: Callable[[Result], None],
     jobs: int,
     backend: str,
-) -> bool:
-    """Run the tasks once; return whether no worker was killed."""
+) -> BrokenProcessPool | None:
+    """Run the tasks once; return joblib's error if a worker was killed."""
     from joblib import Parallel, delayed
     from joblib.externals.loky import get_reusable_executor
 
@@ -73,13 +82,13 @@ def run_once(
     try:
         for result in parallel(guarded(work, task, os.getpid()) for task in tasks):
             on_result(result)
-    except BrokenProcessPool:
-        return False
+    except BrokenProcessPool as error:
+        return error
     except BaseException:
         if backend == "loky":  # interrupted, or one task stopped the run: leave nobody behind
             get_reusable_executor().shutdown(wait=True, kill_workers=True)
         raise
-    return True
+    return None
 
 
 def _guarded(work: Callable[[Task], Result], task: Task, driver: int) -> Result:

@@ -1,0 +1,180 @@
+"""Planning: every clip gets one row for ever, and what is not done is found from headers alone."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from avpipe.cache.manifest import Manifest, Root
+from avpipe.cache.schema import AUDIO, EXTRACT, shard_path
+from avpipe.cache.state import drop_stage
+from avpipe.cache.store import Cache
+from avpipe.errors import CacheCorruptError
+from avpipe.pipeline.inputs import Candidate
+from avpipe.pipeline.plan import add_retries, add_segment, find_new, shards_to_do
+from avpipe.pipeline.segment import DurationJournal, cut_into_pieces
+from avpipe.stages.extract import header_params
+from avpipe.stages.features import FeatureParams
+from fake_clips import FakeDecoder, extract_all, make_cache
+
+PARAMS = header_params(FeatureParams())
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "videos").mkdir()
+    return tmp_path / "videos"
+
+
+def candidates(folder: Path, names: Sequence[str]) -> list[Candidate]:
+    return [
+        Candidate(id=Path(name).stem, root=str(folder), path=name, bytes=1, source=Path(name).stem)
+        for name in names
+    ]
+
+
+def add(cache: Path, found: Sequence[Candidate], remap: dict[int, str] | None = None) -> int:
+    return add_segment(cache, found, remap=remap or {}, cut=iter, shard_clips=2)
+
+
+def ids(cache: Path) -> list[str]:
+    return [line["id"] for _, line in Manifest(cache).lines()]
+
+
+def test_same_files_are_planned_once(tmp_path: Path, folder: Path) -> None:
+    cache = tmp_path / "cache"
+    assert add(cache, candidates(folder, ["a.mp4", "b.mp4"])) == 2
+    assert add(cache, candidates(folder, ["a.mp4", "b.mp4"])) == 0
+    assert add(cache, candidates(folder, ["a.mp4", "b.mp4", "c.mp4"])) == 1
+    assert ids(cache) == ["a", "b", "c"]
+    assert len(Manifest(cache).segments) == 2
+
+
+def test_second_file_of_an_id_is_rejected_the_first_stands(tmp_path: Path, folder: Path) -> None:
+    cache = tmp_path / "cache"
+    add(cache, candidates(folder, ["a.mp4", "a.webm"]))
+    add(cache, candidates(folder, ["z/a.mkv", "b.mp4"]))
+    lines = [line for _, line in Manifest(cache).lines()]
+    assert [line.get("reject") for line in lines] == [None, "duplicate_id", "duplicate_id", None]
+
+
+def test_a_moved_root_is_the_same_root(tmp_path: Path, folder: Path) -> None:
+    cache, elsewhere = tmp_path / "cache", tmp_path / "elsewhere"
+    add(cache, candidates(folder, ["a.mp4"]))
+    elsewhere.mkdir()
+    assert add(cache, candidates(elsewhere, ["a.mp4"]), {0: str(elsewhere)}) == 0
+    assert add(cache, candidates(elsewhere, ["b.mp4"]), {0: str(elsewhere)}) == 1
+    manifest = Manifest(cache)
+    assert [root["path"] for root in manifest.roots] == [str(folder)]
+
+
+def test_roots_keep_their_numbers(tmp_path: Path, folder: Path) -> None:
+    cache, other = tmp_path / "cache", tmp_path / "other"
+    other.mkdir()
+    add(cache, candidates(folder, ["a.mp4"]))
+    add(cache, candidates(other, ["b.mp4"]))
+    manifest = Manifest(cache)
+    device = os.stat(folder).st_dev  # noqa: PTH116
+    assert manifest.roots == [Root(path=str(p), device=device) for p in (folder, other)]
+    assert [line["root"] for _, line in manifest.lines()] == [0, 1]
+
+
+def test_pieces_of_known_files_are_not_planned_again(tmp_path: Path, folder: Path) -> None:
+    cache = tmp_path / "cache"
+    whole = candidates(folder, ["a.mp4"])
+    pieces = cut_into_pieces(whole[0], 25.0, 10.0)
+    assert add(cache, pieces) == 3
+    assert add(cache, whole) == 0
+    news = find_new(Manifest(cache), [*pieces, replace(whole[0], start_s=1.5)], {})
+    assert [found.start_s for found in news.candidates] == [1.5]
+
+
+@pytest.mark.parametrize(
+    ("duration_s", "starts"),
+    [
+        (0.3, [0]),
+        (9.0, [0]),
+        (14.9, [0]),
+        (15.0, [0, 10]),
+        (30.0, [0, 10, 20]),
+        (34.0, [0, 10, 20]),
+    ],
+)
+def test_cut_into_pieces(folder: Path, duration_s: float, starts: list[float]) -> None:
+    pieces = cut_into_pieces(candidates(folder, ["a.mp4"])[0], duration_s, 10.0)
+    assert [piece.start_s for piece in pieces] == starts
+    assert [piece.id for piece in pieces] == [f"a_{start * 1000:09d}" for start in starts]
+    assert {(piece.source, piece.seconds) for piece in pieces} == {("a", 10.0)}
+
+
+def test_unknown_duration_is_left_to_extraction(folder: Path) -> None:
+    whole = candidates(folder, ["a.mp4"])[0]
+    assert cut_into_pieces(whole, None, 10.0) == [whole]
+
+
+def test_duration_journal_survives_a_kill(tmp_path: Path) -> None:
+    journal = DurationJournal(tmp_path)
+    journal.add([("a", 1, 2.5), ("b\n\udce9", 2, None)])
+    path = tmp_path / "manifest" / "durations.journal"
+    path.write_bytes(path.read_bytes() + b'\n["c", 3, 1')
+    again = DurationJournal(tmp_path)
+    assert again.known == {("a", 1): 2.5, ("b\n\udce9", 2): None}
+    again.add([("d", 4, 1.0)])
+    assert DurationJournal(tmp_path).known["d", 4] == 1.0
+    again.remove()
+    assert DurationJournal(tmp_path).known == {}
+
+
+def test_retries(tmp_path: Path) -> None:
+    failures = {"b": ["timeout"], "c": ["no_audio"]}
+    cache = make_cache(tmp_path / "cache", ["a", "b", "c"], failures=failures)
+    assert add_retries(cache, "oom", shard_clips=4) == 0
+    assert add_retries(cache, "timeout", shard_clips=4) == 1
+    assert add_retries(cache, "timeout", shard_clips=4) == 0  # planned, not tried yet: no second
+    manifest = Manifest(cache)
+    line = manifest.line(3)
+    assert (line["id"], line["retry_of"], line["was"]) == ("b", 1, "timeout")
+    extract_all(cache, manifest, FakeDecoder({"c": ["no_audio"]}))
+    assert [failure.id for failure in Cache(cache).failures()] == ["c"]
+    assert add_retries(cache, "", shard_clips=4) == 1
+
+
+def test_shards_to_do(tmp_path: Path) -> None:
+    cache = make_cache(tmp_path / "cache", [f"c{i}" for i in range(12)], shard_clips=2)
+    manifest = Manifest(cache)
+    assert shards_to_do(cache, manifest, PARAMS) == []
+    shard_path(cache, EXTRACT, 1).unlink()
+    shard_path(cache, AUDIO, 4).unlink()
+    assert shards_to_do(cache, manifest, PARAMS) == [1, 4]
+    assert shards_to_do(cache, manifest, PARAMS, part=(1, 2)) == [1]
+    assert shards_to_do(cache, manifest, PARAMS, part=(0, 2)) == [4]
+    drop_stage(cache, AUDIO)
+    assert shards_to_do(cache, manifest, PARAMS) == [1]
+
+
+def test_audio_of_another_pass_is_to_do(tmp_path: Path) -> None:
+    names = ["a", "b"]
+    cache = make_cache(tmp_path / "cache", names)
+    other = make_cache(tmp_path / "other", names, failures={"a": ["no_audio"]})
+    shard_path(other, AUDIO, 0).replace(shard_path(cache, AUDIO, 0))
+    assert shards_to_do(cache, Manifest(cache), PARAMS) == [0]
+
+
+def test_other_parameters_are_refused_by_name(tmp_path: Path) -> None:
+    cache = make_cache(tmp_path / "cache", ["a", "b"])
+    wanted = {**PARAMS, "audio_seconds": 4.0}
+    with pytest.raises(CacheCorruptError, match=r"audio_seconds 10\.0.*4\.0.*--overwrite"):
+        shards_to_do(cache, Manifest(cache), wanted)
+    assert shards_to_do(cache, Manifest(cache), wanted, overwrite=True) == [0]
+    assert shards_to_do(cache, Manifest(cache), PARAMS, overwrite=True) == []
+
+
+def test_shard_of_another_manifest_is_refused(tmp_path: Path) -> None:
+    cache = make_cache(tmp_path / "cache", ["a", "b"])
+    other = make_cache(tmp_path / "other", ["a", "c"])
+    shard_path(other, EXTRACT, 0).replace(shard_path(cache, EXTRACT, 0))
+    with pytest.raises(CacheCorruptError, match="another manifest"):
+        shards_to_do(cache, Manifest(cache), PARAMS)
