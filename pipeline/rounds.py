@@ -41,16 +41,17 @@ def run_rounds(
         AvpipeError: If some tasks killed their worker again and again; all others are done.
     """
 
-    def run(numbers: Sequence[int], jobs: int) -> BrokenProcessPool | None:
+    def run(numbers: Sequence[int], jobs: int = jobs) -> BrokenProcessPool | None:
         return _run_once(map(make_task, numbers), work, on_result, jobs, backend)
 
     deadly: dict[int, BrokenProcessPool] = {}
     while numbers := [number for number in todo() if number not in deadly]:
-        if run(numbers, jobs) is None:
+        if run(numbers) is None:
             break
         left = [number for number in todo() if number not in deadly]
         if len(left) == len(numbers):
-            alone = {number: run([number], 1) for number in left}
+            # two workers, because joblib runs the tasks of a single one in this process
+            alone = {number: run([number], 2) for number in left}
             deadly |= {number: error for number, error in alone.items() if error}
     if deadly:
         shown = ", ".join(map(str, list(deadly)[:5]))
