@@ -1,0 +1,93 @@
+"""Small caches for training tests: coloured squares in noise, a tone for each colour; no video."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from avpipe.cache.manifest import Line, Manifest
+from avpipe.cache.store import Cache
+from avpipe.stages.extract import ExtractTask, extract_shard
+from avpipe.stages.features import FeatureParams, Row, encode_jpeg
+from avpipe.stages.spectrogram import FRONT_ENDS, log_spectrogram
+from numpy.typing import NDArray
+
+COLOURS = np.array([(230, 40, 40), (40, 220, 60), (50, 80, 240), (230, 220, 40)])
+TONES_HZ = (300.0, 900.0, 2500.0, 6000.0)
+
+
+def make_cache(
+    folder: Path,
+    num_clips: int = 24,
+    *,
+    shard_clips: int = 16,
+    frame_hw: tuple[int, int] = (64, 80),
+    kind: str = "257x276",
+) -> Cache:
+    """Write a cache whose clip number i has id `clip00i`, label `class<i % 4>` and `row` i.
+
+    Frames differ in width by up to 8 px; every fifth clip is `short`: its margins hold no sound.
+    """
+    lines = [
+        Line(id=f"clip{i:03d}", root=0, path=f"{i}.mp4", source=f"{i}", bytes=1,
+             label=f"class{i % 4}")
+        for i in range(num_clips)
+    ]  # fmt: skip
+    folder.mkdir(parents=True, exist_ok=True)
+    roots = [{"path": str(folder), "device": folder.stat().st_dev}]
+    first = len(Manifest(folder).segments)
+    assert Manifest(folder).publish(lines, len(lines), roots, shard_clips=shard_clips)
+    manifest = Manifest(folder)
+    for shard in range(first, manifest.num_shards):
+        task = ExtractTask(folder, manifest.plan(shard), FeatureParams(spectrogram=kind), {})
+        extract_shard(task, DrawnClips(frame_hw, kind))
+    return Cache(folder)
+
+
+class DrawnClips:
+    """Stands in for the decoder: draws a clip from its line."""
+
+    def __init__(self, frame_hw: tuple[int, int], kind: str) -> None:
+        self.frame_hw = frame_hw
+        self.front_end = FRONT_ENDS[kind]
+
+    def row(self, line: Mapping[str, Any]) -> Row:
+        number, label = int(line["id"][-3:]), int(line["label"][-1])
+        rng = np.random.default_rng(number)
+        height, width = self.frame_hw[0], self.frame_hw[1] + number % 9
+        front_end, short = self.front_end, number % 5 == 4
+        sound = tone_of(label, front_end.wide_samples, front_end.rate_hz, rng)
+        wide = log_spectrogram(sound, front_end.name)[:, : front_end.wide_columns]
+        margin = front_end.margin if short else 0
+        return Row(
+            frame_jpeg=encode_jpeg(frame_of(label, height, width, rng)),
+            frame_hw=(height, width),
+            spectrogram_wide=wide.astype(np.float16),
+            valid_cols=(margin, front_end.wide_columns - margin),
+            frame_pts_s=2.0,
+            duration_s=4.0,
+            silent=False,
+            short=short,
+            waveform=(tone_of(label, 128_000, 32_000, rng) * 32767).round().astype(np.int16),
+            frame_sample=64_000,
+        )
+
+
+def frame_of(label: int, height: int, width: int, rng: np.random.Generator) -> NDArray[np.uint8]:
+    """Draw a class-coloured square somewhere in grey noise, `(height, width, 3)`."""
+    frame = rng.integers(90, 160, (height, width, 1)).repeat(3, axis=2).astype(np.uint8)
+    side = min(height, width) // 3
+    top, left = rng.integers(0, (height - side, width - side))
+    frame[top : top + side, left : left + side] = COLOURS[label]
+    return frame
+
+
+def tone_of(
+    label: int, num_samples: int, rate_hz: int, rng: np.random.Generator
+) -> NDArray[np.float32]:
+    """Return the tone of a class in faint noise, `(num_samples,)`."""
+    phase = 2 * np.pi * TONES_HZ[label] / rate_hz
+    tone = 0.3 * np.sin(phase * np.arange(num_samples))
+    return (tone + 0.003 * rng.standard_normal(num_samples)).astype(np.float32)

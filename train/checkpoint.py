@@ -1,0 +1,142 @@
+"""Checkpoints: weights as safetensors, the optimizer as a `weights_only` file, whole or not there.
+
+One folder per step under `checkpoints/`, the last two kept. It appears by a rename, after both
+files and a page with their sha256 are on disk.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+import secrets
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load as load_safetensors
+from safetensors.torch import save as save_safetensors
+from torch import Tensor
+
+from ..cache.shard import sync_folder
+from ..errors import CacheCorruptError, CacheUnwritableError, InputError
+
+_KEPT = 2
+_WEIGHTS, _OPTIMIZER, _PAGE = "weights.safetensors", "optimizer.pt", "checkpoint.json"
+
+
+def save_checkpoint(
+    run_dir: Path, step: int, weights: dict[str, Tensor], optimizer: dict[str, Any]
+) -> Path:
+    """Save the state after `step` steps and remove all but the last two.
+
+    Args:
+        run_dir: The run's folder.
+        step: Steps done.
+        weights: Name to tensor.
+        optimizer: An optimizer's state dict.
+
+    Returns:
+        The checkpoint's folder.
+
+    Raises:
+        CacheUnwritableError: If the disk is full or cannot be written.
+    """
+    folder = run_dir / "checkpoints"
+    final = folder / f"{step:08d}"
+    if final.exists():
+        return final
+    draft = folder / f".{final.name}.{secrets.token_hex(4)}"
+    state = io.BytesIO()
+    torch.save(optimizer, state)
+    plain = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
+    try:
+        draft.mkdir(parents=True)
+        files = {_WEIGHTS: save_safetensors(plain), _OPTIMIZER: state.getvalue()}
+        sha256 = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
+        page = json.dumps({"step": step, "sha256": sha256}, indent=1) + "\n"
+        for name, content in {**files, _PAGE: page.encode()}.items():
+            write_durably(draft / name, content)
+        sync_folder(draft)
+        draft.rename(final)
+        sync_folder(folder)
+    except OSError as error:
+        shutil.rmtree(draft, ignore_errors=True)
+        raise CacheUnwritableError(
+            f"{final}: {error.strerror}; make room and run the same command: it resumes"
+        ) from error
+    _prune(folder)
+    return final
+
+
+def write_durably(path: Path, content: bytes) -> None:
+    """Write a file and wait until it is on disk."""
+    with path.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _prune(folder: Path) -> None:
+    """Remove old checkpoints and what killed processes left."""
+    for path in [*_checkpoints(folder)[:-_KEPT], *folder.glob(".*")]:
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def _checkpoints(folder: Path) -> list[Path]:
+    return sorted(folder.glob("[0-9]" * 8))
+
+
+def latest_checkpoint(run_dir: Path) -> tuple[Path, int] | None:
+    """Return the newest checkpoint's folder and its step, None if there is none."""
+    found = _checkpoints(run_dir / "checkpoints")
+    return (found[-1], int(found[-1].name)) if found else None
+
+
+def load_weights(checkpoint: Path) -> dict[str, Tensor]:
+    """Read a checkpoint's weights.
+
+    Raises:
+        CacheCorruptError: If the checkpoint is damaged.
+    """
+    return load_safetensors(_intact(checkpoint, _WEIGHTS))
+
+
+def load_optimizer(checkpoint: Path) -> dict[str, Any]:
+    """Read a checkpoint's optimizer state.
+
+    Raises:
+        CacheCorruptError: If the checkpoint is damaged.
+    """
+    content = io.BytesIO(_intact(checkpoint, _OPTIMIZER))
+    state: dict[str, Any] = torch.load(content, map_location="cpu", weights_only=True)
+    return state
+
+
+def require_checkpoint(run_dir: Path) -> tuple[Path, int]:
+    """Return the newest checkpoint.
+
+    Raises:
+        InputError: If the run has none.
+    """
+    found = latest_checkpoint(run_dir)
+    if found is None:
+        raise InputError(f"{run_dir} has no checkpoint; run `avpipe train --run {run_dir}`")
+    return found
+
+
+def _intact(checkpoint: Path, name: str) -> bytes:
+    """Read a file of a checkpoint and compare it with its page."""
+    try:
+        content = (checkpoint / name).read_bytes()
+        expected = json.loads((checkpoint / _PAGE).read_text("utf-8"))["sha256"][name]
+    except (OSError, ValueError, KeyError, TypeError):
+        content, expected = b"", ""
+    if hashlib.sha256(content).hexdigest() != expected:
+        raise CacheCorruptError(
+            f"{checkpoint / name} is damaged; remove the folder {checkpoint} to go on from the "
+            "checkpoint before it"
+        )
+    return content

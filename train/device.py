@@ -1,0 +1,39 @@
+"""Where a network runs, and in which precision."""
+
+from __future__ import annotations
+
+import torch
+
+from ..errors import UsageError
+
+
+def choose_device(name: str) -> torch.device:
+    """Return the device of that name; `auto` is the GPU where there is one.
+
+    Raises:
+        UsageError: If there is no such device.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError):
+        raise UsageError(f"--device {name}: not on this machine; use auto, cpu or cuda") from None
+    return device
+
+
+def compute_dtype(precision: str, device: torch.device) -> torch.dtype:
+    """Return what the encoders compute in; `auto` takes bf16 where the hardware has it."""
+    if precision == "auto":
+        if device.type == "cuda":
+            fast = torch.cuda.is_bf16_supported(including_emulation=False)
+        else:
+            fast = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+        return torch.bfloat16 if fast else torch.float32
+    return torch.bfloat16 if precision == "bf16" else torch.float32
+
+
+def cuda_devices(device: torch.device) -> list[int]:
+    """Return the device in the form that `torch.random.fork_rng` takes."""
+    return [torch.cuda.current_device()] if device.type == "cuda" else []

@@ -1,0 +1,117 @@
+"""Where the cells of a map lie in the image, and maps brought to image size accordingly.
+
+A ResNet's padded stride convolutions put cell i at pixel stride * i. Upsampling that takes the
+cells for the centres of equal tiles (`align_corners=False`) shifts every map by (stride - 1) / 2
+pixels: 15.5 at stride 32. Pixel positions here count from the centre of the first pixel.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import nn
+
+Geometry = Literal["rf-centred", "cell-centred", "corners"]
+Layer = nn.Conv2d | nn.MaxPool2d | nn.AvgPool2d
+
+
+def path_layers(encoder: nn.Module) -> Iterator[Layer]:
+    """Yield the layers that move or merge cells, from image to map.
+
+    Children are taken in the order of their registration, which every encoder keeps equal to the
+    order of execution; a residual block's `downsample` branch lies beside the path.
+    """
+    for name, child in encoder.named_children():
+        if name == "downsample":
+            continue
+        if isinstance(child, nn.Conv2d | nn.MaxPool2d | nn.AvgPool2d):
+            yield child
+        else:
+            yield from path_layers(child)
+
+
+def cell_centres(encoder: nn.Module, size_px: int) -> NDArray[np.float64]:
+    """Return the receptive-field centres of a map's cells along one side.
+
+    Args:
+        encoder: Stack of convolutions and pools, square kernels, strides and paddings.
+        size_px: Side of the image.
+
+    Returns:
+        `(n,)` centres in pixels, n the map's side. torchvision's ResNet18: 32 * i.
+    """
+    start, jump, cells = 0.0, 1, size_px
+    for layer in path_layers(encoder):
+        kernel, stride, padding = (_side(getattr(layer, a)) for a in _SIZES)
+        reach = (kernel - 1) * (_side(layer.dilation) if hasattr(layer, "dilation") else 1)
+        cells = (cells + 2 * padding - reach - 1) // stride + 1
+        start += jump * (reach / 2 - padding)
+        jump *= stride
+    return start + jump * np.arange(cells)
+
+
+_SIZES = ("kernel_size", "stride", "padding")
+
+
+def _side(value: Any) -> int:
+    """Return a layer's setting, given as one number or as (height, width), for a square."""
+    return int(value[0] if isinstance(value, tuple) else value)
+
+
+def upsample(
+    maps: NDArray[np.floating[Any]],
+    size: tuple[int, int],
+    geometry: Geometry = "rf-centred",
+    centres_px: NDArray[np.float64] | None = None,
+    image_px: int | None = None,
+) -> NDArray[np.float32]:
+    """Bring maps to image size, linear between the places of their cells and constant beyond.
+
+    Args:
+        maps: `(B, h, w)` similarity maps.
+        size: `(H, W)` of the result.
+        geometry: `rf-centred`: cells lie at `centres_px`; `cell-centred`: in the middle of equal
+            tiles (`align_corners=False`); `corners`: the outer cells lie on the outer pixels
+            (`align_corners=True`).
+        centres_px: `(h,)` of `cell_centres`, of a square image and map; for `rf-centred` only.
+        image_px: Side of the image that `centres_px` speak of.
+
+    Returns:
+        `(B, H, W)` float32.
+
+    Raises:
+        ValueError: If `rf-centred` is asked for without centres.
+    """
+    rows, columns = (
+        _interpolation(_places(cells, pixels, geometry, centres_px, image_px), pixels)
+        for cells, pixels in zip(maps.shape[1:], size, strict=True)
+    )
+    result: NDArray[np.float32] = rows @ maps.astype(np.float32) @ columns.T
+    return result
+
+
+def _places(
+    cells: int,
+    pixels: int,
+    geometry: Geometry,
+    centres_px: NDArray[np.float64] | None,
+    image_px: int | None,
+) -> NDArray[np.float64]:
+    """Return where `cells` cells lie among `pixels` output pixels, `(cells,)`."""
+    if geometry == "corners":
+        return np.linspace(0, pixels - 1, cells)
+    if geometry == "cell-centred":
+        return (np.arange(cells) + 0.5) * pixels / cells - 0.5
+    if centres_px is None or image_px is None or len(centres_px) != cells:
+        raise ValueError(f"rf-centred upsampling of {cells} cells needs their {cells} centres")
+    return (centres_px + 0.5) * pixels / image_px - 0.5
+
+
+def _interpolation(places: NDArray[np.float64], pixels: int) -> NDArray[np.float32]:
+    """Return the `(pixels, cells)` matrix of linear interpolation between `places`."""
+    unit = np.eye(len(places))
+    columns = [np.interp(np.arange(pixels), places, cell) for cell in unit]
+    return np.stack(columns, axis=1).astype(np.float32)

@@ -1,0 +1,101 @@
+"""A run's page, `run.json`: all that decides its weights, and what it was made with."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from ..errors import CacheCorruptError, InputError, UsageError
+from .checkpoint import write_durably
+from .recipe import Recipe, first_difference, recipe_from, recipe_values
+
+SCHEMA = "avpipe.run/1"
+
+
+@dataclass(frozen=True)
+class RunPage:
+    """What `run.json` says: all that decides the run's weights, and the versions that made them.
+
+    Attributes:
+        recipe: The recipe.
+        recipe_name: What the user called it.
+        seed: Seed of the weights, the order and the views.
+        cache: The cache's folder, for information.
+        data: Digest of the clips' bytes and rows (`data.data_fingerprint`).
+        batch_size: Clips per step, the recipe's or all there are.
+        ids: Ids trained on.
+        versions: Library versions, for information.
+        image_weights: sha256 of the file the image encoder began with, None from scratch.
+    """
+
+    recipe: Recipe
+    recipe_name: str
+    seed: int
+    cache: str
+    data: str
+    batch_size: int
+    ids: tuple[str, ...]
+    versions: dict[str, str]
+    image_weights: str | None = None
+
+
+def library_versions() -> dict[str, str]:
+    """Return the versions that a run's figures depend on."""
+    names = ("avpipe", "torch", "numpy", "pillow")
+    return {"python": platform.python_version(), **{name: version(name) for name in names}}
+
+
+def write_page(run_dir: Path, page: RunPage) -> None:
+    """Write `run.json`, whole or not at all."""
+    record = {"schema": SCHEMA, **vars(page), "recipe": recipe_values(page.recipe)}
+    record["ids"] = list(page.ids)
+    draft = run_dir / f".run.json.{os.getpid()}"
+    write_durably(draft, (json.dumps(record, indent=1) + "\n").encode())
+    draft.rename(run_dir / "run.json")
+
+
+def read_page(run_dir: Path) -> RunPage:
+    """Read `run.json`.
+
+    Raises:
+        InputError: If there is no run.
+        CacheCorruptError: If the page is damaged.
+    """
+    path = run_dir / "run.json"
+    try:
+        record: dict[str, Any] = json.loads(path.read_text("utf-8"))
+        record.pop("schema")
+        record["recipe"] = recipe_from(record["recipe"], dict.fromkeys(record["recipe"], str(path)))
+        record["ids"] = tuple(record["ids"])
+        return RunPage(**record)
+    except FileNotFoundError:
+        raise InputError(
+            f"{run_dir} is no run; make one with `avpipe train --run {run_dir}`"
+        ) from None
+    except (ValueError, KeyError, TypeError, AttributeError, UsageError) as error:
+        raise CacheCorruptError(
+            f"{path} is damaged ({error}); train again into a new folder"
+        ) from None
+
+
+def require_same(run_dir: Path, found: RunPage, wanted: RunPage) -> None:
+    """See that a run may go on in its folder.
+
+    Raises:
+        CacheCorruptError: If the folder holds a run of another recipe, seed, or other clips.
+    """
+    difference = first_difference(recipe_values(found.recipe), wanted.recipe)
+    for name in ("seed", "data", "batch_size"):
+        if difference is None and getattr(found, name) != getattr(wanted, name):
+            difference = name, getattr(found, name), getattr(wanted, name)
+    if difference:
+        name, old, new = difference
+        raise CacheCorruptError(
+            f"{run_dir} holds a run with {name} = {old!r}, this one has {new!r}; name another "
+            "folder with --run"
+        )

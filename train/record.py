@@ -1,0 +1,158 @@
+"""What training tells: losses in `metrics.jsonl`, progress, the clips of a bad batch."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from ..errors import AvpipeError, CacheUnwritableError
+from .data import Batch
+from .plan import Plan
+
+_READ_EVERY = 10
+"""Steps between looks at the loss: each look makes the host wait for the device."""
+
+
+class NonFiniteLossError(AvpipeError):
+    """The loss is not a number any more."""
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where training is.
+
+    Attributes:
+        step: Steps done.
+        num_steps: Steps in all.
+        epoch: Epoch of the last step, from 1.
+        num_epochs: Epochs in all.
+        loss: The last step's loss.
+        steps_per_s: Over this call.
+        clips_per_s: Over this call.
+        eta_s: Seconds left at that rate.
+    """
+
+    step: int
+    num_steps: int
+    epoch: int
+    num_epochs: int
+    loss: float
+    steps_per_s: float
+    clips_per_s: float
+    eta_s: float
+
+
+class Record:
+    """Losses on their way from the device to `metrics.jsonl`, looked at every few steps."""
+
+    def __init__(
+        self,
+        path: Path,
+        plan: Plan,
+        first_step: int,
+        ids: Mapping[int, str],
+        progress: Callable[[Progress], None] | None,
+    ) -> None:
+        """Begin to record.
+
+        Args:
+            path: The metrics' file; lines are added.
+            plan: The run's steps.
+            first_step: Step that this call begins with.
+            ids: Row to id, for the message about a batch.
+            progress: Called at every look.
+        """
+        self._path, self._plan, self._ids, self._progress = path, plan, ids, progress
+        self._waiting: list[tuple[int, Batch, dict[str, Tensor]]] = []
+        self._first_step = first_step
+        self._started = time.monotonic()
+        self.loss = math.nan
+
+    def add(self, step: int, batch: Batch, terms: dict[str, Tensor]) -> None:
+        """Keep a step's loss and terms, still on the device."""
+        self._waiting.append((step, batch, terms))
+        if len(self._waiting) >= _READ_EVERY:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write what was kept, and stop if something of it is not finite.
+
+        Raises:
+            NonFiniteLossError: Naming step and clips.
+            CacheUnwritableError: If the file cannot be written.
+        """
+        if not self._waiting:
+            return
+        values = torch.stack([torch.stack(list(terms.values())) for _, _, terms in self._waiting])
+        lines = []
+        for (step, batch, terms), row in zip(self._waiting, values.tolist(), strict=True):
+            named = dict(zip(terms, row, strict=True))
+            if not all(map(math.isfinite, row)):
+                self._write(lines)
+                raise self._not_finite(step, batch, named)
+            self.loss = named["loss"]
+            facts = {"step": step + 1, "epoch": self._plan.epoch(step) + 1}
+            lines.append({**facts, "lr": self._plan.learning_rate(step), **named})
+        self._write(lines)
+        self._waiting.clear()
+        self._report(step + 1)
+
+    def _write(self, lines: list[dict[str, float]]) -> None:
+        try:
+            with self._path.open("a", encoding="utf-8") as file:
+                file.writelines(json.dumps(line) + "\n" for line in lines)
+        except OSError as error:
+            raise CacheUnwritableError(
+                f"{self._path}: {error.strerror}; make room and run the same command: it resumes"
+            ) from error
+
+    def _report(self, done: int) -> None:
+        if not self._progress:
+            return
+        plan = self._plan
+        rate = (done - self._first_step) / max(time.monotonic() - self._started, 1e-9)
+        self._progress(
+            Progress(
+                step=done,
+                num_steps=plan.num_steps,
+                epoch=plan.epoch(done - 1) + 1,
+                num_epochs=plan.recipe.epochs,
+                loss=self.loss,
+                steps_per_s=rate,
+                clips_per_s=rate * plan.batch_size,
+                eta_s=(plan.num_steps - done) / rate,
+            )
+        )
+
+    def _not_finite(self, step: int, batch: Batch, named: dict[str, float]) -> NonFiniteLossError:
+        terms = ", ".join(f"{name} = {value:g}" for name, value in named.items())
+        clips = ", ".join(self._ids[row] for row in batch.rows.tolist())
+        return NonFiniteLossError(
+            f"step {step + 1}: {terms}; lower lr, or leave out a clip of its batch: {clips}"
+        )
+
+
+def cut_metrics(path: Path, step: int) -> None:
+    """Keep the lines up to `step`; those of later steps are made again."""
+    if not path.exists():
+        return
+    kept = []
+    for line in path.read_bytes().splitlines(keepends=True):
+        try:
+            known = line.endswith(b"\n") and json.loads(line)["step"] <= step
+        except ValueError:  # a machine that lost power may leave anything
+            known = False
+        if not known:
+            break
+        kept.append(line)
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    draft.write_bytes(b"".join(kept))
+    draft.rename(path)

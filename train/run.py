@@ -1,0 +1,205 @@
+"""A trained run as a localizer."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+
+from ..cache.store import Cache
+from ..stages.spectrogram import FRONT_ENDS, log_spectrogram, resample
+from .augment import evaluation_views, hear, normalise_frames
+from .checkpoint import load_weights, require_checkpoint
+from .clips import ClipReader, check_spectrogram, square, squeeze
+from .data import Batch, Stream
+from .device import choose_device
+from .geometry import Geometry, cell_centres, upsample
+from .model import AudioVisualModel, build_model
+from .objectives import Objective, load_objective
+from .page import RunPage, read_page
+
+
+class Localizer:
+    """A trained network that says where a sound comes from.
+
+    Attributes:
+        recipe: The run's recipe.
+        page: The run's page.
+        centres_px: `(h,)` centres of the map's cells in the `image_size` square.
+    """
+
+    def __init__(
+        self, page: RunPage, model: AudioVisualModel, objective: Objective, device: torch.device
+    ) -> None:
+        """Keep the network; see `load_run`."""
+        self.page = page
+        self.recipe = page.recipe
+        self.device = device
+        self.centres_px = cell_centres(model.image_encoder, page.recipe.image_size)
+        self._model = model.to(device).eval()
+        self._objective = objective
+
+    def localize(
+        self,
+        frame: NDArray[np.uint8],
+        waveform: NDArray[Any],
+        rate_hz: int,
+        *,
+        size: tuple[int, int] = (224, 224),
+        geometry: Geometry = "rf-centred",
+    ) -> NDArray[np.float32]:
+        """Return where in the frame the sound comes from.
+
+        Args:
+            frame: `(H, W, 3)` uint8 RGB.
+            waveform: `(L,)` mono, float in [-1, 1] or int16; the centre 3 s are heard, shorter
+                sound is repeated.
+            rate_hz: Its rate.
+            size: `(H, W)` of the result, the whole frame.
+            geometry: Where the map's cells lie; see `geometry.upsample`.
+
+        Returns:
+            `(224, 224)` float32, cosines in [-1, 1].
+        """
+        with torch.inference_mode():
+            visual, audio = self._embed_frame(frame), self._embed_audio(waveform, rate_hz)
+            similarity = self._objective.similarity_map(visual, audio).cpu().numpy()
+        return self.upsample(similarity, size, geometry)[0]
+
+    def upsample(
+        self,
+        maps: NDArray[np.float32],
+        size: tuple[int, int] = (224, 224),
+        geometry: Geometry = "rf-centred",
+    ) -> NDArray[np.float32]:
+        """Bring maps `(n, h, w)` of this network to image size `(n, H, W)`."""
+        return upsample(maps, size, geometry, self.centres_px, self.recipe.image_size)
+
+    @torch.inference_mode()
+    def maps(
+        self,
+        cache: Cache,
+        rows: Sequence[int] | NDArray[np.int64],
+        audio_rows: Sequence[int] | NDArray[np.int64] | None = None,
+        batch_size: int = 64,
+    ) -> NDArray[np.float32]:
+        """Return the similarity maps of clips of a cache, the whole frame with the centre window.
+
+        Args:
+            cache: The cache.
+            rows: `(n,)` whose frames.
+            audio_rows: `(n,)` whose sounds; the frames' own if None.
+            batch_size: Clips at a time.
+
+        Returns:
+            `(n, h, w)` float32 cosines; `upsample` brings them to image size.
+
+        Raises:
+            InputError: If the cache holds another kind of spectrogram than the run hears.
+        """
+        images = np.asarray(rows, np.int64)
+        sounds = images if audio_rows is None else np.asarray(audio_rows, np.int64)
+        check_spectrogram(cache, images, self.recipe)
+        parts = []
+        for batch, other in zip(
+            self._read(cache, images, batch_size),
+            self._read(cache, sounds, batch_size),
+            strict=True,
+        ):
+            frames = evaluation_views(batch, self.recipe, self.device).frames
+            heard = evaluation_views(other, self.recipe, self.device).spectrograms
+            visual = self._model.embed_frames(frames)
+            audio = self._model.embed_spectrograms(heard)
+            parts.append(self._objective.similarity_map(visual, audio).cpu().numpy())
+        return np.concatenate(parts)
+
+    @torch.inference_mode()
+    def embed_frame(self, frame: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Embed a frame `(H, W, 3)` uint8 as `(D, h, w)`; see `embed_audio`."""
+        return _joined(self._embed_frame(frame))
+
+    @torch.inference_mode()
+    def embed_audio(self, waveform: NDArray[Any], rate_hz: int) -> NDArray[np.float32]:
+        """Embed a sound as `(D,)`; times `embed_frame` it is the mean of the heads' cosines."""
+        return _joined(self._embed_audio(waveform, rate_hz))
+
+    def _read(self, cache: Cache, rows: NDArray[np.int64], batch_size: int) -> Iterator[Batch]:
+        reader = ClipReader(cache, rows, square(self.recipe.image_size))
+        cuts = range(batch_size, len(rows), batch_size)
+        picks = np.split(np.arange(len(rows)), cuts)
+        return Stream(reader, min(8, os.cpu_count() or 1)).batches(picks)
+
+    def _embed_frame(self, frame: NDArray[np.uint8]) -> tuple[Tensor, ...]:
+        size = self.recipe.image_size
+        squeezed = np.array(squeeze(Image.fromarray(frame, "RGB"), (size, size)))
+        pixels = torch.from_numpy(squeezed).to(self.device).permute(2, 0, 1)[None].float()
+        return self._model.embed_frames(normalise_frames(pixels))
+
+    def _embed_audio(self, waveform: NDArray[Any], rate_hz: int) -> tuple[Tensor, ...]:
+        window = centre_window(waveform, rate_hz, self.recipe.spectrogram)
+        spectrogram = log_spectrogram(window, self.recipe.spectrogram)
+        heard = torch.from_numpy(spectrogram).to(self.device)[None]
+        return self._model.embed_spectrograms(hear(heard, np.zeros(1, np.int64), self.recipe))
+
+
+def _joined(heads: tuple[Tensor, ...]) -> NDArray[np.float32]:
+    joined: NDArray[np.float32] = torch.cat(heads, 1)[0].cpu().numpy() / np.sqrt(len(heads))
+    return joined
+
+
+def centre_window(waveform: NDArray[Any], rate_hz: int, kind: str) -> NDArray[np.float32]:
+    """Cut the window that a front-end hears out of the middle of a sound.
+
+    Args:
+        waveform: `(L,)` mono, float in [-1, 1] or int16.
+        rate_hz: Its rate.
+        kind: A name of `FRONT_ENDS`.
+
+    Returns:
+        `(window_samples,)` float32 at the front-end's rate; a shorter sound is repeated.
+
+    Raises:
+        ValueError: If there is no sound, or more than one channel.
+    """
+    front_end = FRONT_ENDS[kind]
+    if waveform.ndim != 1 or not len(waveform):
+        raise ValueError(f"localizing needs mono sound (L,), got {waveform.shape}")
+    scale = 1 / 32768 if waveform.dtype == np.int16 else 1.0
+    length = max(1, round(len(waveform) * front_end.rate_hz / rate_hz))
+    sound = resample(waveform.astype(np.float32) * scale, rate_hz, front_end.rate_hz, length)
+    if length < front_end.window_samples:
+        return np.resize(sound, front_end.window_samples)
+    start = (length - front_end.window_samples) // 2
+    return sound[start : start + front_end.window_samples]
+
+
+def load_run(run_dir: str | os.PathLike[str], device: str = "auto") -> Localizer:
+    """Open a run for localizing, with the weights its recipe tests (`test_weights`).
+
+    Args:
+        run_dir: The run's folder.
+        device: `auto`, `cpu`, `cuda`, ...
+
+    Raises:
+        InputError: If there is no run, or it has no checkpoint yet.
+        CacheCorruptError: If its page or its checkpoint is damaged.
+        UsageError: If there is no such device.
+    """
+    folder = Path(run_dir)
+    page = read_page(folder)
+    checkpoint, _ = require_checkpoint(folder)
+    objective = load_objective(page.recipe.objective)
+    model = build_model(page.recipe, objective.NUM_HEADS, page.seed)
+    prefix = f"{page.recipe.test_weights}."
+    weights = load_weights(checkpoint)
+    model.load_state_dict(
+        {name.removeprefix(prefix): w for name, w in weights.items() if name.startswith(prefix)}
+    )
+    return Localizer(page, model, objective, choose_device(device))
