@@ -1,0 +1,259 @@
+"""`extract` end to end on synthetic clips: resume, new files, retries, parts, what stops it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from avpipe.cache.manifest import Manifest
+from avpipe.cache.schema import AUDIO, EXTRACT, shard_path
+from avpipe.cache.shard import read_header
+from avpipe.cache.state import drop_stage
+from avpipe.cache.store import Cache
+from avpipe.cache.verify import verify
+from avpipe.errors import (
+    CacheCorruptError,
+    CacheUnwritableError,
+    ClipsFailedError,
+    InputError,
+)
+from avpipe.pipeline.config import ExtractSettings
+from avpipe.pipeline.runner import ExtractSummary, extract
+from avpipe.pipeline.status import status
+from avpipe.stages.media import decode_clip
+from avpipe.stages.spectrogram import log_spectrogram, resample
+from avpipe.stages.synth import synth
+from fake_clips import file_bytes
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Thirteen synthetic clips."""
+    return synth(tmp_path_factory.mktemp("world") / "w", clips=10, classes=4, seed=2).videos
+
+
+@pytest.fixture
+def videos(world: Path, tmp_path: Path) -> Path:
+    """Six of them, and a broken one."""
+    folder = tmp_path / "videos"
+    folder.mkdir()
+    for number, path in enumerate(sorted(world.iterdir())[:6]):
+        shutil.copy(path, folder / f"clip{number}.mp4")
+    (folder / "broken.mp4").write_bytes(b"")
+    return folder
+
+
+@pytest.fixture
+def settings(videos: Path, tmp_path: Path) -> ExtractSettings:
+    return ExtractSettings(
+        inputs=(str(videos),),
+        cache=tmp_path / "cache",
+        jobs=1,
+        backend="sequential",
+        shard_clips=2,
+    )
+
+
+def run(settings: ExtractSettings, **changes: object) -> ExtractSummary:
+    summary = extract(replace(settings, **changes))
+    assert isinstance(summary, ExtractSummary)
+    return summary
+
+
+def test_counts_and_resume(settings: ExtractSettings) -> None:
+    first = run(settings)
+    assert (first.planned, first.done, first.failed, first.skipped) == (7, 6, 1, 0)
+    assert first.failed_by_reason == {"empty": 1}
+    files = file_bytes(settings.cache)
+    again = run(settings)
+    assert (again.planned, again.done, again.failed, again.skipped) == (0, 0, 0, 7)
+    assert again.failed_total == 1
+    shard_path(settings.cache, EXTRACT, 1).unlink()
+    assert run(settings, inputs=()).done == 2
+    assert file_bytes(settings.cache) == files
+    assert verify(settings.cache).ok
+
+
+def test_cached_clip_is_the_decoded_clip(settings: ExtractSettings, videos: Path) -> None:
+    run(settings)
+    cached = Cache(settings.cache).clip("clip3")
+    clip = decode_clip(videos / "clip3.mp4")
+    assert cached.frame.shape == clip.frame.shape
+    assert np.abs(cached.frame.astype(int) - clip.frame).mean() < 3  # JPEG, quality 95
+    assert (cached.frame_pts_s, cached.duration_s) == (clip.frame_pts_s, clip.duration_s)
+    sound = resample(clip.waveform, clip.rate_hz, 22050, 66150)
+    expected = log_spectrogram(sound)
+    inner = np.s_[:, 5:-5]  # at the ends the cut clip has a resampler's edge, the cached one none
+    assert np.abs(cached.spectrogram[inner] - expected[inner]).mean() < 0.05
+
+
+def test_new_files_become_new_rows(settings: ExtractSettings, world: Path, videos: Path) -> None:
+    run(settings)
+    before = file_bytes(settings.cache)
+    shutil.copy(sorted(world.iterdir())[7], videos / "aaa.mp4")  # sorts before all others
+    assert (run(settings).planned, len(Manifest(settings.cache).segments)) == (1, 2)
+    after = file_bytes(settings.cache)
+    assert {name: after[name] for name in before} == before
+    assert Cache(settings.cache).row_of("aaa") == 7
+
+
+def test_mended_file_is_retried(settings: ExtractSettings, world: Path, videos: Path) -> None:
+    run(settings)
+    shutil.copy(sorted(world.iterdir())[7], videos / "broken.mp4")
+    assert run(settings).done == 0
+    assert run(settings, retry_failed="timeout").planned == 0
+    assert run(settings, retry_failed="empty").done == 1
+    assert Cache(settings.cache).failures() == []
+    assert status(settings.cache)["clips"] == {"total": 7, "done": 7, "failed": 0, "todo": 0}
+
+
+def test_parts_make_the_same_cache(settings: ExtractSettings, tmp_path: Path) -> None:
+    run(settings)
+    parts = replace(settings, cache=tmp_path / "parts")
+    assert run(parts, part=(1, 2)).done == 3
+    assert run(parts, part=(0, 2)).done == 3
+    assert file_bytes(parts.cache) == file_bytes(settings.cache)
+
+
+def test_backends_and_jobs_make_the_same_cache(settings: ExtractSettings, tmp_path: Path) -> None:
+    run(settings)
+    loky = replace(settings, cache=tmp_path / "loky", backend="loky", jobs=2)
+    run(loky)
+    assert file_bytes(loky.cache) == file_bytes(settings.cache)
+
+
+def test_segments(settings: ExtractSettings, videos: Path) -> None:
+    summary = run(settings, segment_s=1.5)
+    assert (summary.planned, summary.done) == (6 * 3 + 1, 18)
+    cache = Cache(settings.cache)
+    assert [i for i in cache.ids if i.startswith("clip0")] == [
+        f"clip0_{start:09d}" for start in (0, 1500, 3000)
+    ]
+    clip = cache.clip("clip2_000001500")
+    assert abs(clip.frame_pts_s - 2.25) <= 1 / 15 and clip.short
+    assert {line["source"] for _, line in cache.manifest.lines()} == {
+        path.stem for path in videos.iterdir()
+    }
+    assert run(settings, segment_s=1.5).planned == 0
+    assert not (settings.cache / "manifest" / "durations.journal").exists()
+
+
+def test_dropped_audio_stays_dropped_until_overwritten(settings: ExtractSettings) -> None:
+    run(settings)
+    files = file_bytes(settings.cache)
+    drop_stage(settings.cache, AUDIO)
+    assert run(settings).done == 0
+    assert run(settings, overwrite=True).done == 6
+    assert file_bytes(settings.cache) == files
+
+
+def test_other_parameters(settings: ExtractSettings) -> None:
+    run(settings)
+    with pytest.raises(CacheCorruptError, match=r"spectrogram 257x276.*257x300"):
+        run(settings, spectrogram="257x300")
+    assert run(settings, spectrogram="257x300", overwrite=True).done == 6
+    assert Cache(settings.cache).clip("clip0").spectrogram.shape == (257, 300)
+
+
+def test_dry_run_writes_nothing(settings: ExtractSettings, videos: Path) -> None:
+    estimate = extract(replace(settings, dry_run=True)).as_json()
+    assert not settings.cache.exists()
+    assert (estimate["new"], estimate["pending"], estimate["sample_failed"]) == (7, 0, 1)
+    assert estimate["bytes_in"] == sum(path.stat().st_size for path in videos.iterdir())
+    run(settings)
+    written = sum(map(len, file_bytes(settings.cache).values()))
+    assert 0.8 < estimate["bytes_out"] / written < 1.2
+    assert extract(replace(settings, dry_run=True)).as_json()["new"] == 0
+
+
+def test_all_failed(settings: ExtractSettings, videos: Path) -> None:
+    for path in videos.iterdir():
+        path.write_bytes(b"")
+    with pytest.raises(ClipsFailedError, match="all 7 clips of this run failed: 7 empty"):
+        run(settings)
+    assert run(settings).skipped == 7  # all was done already: no error
+
+
+@pytest.mark.parametrize("limit", ["0", "5%"])
+def test_max_failures_stops_the_run(settings: ExtractSettings, limit: str) -> None:
+    with pytest.raises(ClipsFailedError, match="--max-failures"):
+        run(settings, max_failures=limit)
+    assert run(settings).done == 6 - 1  # the first shard holds the broken clip and one good one
+
+
+def test_unmounted_source_stops_the_run(settings: ExtractSettings, videos: Path) -> None:
+    run(settings, part=(0, 2))
+    videos.rename(videos.with_name("elsewhere"))
+    with pytest.raises(InputError, match=r"is the disk mounted\?.*--root 0=DIR"):
+        run(settings, inputs=())
+    videos.mkdir()
+    with pytest.raises(InputError, match="is empty: is the disk mounted"):
+        run(settings, inputs=())
+    assert status(settings.cache)["clips"]["failed"] == 1
+    moved = {0: videos.with_name("elsewhere")}
+    assert run(settings, inputs=(), root_map=moved).done == 3
+
+
+def test_one_missing_clip_is_that_clips_failure(settings: ExtractSettings, videos: Path) -> None:
+    run(settings, part=(0, 2))
+    (videos / "clip1.mp4").unlink()
+    assert run(settings, inputs=()).failed_by_reason == {"missing": 1}
+
+
+def test_nothing_to_do(settings: ExtractSettings) -> None:
+    with pytest.raises(InputError, match="is empty: name a folder"):
+        run(settings, inputs=())
+    assert not list(settings.cache.glob("*/*"))
+
+
+def test_cache_that_is_a_file(settings: ExtractSettings) -> None:
+    settings.cache.write_text("not a folder")
+    with pytest.raises(CacheUnwritableError):
+        run(settings)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs the right to mount a small file system")
+def test_full_disk(settings: ExtractSettings, tmp_path: Path) -> None:
+    """On a real full file system: exit 7, nothing half done, and the same command finishes."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", disk]
+    if subprocess.run(mount, check=False, capture_output=True).returncode:
+        pytest.skip("mounting is not allowed here")
+    try:
+        small = replace(settings, cache=disk / "cache")
+        with pytest.raises(CacheUnwritableError, match="No space left on device"):
+            run(small)
+        assert verify(small.cache).ok and not list(small.cache.rglob(".*.h5.*"))
+        published = list(small.cache.glob("extract/*.h5"))
+        assert published  # some shards fitted
+        subprocess.run(["mount", "-o", "remount,size=30m", disk], check=True)
+        run(small)
+        run(settings)
+        assert file_bytes(small.cache) == file_bytes(settings.cache)
+    finally:
+        subprocess.run(["umount", disk], check=True)
+
+
+def test_status(settings: ExtractSettings, tmp_path: Path) -> None:
+    run(settings, part=(0, 2))
+    document = status(settings.cache)
+    assert document["clips"] == {"total": 7, "done": 3, "failed": 1, "todo": 3}
+    assert document["failures"] == {"empty": 1}
+    extracted, audio = document["stages"]
+    assert (extracted["name"], extracted["done"], extracted["stale"]) == ("extract", 3, 0)
+    assert (audio["name"], audio["done"], audio["missing"]) == ("audio", 3, 0)
+    assert extracted["bytes"] == sum(
+        path.stat().st_size for path in (settings.cache / "extract").glob("*.h5")
+    )
+    assert extracted["params"] == read_header(shard_path(settings.cache, EXTRACT, 0)).params
+    listed = tmp_path / "list.txt"
+    listed.write_text("clip0\nclip1\nbroken\nclip5\nnobody\n")
+    coverage = status(settings.cache, listed)["ids"]
+    assert (coverage["listed"], coverage["done"], coverage["failed"]) == (5, 1, {"empty": 1})
+    assert (coverage["todo"], coverage["absent"], coverage["first_absent"]) == (2, 1, ["nobody"])
