@@ -50,7 +50,7 @@ def cell_centres(encoder: nn.Module, size_px: int) -> NDArray[np.float64]:
         cells = (cells + 2 * padding - reach - 1) // stride + 1
         start += jump * (reach / 2 - padding)
         jump *= stride
-    return start + jump * np.arange(cells)
+    return start + jump * np.arange(cells, dtype=np.float64)
 
 
 _SIZES = ("kernel_size", "stride", "padding")

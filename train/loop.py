@@ -293,7 +293,7 @@ class _Learner:
         weighted = [recipe.weights.get(name, 1.0) * term for name, term in terms.items()]
         loss = torch.stack(weighted).sum()
         self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        torch.autograd.backward(loss)
         self.optimizer.step()
         student.update_ema(step)
         return {"loss": loss.detach(), **{name: term.detach() for name, term in terms.items()}}

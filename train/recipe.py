@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import difflib
+import math
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from types import GenericAlias
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from ..errors import UsageError
+from ..stages.spectrogram import FRONT_ENDS
 
 _RECIPES = Path(__file__).parent / "recipes"
 _OBJECTIVES = Path(__file__).parent / "objectives"
@@ -67,13 +69,25 @@ class Recipe:
 
 
 _HINTS = get_type_hints(Recipe)
-_AT_LEAST = {
-    "width": 1, "embed_dim": 1, "image_size": 32, "image_resize": 32, "audio_pool": 1, "epochs": 1,
-    "batch_size": 2, "warmup_steps": 0, "weight_decay": 0, "last_layer": 2, "last_stride": 1,
-}  # fmt: skip
-_AT_MOST = {"last_layer": 4, "last_stride": 2, "flip": 1}
-_ABOVE_0 = ("temperature", "pooling_temperature", "lr", "spectrogram_std")
-_FRACTIONS = ("visual_dropout", "audio_dropout", "momentum", "ema")
+_LIMITS: dict[str, tuple[Callable[[float], bool], tuple[str, ...]]] = {
+    "above 0": (
+        lambda value: 0 < value < math.inf,
+        ("temperature", "pooling_temperature", "lr", "spectrogram_std"),
+    ),
+    "finite": (math.isfinite, ("spectrogram_mean",)),
+    "at least 0": (lambda value: 0 <= value < math.inf, ("warmup_steps", "weight_decay")),
+    "at least 1": (lambda value: value >= 1, ("width", "embed_dim", "audio_pool", "epochs")),
+    "at least 2": (lambda value: value >= 2, ("batch_size",)),
+    "at least 32": (lambda value: value >= 32, ("image_size", "image_resize")),
+    "2, 3 or 4": (lambda value: value in (2, 3, 4), ("last_layer",)),
+    "1 or 2": (lambda value: value in (1, 2), ("last_stride",)),
+    "between 0 and 1": (lambda value: 0 <= value <= 1, ("flip",)),
+    "at least 0 and below 1": (
+        lambda value: 0 <= value < 1,
+        ("visual_dropout", "audio_dropout", "momentum", "ema"),
+    ),
+}
+"""What numbers must be, and which keys."""
 
 
 def objective_names() -> list[str]:
@@ -118,10 +132,12 @@ def load_recipe(name: str, overrides: Iterable[str] = ()) -> Recipe:
         key, equals, value = text.partition("=")
         if not equals:
             raise UsageError(f"--set {text}: expected key=value")
-        key, _, term = key.strip().partition(".")
+        key, term = key.strip(), ""
+        if key.startswith("weights."):
+            key, _, term = key.partition(".")
         origin[key] = f"--set {text}"
-        if term and key == "weights":
-            values["weights"] = {**values.get("weights", {}), term: _parse(value, float)}
+        if term:
+            values[key] = {**values.get(key, {}), term: _parse(value, float)}
         else:
             values[key] = _parse(value, _HINTS.get(key))
     return recipe_from(values, origin)
@@ -192,20 +208,16 @@ def _misfit(key: str, value: Any) -> str | None:
     choices = get_args(hint) if get_origin(hint) is Literal else ()
     if key == "objective":
         choices = tuple(objective_names())
+    if key == "spectrogram":
+        choices = tuple(FRONT_ENDS)
     if choices and value not in choices:
         return f"{key} = {value!r}: expected one of {', '.join(choices)}"
     if not choices and not _is_a(value, hint):
         expected = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
         return f"{key} = {value!r}: expected {expected.get(hint, 'a table of numbers')}"
-    if key in _ABOVE_0 and not value > 0:
-        return f"{key} = {value!r}: must be above 0"
-    if key in _FRACTIONS and not 0 <= value < 1:
-        return f"{key} = {value!r}: must be at least 0 and below 1"
-    if (key in _AT_LEAST or key in _AT_MOST) and not (
-        _AT_LEAST.get(key, 0) <= value <= _AT_MOST.get(key, float("inf"))
-    ):
-        limit = f" and at most {_AT_MOST[key]}" if key in _AT_MOST else ""
-        return f"{key} = {value!r}: must be at least {_AT_LEAST.get(key, 0)}{limit}"
+    for limit, (holds, keys) in _LIMITS.items():
+        if key in keys and not holds(value):
+            return f"{key} = {value!r}: must be {limit}"
     return None
 
 

@@ -92,7 +92,7 @@ class Record:
         if not self._waiting:
             return
         values = torch.stack([torch.stack(list(terms.values())) for _, _, terms in self._waiting])
-        lines = []
+        lines: list[dict[str, float]] = []
         for (step, batch, terms), row in zip(self._waiting, values.tolist(), strict=True):
             named = dict(zip(terms, row, strict=True))
             if not all(map(math.isfinite, row)):

@@ -71,7 +71,8 @@ class Localizer:
         with torch.inference_mode():
             visual, audio = self._embed_frame(frame), self._embed_audio(waveform, rate_hz)
             similarity = self._objective.similarity_map(visual, audio).cpu().numpy()
-        return self.upsample(similarity, size, geometry)[0]
+        localization_map: NDArray[np.float32] = self.upsample(similarity, size, geometry)[0]
+        return localization_map
 
     def upsample(
         self,

@@ -1,0 +1,125 @@
+import json
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+from avpipe.errors import UsageError
+from avpipe.train.recipe import (
+    Recipe,
+    first_difference,
+    list_recipes,
+    load_recipe,
+    objective_names,
+    recipe_from,
+    recipe_values,
+)
+
+
+def test_every_shipped_recipe_loads_and_is_described() -> None:
+    recipes = list_recipes()
+    assert {"compact", "ez-vsl", "slavc"} <= recipes.keys()
+    for name, description in recipes.items():
+        assert load_recipe(name).objective in objective_names()
+        assert len(description) > 20 and not description.startswith("#")
+
+
+def test_papers_values() -> None:
+    ez_vsl, slavc = load_recipe("ez-vsl"), load_recipe("slavc")
+    for recipe in (ez_vsl, slavc):
+        assert (recipe.temperature, recipe.lr, recipe.batch_size) == (0.03, 1e-4, 128)
+        assert (recipe.image_init, recipe.image_size, recipe.epochs) == ("imagenet", 224, 20)
+    assert (slavc.momentum, slavc.visual_dropout, slavc.test_weights) == (0.999, 0.9, "momentum")
+
+
+def test_settings_replace_the_files() -> None:
+    recipe = load_recipe(
+        "compact",
+        ["pooling=max", "lr=1", "time_shift=true", "epochs=3", "weights.image_to_audio=.5"],
+    )
+    assert (recipe.pooling, recipe.lr, recipe.time_shift, recipe.epochs) == ("max", 1.0, True, 3)
+    assert isinstance(recipe.lr, float)
+    assert recipe.weights == {"image_to_audio": 0.5}
+    assert recipe.image_encoder == "compact"
+
+
+def test_a_users_file(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text("objective = 'slavc'\nmomentum = 0.9\n[weights]\nmomentum_image = 2\n")
+    recipe = load_recipe(str(path), ["weights.momentum_audio=3"])
+    assert recipe.weights == {"momentum_image": 2, "momentum_audio": 3}
+    assert recipe.batch_size == Recipe().batch_size
+
+
+@pytest.mark.parametrize(
+    ("setting", "says"),
+    [
+        ("poolin=max", "unknown key 'poolin' (did you mean 'pooling'?)"),
+        ("zzz=1", "unknown key 'zzz'"),
+        ("pooling=median", "pooling = 'median': expected one of max, lse, mean"),
+        ("objective=avc", "expected one of ez-vsl, slavc"),
+        ("lr=fast", "lr = 'fast': expected a number"),
+        ("lr=nan", "lr = nan: must be above 0"),
+        ("lr=inf", "lr = inf: must be above 0"),
+        ("lr=0", "lr = 0: must be above 0"),
+        ("epochs=1.5", "epochs = 1.5: expected a whole number"),
+        ("epochs=true", "epochs = 'true': expected a whole number"),
+        ("time_shift=1", "time_shift = '1': expected true or false"),
+        ("momentum=1", "momentum = 1: must be at least 0 and below 1"),
+        ("flip=1.5", "flip = 1.5: must be between 0 and 1"),
+        ("batch_size=1", "batch_size = 1: must be at least 2"),
+        ("spectrogram=257x277", "spectrogram = '257x277': expected one of 257x276"),
+        ("weights.a=x", "weights = {'a': 'x'}: expected a table of numbers"),
+        ("lr.a=1", "unknown key 'lr.a'"),
+        ("image_size=200", "image_size is larger than image_resize"),
+        ("test_weights=momentum", "needs momentum above 0"),
+        ("last_layer=3", "last_layer belongs to image_encoder = 'resnet18'"),
+        ("image_init=imagenet", "image_init belongs to image_encoder = 'resnet18'"),
+        ("lr", "expected key=value"),
+    ],
+)
+def test_a_bad_setting_is_one_line_that_names_it(setting: str, says: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        load_recipe("compact", [setting])
+    message = str(caught.value)
+    assert f"--set {setting}" in message
+    assert says in message
+    assert "\n" not in message
+
+
+def test_a_bad_value_in_a_file_names_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    for content, says in (
+        ("lr = 'x'", "lr = 'x': expected a number"),
+        ("[lr]\na = 1", "expected a number"),
+        ("weights = 3", "expected a table of numbers"),
+        ("lr = ", "not TOML"),
+    ):
+        path.write_text(content)
+        with pytest.raises(UsageError, match=r"mine\.toml") as caught:
+            load_recipe(str(path))
+        assert says in str(caught.value)
+
+
+def test_an_unknown_recipe_lists_those_there_are(tmp_path: Path) -> None:
+    for name in ("slavk", str(tmp_path / "none.toml"), str(tmp_path)):
+        with pytest.raises(UsageError, match="compact, ez-vsl, slavc"):
+            load_recipe(name)
+
+
+@pytest.mark.parametrize("name", ["compact", "slavc"])
+def test_a_recipe_survives_json(name: str) -> None:
+    recipe = load_recipe(name, ["weights.x=1"])
+    stored = json.loads(json.dumps(recipe_values(recipe)))
+    assert recipe_from(stored) == recipe
+    assert first_difference(stored, recipe) is None
+    stored["lr"] = 5.0
+    assert first_difference(stored, recipe) == ("lr", 5.0, recipe.lr)
+
+
+def test_every_key_is_explained_where_it_is_defined(root: Path) -> None:
+    lines = (root / "train" / "recipe.py").read_text().splitlines()
+    obvious = {"embed_dim", "epochs", "batch_size", "optimizer", "lr", "weight_decay"}
+    obvious |= {"warmup_steps", "schedule", "image_encoder", "image_init", "audio_dropout"}
+    for field in fields(Recipe):
+        line = next(line for line in lines if line.startswith(f"    {field.name}: "))
+        assert field.name in obvious or "  # " in line, line
