@@ -46,28 +46,46 @@ def find_new(manifest: Manifest, candidates: Sequence[Candidate], remap: Mapping
 
     Args:
         manifest: What is planned.
-        candidates: What was found.
+        candidates: What was found, sorted by path bytes.
         remap: Folders that stand for a root, by the root's number.
     """
     roots = list(manifest.roots)
     index = {root["path"]: number for number, root in enumerate(roots)}
     index.update({os.path.abspath(folder): number for number, folder in remap.items()})  # noqa: PTH100
-    pieces = {(line["root"], line["path"], line.get("start_s")) for _, line in manifest.lines()}
-    files = {(root, path) for root, path, _ in pieces}
-    new = []
     for candidate in candidates:
         if candidate.root not in index:
             index[candidate.root] = len(roots)
             device = Path(candidate.root).stat().st_dev
             roots.append(Root(path=candidate.root, device=device))
-        place = index[candidate.root], candidate.path
-        # a file that was cut into pieces is known, whatever --segment says this time
-        known = (
-            place in files if candidate.start_s is None else (*place, candidate.start_s) in pieces
-        )
-        if not known:
-            new.append(candidate)
+    planned = _planned(manifest, candidates, index)
+    new = [candidate for candidate, known in zip(candidates, planned, strict=True) if not known]
     return News(new, roots, index)
+
+
+def _planned(
+    manifest: Manifest, candidates: Sequence[Candidate], index: Mapping[str, int]
+) -> bytearray:
+    """Flag the candidates that have a row.
+
+    Both sides are sorted by path, so one walk along each segment does it, and millions of clips
+    take no memory but the flags.
+    """
+    planned = bytearray(len(candidates))
+    for segment in manifest.segments:
+        first = 0
+        for line in segment.lines():
+            path = os.fsencode(line["path"])
+            while first < len(candidates) and os.fsencode(candidates[first].path) < path:
+                first += 1
+            for at in range(first, len(candidates)):
+                candidate = candidates[at]
+                if candidate.path != line["path"]:
+                    break
+                # a file that was cut into pieces is known, whatever --segment says this time
+                same_start = candidate.start_s in (None, line.get("start_s"))
+                if index[candidate.root] == line["root"] and same_start:
+                    planned[at] = True
+    return planned
 
 
 def add_segment(

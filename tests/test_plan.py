@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -56,9 +57,9 @@ def test_same_files_are_planned_once(tmp_path: Path, folder: Path) -> None:
 def test_second_file_of_an_id_is_rejected_the_first_stands(tmp_path: Path, folder: Path) -> None:
     cache = tmp_path / "cache"
     add(cache, candidates(folder, ["a.mp4", "a.webm"]))
-    add(cache, candidates(folder, ["z/a.mkv", "b.mp4"]))
+    add(cache, candidates(folder, ["b.mp4", "z/a.mkv"]))
     lines = [line for _, line in Manifest(cache).lines()]
-    assert [line.get("reject") for line in lines] == [None, "duplicate_id", "duplicate_id", None]
+    assert [line.get("reject") for line in lines] == [None, "duplicate_id", None, "duplicate_id"]
 
 
 def test_a_moved_root_is_the_same_root(tmp_path: Path, folder: Path) -> None:
@@ -90,6 +91,23 @@ def test_pieces_of_known_files_are_not_planned_again(tmp_path: Path, folder: Pat
     assert add(cache, whole) == 0
     news = find_new(Manifest(cache), [*pieces, replace(whole[0], start_s=1.5)], {})
     assert [found.start_s for found in news.candidates] == [1.5]
+
+
+def test_planned_files_among_many(tmp_path: Path, folder: Path) -> None:
+    """One walk along sorted segments finds what a set of all places would find."""
+    cache, rng = tmp_path / "cache", random.Random(0)
+    other = tmp_path / "other"
+    other.mkdir()
+    names = [f"{a}{b}\udce9.mp4" for a in "aäz/" for b in "0.-Zé"]
+    every = [c for root in (folder, other) for c in candidates(root, names)]
+    every.sort(key=lambda c: os.fsencode(c.path))
+    known: set[tuple[str, str]] = set()
+    for _ in range(4):
+        found = [c for c in every if rng.random() < 0.4]
+        expected = [c for c in found if (c.root, c.path) not in known]
+        assert find_new(Manifest(cache), found, {}).candidates == expected
+        known |= {(c.root, c.path) for c in found}
+        add(cache, found)
 
 
 @pytest.mark.parametrize(
