@@ -9,14 +9,14 @@ from functools import partial
 from typing import Any
 
 from ..cache.manifest import Manifest
-from ..cache.schema import AUDIO, DROPPED, Header
+from ..cache.schema import AUDIO, DROPPED, MANIFEST, Header
 from ..cache.shard import temporary
 from ..errors import ClipsFailedError, InputError
 from ..stages.extract import ExtractTask, extract_shard, header_params
 from ..stages.features import FeatureParams
 from .config import ExtractSettings, failure_limit
 from .estimate import ExtractEstimate, estimate
-from .inputs import scan
+from .inputs import Scan, scan
 from .plan import add_retries, add_segment, open_manifest, shards_to_do
 from .progress import Progress
 from .rounds import run_rounds
@@ -97,9 +97,7 @@ def extract(settings: ExtractSettings) -> ExtractSummary | ExtractEstimate:
     if settings.overwrite:
         (settings.cache / AUDIO / DROPPED).unlink(missing_ok=True)
     ignored, planned = _plan(settings, params)
-    manifest = open_manifest(settings.cache)
-    if not manifest.num_rows:
-        raise InputError(f"{settings.cache} is empty: name a folder, a list or videos to extract")
+    manifest = Manifest(settings.cache)
     counts = _run(settings, params, manifest)
     failed = sum(counts.failed.values())
     part = settings.part or (0, 1)
@@ -122,21 +120,21 @@ def extract(settings: ExtractSettings) -> ExtractSummary | ExtractEstimate:
 
 
 def _plan(settings: ExtractSettings, params: FeatureParams) -> tuple[dict[str, int], int]:
-    """Bring the manifest up to date; return files left alone by suffix, and clips added."""
-    open_manifest(settings.cache)
-    # before the first row is given for ever: can the cache be written, do the parameters agree?
-    with temporary(settings.cache / "manifest" / "probe") as draft:
-        draft.touch()
-    shards_to_do(
-        settings.cache,
-        Manifest(settings.cache),
-        header_params(params),
-        overwrite=settings.overwrite,
-    )
-    planned, ignored = 0, {}
+    """Bring the manifest up to date; return files left alone by suffix, and clips added.
+
+    Rows are given for ever, so all that can be wrong is looked at before the first one is.
+    """
+    found = Scan([], {})
     if settings.inputs:
         found = scan(settings.inputs, root=settings.list_root, id_from=settings.id_from)
-        ignored = found.ignored
+    manifest = open_manifest(settings.cache)
+    if not (found.candidates or manifest.num_rows):
+        raise InputError(f"{settings.cache} is empty: name a folder, a list or videos to extract")
+    shards_to_do(settings.cache, manifest, header_params(params), overwrite=settings.overwrite)
+    with temporary(settings.cache / MANIFEST / "writable") as draft:
+        draft.touch()
+    planned = 0
+    if found.candidates:
         planned += add_segment(
             settings.cache,
             found.candidates,
@@ -149,7 +147,7 @@ def _plan(settings: ExtractSettings, params: FeatureParams) -> tuple[dict[str, i
         planned += add_retries(
             settings.cache, settings.retry_failed, shard_clips=settings.shard_clips
         )
-    return ignored, planned
+    return found.ignored, planned
 
 
 def _run(settings: ExtractSettings, params: FeatureParams, manifest: Manifest) -> _Counts:

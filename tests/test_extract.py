@@ -208,7 +208,9 @@ def test_one_missing_clip_is_that_clips_failure(settings: ExtractSettings, video
 def test_nothing_to_do(settings: ExtractSettings) -> None:
     with pytest.raises(InputError, match="is empty: name a folder"):
         run(settings, inputs=())
-    assert not list(settings.cache.glob("*/*"))
+    with pytest.raises(InputError, match="nowhere"):
+        run(settings, inputs=("nowhere",))
+    assert not settings.cache.exists()
 
 
 def test_cache_that_is_a_file(settings: ExtractSettings) -> None:
