@@ -1,4 +1,4 @@
-"""Exact nearest neighbours by cosine: FAISS finds, blocks bound the memory, float64 settles ties."""
+"""Exact nearest neighbours by cosine: FAISS finds, blocks bound memory, float64 settles ties."""
 
 from __future__ import annotations
 

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -329,7 +330,7 @@ def _items(cache: Cache, shard: int, teacher: Teacher) -> Iterator[tuple[Any, ..
 
 def _ragged(shard: Shard, name: str, offset_name: str) -> Iterator[NDArray[Any]]:
     offsets = shard.column(offset_name).tolist()
-    for start, stop in zip(offsets[:-1], offsets[1:], strict=True):
+    for start, stop in pairwise(offsets):
         yield shard.span(name, start, stop)
 
 

@@ -50,8 +50,12 @@ def build_network(make: type[Cnn14], weights: Weights, device: str) -> Network:
     @torch.inference_mode()
     def network(waveforms: NDArray[Any]) -> dict[str, NDArray[Any]]:
         embedding, scores = model(torch.from_numpy(waveforms).to(device))
-        best = scores.topk(NUM_TAGS)
-        columns = {"value": embedding, "tags": best.indices, "tag_scores": best.values}
+        best, tags = scores.sort(dim=1, descending=True, stable=True)
+        columns = {
+            "value": embedding,
+            "tags": tags[:, :NUM_TAGS],
+            "tag_scores": best[:, :NUM_TAGS],
+        }
         return {name: value.cpu().numpy() for name, value in columns.items()}
 
     return network

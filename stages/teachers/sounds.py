@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-FULL_SCALE = 32768.0
+FULL_SCALE = 32767.0
 
 
 def to_float(waveform: NDArray[np.int16]) -> NDArray[np.float32]:
-    """Return int16 samples as float32 in [-1, 1)."""
+    """Return int16 samples as float32 in [-1, 1]."""
     return (waveform / np.float32(FULL_SCALE)).astype(np.float32)
 
 

@@ -36,10 +36,10 @@ def prepare(waveform: NDArray[np.int16], frame_sample: int) -> NDArray[np.float3
     count = -(-len(waveform) * FRONT_END.rate_hz // AUDIO_RATE_HZ)
     sound = resample(to_float(waveform), AUDIO_RATE_HZ, FRONT_END.rate_hz, count)
     sound = np.clip(np.resize(sound, FRONT_END.window_samples), -1, 1)
-    spectrogram = log_spectrogram(sound, FRONT_END.name)
+    # in float64: the rounding error of a float32 mean, over 1e-9, would make silence loud
+    spectrogram = log_spectrogram(sound, FRONT_END.name).astype(np.float64)
     spectrogram -= spectrogram.mean()
-    spectrogram /= spectrogram.std() + np.float32(1e-9)
-    return spectrogram
+    return (spectrogram / (spectrogram.std() + 1e-9)).astype(np.float32)
 
 
 def build(weights: Weights, device: str) -> Network:

@@ -1,0 +1,272 @@
+"""Teachers over shards: resume, refusals, and values that do not depend on how the run went."""
+
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from avpipe.cache.manifest import Line, Manifest
+from avpipe.cache.schema import AUDIO, EXTRACT, shard_path
+from avpipe.cache.shard import read_header
+from avpipe.cache.state import drop_stage
+from avpipe.cache.store import Cache
+from avpipe.cache.verify import verify
+from avpipe.errors import (
+    CacheCorruptError,
+    ClipError,
+    InputError,
+    MissingDependencyError,
+    Reason,
+    UsageError,
+)
+from avpipe.stages import embed as embed_module
+from avpipe.stages.embed import embed, pick_device
+from avpipe.stages.extract import ExtractTask, extract_shard
+from avpipe.stages.features import FeatureParams, Row
+from avpipe.stages.teachers.protocol import load_teacher
+from avpipe.weights import Weights
+from cache_factory import DrawnClips
+from numpy.typing import NDArray
+
+NUM_CLIPS, SHARD_CLIPS = 22, 6
+FAILED = {2, 3, 12, 13, 14, 15, 16, 17}
+"""Shard 2 (clips 12 to 17) has no finished clip at all."""
+
+DONE = [i for i in range(NUM_CLIPS) if i not in FAILED]
+
+
+class SomeFail(DrawnClips):
+    def row(self, line: Mapping[str, Any]) -> Row:
+        if int(line["id"][-3:]) in FAILED:
+            raise ClipError(Reason.NO_AUDIO)
+        return super().row(line)
+
+
+def extract(folder: Path, shard: int, frame_hw: tuple[int, int] = (40, 50)) -> None:
+    task = ExtractTask(folder, Manifest(folder).plan(shard), FeatureParams(), {})
+    extract_shard(task, SomeFail(frame_hw, "257x276"))
+
+
+@pytest.fixture(scope="module")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("embed") / "cache"
+    folder.mkdir()
+    lines = [
+        Line(id=f"clip{i:03d}", root=0, path=f"{i}.mp4", source="", bytes=1, label=f"class{i % 4}")
+        for i in range(NUM_CLIPS)
+    ]
+    roots = [{"path": str(folder), "device": folder.stat().st_dev}]
+    assert Manifest(folder).publish(lines, len(lines), roots, shard_clips=SHARD_CLIPS)
+    for shard in range(4):
+        extract(folder, shard)
+    return folder
+
+
+@pytest.fixture
+def folder(template: Path, tmp_path: Path) -> Path:
+    shutil.copytree(template, tmp_path / "cache")
+    return tmp_path / "cache"
+
+
+class ToyTeacher(SimpleNamespace):
+    """Sums over a clip; `batches` notes the sizes it was given, `stop_after` ends a run."""
+
+    def __init__(self, reads: str) -> None:
+        super().__init__(
+            VERSION=1,
+            READS=reads,
+            COLUMNS={"value": ("<f4", (2,)), "rank": ("<i2", ())},
+            PARAMS={"size": 8},
+            FILES=(),
+            prepare=self._prepare,
+            build=self._build,
+            batches=[],
+            stop_after=10**6,
+        )
+
+    def _prepare(self, given: NDArray[Any], frame_sample: int = 0) -> NDArray[np.float64]:
+        return np.array([given.astype(np.float64).sum(), frame_sample])
+
+    def _build(self, weights: Weights, device: str) -> Any:
+        def network(batch: NDArray[Any]) -> dict[str, NDArray[Any]]:
+            if len(self.batches) >= self.stop_after:
+                raise KeyboardInterrupt
+            self.batches.append(len(batch))
+            return {"value": batch, "rank": np.arange(len(batch))}
+
+        return network
+
+
+@pytest.fixture
+def toys(monkeypatch: pytest.MonkeyPatch) -> dict[str, ToyTeacher]:
+    made = {"sees": ToyTeacher("frame"), "hears": ToyTeacher("waveform")}
+    monkeypatch.setattr(embed_module, "load_teacher", made.__getitem__)
+    return made
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in sorted(folder.glob("*.h5"))}
+
+
+def test_every_done_clip_gets_its_columns(folder: Path, toys: dict[str, ToyTeacher]) -> None:
+    cache, told = Cache(folder), []
+    summary = embed(
+        cache, "hints", ["sees", "hears"], specs=["random"], device="cpu", batch_size=4,
+        progress=lambda *call: told.append(call),
+    )  # fmt: skip
+    assert (summary.done, summary.skipped) == (2 * len(DONE), 0)
+    assert summary.weights == {"hints/sees": "random:0", "hints/hears": "random:0"}
+    assert toys["sees"].batches == [4, 4, 2, 4]  # 4 clips; 6; none; 4
+    assert told[:5] == [("hints/sees", n, 14) for n in (0, 4, 8, 10, 14)]
+    assert told[-1] == ("hints/hears", 14, 14)
+    sees, hears = cache.column("hints/sees"), cache.column("hints/hears")
+    for clip_id, row in zip(cache.ids, cache.rows.tolist(), strict=True):
+        clip = cache.clip(clip_id)
+        assert sees[row].tolist() == [np.float32(clip.frame.sum(dtype=float)), 0]
+        assert hears[row].tolist() == [np.float32(clip.waveform.sum(dtype=float)), 64_000]
+    assert [row for row in range(NUM_CLIPS) if row in sees] == DONE
+    assert cache.column("hints/sees/rank")[7].dtype == np.int16
+    header = read_header(shard_path(folder, "hints/hears", 1))
+    assert header.inputs == {
+        stage: read_header(shard_path(folder, stage, 1)).sha256 for stage in (EXTRACT, AUDIO)
+    }
+    assert header.weights == "random:0"
+    assert header.params == {"size": 8}
+    assert header.versions["batch_size"] == "4"
+    assert verify(folder).ok
+    document = summary.as_json()
+    assert document["schema"] == "avpipe.embed-teachers/1"
+    assert document["done"] == 28
+
+
+def test_a_run_that_was_stopped_ends_with_the_same_bytes(
+    folder: Path, toys: dict[str, ToyTeacher]
+) -> None:
+    def run(**options: Any) -> Any:
+        return embed(
+            Cache(folder), "hints", ["sees"], specs=["random"], device="cpu", batch_size=4,
+            **options,
+        )  # fmt: skip
+
+    run()
+    whole = contents(folder / "hints/sees")
+    assert len(whole) == 4
+    for name in list(whole)[::2]:
+        (folder / "hints/sees" / name).unlink()
+    assert (run().done, contents(folder / "hints/sees")) == (4, whole)
+    shutil.rmtree(folder / "hints")
+    toys["sees"].stop_after = len(toys["sees"].batches) + 2
+    with pytest.raises(KeyboardInterrupt):
+        run()
+    assert list(contents(folder / "hints/sees")) == ["0000000.h5"]
+    toys["sees"].stop_after = 10**6
+    (folder / "hints/sees" / ".0000001.h5.elsewhere.1.aa").touch()
+    summary = run()
+    assert (summary.done, summary.skipped) == (10, 4)
+    assert contents(folder / "hints/sees") == whole
+    assert run().skipped == 14
+
+
+def test_changed_inputs_are_made_again_and_nothing_else(
+    folder: Path, toys: dict[str, ToyTeacher]
+) -> None:
+    embed(Cache(folder), "hints", ["sees", "hears"], specs=["random"], device="cpu")
+    before = contents(folder / "hints/sees")
+    extract(folder, 1, frame_hw=(44, 50))
+    summary = embed(Cache(folder), "hints", ["sees"], specs=["random"], device="cpu")
+    assert (summary.done, summary.skipped) == (6, 8)
+    after = contents(folder / "hints/sees")
+    assert [name for name in before if before[name] != after[name]] == ["0000001.h5"]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"PARAMS": {"size": 9}}, r"with size 8, this run asks for 9.*--overwrite"),
+        ({"PARAMS": {"size": 8, "more": 1}}, r"with more None, this run asks for 1"),
+        ({"VERSION": 2}, r"with stage_version 1, this run asks for 2"),
+    ],
+)
+def test_other_parameters_are_refused(
+    folder: Path, toys: dict[str, ToyTeacher], change: dict[str, Any], message: str
+) -> None:
+    embed(Cache(folder), "hints", ["sees"], specs=["random"], device="cpu")
+    vars(toys["sees"]).update(change)
+    with pytest.raises(CacheCorruptError, match=message) as caught:
+        embed(Cache(folder), "hints", ["sees"], specs=["random"], device="cpu")
+    assert caught.value.exit_code == 5
+    again = embed(Cache(folder), "hints", ["sees"], specs=["random"], device="cpu", overwrite=True)
+    assert again.done == 14
+    assert embed(Cache(folder), "hints", ["sees"], specs=["random"], device="cpu").skipped == 14
+
+
+def test_random_and_pretrained_never_mix(
+    folder: Path, toys: dict[str, ToyTeacher], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    embed(Cache(folder), "hints", ["sees"], specs=["random"], device="cpu")
+    monkeypatch.setattr(embed_module, "resolve", lambda *given: Weights((), "0123abcd"))
+    with pytest.raises(CacheCorruptError, match="weights random:0, this run asks for 0123abcd"):
+        embed(Cache(folder), "hints", ["sees"], device="cpu")
+
+
+def test_dropped_sound_and_an_empty_cache_are_named(
+    folder: Path, toys: dict[str, ToyTeacher]
+) -> None:
+    drop_stage(folder, AUDIO)
+    with pytest.raises(InputError, match=r"hears needs the sound and .*audio was dropped"):
+        embed(Cache(folder), "hints", ["sees", "hears"], specs=["random"], device="cpu")
+    assert embed(Cache(folder), "hints", ["sees"], specs=["random"], device="cpu").done == 14
+    shutil.rmtree(folder / EXTRACT)
+    with pytest.raises(InputError, match="no extracted clips"):
+        embed(Cache(folder), "hints", ["sees"], specs=["random"], device="cpu")
+
+
+def test_a_network_of_another_size_is_refused(folder: Path, toys: dict[str, ToyTeacher]) -> None:
+    toys["sees"].COLUMNS = {"value": ("<f4", (3,)), "rank": ("<i2", ())}
+    with pytest.raises(MissingDependencyError, match=r"wants value of \(3,\), .* give \(2,\)"):
+        embed(Cache(folder), "hints", ["sees"], specs=["random"], device="cpu")
+    assert not list((folder / "hints").rglob("*.h5"))
+
+
+def test_unknown_teachers_devices_and_specs_are_refused(folder: Path) -> None:
+    cache = Cache(folder)
+    with pytest.raises(UsageError, match=r"no teacher is called 'detr' \(visual: detr-r50, "):
+        embed(cache, "hints", ["detr"], specs=["random"], device="cpu")
+    with pytest.raises(UsageError, match=r"panns=x: this run has no panns \(detr-r50\)"):
+        embed(cache, "hints", ["detr-r50"], specs=["panns=x"], device="cpu")
+    with pytest.raises(UsageError, match="--device warp cannot be used"):
+        embed(cache, "hints", ["detr-r50"], specs=["random"], device="warp")
+    assert pick_device("cpu") == "cpu"
+    assert pick_device("auto") in ("cpu", "cuda")
+
+
+def test_missing_weights_stop_before_anything_is_made(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(MissingDependencyError, match=r"Cnn14_mAP=0\.431\.pth.*zenodo.*541141fa"):
+        embed(
+            Cache(folder), "hints", ["detr-r50", "panns-cnn14"], device="cpu",
+            specs=["detr-r50=random", f"panns-cnn14={tmp_path}"],
+        )  # fmt: skip
+    assert not (folder / "hints").exists()
+
+
+@pytest.mark.parametrize("name", ["imagenet-resnet18", "vggsound-resnet18"])
+def test_real_encoders_fill_the_cache(folder: Path, name: str) -> None:
+    cache = Cache(folder)
+    for number in (0, 1, 2):  # one shard is enough
+        for stage in (EXTRACT, AUDIO):
+            shard_path(folder, stage, number).unlink()
+    embed(cache, "embeddings", [name], specs=["random"], device="cpu", batch_size=3)
+    teacher = load_teacher(name)
+    network = teacher.build(Weights((), "random:0", 0), "cpu")
+    for clip_id in ("clip018", "clip021"):
+        clip = cache.clip(clip_id)
+        given = (clip.frame,) if teacher.READS == "frame" else (clip.waveform, clip.frame_sample)
+        expected = network(teacher.prepare(*given)[None])["value"][0]
+        value = cache.column(f"embeddings/{name}")[clip.row]
+        assert value.shape == (512,)
+        np.testing.assert_allclose(value, expected, rtol=1e-3, atol=1e-4)
