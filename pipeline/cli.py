@@ -128,7 +128,8 @@ def extract(
         list[Path] | None,
         typer.Argument(
             metavar="INPUT",
-            help="Folders, videos, lists, CSVs. [default: the clips the cache has planned already]",
+            show_default="what the cache has planned already",
+            help="Folders, videos, lists, CSVs.",
         ),
         Example(["videos"]),
     ] = None,
@@ -153,21 +154,29 @@ def extract(
     ] = None,
     segment: Annotated[
         float | None,
-        typer.Option("--segment", metavar="SECONDS", min=0.2, help="One clip per piece."),
+        typer.Option(
+            "--segment",
+            metavar="SECONDS",
+            min=0.2,
+            help="Cut videos into clips of so many seconds.",
+        ),
         Example(10.0),
     ] = None,
-    decoder: Annotated[Decoder, typer.Option("--decoder", help="What decodes.")] = "pyav",
+    decoder: Annotated[Decoder, typer.Option("--decoder", help="What decodes the clips.")] = "pyav",
     spectrogram: Annotated[
-        Spectrogram, typer.Option("--spectrogram", help="The kind that is stored.")
+        Spectrogram, typer.Option("--spectrogram", help="Which kind is stored.")
     ] = "257x276",
     audio_seconds: Annotated[
         float,
         typer.Option(
-            "--audio-seconds", metavar="SECONDS", min=3, help="Sound kept around the frame."
+            "--audio-seconds",
+            metavar="SECONDS",
+            min=3,
+            help="Seconds of sound kept around the frame.",
         ),
     ] = 10.0,
     timeout: Annotated[
-        float, typer.Option("--timeout", metavar="SECONDS", min=1, help="Limit per clip.")
+        float, typer.Option("--timeout", metavar="SECONDS", min=1, help="Seconds a clip may take.")
     ] = 60.0,
     shard_clips: Annotated[
         int | None,
@@ -175,7 +184,8 @@ def extract(
             "--shard-clips",
             metavar="N",
             min=1,
-            help="Clips per shard. [default: 16 to 256, by the number of clips]",
+            show_default="16 to 256, by the number of clips",
+            help="Clips per shard of new clips.",
         ),
         Example(256),
     ] = None,
@@ -194,7 +204,7 @@ def extract(
     ] = None,
     max_failures: Annotated[
         str,
-        typer.Option("--max-failures", metavar="N|P%", help="More failures than this: exit 3."),
+        typer.Option("--max-failures", metavar="N|P%", help="Stop with exit code 3 above this."),
     ] = "100%",
     overwrite: Overwrite = False,
     dry_run: DryRun = False,

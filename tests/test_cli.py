@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -205,7 +206,7 @@ def test_signals_end_a_run_that_can_be_resumed(number: signal.Signals, code: int
 
 
 def test_a_closed_pipe_is_no_error() -> None:
-    command = f"{sys.executable} -m avpipe --help | true"
+    command = f"{shlex.quote(sys.executable)} -m avpipe --help | true"
     for _ in range(3):
         done = subprocess.run(
             ["bash", "-c", f"{command}; echo ${{PIPESTATUS[0]}}"], capture_output=True, text=True
