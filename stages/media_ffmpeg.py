@@ -22,6 +22,7 @@ from .media_packets import start_s
 from .media_plan import SHORT_SIDE, Target
 from .media_sound import PREROLL_S, SoundWindow
 
+_URL = "the file"  # ffmpeg-python hashes names, and cannot those that are not UTF-8
 _CPU_LIMIT_S = 600  # of one call, should nobody be left to end it
 
 # Both expressions see the picture after the program has turned it upright.
@@ -76,7 +77,8 @@ def decode_frame(target: Target) -> NDArray[np.uint8]:
         None,
     ):  # the program may miss a key frame; then from the start
         output, _ = _run(
-            _input(target.container.name, seek_s)[str(target.video.index)]
+            target.container.name,
+            _input(seek_s)[str(target.video.index)]
             .filter("select", f"eq(pts,{target.pictures.pts})")
             .filter("scale", _WIDTH, _HEIGHT, flags="bicubic")
             .output("pipe:", format="image2pipe", vcodec="ppm", pix_fmt="rgb24", **{"frames:v": 1}),
@@ -100,7 +102,8 @@ def decode_sound(target: Target, first_s: float, last_s: float) -> SoundWindow:
     """
     origin_s = start_s(target.sound_container)
     output, messages = _run(
-        _input(target.sound_container.name, first_s - PREROLL_S)[str(target.audio.index)]
+        target.sound_container.name,
+        _input(first_s - PREROLL_S)[str(target.audio.index)]
         .filter("atrim", start=first_s + origin_s, end=last_s + origin_s)
         .filter("ashowinfo")
         .output("pipe:", format="f32le", acodec="pcm_f32le"),
@@ -116,7 +119,7 @@ def decode_sound(target: Target, first_s: float, last_s: float) -> SoundWindow:
     return window
 
 
-def _input(url: str, seek_s: float | None) -> Any:
+def _input(seek_s: float | None) -> Any:
     """Open a file in the program as `open_media` does, seeking roughly, with its own time stamps."""
     options: dict[str, Any] = {
         "protocol_whitelist": "file",
@@ -126,14 +129,14 @@ def _input(url: str, seek_s: float | None) -> Any:
     }
     if seek_s is not None and seek_s > 0:
         options["ss"] = f"{seek_s:.6f}"
-    return ffmpeg.input(url, **options)
+    return ffmpeg.input(_URL, **options)
 
 
-def _run(command: Any) -> tuple[bytes, bytes]:
-    """Run a command of ffmpeg-python; return its output and its messages."""
+def _run(url: str, command: Any) -> tuple[bytes, bytes]:
+    """Run a command of ffmpeg-python on a file; return its output and its messages."""
     command = command.global_args(
         "-nostdin", "-hide_banner", "-copyts", "-timelimit", str(_CPU_LIMIT_S)
     )
-    arguments = command.compile(cmd=[program()])
+    arguments = [url if word == _URL else word for word in command.compile(cmd=[program()])]
     done = subprocess.run(arguments, stdin=subprocess.DEVNULL, capture_output=True, check=False)
     return done.stdout, done.stderr

@@ -8,8 +8,9 @@ references of QuickTime stay off.
 from __future__ import annotations
 
 import errno
+import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from stat import S_ISREG
 
@@ -69,17 +70,7 @@ def open_media(path: str, max_pixels: int = MAX_PIXELS) -> Iterator[InputContain
     """
     check_file(path)
     try:
-        container = av.open(
-            f"file:{path}",
-            mode="r",
-            options={"max_pixels": str(max_pixels)},
-            container_options={
-                "format_whitelist": FORMATS,
-                "protocol_whitelist": "file",
-                "enable_drefs": "0",
-            },
-            metadata_errors="replace",
-        )
+        container = _open(path, max_pixels)
     except FFmpegError as error:
         raise_if_environment(path, error)
         raise _refusal(path, error) from None
@@ -90,6 +81,32 @@ def open_media(path: str, max_pixels: int = MAX_PIXELS) -> Iterator[InputContain
         raise ClipError(Reason.DECODE_ERROR, error.strerror or "") from None
     finally:
         container.close()
+
+
+def _open(path: str, max_pixels: int) -> InputContainer:
+    return av.open(
+        f"file:{path}",
+        mode="r",
+        options={"max_pixels": str(max_pixels)},
+        container_options={
+            "format_whitelist": FORMATS,
+            "protocol_whitelist": "file",
+            "enable_drefs": "0",
+        },
+        metadata_errors="replace",
+    )
+
+
+def refused_picture_size(path: str, max_pixels: int) -> str | None:
+    """Return the picture size for which probing gave up, if it did; only FFmpeg's messages say."""
+    av.logging.set_level(av.logging.ERROR)
+    try:
+        with av.logging.Capture() as messages, suppress(FFmpegError):
+            _open(path, max_pixels).close()
+    finally:
+        av.logging.set_level(None)
+    found = (re.match(r"Picture size (\d+)x(\d+) ", text) for _, _, text in messages)
+    return next((f"{match[1]} x {match[2]}" for match in found if match), None)
 
 
 def check_media(path: str) -> None:

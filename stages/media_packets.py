@@ -20,6 +20,7 @@ from ..errors import ClipError, Reason
 from .media_open import raise_if_environment
 
 _CLOCK_SLACK_S = 1e-6  # containers round their start time to microseconds
+_BEFORE_START_S = 10
 
 
 @dataclass(frozen=True)
@@ -61,13 +62,37 @@ def packets(container: InputContainer, stream: VideoStream | AudioStream) -> Ite
         raise_if_environment(container.name.removeprefix("file:"), error)
 
 
-def seek(container: InputContainer, stream: VideoStream | AudioStream, ticks: int) -> None:
-    """Go to the last key packet at or before a time stamp, or to the start if that fails."""
+def seek(
+    container: InputContainer,
+    stream: VideoStream | AudioStream,
+    ticks: int,
+    guide: VideoStream | AudioStream | None,
+) -> None:
+    """Go to the last key packet at or before a time stamp, or to the start if that fails.
+
+    Args:
+        container: The open file.
+        stream: The stream whose time stamp it is.
+        ticks: The time stamp.
+        guide: The stream whose key packet is meant; None for the one the format finds easiest.
+    """
+    for other in container.streams:
+        other.discard = Discard.default
+    if is_start(stream, ticks):  # first time stamps of decoding lie before those of showing
+        ticks -= round(_BEFORE_START_S / time_base(stream))
     try:
-        container.seek(ticks, stream=stream)
+        if guide is None:
+            container.seek(math.floor(ticks * time_base(stream) * av.time_base))
+        else:
+            container.seek(math.floor(ticks * time_base(stream) / time_base(guide)), stream=guide)
     except FFmpegError as error:
         raise_if_environment(container.name.removeprefix("file:"), error)
         container.seek(0, unsupported_byte_offset=True)
+
+
+def is_start(stream: VideoStream | AudioStream, ticks: int) -> bool:
+    """Tell whether a time stamp lies before the stream starts."""
+    return ticks < (stream.start_time or 0)
 
 
 def find_pictures(container: InputContainer, stream: VideoStream, moment_s: float) -> Pictures:
@@ -88,8 +113,8 @@ def find_pictures(container: InputContainer, stream: VideoStream, moment_s: floa
     found = None
     back = 0
     while found is None:
-        at_start = ticks - back < (stream.start_time or 0)
-        seek(container, stream, ticks - back)
+        at_start = is_start(stream, ticks - back)
+        seek(container, stream, ticks - back, stream)
         found = _pictures_until(packets(container, stream), ticks, at_start)
         if found is None and at_start:
             raise ClipError(Reason.TRUNCATED, "no picture can be read")

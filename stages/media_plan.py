@@ -17,7 +17,7 @@ from av.stream import Disposition
 from av.video.stream import VideoStream
 
 from ..errors import ClipError, Reason
-from .media_open import open_media
+from .media_open import open_media, refused_picture_size
 from .media_packets import Pictures, find_pictures, packets, time_base
 from .media_packets import start_s as container_start_s
 
@@ -33,7 +33,7 @@ class Span:
     """The clip's place inside its file.
 
     Attributes:
-        first_s: Nothing before it is read; minus infinity for a whole file.
+        first_s: Nothing before it is read; an edit list may hide sound before zero.
         last_s: Nothing after it is read; infinity for a whole file.
         middle_s: The moment whose picture and sound are wanted.
     """
@@ -103,7 +103,7 @@ def find_target(
     still = container.format.name == _STILL and audio_path is not None
     length_s = duration_s(sound_container, audio) if still else duration_s(container, video)
     span = place(length_s, start_s, span_s)
-    size = scaled_size(video, max_pixels)
+    size = scaled_size(path, video, max_pixels)
     pictures = find_pictures(container, video, 0.0 if still else span.middle_s)
     frame_pts_s = float(pictures.pts * time_base(video)) - container_start_s(container)
     return Target(
@@ -150,7 +150,10 @@ def duration_s(container: InputContainer, stream: VideoStream | AudioStream) -> 
     if stream.duration is not None and stream.duration > 0:
         return float(stream.duration * base)
     if container.duration is not None and container.duration > 0:
-        return container.duration / av.time_base
+        length_s = container.duration / av.time_base
+        if "matroska" in container.format.name:  # it counts from zero, even where it starts later
+            length_s -= max(container_start_s(container), 0)
+        return length_s
     end = max(
         (p.pts + (p.duration or 0) for p in packets(container, stream) if p.pts is not None),
         default=None,
@@ -175,11 +178,11 @@ def place(file_duration_s: float, start_s: float | None, span_s: float) -> Span:
     if length_s < MIN_SPAN_S:
         raise ClipError(Reason.TOO_SHORT, f"{length_s:.3f} s")
     if start_s is None:
-        return Span(-math.inf, math.inf, length_s / 2)
+        return Span(0.0, math.inf, length_s / 2)
     return Span(start_s, start_s + span_s, start_s + length_s / 2)
 
 
-def scaled_size(stream: VideoStream, max_pixels: int) -> tuple[int, int]:
+def scaled_size(path: str, stream: VideoStream, max_pixels: int) -> tuple[int, int]:
     """Return the width and height before rotation: square pixels, a short side of 256.
 
     Raises:
@@ -189,6 +192,9 @@ def scaled_size(stream: VideoStream, max_pixels: int) -> tuple[int, int]:
     if width * height > max_pixels:
         raise ClipError(Reason.TOO_LARGE, f"{width} x {height}")
     if not width or not height:
+        refused = refused_picture_size(path, max_pixels)
+        if refused is not None:
+            raise ClipError(Reason.TOO_LARGE, refused)
         raise ClipError(Reason.DECODE_ERROR, "a video stream without a picture size")
     shown_width = width * (stream.sample_aspect_ratio or Fraction(1))
     scale = SHORT_SIDE / min(shown_width, Fraction(height))

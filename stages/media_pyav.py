@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from ..errors import ClipError, Reason
 from .media_open import raise_if_environment
-from .media_packets import packets, seek, start_s, time_base
+from .media_packets import is_start, packets, seek, start_s, time_base
 from .media_plan import Target
 from .media_sound import PREROLL_S, SoundWindow
 
@@ -43,6 +43,7 @@ def decode_frame(target: Target) -> NDArray[np.uint8]:
         ClipError: decode_error, or truncated when the file ends inside the picture.
     """
     pictures = target.pictures
+    target.video.codec_context.thread_count = 1
     frame, clean = _decode(target, pictures.packets[: pictures.wanted + 1], "NONREF")
     if not clean or frame is None or frame.pts != pictures.pts:
         frame, _ = _decode(target, pictures.packets, "DEFAULT")
@@ -64,7 +65,6 @@ def _decode(
         The last picture that starts at or before the moment, and whether nothing was damaged.
     """
     codec = target.video.codec_context
-    codec.thread_count = 1
     codec.flush_buffers()
     codec.skip_frame = skip
     chosen: VideoFrame | None = None
@@ -122,33 +122,39 @@ def upright(frame: VideoFrame, size: tuple[int, int]) -> NDArray[np.uint8]:
 def decode_sound(target: Target, first_s: float, last_s: float) -> SoundWindow:
     """Decode the sound between two times; damaged packets leave silence."""
     container, audio = target.sound_container, target.audio
+    audio.codec_context.thread_count = 1
     base = time_base(audio)
-    begin = int((first_s + start_s(container)) / base)
-    back = int(PREROLL_S / base)
+    begin = int((first_s - PREROLL_S + start_s(container)) / base)
+    # MP4 knows where each packet of sound is, others only where pictures can be entered.
+    guide = audio if "mp4" in container.format.name else None
+    back = 0
     window = None
     while window is None:
-        seek(container, audio, begin - back)
-        at_start = begin - back < (audio.start_time or 0)
-        window = _decode_window(target, first_s, last_s, None if at_start else begin)
+        seek(container, audio, begin - back, guide)
+        at_start = is_start(audio, begin - back)
+        window = _decode_window(target, first_s, last_s, begin, at_start)
         back = max(2 * back, round(1 / base))
     return window
 
 
 def _decode_window(
-    target: Target, first_s: float, last_s: float, latest: int | None
+    target: Target, first_s: float, last_s: float, begin: int, at_start: bool
 ) -> SoundWindow | None:
-    """Decode from here on; None if the first packet is later than the time stamp `latest`."""
+    """Decode from the time stamp `begin` on; None if what is read starts later than that."""
     container, codec = target.sound_container, target.audio.codec_context
     base, origin_s = float(time_base(target.audio)), start_s(container)
-    codec.thread_count = 1
     window = SoundWindow(first_s, last_s)
+    reached = at_start
     for packet in packets(container, target.audio):
         if packet.pts is not None:
-            if latest is not None and packet.pts > latest:
-                return None  # the seek was rough, or there is no sound yet
             if packet.pts * base - origin_s >= last_s:
                 break
-        latest = None
+            if packet.pts + (packet.duration or 0) < begin:
+                reached = True
+                continue
+            if packet.pts > begin and not reached:
+                return None  # the seek was rough, or there is no sound yet
+        reached = True
         try:
             frames = codec.decode(packet)
         except FFmpegError as error:

@@ -78,7 +78,7 @@ def sound_time_s(waveform: NDArray[np.float32], rate_hz: int, seconds: float) ->
     size = 1 << (len(reference) + len(waveform)).bit_length()
     spectrum = np.fft.rfft(reference, size) * np.conj(np.fft.rfft(waveform, size))
     lag = int(np.argmax(np.fft.irfft(spectrum, size)))
-    return (lag if lag < size // 2 else lag - size) / rate_hz
+    return (lag if lag <= len(reference) else lag - size) / rate_hz
 
 
 def write_wav(path: Path, channels: NDArray[np.float32], rate_hz: int) -> Path:
@@ -127,7 +127,7 @@ def write_clip(
     if video is not None:
         frames = b"".join(picture(i, size).tobytes() for i in range(round(seconds * fps)))
         geometry = ("-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{size[0]}x{size[1]}")
-        arguments += [*video_input, *geometry, "-r", str(fps), "-i", "-"]
+        arguments += [*video_input, *geometry, "-framerate", str(fps), "-i", "-"]
     wav = path.with_name("sound-of-a-clip.wav")
     if audio is not None:
         mono = sound(audio_seconds or seconds, rate_hz) if waveform is None else waveform
