@@ -25,32 +25,36 @@ def make_cache(
     shard_clips: int = 16,
     frame_hw: tuple[int, int] = (64, 80),
     kind: str = "257x276",
+    broken: frozenset[str] = frozenset(),
+    first: int = 0,
 ) -> Cache:
-    """Write a cache whose clip number i has id `clip00i`, label `class<i % 4>` and `row` i.
+    """Write a cache, or add to it: clip number i has id `clip00i` and label `class<i % 4>`.
 
     Frames differ in width by up to 8 px; every fifth clip is `short`: its margins hold no sound.
+    The spectrograms of the clips in `broken` hold a NaN. Numbers begin with `first`; rows with 0.
     """
     lines = [
         Line(id=f"clip{i:03d}", root=0, path=f"{i}.mp4", source=f"{i}", bytes=1,
              label=f"class{i % 4}")
-        for i in range(num_clips)
+        for i in range(first, first + num_clips)
     ]  # fmt: skip
     folder.mkdir(parents=True, exist_ok=True)
     roots = [{"path": str(folder), "device": folder.stat().st_dev}]
-    first = len(Manifest(folder).segments)
+    num_shards = Manifest(folder).num_shards
     assert Manifest(folder).publish(lines, len(lines), roots, shard_clips=shard_clips)
     manifest = Manifest(folder)
-    for shard in range(first, manifest.num_shards):
+    for shard in range(num_shards, manifest.num_shards):
         task = ExtractTask(folder, manifest.plan(shard), FeatureParams(spectrogram=kind), {})
-        extract_shard(task, DrawnClips(frame_hw, kind))
+        extract_shard(task, DrawnClips(frame_hw, kind, broken))
     return Cache(folder)
 
 
 class DrawnClips:
     """Stands in for the decoder: draws a clip from its line."""
 
-    def __init__(self, frame_hw: tuple[int, int], kind: str) -> None:
+    def __init__(self, frame_hw: tuple[int, int], kind: str, broken: frozenset[str]) -> None:
         self.frame_hw = frame_hw
+        self.broken = broken
         self.front_end = FRONT_ENDS[kind]
 
     def row(self, line: Mapping[str, Any]) -> Row:
@@ -60,6 +64,8 @@ class DrawnClips:
         front_end, short = self.front_end, number % 5 == 4
         sound = tone_of(label, front_end.wide_samples, front_end.rate_hz, rng)
         wide = log_spectrogram(sound, front_end.name)[:, : front_end.wide_columns]
+        if line["id"] in self.broken:
+            wide[:, wide.shape[1] // 2] = np.nan
         margin = front_end.margin if short else 0
         return Row(
             frame_jpeg=encode_jpeg(frame_of(label, height, width, rng)),

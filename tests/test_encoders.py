@@ -15,7 +15,7 @@ def original() -> nn.Module:
 
 
 def trunk(network: nn.Module) -> nn.Sequential:
-    """torchvision's network up to its last map."""
+    """Cut the network behind its last map."""
     return nn.Sequential(*list(network.children())[:-2])
 
 

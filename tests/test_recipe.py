@@ -116,8 +116,8 @@ def test_a_recipe_survives_json(name: str) -> None:
     assert first_difference(stored, recipe) == ("lr", 5.0, recipe.lr)
 
 
-def test_every_key_is_explained_where_it_is_defined(root: Path) -> None:
-    lines = (root / "train" / "recipe.py").read_text().splitlines()
+def test_every_key_is_explained_where_it_is_defined() -> None:
+    lines = (Path(__file__).parents[1] / "train" / "recipe.py").read_text().splitlines()
     obvious = {"embed_dim", "epochs", "batch_size", "optimizer", "lr", "weight_decay"}
     obvious |= {"warmup_steps", "schedule", "image_encoder", "image_init", "audio_dropout"}
     for field in fields(Recipe):

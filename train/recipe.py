@@ -28,9 +28,7 @@ class Recipe:
     pooling: Literal["max", "lse", "mean"] = "max"  # how a map becomes a score (ez-vsl)
     pooling_temperature: float = 0.1  # of lse
     slavc_form: Literal["code", "paper"] = "code"  # where the released code and the paper differ
-    weights: dict[str, float] = field(
-        default_factory=dict
-    )  # of the objective's terms; 1 if unnamed
+    weights: dict[str, float] = field(default_factory=dict)  # of the terms; 1 where unnamed
 
     # Networks
     image_encoder: Literal["resnet18", "compact"] = "resnet18"
@@ -63,9 +61,7 @@ class Recipe:
     weight_decay: float = 0.0
     warmup_steps: int = 0
     schedule: Literal["constant", "cosine"] = "constant"
-    precision: Literal["auto", "bf16", "fp32"] = (
-        "auto"  # auto: bf16 where the hardware computes in it
-    )
+    precision: Literal["auto", "bf16", "fp32"] = "auto"  # bf16 where the hardware has it
 
 
 _HINTS = get_type_hints(Recipe)

@@ -139,7 +139,7 @@ class Localizer:
 
     def _embed_frame(self, frame: NDArray[np.uint8]) -> tuple[Tensor, ...]:
         size = self.recipe.image_size
-        squeezed = np.array(squeeze(Image.fromarray(frame, "RGB"), (size, size)))
+        squeezed = np.array(squeeze(Image.fromarray(frame), (size, size)))
         pixels = torch.from_numpy(squeezed).to(self.device).permute(2, 0, 1)[None].float()
         return self._model.embed_frames(normalise_frames(pixels))
 

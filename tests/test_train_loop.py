@@ -1,0 +1,385 @@
+import copy
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from avpipe.cache.store import Cache
+from avpipe.errors import CacheCorruptError, CacheUnwritableError, InputError, UsageError
+from avpipe.train.augment import Views
+from avpipe.train.checkpoint import latest_checkpoint, load_weights
+from avpipe.train.loop import TrainResult, train
+from avpipe.train.model import Student, build_model
+from avpipe.train.objectives import load_objective
+from avpipe.train.recipe import Recipe, load_recipe
+from avpipe.train.record import NonFiniteLossError, Progress
+from cache_factory import make_cache
+
+TINY = [
+    "image_size=40", "image_resize=48", "width=4", "embed_dim=16", "batch_size=8", "epochs=4",
+    "warmup_steps=5", "precision=fp32", "audio_pool=8", "time_shift=true",
+]  # fmt: skip
+RECIPES = {
+    "compact": load_recipe("compact", TINY),
+    "slavc": load_recipe(
+        "slavc",
+        [*TINY, "image_init=scratch", "momentum=0.9", "visual_dropout=0.5", "audio_dropout=0.2"],
+    ),
+}
+
+
+class Killed(BaseException):
+    """Ends training where a kill would."""
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Cache:
+    return make_cache(tmp_path_factory.mktemp("cache"), 24)
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+def weights_of(run_dir: Path) -> dict[str, torch.Tensor]:
+    found = latest_checkpoint(run_dir)
+    assert found
+    return load_weights(found[0])
+
+
+def metrics_of(run_dir: Path) -> list[dict[str, float]]:
+    return [json.loads(line) for line in (run_dir / "metrics.jsonl").read_text().splitlines()]
+
+
+def assert_same_run(run: Path, other: Path) -> None:
+    ours, theirs = weights_of(run), weights_of(other)
+    assert ours.keys() == theirs.keys()
+    for name, value in ours.items():
+        torch.testing.assert_close(value, theirs[name], atol=1e-6, rtol=0)
+    a, b = metrics_of(run), metrics_of(other)
+    assert [line["step"] for line in a] == list(range(1, len(b) + 1))
+    for line, other_line in zip(a, b, strict=True):
+        assert line == pytest.approx(other_line, abs=1e-6)
+
+
+@pytest.fixture(scope="module")
+def whole(cache: Cache, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Uninterrupted runs."""
+    torch.set_num_threads(1)
+    folder = tmp_path_factory.mktemp("whole")
+    for name, recipe in RECIPES.items():
+        train(cache, recipe, folder / name, device="cpu")
+    return {name: folder / name for name in RECIPES}
+
+
+# One run
+
+
+def test_a_run_is_recorded(cache: Cache, whole: dict[str, Path]) -> None:
+    run = whole["compact"]
+    page = json.loads((run / "run.json").read_text())
+    assert page["schema"] == "avpipe.run/1"
+    assert page["recipe"]["pooling"] == "lse" and page["seed"] == 0
+    assert page["ids"] == cache.ids
+    assert {"avpipe", "torch", "python"} <= page["versions"].keys()
+    metrics = metrics_of(run)
+    assert len(metrics) == 12
+    assert metrics[-1]["epoch"] == 4 and metrics[-1]["lr"] == RECIPES["compact"].lr
+    both = metrics[3]["image_to_audio"] + metrics[3]["audio_to_image"]
+    assert metrics[3]["loss"] == pytest.approx(both, abs=1e-5)
+    assert not [path for path in run.iterdir() if path.name.startswith(".run")]
+
+
+def test_learning_lowers_the_loss(cache: Cache, tmp_path: Path) -> None:
+    recipe = load_recipe("compact", [*TINY, "epochs=25", "width=8", "lr=3e-3"])
+    train(cache, recipe, tmp_path, device="cpu")
+    losses = [line["loss"] for line in metrics_of(tmp_path)]
+    assert np.mean(losses[-6:]) < 0.75 * np.mean(losses[:6])
+
+
+def test_both_data_modes_learn_the_same(
+    cache: Cache, whole: dict[str, Path], tmp_path: Path
+) -> None:
+    train(cache, RECIPES["compact"], tmp_path, data="stream", device="cpu")
+    assert_same_run(tmp_path, whole["compact"])
+
+
+def test_another_seed_is_another_run(cache: Cache, whole: dict[str, Path], tmp_path: Path) -> None:
+    train(cache, RECIPES["compact"], tmp_path, seed=1, device="cpu")
+    assert metrics_of(tmp_path)[0]["loss"] != metrics_of(whole["compact"])[0]["loss"]
+
+
+def test_the_callers_random_numbers_are_untouched(cache: Cache, tmp_path: Path) -> None:
+    torch.manual_seed(7)
+    expected = torch.rand(3)
+    torch.manual_seed(7)
+    train(cache, RECIPES["slavc"], tmp_path, device="cpu")
+    assert torch.equal(torch.rand(3), expected)
+
+
+def test_progress_has_rate_and_time_left(cache: Cache, tmp_path: Path) -> None:
+    seen: list[Progress] = []
+    train(cache, RECIPES["compact"], tmp_path, device="cpu", progress=seen.append)
+    assert [one.step for one in seen] == [10, 12]
+    assert (seen[0].num_steps, seen[0].epoch, seen[0].num_epochs) == (12, 4, 4)
+    assert seen[0].clips_per_s == pytest.approx(8 * seen[0].steps_per_s)
+    assert seen[0].eta_s == pytest.approx(2 / seen[0].steps_per_s)
+    assert seen[1].eta_s == 0
+
+
+def test_the_batch_shrinks_to_what_exists(cache: Cache, tmp_path: Path) -> None:
+    recipe = load_recipe("compact", [*TINY, "batch_size=32", "epochs=1"])
+    told: list[str] = []
+    result = train(
+        cache, recipe, tmp_path, ids=["clip001", "clip002", "clip003", "gone"], device="cpu",
+        hold_out=["clip003"], notify=told.append,
+    )  # fmt: skip
+    assert result.num_steps == 1 and result.notices == told
+    assert any("batches of 2 instead of 32" in line for line in told)
+    assert any("'gone'" in line for line in told)
+    assert json.loads((tmp_path / "run.json").read_text())["ids"] == ["clip001", "clip002"]
+
+
+def test_one_clip_is_not_enough(cache: Cache, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="at least 2"):
+        train(cache, RECIPES["compact"], tmp_path, ids=["clip001"], device="cpu")
+
+
+def test_a_weight_scales_its_term(cache: Cache, tmp_path: Path) -> None:
+    recipe = load_recipe(
+        "compact", [*TINY, "epochs=1", "weights.image_to_audio=3", "weights.audio_to_image=0"]
+    )
+    train(cache, recipe, tmp_path, device="cpu")
+    for line in metrics_of(tmp_path):
+        assert line["loss"] == pytest.approx(3 * line["image_to_audio"], rel=1e-5)
+
+
+def test_a_weight_of_no_term_is_refused(cache: Cache, tmp_path: Path) -> None:
+    recipe = load_recipe("compact", [*TINY, "weights.hint=3"])
+    with pytest.raises(UsageError, match=r"weights\.hint.*image_to_audio, audio_to_image"):
+        train(cache, recipe, tmp_path, device="cpu")
+
+
+def test_a_loss_that_is_not_finite_names_the_clips(tmp_path: Path) -> None:
+    cache = make_cache(tmp_path / "cache", 24, broken=frozenset({"clip013"}))
+    with pytest.raises(NonFiniteLossError) as caught:
+        train(cache, RECIPES["compact"], tmp_path / "run", device="cpu", checkpoint_every_s=0)
+    message = str(caught.value)
+    assert "clip013" in message and "loss = nan" in message and "\n" not in message
+    assert all(np.isfinite(line["loss"]) for line in metrics_of(tmp_path / "run"))
+    if latest_checkpoint(tmp_path / "run"):
+        weights = weights_of(tmp_path / "run").values()
+        assert all(torch.isfinite(weight).all() for weight in weights)
+
+
+# Resuming
+
+
+@pytest.mark.parametrize("name", list(RECIPES))
+@pytest.mark.parametrize("at", [2, 7, 12])
+def test_killed_and_resumed_is_uninterrupted(
+    cache: Cache, whole: dict[str, Path], tmp_path: Path, name: str, at: int
+) -> None:
+    def kill(progress: Progress) -> None:
+        if progress.step >= at:
+            raise Killed
+
+    with pytest.raises(Killed):
+        train(cache, RECIPES[name], tmp_path, device="cpu", checkpoint_every_s=0, progress=kill)
+    with (tmp_path / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 999, "loss": 1}\n{"step": 10')  # what a kill may leave
+    result = train(cache, RECIPES[name], tmp_path, device="cpu")
+    assert result.first_step == at - 1
+    assert_same_run(tmp_path, whole[name])
+
+
+def test_killed_before_the_first_checkpoint(
+    cache: Cache, whole: dict[str, Path], tmp_path: Path
+) -> None:
+    def kill(progress: Progress) -> None:
+        raise Killed
+
+    with pytest.raises(Killed):
+        train(cache, RECIPES["compact"], tmp_path, device="cpu", progress=kill)
+    assert latest_checkpoint(tmp_path) is None and metrics_of(tmp_path)
+    result = train(cache, RECIPES["compact"], tmp_path, device="cpu")
+    assert result.first_step == 0
+    assert_same_run(tmp_path, whole["compact"])
+
+
+def test_a_finished_run_is_left_alone(cache: Cache, tmp_path: Path) -> None:
+    train(cache, RECIPES["compact"], tmp_path, device="cpu")
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.*") if path.is_file()}
+    result = train(cache, RECIPES["compact"], tmp_path, device="cpu")
+    assert result.first_step == result.num_steps and result.loss is None
+    before.pop(tmp_path / "metrics.jsonl"), before.pop(tmp_path / ".lock")
+    assert all(path.stat().st_mtime_ns == old for path, old in before.items())
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"recipe": load_recipe("compact", [*TINY, "lr=0.5"])}, "lr = 0.001, this one has 0.5"),
+        ({"seed": 3}, "seed = 0, this one has 3"),
+        ({"hold_out": ["clip003"]}, "data = "),
+    ],
+)
+def test_another_run_in_the_folder_is_refused(
+    cache: Cache, whole: dict[str, Path], change: dict[str, object], says: str
+) -> None:
+    settings = {"recipe": RECIPES["compact"], **change}
+    with pytest.raises(CacheCorruptError, match=says) as caught:
+        train(cache, run_dir=whole["compact"], device="cpu", **settings)  # type: ignore[arg-type]
+    assert caught.value.exit_code == 5
+
+
+def test_a_run_is_trained_by_one_process(cache: Cache, tmp_path: Path) -> None:
+    def again(progress: Progress) -> None:
+        with pytest.raises(UsageError, match="another process"):
+            train(cache, RECIPES["compact"], tmp_path, device="cpu")
+
+    train(cache, RECIPES["compact"], tmp_path, device="cpu", progress=again)
+
+
+def test_a_folder_that_cannot_be_made(cache: Cache, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(CacheUnwritableError, match="file"):
+        train(cache, RECIPES["compact"], tmp_path / "file" / "run", device="cpu")
+
+
+def test_training_works_outside_the_main_thread(cache: Cache, tmp_path: Path) -> None:
+    results: list[TrainResult] = []
+    thread = threading.Thread(
+        target=lambda: results.append(train(cache, RECIPES["compact"], tmp_path, device="cpu"))
+    )
+    thread.start()
+    thread.join()
+    assert results and results[0].loss is not None
+
+
+PROGRAM = """
+import sys, torch
+sys.path.insert(0, {tests!r})
+torch.set_num_threads(1)
+from avpipe.cache.store import Cache
+from avpipe.train.loop import train
+from test_train_loop import RECIPES
+train(Cache({cache!r}), RECIPES["compact"], {run!r}, device="cpu", checkpoint_every_s={every})
+"""
+
+
+def start(cache: Cache, run: Path, every: float) -> subprocess.Popen[bytes]:
+    program = PROGRAM.format(
+        tests=str(Path(__file__).parent), cache=str(cache.path), run=str(run), every=every
+    )
+    return subprocess.Popen([sys.executable, "-c", program])
+
+
+def wait_for(condition: object, process: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + 120
+    while not condition() and process.poll() is None:  # type: ignore[operator]
+        assert time.monotonic() < deadline
+        time.sleep(0.002)
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_signals(
+    cache: Cache, whole: dict[str, Path], tmp_path: Path, number: signal.Signals
+) -> None:
+    run = tmp_path / "run"
+    process = start(cache, run, 0 if number == signal.SIGKILL else 1e9)
+    begun = run / ("checkpoints/00000002" if number == signal.SIGKILL else "run.json")
+    wait_for(begun.exists, process)
+    process.send_signal(number)
+    assert process.wait(60) in (-number, 0)
+    train(cache, RECIPES["compact"], run, device="cpu")
+    assert_same_run(run, whole["compact"])
+
+
+def test_sigterm_saves_before_it_ends(cache: Cache, whole: dict[str, Path], tmp_path: Path) -> None:
+    received = []
+    before = signal.signal(signal.SIGTERM, lambda number, frame: received.append(number))
+    try:
+        train(
+            cache, load_recipe("compact", [*TINY, "epochs=40"]), tmp_path, device="cpu",
+            progress=lambda at: os.kill(os.getpid(), signal.SIGTERM) if at.step == 20 else None,
+        )  # fmt: skip
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert received == [signal.SIGTERM]
+    found = latest_checkpoint(tmp_path)
+    assert found and found[1] in (20, 21)
+
+
+# Averages
+
+
+def test_momentum_follows_as_a_plain_loop_would() -> None:
+    recipe = RECIPES["slavc"]
+    objective = load_objective("slavc")
+    student = Student(build_model(recipe, objective.NUM_HEADS, 0), recipe).train()
+    assert student.momentum is not None
+    expected = {name: p.clone() for name, p in student.momentum.named_parameters()}
+    statistics = copy.deepcopy(dict(student.momentum.named_buffers()))
+    with torch.no_grad():
+        for parameter in student.online.parameters():
+            parameter.add_(torch.rand_like(parameter))
+        for buffer in student.online.buffers():
+            buffer.add_(1)
+    student.update_momentum()
+    online = dict(student.online.named_parameters())
+    for name, parameter in student.momentum.named_parameters():
+        by_hand = 0.9 * expected[name] + 0.1 * online[name]
+        torch.testing.assert_close(parameter, by_hand, atol=1e-6, rtol=0)
+        assert not parameter.requires_grad
+    for name, buffer in student.momentum.named_buffers():
+        assert torch.equal(buffer, statistics[name])
+
+
+def test_the_test_copy_averages_statistics_too() -> None:
+    recipe = RECIPES["compact"]
+    student = Student(build_model(recipe, 1, 0), recipe)
+    assert student.ema is not None and student.tested() is student.ema
+    old = copy.deepcopy(student.ema.state_dict())
+    with torch.no_grad():
+        for value in student.online.state_dict().values():
+            value.add_(1)
+    student.update_ema(step=10**6)
+    for name, value in student.ema.state_dict().items():
+        step = 0.01 if value.is_floating_point() else 1
+        torch.testing.assert_close(value, old[name] + step, atol=1e-6, rtol=0)
+    student.update_ema(step=0)  # an early step: nine tenths of the online network
+    new = student.online.state_dict()["image_heads.0.bias"]
+    found = student.ema.state_dict()["image_heads.0.bias"]
+    torch.testing.assert_close(found, 0.1 * (old["image_heads.0.bias"] + 0.01) + 0.9 * new)
+
+
+@pytest.mark.parametrize("objective", ["ez-vsl", "slavc"])
+@pytest.mark.parametrize("momentum", [0.0, 0.9])
+def test_every_objective_runs_with_and_without_momentum(objective: str, momentum: float) -> None:
+    recipe = Recipe(objective=objective, momentum=momentum, width=4, embed_dim=8)
+    part = load_objective(objective)
+    student = Student(build_model(recipe, part.NUM_HEADS, 0), recipe).train()
+    views = Views(torch.rand(4, 3, 64, 64), torch.rand(4, 1, 64, 69))
+    terms = part.terms(student, views, recipe)
+    assert tuple(terms) == part.TERMS
+    torch.stack(list(terms.values())).sum().backward()
+    missing = [name for name, p in student.online.named_parameters() if p.grad is None]
+    assert not missing
+    if student.momentum is not None:
+        assert all(p.grad is None for p in student.momentum.parameters())
+    online = student.online(views.frames, views.spectrograms)
+    maps = part.similarity_map(online.visual, online.audio)
+    expected = sum(
+        (v * a[:, :, None, None]).sum(1) for v, a in zip(online.visual, online.audio, strict=True)
+    )
+    torch.testing.assert_close(maps, expected / part.NUM_HEADS)
