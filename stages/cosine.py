@@ -113,7 +113,7 @@ def nearest(
 def _candidates(
     unit: NDArray[np.float32], queries: NDArray[np.int64], base: NDArray[np.int64], count: int
 ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """Return the rows `(Q, count)` of highest score in any order, merged block by block."""
+    """Return the rows `(Q, count)` of highest score, best first, merged block by block."""
     import faiss
 
     asked = unit[queries]
@@ -126,12 +126,14 @@ def _candidates(
         part_scores, position = faiss.knn(
             asked, block, min(count, len(part)), faiss.METRIC_INNER_PRODUCT
         )
+        if not start:
+            rows, scores = part[position], part_scores
+            continue
         rows = np.concatenate([rows, part[position]], axis=1)
         scores = np.concatenate([scores, part_scores], axis=1)
-        if rows.shape[1] > count:
-            best = np.argpartition(-scores, count - 1, axis=1)[:, :count]
-            rows = np.take_along_axis(rows, best, axis=1)
-            scores = np.take_along_axis(scores, best, axis=1)
+        best = np.argsort(-scores, axis=1)[:, :count]
+        rows = np.take_along_axis(rows, best, axis=1)
+        scores = np.take_along_axis(scores, best, axis=1)
     return rows, scores
 
 
@@ -140,25 +142,41 @@ def _ordered(
     queries: NDArray[np.int64],
     rows: NDArray[np.int64],
     scores: NDArray[np.float32],
-) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """Sort candidates by descending score, then row; each query's own row goes last, as -1."""
-    own = rows == queries[:, None]
-    exact = np.where(own, -np.inf, scores.astype(np.float64))
-    rows = np.where(own, -1, rows)
-    order = np.argsort(-exact, axis=1)
-    rows, exact = (np.take_along_axis(values, order, axis=1) for values in (rows, exact))
-    close = exact[:, :-1] - exact[:, 1:] <= NEAR
-    doubtful = np.zeros(rows.shape, bool)
-    doubtful[:, 1:] |= close
-    doubtful[:, :-1] |= close
+) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """Settle the order of candidates: each query's own row goes last, as -1; ties by row.
+
+    Only runs of scores nearer than `NEAR` can change places, so only they are computed again.
+    """
+    rows, scores = _own_last(queries, rows, scores)
+    close = np.zeros(rows.shape, bool)  # to the candidate before
+    close[:, 1:] = scores[:, :-1] - scores[:, 1:] <= NEAR
+    doubtful = close.copy()
+    doubtful[:, :-1] |= close[:, 1:]
     query, column = np.nonzero(doubtful)
+    candidate = rows[query, column]
+    exact = np.empty(len(query))
     for start in range(0, len(query), _EXACT_PAIRS):
-        q, c = query[start : start + _EXACT_PAIRS], column[start : start + _EXACT_PAIRS]
-        left, right = unit[queries[q]].astype(np.float64), unit[rows[q, c]].astype(np.float64)
-        exact[q, c] = np.einsum("nd,nd->n", left, right)
-    order = np.argsort(-exact, axis=1)
-    rows, exact = (np.take_along_axis(values, order, axis=1) for values in (rows, exact))
-    level = np.zeros(rows.shape, np.int64)
-    np.cumsum(exact[:, :-1] - exact[:, 1:] > EQUAL, axis=1, out=level[:, 1:])
-    order = np.lexsort((rows, level), axis=-1)
-    return np.take_along_axis(rows, order, axis=1), exact
+        pairs = slice(start, start + _EXACT_PAIRS)
+        left = unit[queries[query[pairs]]].astype(np.float64)
+        exact[pairs] = np.einsum("nd,nd->n", left, unit[candidate[pairs]].astype(np.float64))
+    run = np.cumsum(~close[query, column])
+    order = np.lexsort((-exact, run))
+    candidate, exact = candidate[order], exact[order]
+    falls = (exact[:-1] - exact[1:] > EQUAL) | (run[1:] != run[:-1])
+    level = np.concatenate([[0], np.cumsum(falls)])[: len(query)]
+    rows[query, column] = candidate[np.lexsort((candidate, level))]
+    scores[query, column] = exact
+    return rows, scores
+
+
+def _own_last(
+    queries: NDArray[np.int64], rows: NDArray[np.int64], scores: NDArray[np.float32]
+) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """Move each query's own row behind the others, as row -1 and score -inf."""
+    own = rows == queries[:, None]
+    last = rows.shape[1] - 1
+    at = np.where(own.any(axis=1), own.argmax(axis=1), last)[:, None]
+    column = np.arange(last + 1)
+    column = np.where(column == last, at, column + (column >= at))
+    rows = np.take_along_axis(np.where(own, -1, rows), column, axis=1)
+    return rows, np.take_along_axis(np.where(own, np.float32(-np.inf), scores), column, axis=1)

@@ -130,7 +130,7 @@ def test_a_checkpoint_in_the_released_form_gives_its_own_embedding(
         if "running_mean" in name:
             value.uniform_(-0.1, 0.1)
         elif "running_var" in name:  # so small that no signal dies on its way
-            value.uniform_(0.2, 0.4)
+            value.uniform_(0.4, 0.8)
     path = tmp_path / "net_mAP=0.4.pth"
     content = {"iteration": 3, "model": source.state_dict(), "sampler": {"order": np.arange(9)}}
     torch.save(content, path)
@@ -146,7 +146,7 @@ def test_a_checkpoint_in_the_released_form_gives_its_own_embedding(
         columns["tag_scores"], np.take_along_axis(scores.numpy(), best, 1)
     )
     assert np.ptp(columns["value"], axis=0).max() > 0
-    assert 0.51 < columns["tag_scores"].max() < 0.9999
+    assert 0.501 < columns["tag_scores"].max() < 0.9999
 
 
 def test_another_network_is_refused(tmp_path: Path) -> None:

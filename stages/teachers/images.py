@@ -21,7 +21,7 @@ def squash(frame: NDArray[np.uint8]) -> NDArray[np.uint8]:
     from PIL import Image
 
     image = Image.fromarray(frame).resize((SIZE_PX, SIZE_PX), Image.Resampling.BILINEAR)
-    return np.asarray(image)
+    return np.array(image)
 
 
 def normalized(frames: NDArray[Any], device: str) -> Tensor:
