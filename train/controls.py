@@ -1,0 +1,82 @@
+"""What maps score that did not listen: priors that know the picture, or not even that."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageFilter
+
+from .benchmarks import SIZE_PX
+
+Floats = NDArray[np.float32]
+Frame = NDArray[np.uint8]
+ALPHA = 0.4
+"""Share of the audio-visual map in a blend, as EZ-VSL and SLAVC report it."""
+_BLUR_PX = 5.0
+
+
+def center_prior(size_px: int = SIZE_PX) -> Floats:
+    """Return minus each pixel's distance from the centre in sides, `(size_px, size_px)`."""
+    offsets = (np.arange(size_px) + 0.5) / size_px - 0.5
+    return -np.hypot(offsets[:, None], offsets[None, :]).astype(np.float32)
+
+
+def saliency(frame: Frame, size_px: int = SIZE_PX) -> Floats:
+    """Return how far each place's colour is from the picture's mean colour.
+
+    Frequency-tuned saliency (Achanta et al., CVPR 2009): needs no weights, and no sound.
+
+    Args:
+        frame: `(H, W, 3)` uint8 RGB.
+        size_px: Side of the result, the whole frame.
+
+    Returns:
+        `(size_px, size_px)` in [0, 1].
+    """
+    small = Image.fromarray(frame).resize((size_px, size_px), Image.Resampling.BICUBIC)
+    blurred = small.filter(ImageFilter.GaussianBlur(_BLUR_PX * size_px / SIZE_PX))
+    colours = cie_lab(np.asarray(blurred))
+    distance = np.linalg.norm(colours - cie_lab(np.asarray(small)).mean((0, 1)), axis=2)
+    return minmax(distance.astype(np.float32))
+
+
+def cie_lab(frame: Frame) -> NDArray[np.float64]:
+    """Convert sRGB `(..., 3)` uint8 to CIE L*a*b* (D65)."""
+    shares = frame / 255.0
+    linear = np.where(shares <= 0.04045, shares / 12.92, ((shares + 0.055) / 1.055) ** 2.4)
+    xyz = linear @ _RGB_TO_XYZ.T / _RGB_TO_XYZ.sum(1)
+    root = np.where(xyz > 216 / 24389, np.cbrt(xyz), (24389 / 27 * xyz + 16) / 116)
+    x, y, z = np.moveaxis(root, -1, 0)
+    return np.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)], axis=-1)
+
+
+_RGB_TO_XYZ = np.array(
+    [(0.4124564, 0.3575761, 0.1804375), (0.2126729, 0.7151522, 0.0721750),
+     (0.0193339, 0.1191920, 0.9503041)]
+)  # fmt: skip
+
+
+def minmax(values: NDArray[np.floating[Any]]) -> Floats:
+    """Bring each map of `(..., H, W)` to [0, 1]; a constant map becomes 0."""
+    low = values.min((-2, -1), keepdims=True)
+    span = values.max((-2, -1), keepdims=True) - low
+    scaled: Floats = ((values - low) / np.where(span > 0, span, 1)).astype(np.float32)
+    return scaled
+
+
+def blend(
+    av_maps: NDArray[np.floating[Any]], object_maps: NDArray[np.floating[Any]], alpha: float = ALPHA
+) -> Floats:
+    """Mix maps of sound and objects, each brought to [0, 1] first (EZ-VSL).
+
+    Args:
+        av_maps: `(..., H, W)` localization maps.
+        object_maps: The same shape.
+        alpha: Share of the localization maps.
+
+    Returns:
+        The same shape, in [0, 1].
+    """
+    return alpha * minmax(av_maps) + np.float32(1 - alpha) * minmax(object_maps)

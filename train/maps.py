@@ -1,0 +1,177 @@
+"""Maps are computed once and stored, one file per run and benchmark; scoring reads the file."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+import zipfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..cache.schema import canonical_json
+from ..cache.store import Cache
+from ..errors import CacheUnwritableError
+from .benchmarks import Pair
+from .checkpoint import require_checkpoint, write_durably
+from .clips import data_fingerprint
+from .geometry import Geometry, upsample
+from .recipe import Recipe
+
+SCHEMA = "avpipe.maps/1"
+Arrays = dict[str, NDArray[Any]]
+_BATCHES_AT_ONCE = 8
+
+
+class MapMaker(Protocol):
+    """What makes similarity maps: a `Localizer`."""
+
+    recipe: Recipe
+    centres_px: NDArray[np.float64]
+
+    def maps(
+        self,
+        cache: Cache,
+        rows: Sequence[int] | NDArray[np.int64],
+        audio_rows: Sequence[int] | NDArray[np.int64] | None = None,
+        batch_size: int = 64,
+    ) -> NDArray[np.float32]:
+        """Return similarity maps `(n, h, w)` of frames with sounds."""
+
+
+@dataclass(frozen=True)
+class StoredMaps:
+    """Similarity maps by pair.
+
+    Attributes:
+        index: Where each pair's map is.
+        maps: `(n, h, w)` cosines.
+        centres_px: `(h,)` centres of the cells in the run's square image.
+        image_px: Side of that image.
+        reused: Whether they were read, not computed.
+    """
+
+    index: dict[Pair, int]
+    maps: NDArray[np.float32]
+    centres_px: NDArray[np.float64]
+    image_px: int
+    reused: bool
+
+    def of(self, pairs: Sequence[Pair], size_px: int, geometry: Geometry) -> NDArray[np.float32]:
+        """Return the localization maps of pairs, `(len(pairs), size_px, size_px)`."""
+        chosen = self.maps[[self.index[pair] for pair in pairs]]
+        return upsample(chosen, (size_px, size_px), geometry, self.centres_px, self.image_px)
+
+
+def stored_maps(
+    run_dir: Path,
+    benchmark: str,
+    pairs: Sequence[Pair],
+    cache: Cache,
+    open_run: Callable[[], MapMaker],
+    *,
+    batch_size: int = 64,
+    progress: Callable[[int, int], None] | None = None,
+) -> StoredMaps:
+    """Read a run's maps, or compute and store them where weights, clips or pairs are others.
+
+    Args:
+        run_dir: The run's folder; the file is `evaluate/<benchmark>-maps.npz` in it.
+        benchmark: Name of the benchmark.
+        pairs: What maps are wanted of; their clips are in the cache.
+        cache: The clips.
+        open_run: Called only where maps have to be computed.
+        batch_size: Pairs at a time.
+        progress: Called with (maps made, maps wanted).
+
+    Raises:
+        InputError: If the run has no checkpoint, or hears another kind of spectrogram.
+        CacheUnwritableError: If the maps cannot be stored.
+    """
+    rows = np.array([[cache.row_of(name) for name in pair] for pair in pairs], np.int64)
+    key = {
+        "schema": SCHEMA,
+        "weights": weights_digest(run_dir),
+        "data": data_fingerprint(cache, np.unique(rows)),
+        "rows": hashlib.sha256(rows.tobytes()).hexdigest(),
+    }
+    path = run_dir / "evaluate" / f"{benchmark}-maps.npz"
+    index = {pair: number for number, pair in enumerate(pairs)}
+    found = _read(path, key)
+    arrays = found or _make(open_run(), cache, rows, batch_size, progress)
+    if not found:
+        content = io.BytesIO()
+        np.savez(content, key=np.frombuffer(canonical_json(key), np.uint8), **arrays)
+        write_whole(path, content.getvalue())
+    return StoredMaps(
+        index, arrays["maps"], arrays["centres_px"], int(arrays["image_px"]), reused=bool(found)
+    )
+
+
+def _make(
+    maker: MapMaker,
+    cache: Cache,
+    rows: NDArray[np.int64],
+    batch_size: int,
+    progress: Callable[[int, int], None] | None,
+) -> Arrays:
+    """Compute the maps of `(n, 2)` rows, frame and sound."""
+    parts = []
+    step = batch_size * _BATCHES_AT_ONCE
+    for start in range(0, len(rows), step):
+        part = rows[start : start + step]
+        parts.append(maker.maps(cache, part[:, 0], part[:, 1], batch_size))
+        if progress:
+            progress(start + len(part), len(rows))
+    return {
+        "maps": np.concatenate(parts),
+        "centres_px": maker.centres_px,
+        "image_px": np.array(maker.recipe.image_size),
+    }
+
+
+def weights_digest(run_dir: Path) -> str:
+    """Return a digest of what a run computes maps with: its page and its newest weights.
+
+    Raises:
+        InputError: If it has no checkpoint.
+    """
+    checkpoint, _ = require_checkpoint(run_dir)
+    state = hashlib.sha256()
+    for path in (run_dir / "run.json", *sorted(checkpoint.glob("*.safetensors"))):
+        state.update(hashlib.sha256(path.read_bytes()).digest())
+    return state.hexdigest()
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a file that is complete whenever it exists.
+
+    Raises:
+        CacheUnwritableError: If the disk is full or cannot be written.
+    """
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_durably(draft, content)
+        draft.replace(path)
+    except OSError as error:
+        raise CacheUnwritableError(
+            f"{path}: {error.strerror}; make room and run the same command"
+        ) from error
+
+
+def _read(path: Path, key: dict[str, str]) -> Arrays | None:
+    """Return what a file made for this key holds; None where it is absent, damaged or other."""
+    try:
+        with np.load(path) as stored:
+            if json.loads(stored["key"].tobytes()) == key:
+                return {name: stored[name] for name in ("maps", "centres_px", "image_px")}
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        pass
+    return None
