@@ -12,19 +12,18 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..cache.schema import AUDIO, EXTRACT, Header, params_difference, shard_path
-from ..cache.shard import Rows, Shard, read_header, remove_orphans, write_shard
-from ..cache.state import extracted_shards, is_dropped, shard_numbers
+from ..cache.schema import AUDIO, EXTRACT, Header, shard_path
+from ..cache.shard import Rows, Shard, remove_orphans, write_shard
 from ..cache.store import Cache
-from ..errors import CacheCorruptError, InputError, MissingDependencyError, UsageError
-from ..weights import PRETRAINED, Weights, check_specs, resolve
-from .teachers.protocol import Network, Teacher, load_teacher
+from ..errors import MissingDependencyError, UsageError
+from ..weights import PRETRAINED
+from .embed_plan import EmbedPlan, plan_embed
+from .teachers.protocol import Network, Teacher
 
 HINTS = "hints"
 EMBEDDINGS = "embeddings"
@@ -32,30 +31,6 @@ BATCH_SIZE = 32
 
 Progress = Callable[[str, int, int], None]
 """Called with (stage, clips done by this run, clips this run has to do), first with 0 done."""
-
-
-@dataclass(frozen=True)
-class EmbedPlan:
-    """What one teacher has to do.
-
-    Attributes:
-        stage: Folder it fills, for example `hints/detr-r50`.
-        teacher: Its module.
-        weights: Its weights.
-        todo: Shards to make, with the clips of each.
-        skipped: Clips done before.
-    """
-
-    stage: str
-    teacher: Teacher
-    weights: Weights
-    todo: dict[int, int]
-    skipped: int
-
-    @property
-    def num_clips(self) -> int:
-        """Clips to do."""
-        return sum(self.todo.values())
 
 
 @dataclass(frozen=True)
@@ -161,95 +136,6 @@ def pick_device(device: str) -> str:
         why = str(error).splitlines()[0]
         raise UsageError(f"--device {device} cannot be used here: {why}") from error
     return device
-
-
-def plan_embed(
-    cache: Path,
-    kind: str,
-    names: Sequence[str],
-    *,
-    specs: Sequence[str] = (PRETRAINED,),
-    overwrite: bool = False,
-) -> list[EmbedPlan]:
-    """Find the weights of each teacher and the shards it has to do, from 4 KiB headers alone.
-
-    Raises:
-        Errors as `embed` does.
-    """
-    check_specs(specs, names)
-    teachers = {name: load_teacher(name) for name in names}
-    numbers = sorted(extracted_shards(cache))
-    if not numbers:
-        raise InputError(f"{cache} has no extracted clips; run `avpipe extract --cache {cache}`")
-    if is_dropped(cache, AUDIO) and any(teacher.READS != "frame" for teacher in teachers.values()):
-        deaf = next(name for name, teacher in teachers.items() if teacher.READS != "frame")
-        raise InputError(
-            f"{deaf} needs the sound and {cache / AUDIO} was dropped; run `avpipe extract --cache "
-            f"{cache} --overwrite` to decode it again"
-        )
-    plans = []
-    for name, teacher in teachers.items():
-        weights = resolve(name, teacher.FILES, specs)
-        plans.append(_plan(cache, f"{kind}/{name}", teacher, weights, numbers, overwrite))
-    return plans
-
-
-def _plan(
-    cache: Path,
-    stage: str,
-    teacher: Teacher,
-    weights: Weights,
-    numbers: list[int],
-    overwrite: bool,
-) -> EmbedPlan:
-    have = shard_numbers(cache, stage)
-    todo, skipped = {}, 0
-    for number in numbers:
-        extract = read_header(shard_path(cache, EXTRACT, number))
-        if number in have:
-            path = shard_path(cache, stage, number)
-            found = read_header(path)
-            agrees = agree(path, found, teacher.VERSION, teacher.PARAMS, weights.digest, overwrite)
-            inputs = _inputs(cache, number, extract, teacher)
-            if agrees and found.inputs == inputs:
-                skipped += found.done
-                continue
-        todo[number] = extract.done
-    return EmbedPlan(stage, teacher, weights, todo, skipped)
-
-
-def _inputs(cache: Path, number: int, extract: Header, teacher: Teacher) -> dict[str, str]:
-    """Return what a shard is made from; its parts of `extract` and, where it listens, `audio`."""
-    inputs = {EXTRACT: extract.sha256}
-    if teacher.READS == "waveform":
-        inputs[AUDIO] = read_header(shard_path(cache, AUDIO, number)).sha256
-    return inputs
-
-
-def agree(
-    path: Path,
-    found: Header,
-    stage_version: int,
-    params: Any,
-    weights: str | None,
-    overwrite: bool,
-) -> bool:
-    """Whether a shard was made with these parameters and weights.
-
-    Raises:
-        CacheCorruptError: If it was not, unless `overwrite`: the parameter and both values.
-    """
-    difference = params_difference(
-        {**found.params, "stage_version": found.stage_version, "weights": found.weights},
-        {**params, "stage_version": stage_version, "weights": weights},
-    )
-    if difference and not overwrite:
-        name, old, new = difference
-        raise CacheCorruptError(
-            f"{path} was made with {name} {old}, this run asks for {new}: give {name} {old}, or "
-            "another --cache, or --overwrite to make it again"
-        )
-    return difference is None
 
 
 def embed_shard(

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from typing import Any
 
@@ -22,7 +22,8 @@ from ..cache.store import Cache
 from ..errors import CacheCorruptError, InputError
 from .cosine import knn as knn
 from .cosine import nearest, unit_vectors
-from .embed import EMBEDDINGS, HINTS, Progress, agree
+from .embed import EMBEDDINGS, HINTS, Progress
+from .embed_plan import agree
 from .teachers.protocol import modality_of
 
 __all__ = ["NeighborSummary", "id_set_digest", "knn", "neighbors", "source_kind"]
@@ -97,62 +98,64 @@ def neighbors(
     started = time.monotonic()
     rows, chosen, notices = _id_set(cache, ids, hold_out)
     source = f"{source_kind(cache, encoder)}/{encoder}"
-    set_digest = id_set_digest(chosen)
-    stage = f"{NEIGHBORS}/{_MODALITY[modality_of(encoder)]}-{encoder}@{set_digest[:8]}"
     spans = _spans(cache, rows)
-    made_from = [(number, _source_header(cache, source, number)) for number, _ in spans]
-    weights = _common_weights(source, [header for _, header in made_from])
+    made_from = [_source_header(cache, source, number) for number, span in spans.items() if span]
     if k > len(rows) - 1:
         notices.append(f"k {k} is clipped to {len(rows) - 1}, the number of other clips in the set")
         k = len(rows) - 1
-    params = {"k": k, "source": source}
-    inputs = {
-        "ids": set_digest,
-        source: digest([[number, header.sha256] for number, header in made_from]),
-    }
-    todo, skipped = [], 0
-    remove_orphans(cache.path / stage)
-    have = shard_numbers(cache.path, stage)
-    for number, span in spans:
-        path = shard_path(cache.path, stage, number)
-        if number in have:
-            found = read_header(path)
-            if (
-                agree(path, found, STAGE_VERSION, params, weights, overwrite)
-                and found.inputs == inputs
-            ):
-                skipped += found.done
-                continue
-        todo.append((number, span))
-    total = sum(len(span) for _, span in todo)
-    done = 0
-    if todo:
-        unit = _unit_vectors(cache, source, rows, spans)
-        base = np.arange(len(rows))
-        for number, span in todo:
-            index, similarity = nearest(unit, base[span.start : span.stop], k, base)
-            header = Header(
-                stage=stage,
-                stage_version=STAGE_VERSION,
-                shard=number,
-                params=params,
-                inputs=inputs,
-                n=len(span),
-                done=len(span),
-                weights=weights,
-                versions={name: version(name) for name in ("faiss-cpu", "numpy")},
-            )
-            columns = {
-                "row": Rows.array(rows[span.start : span.stop]),
-                "rows": Rows.array(np.where(index < 0, -1, rows[index]).astype("<i4")),
-                "similarity": Rows.array(similarity.astype("<f2")),
-            }
-            write_shard(shard_path(cache.path, stage, number), header, columns)
-            done += len(span)
-            if progress:
-                progress(stage, done, total)
+    set_digest = id_set_digest(chosen)
+    common = Header(
+        stage=f"{NEIGHBORS}/{_MODALITY[modality_of(encoder)]}-{encoder}@{set_digest[:8]}",
+        stage_version=STAGE_VERSION,
+        shard=-1,
+        params={"k": k, "source": source},
+        inputs={
+            "ids": set_digest,
+            source: digest([[header.shard, header.sha256] for header in made_from]),
+        },
+        n=0,
+        done=0,
+        weights=_common_weights(source, made_from),
+        versions={name: version(name) for name in ("faiss-cpu", "numpy")},
+    )
+    remove_orphans(cache.path / common.stage)
+    todo = [number for number in spans if not _is_done(cache, common, number, overwrite)]
+    total, done = sum(len(spans[number]) for number in todo), 0
+    if progress:
+        progress(common.stage, 0, total)
+    unit = _unit_vectors(cache, source, rows, spans) if total else np.empty((0, 1), np.float32)
+    for number in todo:
+        _search_shard(cache, replace(common, shard=number), unit, rows, spans[number])
+        done += len(spans[number])
+        if progress:
+            progress(common.stage, done, total)
     seconds = time.monotonic() - started
-    return NeighborSummary(stage, k, done, skipped, seconds, tuple(notices))
+    return NeighborSummary(common.stage, k, done, len(rows) - done, seconds, tuple(notices))
+
+
+def _is_done(cache: Cache, wanted: Header, number: int, overwrite: bool) -> bool:
+    """Whether a shard is there and made from the same embeddings; raises if otherwise made."""
+    path = shard_path(cache.path, wanted.stage, number)
+    if not path.exists():
+        return False
+    found = read_header(path)
+    same = agree(path, found, wanted.stage_version, wanted.params, wanted.weights, overwrite)
+    return same and found.inputs == wanted.inputs
+
+
+def _search_shard(
+    cache: Cache, header: Header, unit: NDArray[np.float32], rows: NDArray[np.int64], span: range
+) -> None:
+    """Search and publish the neighbours of the clips of one shard."""
+    base = np.arange(len(rows))
+    index, similarity = nearest(unit, base[span.start : span.stop], header.params["k"], base)
+    columns = {
+        "row": Rows.array(rows[span.start : span.stop]),
+        "rows": Rows.array(np.where(index < 0, -1, rows[index]).astype("<i4")),
+        "similarity": Rows.array(similarity.astype("<f2")),
+    }
+    header = replace(header, n=len(span), done=len(span))
+    write_shard(shard_path(cache.path, header.stage, header.shard), header, columns)
 
 
 def source_kind(cache: Cache, encoder: str) -> str:
@@ -192,13 +195,13 @@ def _id_set(
     return np.array([row for row, _ in kept]), [clip_id for _, clip_id in kept], notices
 
 
-def _spans(cache: Cache, rows: NDArray[np.int64]) -> list[tuple[int, range]]:
+def _spans(cache: Cache, rows: NDArray[np.int64]) -> dict[int, range]:
     """Return for every extracted shard which positions of `rows` lie in it, maybe none."""
-    spans = []
+    spans = {}
     for number in sorted(extracted_shards(cache.path)):
         of_shard = cache.manifest.shard_rows(number)
         low, high = np.searchsorted(rows, [of_shard.start, of_shard.stop])
-        spans.append((number, range(int(low), int(high))))
+        spans[number] = range(int(low), int(high))
     return spans
 
 
@@ -223,11 +226,11 @@ def _common_weights(source: str, headers: list[Header]) -> str | None:
 
 
 def _unit_vectors(
-    cache: Cache, source: str, rows: NDArray[np.int64], spans: list[tuple[int, range]]
+    cache: Cache, source: str, rows: NDArray[np.int64], spans: dict[int, range]
 ) -> NDArray[np.float32]:
     """Return the set's unit vectors, `(N, d)`; a map is averaged over its cells."""
     unit = np.empty((0, 0), np.float32)
-    for number, span in spans:
+    for number, span in spans.items():
         if not span:
             continue
         shard = cache.shard(source, number)

@@ -22,7 +22,7 @@ from avpipe.errors import (
     Reason,
     UsageError,
 )
-from avpipe.stages import embed as embed_module
+from avpipe.stages import embed_plan
 from avpipe.stages.embed import embed, pick_device
 from avpipe.stages.extract import ExtractTask, extract_shard
 from avpipe.stages.features import FeatureParams, Row, encode_jpeg
@@ -122,7 +122,7 @@ class ToyTeacher(SimpleNamespace):
 @pytest.fixture
 def toys(monkeypatch: pytest.MonkeyPatch) -> dict[str, ToyTeacher]:
     made = {"sees": ToyTeacher("frame"), "hears": ToyTeacher("waveform")}
-    monkeypatch.setattr(embed_module, "load_teacher", made.__getitem__)
+    monkeypatch.setattr(embed_plan, "load_teacher", made.__getitem__)
     return made
 
 
@@ -226,7 +226,7 @@ def test_random_and_pretrained_never_mix(
     folder: Path, toys: dict[str, ToyTeacher], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     embed(Cache(folder), "hints", ["sees"], specs=["random"], device="cpu")
-    monkeypatch.setattr(embed_module, "resolve", lambda *given: Weights((), "0123abcd"))
+    monkeypatch.setattr(embed_plan, "resolve", lambda *given: Weights((), "0123abcd"))
     with pytest.raises(CacheCorruptError, match="weights random:0, this run asks for 0123abcd"):
         embed(Cache(folder), "hints", ["sees"], device="cpu")
 

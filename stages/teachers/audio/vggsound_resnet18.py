@@ -39,7 +39,8 @@ def prepare(waveform: NDArray[np.int16], frame_sample: int) -> NDArray[np.float3
     # in float64: the rounding error of a float32 mean, over 1e-9, would make silence loud
     spectrogram = log_spectrogram(sound, FRONT_END.name).astype(np.float64)
     spectrogram -= spectrogram.mean()
-    return (spectrogram / (spectrogram.std() + 1e-9)).astype(np.float32)
+    spectrogram /= spectrogram.std() + 1e-9
+    return spectrogram.astype(np.float32)
 
 
 def build(weights: Weights, device: str) -> Network:
