@@ -1,4 +1,4 @@
-"""Errors a user can expect, each with its exit code, and the closed list of reasons a clip can fail for."""
+"""Errors a user can expect, each with its exit code, and the reasons a clip can fail for."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Reason(StrEnum):
 
 
 TRANSIENT = frozenset({Reason.MISSING, Reason.TIMEOUT, Reason.OOM, Reason.CRASHED, Reason.IO_ERROR})
-"""Reasons that may pass by themselves: such a clip is tried once more, alone, before its shard is published."""
+"""Reasons that may pass: such a clip is tried once more, alone, before its shard is published."""
 
 
 class ClipError(Exception):

@@ -239,7 +239,9 @@ def extract(
     )
     from .runner import extract
 
-    report.show(extract(settings).as_json(), json, report.fields_text)
+    done = extract(settings)
+    report.show(done.as_json(), json, report.fields_text)
+    done.raise_for_failures()
 
 
 @app.command()

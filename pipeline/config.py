@@ -51,7 +51,7 @@ class ExtractSettings:
     @property
     def remap(self) -> dict[int, str]:
         """`root_map` as text."""
-        return {number: str(folder) for number, folder in (self.root_map or {}).items()}
+        return {number: str(folder.absolute()) for number, folder in (self.root_map or {}).items()}
 
 
 def parse_part(text: str) -> tuple[int, int]:

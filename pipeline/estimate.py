@@ -41,6 +41,9 @@ class ExtractEstimate:
     sampled: int
     sample_failed: int
 
+    def raise_for_failures(self) -> None:
+        """Do nothing: an estimate fails no clip."""
+
     def as_json(self) -> dict[str, Any]:
         """Return the `--json` form."""
         return {"schema": "avpipe.extract-estimate/1", **asdict(self)}

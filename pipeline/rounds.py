@@ -72,16 +72,17 @@ def _run_once(
     from joblib import Parallel, delayed
     from joblib.externals.loky import get_reusable_executor
 
-    guarded = delayed(_guarded)
+    watched = {"initializer": die_with_parent, "initargs": (os.getpid(),)}
     parallel = Parallel(
         n_jobs=jobs,
         backend=backend,
         return_as="generator_unordered",
         batch_size=1,
         pre_dispatch=2 * jobs,
+        **(watched if backend == "loky" else {}),
     )
     try:
-        for result in parallel(guarded(work, task, os.getpid()) for task in tasks):
+        for result in parallel(delayed(work)(task) for task in tasks):
             on_result(result)
     except BrokenProcessPool as error:
         return error
@@ -92,23 +93,11 @@ def _run_once(
     return None
 
 
-def _guarded(work: Callable[[Task], Result], task: Task, driver: int) -> Result:
-    if os.getpid() != driver:
-        _die_with(driver)
-    return work(task)
-
-
-_watched: set[int] = set()
-
-
-def _die_with(driver: int) -> None:
-    """End this worker soon after its driver is gone; a killed driver cannot tell it to."""
-    if driver in _watched or os.getppid() != driver:
-        return  # (a worker that is no child of the driver belongs to a scheduler)
-    _watched.add(driver)
+def die_with_parent(parent: int) -> None:
+    """Let this worker process end soon after its parent has; a killed parent cannot tell it to."""
 
     def watch() -> None:
-        while os.getppid() == driver:
+        while os.getppid() == parent:
             time.sleep(0.5)
         os._exit(1)
 

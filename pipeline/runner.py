@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -37,6 +38,7 @@ class ExtractSummary:
         skipped: Finished before this run, well or not.
         ignored: Files that are no video, by suffix.
         seconds: Wall-clock time.
+        problem: Why the run counts as failed; empty if it does not.
     """
 
     planned: int
@@ -47,6 +49,16 @@ class ExtractSummary:
     skipped: int
     ignored: dict[str, int]
     seconds: float
+    problem: str = ""
+
+    def raise_for_failures(self) -> None:
+        """Raise if the run counts as failed.
+
+        Raises:
+            ClipsFailedError: All its clips failed, or more than `--max-failures` allows.
+        """
+        if self.problem:
+            raise ClipsFailedError(self.problem)
 
     def as_json(self) -> dict[str, Any]:
         """Return the `--json` form."""
@@ -71,6 +83,7 @@ class _Counts:
 
     done: int = 0
     failed: Counter[str] = field(default_factory=Counter)
+    stopped: bool = False
 
     def add(self, header: Header) -> None:
         self.done += header.done
@@ -84,7 +97,6 @@ def extract(settings: ExtractSettings) -> ExtractSummary | ExtractEstimate:
         InputError: An input cannot be used, or a disk of clips has gone.
         CacheCorruptError: The cache is damaged, or was made with other parameters.
         CacheUnwritableError: The cache cannot be written.
-        ClipsFailedError: All clips of this run failed, or more than allowed.
     """
     started = time.monotonic()
     params = FeatureParams(
@@ -99,11 +111,11 @@ def extract(settings: ExtractSettings) -> ExtractSummary | ExtractEstimate:
     ignored, planned = _plan(settings, params)
     manifest = Manifest(settings.cache)
     counts = _run(settings, params, manifest)
-    failed = sum(counts.failed.values())
+    failed = counts.failed.total()
     part = settings.part or (0, 1)
     in_part = range(part[0], manifest.num_shards, part[1])
     num_clips = sum(len(manifest.shard_rows(shard)) for shard in in_part)
-    summary = ExtractSummary(
+    return ExtractSummary(
         planned=planned,
         done=counts.done,
         failed=failed,
@@ -112,11 +124,18 @@ def extract(settings: ExtractSettings) -> ExtractSummary | ExtractEstimate:
         skipped=num_clips - counts.done - failed,
         ignored=ignored,
         seconds=time.monotonic() - started,
+        problem=_problem(settings, counts),
     )
-    if failed and not counts.done:
-        reasons = ", ".join(f"{count} {reason}" for reason, count in counts.failed.most_common())
-        raise ClipsFailedError(f"all {failed} clips of this run failed: {reasons}")
-    return summary
+
+
+def _problem(settings: ExtractSettings, counts: _Counts) -> str:
+    """Return why the run counts as failed; empty if it does not."""
+    reasons = ", ".join(f"{count} {reason}" for reason, count in counts.failed.most_common())
+    if counts.stopped:
+        return f"stopped: more failures than --max-failures {settings.max_failures} ({reasons})"
+    if counts.failed and not counts.done:
+        return f"every clip of this run failed ({reasons})"
+    return ""
 
 
 def _plan(settings: ExtractSettings, params: FeatureParams) -> tuple[dict[str, int], int]:
@@ -168,22 +187,26 @@ def _run(settings: ExtractSettings, params: FeatureParams, manifest: Manifest) -
         def on_result(header: Header) -> None:
             counts.add(header)
             progress.advance(header.n, sum(header.failed.values()))
-            failed = sum(counts.failed.values())
-            if failed > limit:
-                raise ClipsFailedError(
-                    f"{failed} clips failed, more than --max-failures {settings.max_failures}; "
-                    f"see `avpipe status --cache {settings.cache}`"
-                )
+            if counts.failed.total() > limit:
+                counts.stopped = True
+                raise _TooManyFailuresError
 
-        run_rounds(
-            todo,
-            lambda shard: ExtractTask(settings.cache, manifest.plan(shard), params, settings.remap),
-            partial(_extract, timeout_s=settings.timeout_s),
-            on_result,
-            jobs=settings.jobs,
-            backend=settings.backend,
-        )
+        # joblib's workers outlive a change of this process's folder, so the cache goes out absolute
+        cache = settings.cache.absolute()
+        with suppress(_TooManyFailuresError):
+            run_rounds(
+                todo,
+                lambda shard: ExtractTask(cache, manifest.plan(shard), params, settings.remap),
+                partial(_extract, timeout_s=settings.timeout_s),
+                on_result,
+                jobs=settings.jobs,
+                backend=settings.backend,
+            )
     return counts
+
+
+class _TooManyFailuresError(Exception):
+    """Leaves the rounds early."""
 
 
 def _extract(task: ExtractTask, timeout_s: float) -> Header:

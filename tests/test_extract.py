@@ -174,15 +174,17 @@ def test_dry_run_writes_nothing(settings: ExtractSettings, videos: Path) -> None
 def test_all_failed(settings: ExtractSettings, videos: Path) -> None:
     for path in videos.iterdir():
         path.write_bytes(b"")
-    with pytest.raises(ClipsFailedError, match="all 7 clips of this run failed: 7 empty"):
-        run(settings)
-    assert run(settings).skipped == 7  # all was done already: no error
+    with pytest.raises(ClipsFailedError, match=r"every clip of this run failed \(7 empty\)"):
+        run(settings).raise_for_failures()
+    again = run(settings)
+    again.raise_for_failures()  # all was done already: no error
+    assert again.skipped == 7
 
 
 @pytest.mark.parametrize("limit", ["0", "5%"])
 def test_max_failures_stops_the_run(settings: ExtractSettings, limit: str) -> None:
     with pytest.raises(ClipsFailedError, match="--max-failures"):
-        run(settings, max_failures=limit)
+        run(settings, max_failures=limit).raise_for_failures()
     assert run(settings).done == 6 - 1  # the first shard holds the broken clip and one good one
 
 

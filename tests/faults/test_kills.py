@@ -113,11 +113,13 @@ def test_workers_and_decoders_killed(
     assert file_bytes(cache) == world.expected
 
 
-def test_nothing_outlives_a_killed_driver(world: World, tmp_path: Path) -> None:
+@pytest.mark.parametrize("during", ["start of workers", "decoding"])
+def test_nothing_outlives_a_killed_driver(world: World, tmp_path: Path, during: str) -> None:
     cache = tmp_path / "cache"
     driver = start("extract", world.videos, "--cache", cache, *FAST, log=tmp_path / "log")
-    while not (family := [p for p in descendants(driver.pid) if is_decoder(p)]):
-        time.sleep(0.01)
+    wanted = is_decoder if during == "decoding" else is_worker
+    while not any(wanted(pid) for pid in descendants(driver.pid)):
+        time.sleep(0.001)
     family = descendants(driver.pid)
     driver.kill()
     driver.wait()
