@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import fcntl
+import gc
 import io
 import os
 import resource
@@ -126,18 +127,19 @@ class DecoderChild:
     def _ask(self, request: Mapping[str, Any]) -> dict[str, Any]:
         """Send a request and return the answer, or raise the error it tells of."""
         process = self._running()
+        deadline = time.monotonic() + self._timeout_s
         try:
-            send(_stdin(process), request)
-        except BrokenPipeError:  # killed while idle, which is no clip's fault
-            self.close()
-            process = self._running()
-            send(_stdin(process), request)
-        try:
-            answer = receive(_stdout(process), time.monotonic() + self._timeout_s)
+            if not _taken(process, request, deadline):  # killed while idle: no clip's fault
+                self.close()
+                process = self._running()
+                deadline = time.monotonic() + self._timeout_s
+                send(_stdin(process), request)
+                receive(_stdout(process), deadline)
+            answer = receive(_stdout(process), deadline)
         except TimeoutError:
             self.close()
             raise ClipError(Reason.TIMEOUT, f"no answer within {self._timeout_s:g} s") from None
-        except EOFError:
+        except (EOFError, BrokenPipeError):
             self.close()
             raise ClipError(Reason.CRASHED, f"the decoder ended: {_ending(process)}") from None
         except BaseException:  # an interruption must not leave half an answer in the pipe
@@ -178,6 +180,16 @@ class DecoderChild:
         return self._process
 
 
+def _taken(process: subprocess.Popen[bytes], request: Mapping[str, Any], deadline: float) -> bool:
+    """Send a request; tell whether the child lived to confirm that it has it."""
+    try:
+        send(_stdin(process), request)
+        receive(_stdout(process), deadline)
+    except (EOFError, BrokenPipeError):
+        return False
+    return True
+
+
 def _stdin(process: subprocess.Popen[bytes]) -> IO[bytes]:
     return cast("IO[bytes]", process.stdin)
 
@@ -215,10 +227,15 @@ def main() -> None:
     from .features import FeatureParams
 
     params = FeatureParams(**hello["params"])
+    gc.freeze()  # what is imported stays: leave it out of every collection
     send(answers, {"ready": True})
     with contextlib.suppress(EOFError, BrokenPipeError):
         while True:
-            send(answers, _answer(receive(requests), params))
+            request = receive(requests)
+            send(answers, {"taken": True})
+            send(answers, _answer(request, params))
+            del request
+            gc.collect()  # PyAV's containers are cycles that hold megabytes, Python counts objects
 
 
 def _answer(request: Mapping[str, Any], params: FeatureParams) -> Mapping[str, Any]:
