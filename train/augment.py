@@ -101,15 +101,17 @@ def crop_resize(
         size: Side of the result.
 
     Returns:
-        `(B, 3, size, size)` float32 in [0, 255].
+        `(B, 3, size, size)` float32 in [0, 255], in channels-last order.
     """
     where = torch.from_numpy(boxes).to(frames.device)
     rows = _resampling(where[:, 0], where[:, 2], size, frames.shape[1])
     columns = _resampling(where[:, 1], where[:, 3], size, frames.shape[2])
     flip = torch.from_numpy(mirrored).to(frames.device)[:, None, None]
     columns = torch.where(flip, columns.flip(1), columns)
-    pixels = frames.permute(0, 3, 1, 2).float()
-    return rows[:, None] @ pixels @ columns[:, None].transpose(2, 3)
+    num, height, width, _ = frames.shape
+    shrunk = rows @ frames.reshape(num, height, width * 3).float()
+    result = columns[:, None] @ shrunk.view(num, size, width, 3)
+    return result.permute(0, 3, 1, 2)
 
 
 def _resampling(start: Tensor, extent: Tensor, size: int, length: int) -> Tensor:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
+
 import torch
 
 from ..errors import UsageError
@@ -37,3 +39,22 @@ def compute_dtype(precision: str, device: torch.device) -> torch.dtype:
 def cuda_devices(device: torch.device) -> list[int]:
     """Return the device in the form that `torch.random.fork_rng` takes."""
     return [torch.cuda.current_device()] if device.type == "cuda" else []
+
+
+def keep_freed_memory() -> None:
+    """Let glibc keep what a step frees for the next step; nothing happens under another C library.
+
+    By default it gives large blocks back to the kernel at once and gets them again as fresh zeroed
+    pages: a third of a training step on the CPU.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        for option, value in _MALLOC_OPTIONS:
+            mallopt(option, value)
+
+
+_MALLOC_OPTIONS = (
+    (-3, 1 << 30),  # M_MMAP_THRESHOLD: smaller blocks come from the heap
+    (-1, (1 << 31) - 1),  # M_TRIM_THRESHOLD: the heap does not shrink before
+    (-2, 1 << 26),  # M_TOP_PAD: and grows by this much
+)

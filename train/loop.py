@@ -23,7 +23,7 @@ from .augment import training_views
 from .checkpoint import latest_checkpoint, load_optimizer, load_weights, save_checkpoint
 from .clips import ClipReader, check_spectrogram, data_fingerprint, select_rows, short_side
 from .data import Batch, DataMode, Source, open_source
-from .device import choose_device, compute_dtype, cuda_devices
+from .device import choose_device, compute_dtype, cuda_devices, keep_freed_memory
 from .encoders import load_imagenet
 from .model import Student, build_model
 from .objectives import Objective, load_objective
@@ -226,6 +226,8 @@ def _run(
 ) -> None:
     """Train from `first_step` to the end."""
     plan = learner.plan
+    if learner.device.type == "cpu":
+        keep_freed_memory()
     saved_at = time.monotonic()
     with _signals() as received, torch.random.fork_rng(cuda_devices(learner.device)):
         for step, batch in enumerate(source.batches(plan.picks(first_step)), first_step):
