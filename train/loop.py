@@ -90,7 +90,7 @@ def train(
         workers: Threads that read clips; None for one per processor, at most 8.
         weights: Where pretrained weights come from, as `weights.resolve` takes it.
         checkpoint_every_s: Seconds between checkpoints; what a kill costs at most.
-        progress: Called about every ten steps.
+        progress: Called about every ten steps or every second, whichever is sooner.
         notify: Called with each line of the result's `notices` at once.
 
     Raises:
@@ -110,6 +110,7 @@ def train(
     objective = load_objective(recipe.objective)
     _check_weights(recipe, objective)
     plan = Plan(recipe, seed, len(rows), _batch_size(recipe, len(rows), notices))
+    ids_of = dict(zip(cache.rows.tolist(), cache.ids, strict=True))
     page = RunPage(
         recipe=recipe,
         recipe_name=recipe_name,
@@ -117,7 +118,7 @@ def train(
         cache=str(cache.path),
         data=data_fingerprint(cache, rows),
         batch_size=plan.batch_size,
-        ids=tuple(cache.manifest.line(row)["id"] for row in rows.tolist()),
+        ids=tuple(ids_of[row] for row in rows.tolist()),
         versions=library_versions(),
     )
     with _claimed(folder):
@@ -129,8 +130,7 @@ def train(
             return TrainResult(folder, plan.num_steps, first_step, None, 0.0, notices)
         reader = ClipReader(cache, rows, short_side(recipe.image_resize))
         source, line = open_source(reader, data, place, workers)
-        notices.tell(line)
-        ids_of = dict(zip(rows.tolist(), page.ids, strict=True))
+        notices.tell(f"{line}; {place.type} computes in {learner.precision}")
         record = Record(folder / "metrics.jsonl", plan, first_step, ids_of, progress)
         started = time.monotonic()
         _run(folder, learner, source, record, first_step, checkpoint_every_s)
@@ -279,6 +279,11 @@ class _Learner:
             weight_decay=plan.recipe.weight_decay,
             fused=True,
         )
+
+    @property
+    def precision(self) -> str:
+        """What the encoders compute in."""
+        return "bf16" if self._dtype == torch.bfloat16 else "fp32"
 
     def learn(self, step: int, batch: Batch) -> dict[str, Tensor]:
         """Learn from one batch; return its loss and unweighted terms, still on the device."""

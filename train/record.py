@@ -18,7 +18,8 @@ from .data import Batch
 from .plan import Plan
 
 _READ_EVERY = 10
-"""Steps between looks at the loss: each look makes the host wait for the device."""
+_READ_EVERY_S = 1.0
+"""Steps and seconds between looks at the loss: each look makes the host wait for the device."""
 
 
 class NonFiniteLossError(AvpipeError):
@@ -73,13 +74,14 @@ class Record:
         self._path, self._plan, self._ids, self._progress = path, plan, ids, progress
         self._waiting: list[tuple[int, Batch, dict[str, Tensor]]] = []
         self._first_step = first_step
-        self._started = time.monotonic()
+        self._started = self._read_at = time.monotonic()
         self.loss = math.nan
 
     def add(self, step: int, batch: Batch, terms: dict[str, Tensor]) -> None:
         """Keep a step's loss and terms, still on the device."""
         self._waiting.append((step, batch, terms))
-        if len(self._waiting) >= _READ_EVERY:
+        due = time.monotonic() - self._read_at >= _READ_EVERY_S
+        if due or len(self._waiting) >= _READ_EVERY:
             self.flush()
 
     def flush(self) -> None:
@@ -103,6 +105,7 @@ class Record:
             lines.append({**facts, "lr": self._plan.learning_rate(step), **named})
         self._write(lines)
         self._waiting.clear()
+        self._read_at = time.monotonic()
         self._report(step + 1)
 
     def _write(self, lines: list[dict[str, float]]) -> None:
