@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import os
 import shlex
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 from ..errors import CacheCorruptError
 from .manifest import Manifest, copy_path, write_copy
-from .schema import AUDIO, DAMAGED, EXTRACT, shard_path
+from .schema import AUDIO, DAMAGED, EMBEDDINGS, EXTRACT, NEIGHBORS, Header, shard_path
 from .shard import read_header, temporary
-from .state import is_dropped, shard_numbers
+from .state import is_dropped, shard_numbers, stages
 
 _EXTRACT_FLAGS = {
     "spectrogram": ("--spectrogram", "257x276"),
@@ -19,14 +19,6 @@ _EXTRACT_FLAGS = {
     "decoder": ("--decoder", "pyav"),
 }
 """Parameters that the command line can give, and its defaults."""
-
-_STAGE_COMMANDS = {
-    "hints": "embed-teachers",
-    "objects": "embed-teachers --objects",
-    "embeddings": "knn",
-    "neighbors": "knn",
-    "clusters": "cluster",
-}
 
 
 def set_aside(cache: Path, path: Path) -> None:
@@ -70,21 +62,41 @@ def remake_commands(
 
     To be called before the shards are moved: their headers may still tell the parameters.
     """
-    stages = {stage for stage, _ in bad}
+    spoilt = {stage for stage, _ in bad}
     commands, gone = [], []
-    if EXTRACT in stages or (AUDIO in stages and not is_dropped(cache, AUDIO)):
+    if EXTRACT in spoilt or (AUDIO in spoilt and not is_dropped(cache, AUDIO)):
         commands.append(_extract_command(cache))
         numbers = {number for stage, number in bad if stage in (EXTRACT, AUDIO)}
         for number in sorted(numbers & set(range(manifest.num_shards))):
             gone += _gone_sources(manifest, number)
-    for stage in sorted(stages):
-        if command := _STAGE_COMMANDS.get(stage.split("/")[0]):
-            commands.append(shlex.join(["avpipe", *command.split(), "--cache", str(cache)]))
+    for stage in sorted(spoilt - {EXTRACT, AUDIO}):
+        commands.append(_network_command(cache, stage))
     return list(dict.fromkeys(commands)), gone
 
 
+def _network_command(cache: Path, stage: str) -> str:
+    """Return what makes a stage of hints, embeddings or neighbours again."""
+    kind, _, name = stage.partition("/")
+    header = _any_header(cache, stage)
+    hears = header is not None and AUDIO in header.inputs
+    words = ["avpipe", "embed-teachers", "--audio" if hears else "--visual", name]
+    if kind in (EMBEDDINGS, NEIGHBORS):
+        modality, _, encoder = name.partition("@")[0].partition("-")
+        if kind == EMBEDDINGS:
+            modality, encoder = "audio" if hears else "image", name
+        words = ["avpipe", "knn", f"--{modality}", encoder]
+        found = [s for s in stages(cache) if s.startswith(f"{NEIGHBORS}/{modality}-{encoder}@")]
+        searched = _any_header(cache, found[0]) if found else None
+        if searched:
+            words += ["--k", str(searched.params["k"])]
+    if header and (header.weights or "").startswith("random"):
+        words += ["--weights", "random"]
+    return shlex.join([*words, "--cache", str(cache)])
+
+
 def _extract_command(cache: Path) -> str:
-    params = _extract_params(cache)
+    header = _any_header(cache, EXTRACT) or _any_header(cache, AUDIO)
+    params = header.params if header else {}
     words = ["avpipe", "extract", "--cache", str(cache)]
     for name, (flag, default) in _EXTRACT_FLAGS.items():
         if params.get(name, default) != default:
@@ -92,15 +104,12 @@ def _extract_command(cache: Path) -> str:
     return shlex.join(words)
 
 
-def _extract_params(cache: Path) -> dict[str, Any]:
-    """Return the parameters of the first shard that still tells them."""
-    for stage in (EXTRACT, AUDIO):
-        for number in sorted(shard_numbers(cache, stage)):
-            try:
-                return read_header(shard_path(cache, stage, number)).params
-            except CacheCorruptError:
-                continue
-    return {}
+def _any_header(cache: Path, stage: str) -> Header | None:
+    """Return the first header of a stage that can still be read."""
+    for number in sorted(shard_numbers(cache, stage)):
+        with suppress(CacheCorruptError):
+            return read_header(shard_path(cache, stage, number))
+    return None
 
 
 def _gone_sources(manifest: Manifest, number: int) -> list[str]:

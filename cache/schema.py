@@ -25,6 +25,9 @@ HEADER_BYTES = 4096
 MANIFEST = "manifest"
 EXTRACT = "extract"
 AUDIO = "audio"
+HINTS = "hints"
+EMBEDDINGS = "embeddings"
+NEIGHBORS = "neighbors"
 DAMAGED = "damaged"
 DROPPED = "DROPPED"
 

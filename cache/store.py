@@ -14,9 +14,17 @@ from numpy.typing import NDArray
 
 from ..errors import InputError
 from .manifest import Manifest
-from .schema import AUDIO, AUDIO_RATE_HZ, EXTRACT, MANIFEST, RAGGED, shard_path
+from .schema import (
+    AUDIO,
+    AUDIO_RATE_HZ,
+    EXTRACT,
+    MANIFEST,
+    NEIGHBORS,
+    RAGGED,
+    shard_path,
+)
 from .shard import Shard
-from .state import shard_numbers
+from .state import shard_numbers, stages
 
 _MAX_OPEN = 256
 """Shards kept open; well below the usual limit of 1,024 files."""
@@ -96,6 +104,28 @@ class ColumnView:
         except KeyError:
             return False
         return True
+
+
+class NeighborView:
+    """Nearest neighbours of one encoder over one id set, indexed by cache row."""
+
+    def __init__(self, cache: Cache, stage: str) -> None:
+        """See `Cache.neighbors`."""
+        self.stage = stage
+        self._rows = ColumnView(cache, stage, "rows")
+        self._similarity = ColumnView(cache, stage, "similarity")
+
+    def __getitem__(self, row: int) -> tuple[NDArray[np.int32], NDArray[np.float16]]:
+        """Return the rows nearest to `row` and their cosine, `(k,)` each, -1 where there is none.
+
+        Raises:
+            KeyError: If `row` is not in the id set.
+        """
+        return self._rows[row], self._similarity[row]
+
+    def __contains__(self, row: int) -> bool:
+        """Whether `row` is in the id set."""
+        return row in self._rows
 
 
 class Cache:
@@ -212,6 +242,25 @@ class Cache:
                 raise InputError(f"{self.path}: stage {folder} has no column {wanted!r}")
         raise InputError(f"{self.path} has no stage for column {name!r}; see `avpipe status`")
 
+    def neighbors(self, name: str) -> NeighborView:
+        """Return nearest neighbours, to be indexed by row.
+
+        Args:
+            name: `image-imagenet-resnet18@1a2b3c4d`, or without the digest of the id set: the only
+                such folder, or the newest one.
+
+        Raises:
+            InputError: If there are none of that name.
+        """
+        folders = [
+            stage
+            for stage in stages(self.path)
+            if stage == f"{NEIGHBORS}/{name}" or stage.startswith(f"{NEIGHBORS}/{name}@")
+        ]
+        if not folders:
+            raise InputError(f"{self.path} has no neighbours {name!r}; run `avpipe knn`")
+        return NeighborView(self, max(folders, key=lambda stage: _newest(self.path / stage)))
+
     def clip(self, clip_id: str) -> CachedClip:
         """Return one clip.
 
@@ -268,6 +317,11 @@ class Cache:
                         )
                     )
         return found
+
+
+def _newest(folder: Path) -> int:
+    """Return when the newest shard of a stage was published, ns."""
+    return max(path.stat().st_mtime_ns for path in folder.glob("*.h5"))
 
 
 def _reopen(path: str, verify: bool) -> Cache:

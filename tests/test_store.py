@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from avpipe.cache.manifest import Manifest
-from avpipe.cache.schema import AUDIO, shard_path
+from avpipe.cache.schema import AUDIO, Header, shard_path
+from avpipe.cache.shard import Rows, write_shard
 from avpipe.cache.state import drop_stage, stages
 from avpipe.cache.store import Cache
 from avpipe.errors import CacheCorruptError, InputError
@@ -100,6 +101,31 @@ def test_damage_is_told_not_returned(cache: Cache) -> None:
     path.write_bytes(content)
     with pytest.raises(CacheCorruptError, match="0000001"):
         Cache(cache.path).clip("c05")
+
+
+def write_neighbors(cache: Path, name: str, similarity: float) -> None:
+    rows = np.arange(4)
+    header = Header(f"neighbors/{name}", 1, 0, {"k": 2}, {}, n=4, done=4)
+    columns = {
+        "row": Rows.array(rows),
+        "rows": Rows.array(np.stack([(rows + 1) % 4, (rows + 2) % 4], 1).astype(np.int32)),
+        "similarity": Rows.array(np.full((4, 2), similarity, np.float16)),
+    }
+    write_shard(shard_path(cache, header.stage, 0), header, columns)
+
+
+def test_neighbors_by_short_name(cache: Cache) -> None:
+    write_neighbors(cache.path, "image-a@11111111", 0.25)
+    write_neighbors(cache.path, "image-ab@33333333", 0.75)
+    assert cache.neighbors("image-a").stage == "neighbors/image-a@11111111"
+    write_neighbors(cache.path, "image-a@00000000", 0.5)
+    newest, older = cache.neighbors("image-a"), cache.neighbors("image-a@11111111")
+    rows, similarity = newest[3]
+    assert (rows.tolist(), similarity.tolist()) == ([0, 1], [0.5, 0.5])
+    assert older[0][1].tolist() == [0.25, 0.25]
+    assert 3 in newest and 4 not in newest
+    with pytest.raises(InputError, match="avpipe knn"):
+        cache.neighbors("audio-a")
 
 
 def test_no_cache(tmp_path: Path) -> None:
