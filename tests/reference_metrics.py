@@ -1,7 +1,8 @@
-"""Metrics written as plain loops, one pixel or one sample at a time: what `metrics` is compared with."""
+"""Metrics as plain loops, one pixel or one sample at a time."""
 
 from __future__ import annotations
 
+import itertools
 import math
 
 
@@ -22,7 +23,7 @@ def ciou(predicted: list[bool], truth: list[float]) -> float:
 
 def auc(cious: list[float]) -> float:
     rates = [sum(c >= 0.05 * i for c in cious) / len(cious) for i in range(21)]
-    return sum((low + high) / 2 * 0.05 for low, high in zip(rates, rates[1:], strict=False))
+    return sum((low + high) / 2 * 0.05 for low, high in itertools.pairwise(rates))
 
 
 def counts(

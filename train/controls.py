@@ -33,13 +33,14 @@ def saliency(frame: Frame, size_px: int = SIZE_PX) -> Floats:
         size_px: Side of the result, the whole frame.
 
     Returns:
-        `(size_px, size_px)` in [0, 1].
+        `(size_px, size_px)` distances in CIE L*a*b*.
     """
     small = Image.fromarray(frame).resize((size_px, size_px), Image.Resampling.BICUBIC)
     blurred = small.filter(ImageFilter.GaussianBlur(_BLUR_PX * size_px / SIZE_PX))
     colours = cie_lab(np.asarray(blurred))
-    distance = np.linalg.norm(colours - cie_lab(np.asarray(small)).mean((0, 1)), axis=2)
-    return minmax(distance.astype(np.float32))
+    mean = cie_lab(np.asarray(small)).mean((0, 1))
+    distance: Floats = np.linalg.norm(colours - mean, axis=2).astype(np.float32)
+    return distance
 
 
 def cie_lab(frame: Frame) -> NDArray[np.float64]:

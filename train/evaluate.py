@@ -174,7 +174,7 @@ def _run_entry(
 
 
 def _of_subset(by_source: dict[str, Subsets | None], subset: str) -> dict[str, Scores | None]:
-    return {name: scores and scores[subset] for name, scores in by_source.items()}
+    return {name: None if scores is None else scores[subset] for name, scores in by_source.items()}
 
 
 def _of_run(stored: StoredMaps, geometry: Geometry) -> MapSource:

@@ -107,7 +107,14 @@ def stored_maps(
     arrays = found or _make(open_run(), cache, rows, batch_size, progress)
     if not found:
         content = io.BytesIO()
-        np.savez(content, key=np.frombuffer(canonical_json(key), np.uint8), **arrays)
+        stamp = np.frombuffer(canonical_json(key), np.uint8)
+        np.savez(
+            content,
+            key=stamp,
+            maps=arrays["maps"],
+            centres_px=arrays["centres_px"],
+            image_px=arrays["image_px"],
+        )
         write_whole(path, content.getvalue())
     return StoredMaps(
         index, arrays["maps"], arrays["centres_px"], int(arrays["image_px"]), reused=bool(found)

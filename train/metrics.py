@@ -17,7 +17,7 @@ Maps = NDArray[np.floating[Any]]
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 
-AUC_THRESHOLDS: Floats = np.arange(21) * 0.05
+AUC_THRESHOLDS: Floats = np.arange(21, dtype=np.float64) * np.float64(0.05)
 """0, 0.05, ..., 1 as the float products that the peers compare with (0.15000000000000002, ...)."""
 
 
@@ -45,7 +45,7 @@ def binarize(
     Args:
         maps: `(n, H, W)`. NaN ranks below everything and is never predicted.
         rule: See `Threshold`.
-        areas_px: `(n,)` pixels of each ground truth, for ADAPTIVE; none are predicted where it is 0.
+        areas_px: `(n,)` pixels of each ground truth, for ADAPTIVE; 0 predicts none.
         level: For FIXED.
 
     Returns:
@@ -133,14 +133,16 @@ def ciou(predicted: Bools, truth: Maps) -> Floats:
     Returns:
         `(n,)` in [0, 1]; 0 where both are empty.
     """
-    hit = np.where(predicted, truth, 0).sum((1, 2), dtype=np.float64)
+    hit: Floats = np.where(predicted, truth, 0).sum((1, 2), dtype=np.float64)
     whole = truth.sum((1, 2), dtype=np.float64) + (predicted & (truth == 0)).sum((1, 2))
-    return np.divide(hit, whole, out=np.zeros_like(hit), where=whole > 0)
+    shares: Floats = np.divide(hit, whole, out=np.zeros_like(hit), where=whole > 0)
+    return shares
 
 
 def confidences(maps: Maps) -> Floats:
     """Return each map's largest value, `(n,)`; NaN counts as minus infinity."""
-    return np.where(np.isnan(maps), -np.inf, maps).max((1, 2)).astype(np.float64)
+    peaks: Floats = np.where(np.isnan(maps), -np.inf, maps).max((1, 2)).astype(np.float64)
+    return peaks
 
 
 def mean_in_boxes(maps: Maps, boxes_px: NDArray[np.int64]) -> Floats:
@@ -166,7 +168,7 @@ def mean(values: ArrayLike) -> float:
 
 
 def loc_acc(ciou: Floats, at: float = 0.5) -> float:
-    """Return LocAcc, the share of samples with a cIoU of at least `at` (others print it as cIoU)."""
+    """Return LocAcc, the share of samples with cIoU >= `at` (others print it as cIoU)."""
     return mean(ciou >= at)
 
 

@@ -1,4 +1,4 @@
-"""OGL: where ImageNet's ResNet18 sees anything at all (EZ-VSL, section 3.3). Deaf, but not blind."""
+"""OGL: where ImageNet's ResNet18 sees anything at all (EZ-VSL, section 3.3). It hears nothing."""
 
 from __future__ import annotations
 
@@ -49,4 +49,6 @@ class ObjectPrior:
         pixels = torch.from_numpy(square.copy()).permute(2, 0, 1)[None].float()
         activity = self._encoder(normalise_frames(pixels)).abs().mean(1).numpy()
         size = (size_px, size_px)
-        return upsample(activity, size, self._geometry, self._centres_px, _IMAGE_PX)[0]
+        maps = upsample(activity, size, self._geometry, self._centres_px, _IMAGE_PX)
+        object_map: Floats = maps[0]
+        return object_map

@@ -93,7 +93,7 @@ class Synth:
 
     def only(self, have: AbstractSet[str]) -> Synth:
         """Leave out what needs other clips than these."""
-        items = tuple(item for item in self.items if have.issuperset(item.pair))
+        items = tuple(item for item in self.items if have >= set(item.pair))
         return replace(
             self, items=items, boxes={name: b for name, b in self.boxes.items() if name in have}
         )

@@ -1,0 +1,185 @@
+"""Pictures of localization maps, drawn with matplotlib's Agg."""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize
+from matplotlib.figure import Figure, SubFigure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.patches import Rectangle
+from matplotlib.patheffects import withStroke
+from numpy.typing import NDArray
+from PIL import Image
+
+Map = NDArray[np.floating[Any]]
+COLOUR_MAP = "inferno"
+_DIMMED = 0.6
+"""What a map leaves of the frame's brightness."""
+_PANEL_IN = 2.6
+_SOUNDING = {"edgecolor": "white", "linestyle": "solid"}
+_SILENT = {"edgecolor": "white", "linestyle": (0, (2, 2))}
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One part of a picture.
+
+    Attributes:
+        title: Above it.
+        frame: `(H, W, 3)` uint8 RGB.
+        heat: `(H, W)` map laid over it; None for the plain frame.
+        sounding: `(k, 4)` boxes drawn solid, shares of the sides.
+        silent: `(k, 4)` boxes drawn dashed.
+        unit: What the map's values are, for the colour bar; "" for none.
+        limits: Values at the ends of the colours; those of the map if None.
+    """
+
+    title: str
+    frame: NDArray[np.uint8]
+    heat: Map | None = None
+    sounding: NDArray[np.float64] | None = None
+    silent: NDArray[np.float64] | None = None
+    unit: str = ""
+    limits: tuple[float, float] | None = None
+
+
+def heat_over(
+    frame: NDArray[np.uint8], heat: Map, limits: tuple[float, float] | None = None
+) -> NDArray[np.float64]:
+    """Lay a map over a frame: dim where it is low, glowing where it is high.
+
+    Args:
+        frame: `(H, W, 3)` uint8 RGB.
+        heat: `(H, W)`.
+        limits: Values at the ends of the colours; those of the map if None.
+
+    Returns:
+        `(H, W, 3)` in [0, 1].
+    """
+    share = _normalize(heat, limits)(heat).filled(0)[..., None]
+    colours = mpl.colormaps[COLOUR_MAP](share[..., 0])[..., :3]
+    strength = 0.15 + 0.6 * share
+    return np.asarray((1 - strength) * _DIMMED * frame / 255 + strength * colours)
+
+
+def _normalize(heat: Map, limits: tuple[float, float] | None) -> Normalize:
+    low, high = limits or (float(heat.min()), float(heat.max()))
+    return Normalize(low, high if high > low else low + 1, clip=True)
+
+
+def row_of_panels(title: str, panels: Sequence[Panel]) -> bytes:
+    """Draw panels side by side with a title and colour bars.
+
+    Returns:
+        The picture as PNG.
+    """
+    height, width = panels[0].frame.shape[:2]
+    side_in = _PANEL_IN * width / height
+    figure = Figure((side_in * len(panels) + 0.6, _PANEL_IN + 0.45), dpi=110, layout="constrained")
+    figure.suptitle(plain(title), fontsize=11, parse_math=False)
+    for axes, panel in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
+        draw_panel(axes, panel)
+        if panel.heat is not None and panel.unit:
+            _colour_bar(figure, axes, panel)
+    return to_png(figure)
+
+
+def grid(
+    rows: Sequence[Sequence[Panel]], *, row_titles: Sequence[str] = (), panel_in: float = 1.7
+) -> bytes:
+    """Draw rows of panels close together.
+
+    Args:
+        rows: Panels; all rows are as long as the first, or shorter.
+        row_titles: At the left of each row.
+        panel_in: Height of a panel in inches.
+
+    Returns:
+        The picture as PNG.
+    """
+    num_columns = len(rows[0])
+    height, width = rows[0][0].frame.shape[:2]
+    title_in = 0.2 if any(panel.title for row in rows for panel in row) else 0.04
+    size_in = (
+        panel_in * width / height * num_columns + (0.25 if row_titles else 0.0),
+        (panel_in + title_in) * len(rows),
+    )
+    close = ConstrainedLayoutEngine(w_pad=0.03, h_pad=0.03, wspace=0, hspace=0)
+    figure = Figure(size_in, dpi=110, layout=close)
+    axes_of = figure.subplots(len(rows), num_columns, squeeze=False)
+    for row, axes_row in zip(rows, axes_of, strict=True):
+        for axes in axes_row[len(row) :]:
+            axes.set_axis_off()
+        for axes, panel in zip(axes_row, row, strict=False):
+            draw_panel(axes, panel, fontsize=8)
+    for axes_row, title in zip(axes_of, row_titles, strict=False):
+        axes_row[0].set_ylabel(plain(title), fontsize=9, parse_math=False)
+    return to_png(figure)
+
+
+def columns_for(count: int, most: int = 6) -> int:
+    """Return how many columns show `count` panels in a pleasant grid."""
+    return max(1, min(most, math.ceil(math.sqrt(count * 1.5))))
+
+
+def draw_panel(axes: Axes, panel: Panel, fontsize: int = 9) -> None:
+    """Draw one panel."""
+    height, width = panel.frame.shape[:2]
+    picture = (
+        panel.frame if panel.heat is None else heat_over(panel.frame, panel.heat, panel.limits)
+    )
+    axes.imshow(picture, interpolation="bilinear")
+    for boxes, style in ((panel.silent, _SILENT), (panel.sounding, _SOUNDING)):
+        for x1, y1, x2, y2 in (boxes if boxes is not None else np.zeros((0, 4))).tolist():
+            corner, extent = (x1 * width - 0.5, y1 * height - 0.5), (x2 - x1, y2 - y1)
+            axes.add_patch(
+                Rectangle(
+                    corner, extent[0] * width, extent[1] * height, fill=False, linewidth=1.6,
+                    path_effects=[withStroke(linewidth=3.2, foreground="black")], **style,
+                )
+            )  # fmt: skip
+    if panel.title:
+        axes.set_title(plain(panel.title), fontsize=fontsize, pad=3, parse_math=False)
+    axes.set_xticks([])
+    axes.set_yticks([])
+    for spine in axes.spines.values():
+        spine.set_visible(False)
+
+
+def _colour_bar(figure: Figure | SubFigure, axes: Axes, panel: Panel) -> None:
+    if panel.heat is None:
+        return
+    colours = ScalarMappable(_normalize(panel.heat, panel.limits), COLOUR_MAP)
+    bar = figure.colorbar(colours, ax=axes, fraction=0.046, pad=0.02)
+    bar.ax.tick_params(labelsize=7)
+    bar.set_label(panel.unit, fontsize=8)
+    bar.outline.set_visible(False)
+
+
+def with_few_colours(png: bytes, num_colours: int = 256) -> bytes:
+    """Return a PNG as one with a palette: a third of the size, for pages."""
+    content = io.BytesIO()
+    picture = Image.open(io.BytesIO(png)).convert("RGB")
+    picture.quantize(num_colours, dither=Image.Dither.NONE).save(content, "PNG", optimize=True)
+    return content.getvalue()
+
+
+def plain(text: str) -> str:
+    """Return a text that every font can show."""
+    return text.encode("ascii", "backslashreplace").decode()
+
+
+def to_png(figure: Figure) -> bytes:
+    """Return a figure as PNG."""
+    content = io.BytesIO()
+    figure.savefig(content, format="png", facecolor="white")
+    return content.getvalue()

@@ -1,0 +1,204 @@
+"""`avpipe localize`: where the sound comes from, as pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from ..cache.store import Cache
+from ..errors import InputError, MissingDependencyError
+from . import drawing
+from .benchmarks.synth import Item, Synth
+from .benchmarks.synth import load as load_world
+from .controls import ALPHA, Floats, Frame, blend, saliency
+from .drawing import Panel
+from .geometry import Geometry
+from .maps import write_whole
+from .object_prior import ObjectPrior
+from .run import Localizer
+
+Boxes = NDArray[np.float64]
+_COSINE = "cosine"
+_SHEET_CLIPS = 60
+"""More clips than this in one picture cannot be told apart."""
+
+
+def no_boxes() -> Boxes:
+    """Return `(0, 4)` boxes."""
+    return np.zeros((0, 4))
+
+
+@dataclass(frozen=True)
+class Localized:
+    """A clip with its map.
+
+    Attributes:
+        name: Its id; names its picture.
+        frame: `(H, W, 3)` uint8 RGB.
+        map: `(H, W)` localization map, cosines.
+        label: What sounds, if known.
+        sounding: `(k, 4)` boxes of what sounds, shares of the sides, if known.
+        silent: `(k, 4)` boxes of what does not.
+    """
+
+    name: str
+    frame: Frame
+    map: Floats
+    label: str = ""
+    sounding: Boxes = field(default_factory=no_boxes)
+    silent: Boxes = field(default_factory=no_boxes)
+
+
+def localize_sound(
+    localizer: Localizer,
+    name: str,
+    frame: Frame,
+    waveform: NDArray[Any],
+    rate_hz: int,
+    *,
+    geometry: Geometry = "rf-centred",
+) -> Localized:
+    """Localize the sound of one clip that was decoded elsewhere.
+
+    Args:
+        localizer: A run.
+        name: The clip's id.
+        frame: `(H, W, 3)` uint8 RGB.
+        waveform: `(L,)` mono, float in [-1, 1] or int16, centred on the frame's time.
+        rate_hz: Its rate.
+        geometry: Where the map's cells lie.
+    """
+    size = (frame.shape[0], frame.shape[1])
+    found = localizer.localize(frame, waveform, rate_hz, size=size, geometry=geometry)
+    return Localized(name, frame, found)
+
+
+def localize_cached(
+    localizer: Localizer,
+    cache: Cache,
+    ids: Sequence[str],
+    *,
+    world: Path | None = None,
+    geometry: Geometry = "rf-centred",
+    batch_size: int = 64,
+) -> Iterator[Localized]:
+    """Localize the sounds of clips of a cache.
+
+    Args:
+        localizer: A run.
+        cache: The clips.
+        ids: Which.
+        world: Folder of the synthetic world they are of: boxes and labels are then known.
+        geometry: Where the map's cells lie.
+        batch_size: Clips at a time.
+
+    Raises:
+        InputError: If the cache lacks a clip, or hears another kind of spectrogram than the run.
+    """
+    if absent := sorted(set(ids).difference(cache.ids)):
+        raise InputError(f"{cache.path} has no finished clip {absent[0]!r}; see `avpipe status`")
+    known = positives(load_world(world)) if world else {}
+    for start in range(0, len(ids), batch_size):
+        part = ids[start : start + batch_size]
+        maps = localizer.maps(cache, [cache.row_of(name) for name in part], batch_size=batch_size)
+        for name, one_map in zip(part, maps, strict=True):
+            clip = cache.clip(name)
+            size = (clip.frame.shape[0], clip.frame.shape[1])
+            heat = localizer.upsample(one_map[None], size, geometry)[0]
+            item, boxes = known.get(name, (None, no_boxes()))
+            label = (item.label if item else clip.label) or ""
+            yield Localized(name, clip.frame, heat, label, boxes[:1], boxes[1:])
+
+
+def positives(world: Synth) -> Mapping[str, tuple[Item, Boxes]]:
+    """Return the clips whose source is in the picture, each with the boxes of its objects."""
+    return {
+        item.pair.video: (item, world.boxes[item.pair.video])
+        for item in world.items
+        if item.group == "positive"
+    }
+
+
+def object_map_maker(geometry: Geometry = "rf-centred") -> tuple[str, Callable[[Frame], Floats]]:
+    """Return the object map to show, with its name: OGL, or saliency without ImageNet weights."""
+    try:
+        return "object map (OGL)", ObjectPrior(geometry)
+    except MissingDependencyError:
+        return "object map (saliency)", saliency
+
+
+def write_overlays(
+    localized: Iterable[Localized],
+    out: Path,
+    *,
+    alpha: float = ALPHA,
+    geometry: Geometry = "rf-centred",
+    progress: Callable[[int], None] | None = None,
+) -> list[Path]:
+    """Write `<id>.png` for every clip, and `sheet.png` if there are several.
+
+    A picture shows the frame, the audio-visual map, the object map and their blend; boxes of what
+    sounds are solid, of what does not dashed.
+
+    Args:
+        localized: Clips with their maps.
+        out: Folder, made if needed.
+        alpha: Share of the audio-visual map in the blend.
+        geometry: Where the cells of the object map lie.
+        progress: Called with the number of pictures written.
+
+    Returns:
+        The pictures, the sheet last.
+
+    Raises:
+        CacheUnwritableError: If they cannot be written.
+    """
+    title, object_map = object_map_maker(geometry)
+    pictures: list[Path] = []
+    small: list[Panel] = []
+    for clip in localized:
+        pictures.append(out / f"{clip.name}.png")
+        write_whole(pictures[-1], overlay_picture(clip, title, object_map(clip.frame), alpha))
+        if len(small) < _SHEET_CLIPS:
+            small.append(_map_panel(clip, clip.label or clip.name))
+        if progress:
+            progress(len(pictures))
+    if len(small) > 1:
+        columns = drawing.columns_for(len(small))
+        rows = [small[start : start + columns] for start in range(0, len(small), columns)]
+        pictures.append(out / "sheet.png")
+        write_whole(pictures[-1], drawing.grid(rows))
+    return pictures
+
+
+def overlay_picture(
+    clip: Localized, object_title: str, object_map: Floats, alpha: float = ALPHA
+) -> bytes:
+    """Draw a clip's frame, maps and blend side by side, as PNG.
+
+    Args:
+        clip: A clip with its map.
+        object_title: What the object map is.
+        object_map: `(h, w)`, the whole frame.
+        alpha: Share of the audio-visual map in the blend.
+    """
+    size = (clip.frame.shape[1], clip.frame.shape[0])
+    objects = np.asarray(Image.fromarray(object_map).resize(size, Image.Resampling.BILINEAR))
+    mixed = blend(clip.map, objects, alpha)
+    panels = [
+        Panel("frame", clip.frame, None, clip.sounding, clip.silent),
+        _map_panel(clip, "audio-visual map", _COSINE),
+        Panel(object_title, clip.frame, objects, unit="contrast"),
+        Panel(f"blend, alpha {alpha:g}", clip.frame, mixed, unit="share"),
+    ]
+    return drawing.row_of_panels(" | ".join(filter(None, (clip.name, clip.label))), panels)
+
+
+def _map_panel(clip: Localized, title: str, unit: str = "") -> Panel:
+    return Panel(title, clip.frame, clip.map, clip.sounding, clip.silent, unit)
