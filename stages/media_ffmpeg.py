@@ -120,7 +120,7 @@ def decode_sound(target: Target, first_s: float, last_s: float) -> SoundWindow:
 
 
 def _input(seek_s: float | None) -> Any:
-    """Open a file in the program as `open_media` does, seeking roughly, with its own time stamps."""
+    """Open a file in the program as `open_media` does, seeking roughly."""
     options: dict[str, Any] = {
         "protocol_whitelist": "file",
         "format_whitelist": FORMATS,

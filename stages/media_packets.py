@@ -60,6 +60,8 @@ def packets(container: InputContainer, stream: VideoStream | AudioStream) -> Ite
                 yield packet
     except FFmpegError as error:  # a cut file ends like this in some formats
         raise_if_environment(container.name.removeprefix("file:"), error)
+    except IndexError:  # PyAV, at the end of a file in which streams appeared late
+        return
 
 
 def seek(

@@ -9,6 +9,7 @@ import math
 from contextlib import ExitStack
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import cast
 
 import av
 from av.audio.stream import AudioStream
@@ -105,6 +106,7 @@ def find_target(
     span = place(length_s, start_s, span_s)
     size = scaled_size(path, video, max_pixels)
     pictures = find_pictures(container, video, 0.0 if still else span.middle_s)
+    _check_decoder(audio)
     frame_pts_s = float(pictures.pts * time_base(video)) - container_start_s(container)
     return Target(
         container=container,
@@ -188,6 +190,7 @@ def scaled_size(path: str, stream: VideoStream, max_pixels: int) -> tuple[int, i
     Raises:
         ClipError: too_large: more than `max_pixels`, or too long and thin for a JPEG.
     """
+    _check_decoder(stream)
     width, height = stream.codec_context.width, stream.codec_context.height
     if width * height > max_pixels:
         raise ClipError(Reason.TOO_LARGE, f"{width} x {height}")
@@ -202,3 +205,8 @@ def scaled_size(path: str, stream: VideoStream, max_pixels: int) -> tuple[int, i
     if max(size) > MAX_SIDE:
         raise ClipError(Reason.TOO_LARGE, f"{width} x {height}, shown as {size[0]} x {size[1]}")
     return size
+
+
+def _check_decoder(stream: VideoStream | AudioStream) -> None:
+    if cast("object", stream.codec_context) is None:
+        raise ClipError(Reason.DECODE_ERROR, f"no decoder for its {stream.type} stream")

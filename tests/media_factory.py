@@ -53,7 +53,7 @@ def read_number(frame: NDArray[np.uint8]) -> int:
 
 
 def corners(frame: NDArray[np.uint8]) -> NDArray[np.float64]:
-    """Return the mean colours of the four corners, (2, 2, 3): top left, top right, bottom left, ..."""
+    """Return the mean colours of the four corners, (2, 2, 3), rows first."""
     height, width = (side // 5 for side in frame.shape[:2])
     return np.array(
         [

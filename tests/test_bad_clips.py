@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from avpipe.errors import ClipError, Reason
-from avpipe.stages.features import make_row
+from avpipe.stages.decoder import DecoderChild
+from avpipe.stages.features import FeatureParams, make_row
 from avpipe.stages.media import DECODERS, decode_clip
 from media_factory import AAC, H264, run_ffmpeg, write_clip
 
@@ -198,6 +199,43 @@ def test_bad_clips_fail_with_their_reason(name: str, tmp_path: Path) -> None:
 
 def test_a_cut_clip_is_done_while_its_middle_is_there(tmp_path: Path) -> None:
     assert decode_clip(str(cut(0.95, index_first=True)(tmp_path))).frame_pts_s == 2.0
+
+
+def test_a_codec_nobody_knows(tmp_path: Path) -> None:
+    whole = write_clip(tmp_path / "a.mp4", seconds=1.0).read_bytes()
+    for fourcc in (b"mp4a", b"avc1"):
+        path = written("b.mp4", whole.replace(fourcc, b"zzzz"))(tmp_path)
+        with pytest.raises(ClipError) as caught:
+            decode_clip(str(path))
+        assert caught.value.reason == Reason.DECODE_ERROR
+
+
+def test_random_damage_never_takes_the_decoder_down(tmp_path: Path) -> None:
+    """Bits flipped, bytes lost, ends cut off: a row or a reason of the clip's own, every time."""
+    flv = ("-c:v", "flv", "-q:v", "3")
+    vp8 = ("-c:v", "libvpx", "-deadline", "realtime", "-b:v", "500k")
+    sources = [
+        write_clip(tmp_path / "a.mp4", seconds=1.0),
+        write_clip(tmp_path / "a.ts", seconds=1.0),
+        write_clip(tmp_path / "a.flv", seconds=1.0, video=flv),
+        write_clip(tmp_path / "a.webm", seconds=1.0, video=vp8, audio=("-c:a", "libvorbis")),
+    ]
+    generator = np.random.default_rng(17)
+    with DecoderChild(FeatureParams(), timeout_s=30) as child:
+        for number in range(160):
+            source = sources[number % len(sources)]
+            data = bytearray(source.read_bytes())
+            reach = (len(data), 2000)[number % 3 == 0]
+            for position in generator.integers(reach, size=generator.integers(1, 30)):
+                data[position] ^= 1 << int(generator.integers(8))
+            if number % 5 == 0:
+                del data[generator.integers(len(data)) :]
+            damaged = tmp_path / f"damaged{source.suffix}"
+            damaged.write_bytes(data)
+            try:
+                assert child.row({"path": str(damaged)})["frame_jpeg"]
+            except ClipError as error:
+                assert error.reason not in ("crashed", "timeout", "io_error"), (number, error)
 
 
 def test_a_span_beyond_the_end(tmp_path: Path) -> None:

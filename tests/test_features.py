@@ -48,7 +48,7 @@ def test_a_plain_row(tmp_path: Path) -> None:
 
 
 def test_the_wide_spectrogram_is_centred_on_the_frame(tmp_path: Path) -> None:
-    """At the front-end's own rate nothing is resampled: the values are those of the scene's samples."""
+    """At the front-end's own rate nothing is resampled: the values are the scene's own."""
     row = make_row(clip(tmp_path, seconds=12.0))
     middle, half = 6 * HZ, 110_418 // 2
     expected = log_spectrogram(sound(12.0, HZ)[middle - half : middle + half])

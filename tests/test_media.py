@@ -210,7 +210,7 @@ def test_streams_that_start_apart_stay_apart(
 
 @pytest.mark.parametrize("decoder", DECODERS)
 def test_the_flash_and_the_click(decoder: str, tmp_path: Path) -> None:
-    """A click in the middle of a clip is in the middle of its sound, with the picture of that time."""
+    """A click in the middle of a clip is heard when the picture of that time is seen."""
     click = np.zeros(4 * 44100, np.float32)
     click[2 * 44100 : 2 * 44100 + 44] = 0.9
     for suffix, video, audio in (("mp4", H264, AAC), ("webm", VP8, ("-c:a", "libvorbis"))):
@@ -234,7 +234,7 @@ def test_variable_frame_rate(tmp_path: Path) -> None:
 
 
 def test_every_picture_of_a_clip(tmp_path: Path) -> None:
-    """Whatever the moment, the picture is the one shown then: B-frames, open groups, all of them."""
+    """Whatever the moment, the picture is the one shown then, B-frames and open groups too."""
     for name, video in (
         ("a.mp4", H264),
         ("b.mp4", OPEN_GOP),
@@ -269,13 +269,13 @@ def test_reads_stay_inside_the_span(tmp_path: Path) -> None:
 
 def test_two_hours(tmp_path: Path) -> None:
     """The middle of a long file is reached by seeking: little of it is read."""
-    rate_hz, minutes = 8000, 120
+    rate_hz, minutes = 4000, 120
     noise = np.tile(sound(60.0, rate_hz), minutes)
     path = write_clip(
         tmp_path / "long.mkv",
         seconds=60.0 * minutes,
-        fps=0.5,
-        size=(48, 36),
+        fps=0.25,
+        size=(64, 48),
         rate_hz=rate_hz,
         gains=(1,),
         video=("-c:v", "mpeg4", "-q:v", "2", "-g", "5"),
@@ -284,9 +284,9 @@ def test_two_hours(tmp_path: Path) -> None:
     )
     before = _bytes_read()
     clip = decode_clip(str(path), seconds=10)
-    assert _bytes_read() - before < 5_000_000 < path.stat().st_size / 10
+    assert _bytes_read() - before < 3_000_000 < path.stat().st_size / 5
     assert (clip.time_s, clip.frame_pts_s) == (3600.0, 3600.0)
-    assert read_number(clip.frame) == 1800
+    assert read_number(clip.frame) == 900
     start_s = sound_time_s(clip.waveform[5 * rate_hz :], rate_hz, 60.0)
     assert start_s == pytest.approx(0.0, abs=0.002)
 
@@ -299,7 +299,7 @@ def _bytes_read() -> int:
 @pytest.mark.parametrize(
     "name",
     [
-        "Füße – 音 🎸.mp4",
+        "Füße 音 🎸.mp4",
         "two  spaces .mp4",
         "line\nbreak.mp4",
         "-leading dash.mp4",
