@@ -1,62 +1,23 @@
 """The manifest: which clip has which row, for ever.
 
-A segment is one write-once file of JSON lines: a head (first row, first shard, clips per shard,
-roots), one line per clip sorted by path bytes, and a tail (n, sha256 of all before it). A row is a
-clip's line number over all segments. New files, and retries of failed clips, become a new segment.
+A row is a clip's line number over all segments. New files, and retries of failed clips, become a
+new segment.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
-import mmap
 import os
+import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from typing import TypedDict
-
-import numpy as np
-from numpy.typing import NDArray
 
 from ..errors import CacheCorruptError
 from .schema import FORMAT, MANIFEST, canonical_json
-from .shard import temporary
-
-_SCAN_BLOCK = 1 << 24
-
-
-class Root(TypedDict):
-    """A folder that paths of clips are relative to, and the device it lay on when planned."""
-
-    path: str
-    device: int
-
-
-class _Line(TypedDict):
-    id: str
-    root: int
-    path: str
-    source: str
-    bytes: int
-
-
-class Line(_Line, total=False):
-    """What the manifest knows of a clip before anything of it was decoded.
-
-    `start_s` and `seconds` cut the clip out of a longer file; `reject` is a reason found while
-    planning (`duplicate_id`, `bad_id`); a retry names the row it supersedes (`retry_of`) and why
-    that one failed (`was`).
-    """
-
-    audio_path: str
-    start_s: float
-    seconds: float
-    label: str
-    reject: str
-    retry_of: int
-    was: str
+from .segment import Line, Root, Segment
+from .writer import temporary
 
 
 def default_shard_clips(num_clips: int) -> int:
@@ -66,78 +27,6 @@ def default_shard_clips(num_clips: int) -> int:
     """
     wanted = max(1, num_clips // 64)
     return min(256, max(16, 1 << (wanted.bit_length() - 1)))
-
-
-class Segment:
-    """One manifest file, mapped into memory; lines are parsed when asked for."""
-
-    def __init__(self, path: Path) -> None:
-        """Map and check a segment.
-
-        Raises:
-            CacheCorruptError: If its checksum or its structure is wrong.
-        """
-        self.path = path
-        with path.open("rb") as file:
-            size = os.fstat(file.fileno()).st_size
-            if size == 0:
-                raise self._damaged("is empty")
-            self._data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-        starts = _line_starts(self._data)
-        try:
-            head = json.loads(self._data[starts[0] : starts[1]])
-            tail_at = int(starts[-2])
-            tail = json.loads(self._data[tail_at:])
-            self.n = int(tail["n"])
-            intact = tail["sha256"] == _sha256(self._data, tail_at) and self.n == len(starts) - 3
-            intact = intact and self._data[tail_at:] == canonical_json(tail) + b"\n"
-            if not intact:
-                raise self._damaged("is damaged")
-            if head["format"] != FORMAT:
-                raise CacheCorruptError(
-                    f"{path}: cache format {head['format']}, this avpipe reads {FORMAT}; install "
-                    "the avpipe that wrote it"
-                )
-            self.first_row = int(head["first_row"])
-            self.first_shard = int(head["first_shard"])
-            self.shard_clips = int(head["shard_clips"])
-            self.num_retries = int(head["num_retries"])
-            self.roots: list[Root] = head["roots"]
-        except (ValueError, KeyError, IndexError, TypeError) as error:
-            raise self._damaged("is damaged") from error
-        self._starts = starts[1:-1]
-
-    def _damaged(self, what: str) -> CacheCorruptError:
-        return CacheCorruptError(f"{self.path} {what}; run `avpipe verify --repair`")
-
-    @property
-    def num_shards(self) -> int:
-        """Shards the segment is cut into; the last may be short."""
-        return -(-self.n // self.shard_clips)
-
-    def raw(self, start: int, stop: int) -> bytes:
-        """Return lines `start:stop` (counted within the segment) as written."""
-        return self._data[self._starts[start] : self._starts[stop]]
-
-    def lines(self, start: int = 0, stop: int | None = None) -> Iterator[Line]:
-        """Parse lines `start:stop` (counted within the segment)."""
-        for index in range(start, self.n if stop is None else stop):
-            line: Line = json.loads(self._data[self._starts[index] : self._starts[index + 1]])
-            yield line
-
-
-def _line_starts(data: mmap.mmap) -> NDArray[np.int64]:
-    """Return where each line starts, and the end, in blocks so that memory stays small."""
-    found = [np.zeros(1, np.int64)]
-    for at in range(0, len(data), _SCAN_BLOCK):
-        block = np.frombuffer(data[at : at + _SCAN_BLOCK], np.uint8)
-        found.append(np.flatnonzero(block == 0x0A) + (at + 1))
-    return np.concatenate(found)
-
-
-def _sha256(data: mmap.mmap, stop: int) -> str:
-    with memoryview(data) as view, view[:stop] as part:
-        return hashlib.sha256(part).hexdigest()
 
 
 @dataclass(frozen=True)
@@ -336,8 +225,7 @@ def write_copy(segment: Path) -> None:
     """Write the spare copy of a segment."""
     with temporary(copy_path(segment)) as draft:
         with draft.open("wb") as target, segment.open("rb") as source:
-            while block := source.read(_SCAN_BLOCK):
-                target.write(block)
+            shutil.copyfileobj(source, target)
             target.flush()
             os.fsync(target.fileno())
         draft.rename(copy_path(segment))

@@ -10,8 +10,9 @@ from pathlib import Path
 from ..errors import CacheCorruptError
 from .manifest import Manifest, copy_path, write_copy
 from .schema import AUDIO, DAMAGED, EMBEDDINGS, EXTRACT, NEIGHBORS, Header, shard_path
-from .shard import read_header, temporary
+from .shard import read_header
 from .state import is_dropped, shard_numbers, stages
+from .writer import temporary
 
 _EXTRACT_FLAGS = {
     "spectrogram": ("--spectrogram", "257x276"),

@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 
 from ..errors import CacheCorruptError, InputError
-from .manifest import Manifest, Segment, copy_path
+from .manifest import Manifest, copy_path
 from .repair import remake_commands, restore_segment, set_aside
 from .schema import MANIFEST, RAGGED, Header, shard_path
+from .segment import Segment
 from .shard import Shard, read_header
 from .state import shard_numbers, stages
 

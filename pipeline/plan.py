@@ -8,11 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..cache.manifest import Line, Manifest, Root
+from ..cache.manifest import Manifest
 from ..cache.schema import AUDIO, EXTRACT, MANIFEST, params_difference, shard_path
-from ..cache.shard import read_header, remove_orphans
+from ..cache.segment import Line, Root
+from ..cache.shard import read_header
 from ..cache.state import is_dropped, shard_numbers
 from ..cache.store import Cache
+from ..cache.writer import remove_orphans
 from ..errors import CacheCorruptError, Reason
 from .inputs import Candidate
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from ..cache.manifest import Manifest
 from ..cache.schema import AUDIO, DROPPED, MANIFEST, Header
-from ..cache.shard import temporary
+from ..cache.writer import temporary
 from ..errors import ClipsFailedError, InputError
 from ..stages.extract import ExtractTask, extract_shard, header_params
 from ..stages.features import FeatureParams

@@ -18,8 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..cache.schema import AUDIO, EXTRACT, Header, shard_path
-from ..cache.shard import Rows, Shard, remove_orphans, write_shard
+from ..cache.shard import Shard
 from ..cache.store import Cache
+from ..cache.writer import Rows, remove_orphans, write_shard
 from ..errors import MissingDependencyError, UsageError
 from ..weights import PRETRAINED
 from .embed_plan import EmbedPlan, plan_embed

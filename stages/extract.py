@@ -12,9 +12,10 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from ..cache.manifest import Line, Root, ShardPlan
+from ..cache.manifest import ShardPlan
 from ..cache.schema import AUDIO, EXTRACT, Header, shard_path
-from ..cache.shard import Rows, write_shard
+from ..cache.segment import Line, Root
+from ..cache.writer import Rows, write_shard
 from ..errors import TRANSIENT, ClipError, InputError, Reason
 from .features import FeatureParams, Row
 from .media import decoder_version

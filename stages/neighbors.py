@@ -16,9 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..cache.schema import Header, digest, shard_path
-from ..cache.shard import Rows, read_header, remove_orphans, write_shard
+from ..cache.shard import read_header
 from ..cache.state import extracted_shards, shard_numbers
 from ..cache.store import Cache
+from ..cache.writer import Rows, remove_orphans, write_shard
 from ..errors import CacheCorruptError, InputError
 from .cosine import knn as knn
 from .cosine import nearest, unit_vectors

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from avpipe.cache.manifest import Line, Manifest
+from avpipe.cache.manifest import Manifest
+from avpipe.cache.segment import Line
 from avpipe.errors import ClipError
 from avpipe.stages.extract import ExtractTask, extract_shard
 from avpipe.stages.features import FeatureParams, Row

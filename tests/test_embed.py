@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from avpipe.cache.manifest import Line, Manifest
+from avpipe.cache.manifest import Manifest
 from avpipe.cache.schema import AUDIO, EXTRACT, shard_path
+from avpipe.cache.segment import Line
 from avpipe.cache.shard import read_header
 from avpipe.cache.state import drop_stage
 from avpipe.cache.store import Cache

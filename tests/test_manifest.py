@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from avpipe.cache.manifest import Line, Manifest, Root, copy_path, default_shard_clips
+from avpipe.cache.manifest import Manifest, copy_path, default_shard_clips
+from avpipe.cache.segment import Line, Root
 from avpipe.errors import CacheCorruptError
 
 ROOTS = [Root(path="/videos", device=1)]

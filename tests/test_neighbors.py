@@ -7,9 +7,10 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from avpipe.cache.schema import EXTRACT, Header, shard_path
-from avpipe.cache.shard import Rows, read_header, write_shard
+from avpipe.cache.shard import read_header
 from avpipe.cache.store import Cache
 from avpipe.cache.verify import verify
+from avpipe.cache.writer import Rows, write_shard
 from avpipe.errors import CacheCorruptError, InputError
 from avpipe.stages import cosine
 from avpipe.stages.neighbors import id_set_digest, knn, neighbors

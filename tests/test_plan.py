@@ -9,8 +9,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from avpipe.cache.manifest import Manifest, Root
+from avpipe.cache.manifest import Manifest
 from avpipe.cache.schema import AUDIO, EXTRACT, shard_path
+from avpipe.cache.segment import Root
 from avpipe.cache.state import drop_stage
 from avpipe.cache.store import Cache
 from avpipe.errors import CacheCorruptError

@@ -10,9 +10,10 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
-from avpipe.cache import shard as shard_module
+from avpipe.cache import writer as writer_module
 from avpipe.cache.schema import HEADER_BYTES, Header, parse_block
-from avpipe.cache.shard import Rows, Shard, read_header, remove_orphans, temporary, write_shard
+from avpipe.cache.shard import Shard, read_header
+from avpipe.cache.writer import Rows, remove_orphans, temporary, write_shard
 from avpipe.errors import CacheCorruptError, CacheUnwritableError, Reason
 
 HEADER = Header("extract", 1, 7, {"a": 1}, {"manifest": "x"}, n=3, done=2, failed={"missing": 1})
@@ -135,7 +136,7 @@ def test_full_disk_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(shard_module.os, "posix_fallocate", full)
+    monkeypatch.setattr(writer_module.os, "posix_fallocate", full)
     with pytest.raises(CacheUnwritableError, match="No space left"):
         write_shard(tmp_path / "extract" / "0000000.h5", HEADER, columns())
     assert list((tmp_path / "extract").iterdir()) == []

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from avpipe.cache.manifest import Manifest
 from avpipe.cache.schema import AUDIO, Header, shard_path
-from avpipe.cache.shard import Rows, write_shard
 from avpipe.cache.state import drop_stage, stages
 from avpipe.cache.store import Cache
+from avpipe.cache.writer import Rows, write_shard
 from avpipe.errors import CacheCorruptError, InputError
 from fake_clips import FakeDecoder, extract_all, make_cache, publish_manifest
 

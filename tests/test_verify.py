@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from avpipe.cache.manifest import Manifest, copy_path
 from avpipe.cache.schema import AUDIO, EXTRACT, Header, shard_path
-from avpipe.cache.shard import Rows, write_shard
 from avpipe.cache.state import drop_stage, extracted_shards
 from avpipe.cache.store import Cache
 from avpipe.cache.verify import verify
+from avpipe.cache.writer import Rows, write_shard
 from avpipe.errors import CacheCorruptError, InputError
 from fake_clips import FakeDecoder, extract_all, file_bytes, make_cache
 

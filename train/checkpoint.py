@@ -20,7 +20,7 @@ from safetensors.torch import load as load_safetensors
 from safetensors.torch import save as save_safetensors
 from torch import Tensor
 
-from ..cache.shard import sync_folder
+from ..cache.writer import sync_folder
 from ..errors import CacheCorruptError, CacheUnwritableError, InputError
 
 _KEPT = 2

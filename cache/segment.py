@@ -1,0 +1,127 @@
+"""One manifest segment: a write-once file of JSON lines, mapped into memory.
+
+Its first line is the head (first row, first shard, clips per shard, roots), its last the tail (n,
+sha256 of all before it); between them lies one line per clip, sorted by path bytes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import mmap
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TypedDict
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import CacheCorruptError
+from .schema import FORMAT, canonical_json
+
+_SCAN_BLOCK = 1 << 24
+
+
+class Root(TypedDict):
+    """A folder that paths of clips are relative to, and the device it lay on when planned."""
+
+    path: str
+    device: int
+
+
+class _Line(TypedDict):
+    id: str
+    root: int
+    path: str
+    source: str
+    bytes: int
+
+
+class Line(_Line, total=False):
+    """What the manifest knows of a clip before anything of it was decoded.
+
+    `start_s` and `seconds` cut the clip out of a longer file; `reject` is a reason found while
+    planning (`duplicate_id`, `bad_id`); a retry names the row it supersedes (`retry_of`) and why
+    that one failed (`was`).
+    """
+
+    audio_path: str
+    start_s: float
+    seconds: float
+    label: str
+    reject: str
+    retry_of: int
+    was: str
+
+
+class Segment:
+    """One manifest file, mapped into memory; lines are parsed when asked for."""
+
+    def __init__(self, path: Path) -> None:
+        """Map and check a segment.
+
+        Raises:
+            CacheCorruptError: If its checksum or its structure is wrong.
+        """
+        self.path = path
+        with path.open("rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            if size == 0:
+                raise self._damaged("is empty")
+            self._data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        starts = _line_starts(self._data)
+        try:
+            head = json.loads(self._data[starts[0] : starts[1]])
+            tail_at = int(starts[-2])
+            tail = json.loads(self._data[tail_at:])
+            self.n = int(tail["n"])
+            intact = tail["sha256"] == _sha256(self._data, tail_at) and self.n == len(starts) - 3
+            intact = intact and self._data[tail_at:] == canonical_json(tail) + b"\n"
+            if not intact:
+                raise self._damaged("is damaged")
+            if head["format"] != FORMAT:
+                raise CacheCorruptError(
+                    f"{path}: cache format {head['format']}, this avpipe reads {FORMAT}; install "
+                    "the avpipe that wrote it"
+                )
+            self.first_row = int(head["first_row"])
+            self.first_shard = int(head["first_shard"])
+            self.shard_clips = int(head["shard_clips"])
+            self.num_retries = int(head["num_retries"])
+            self.roots: list[Root] = head["roots"]
+        except (ValueError, KeyError, IndexError, TypeError) as error:
+            raise self._damaged("is damaged") from error
+        self._starts = starts[1:-1]
+
+    def _damaged(self, what: str) -> CacheCorruptError:
+        return CacheCorruptError(f"{self.path} {what}; run `avpipe verify --repair`")
+
+    @property
+    def num_shards(self) -> int:
+        """Shards the segment is cut into; the last may be short."""
+        return -(-self.n // self.shard_clips)
+
+    def raw(self, start: int, stop: int) -> bytes:
+        """Return lines `start:stop` (counted within the segment) as written."""
+        return self._data[self._starts[start] : self._starts[stop]]
+
+    def lines(self, start: int = 0, stop: int | None = None) -> Iterator[Line]:
+        """Parse lines `start:stop` (counted within the segment)."""
+        for index in range(start, self.n if stop is None else stop):
+            line: Line = json.loads(self._data[self._starts[index] : self._starts[index + 1]])
+            yield line
+
+
+def _line_starts(data: mmap.mmap) -> NDArray[np.int64]:
+    """Return where each line starts, and the end, in blocks so that memory stays small."""
+    found = [np.zeros(1, np.int64)]
+    for at in range(0, len(data), _SCAN_BLOCK):
+        block = np.frombuffer(data[at : at + _SCAN_BLOCK], np.uint8)
+        found.append(np.flatnonzero(block == 0x0A) + (at + 1))
+    return np.concatenate(found)
+
+
+def _sha256(data: mmap.mmap, stop: int) -> str:
+    with memoryview(data) as view, view[:stop] as part:
+        return hashlib.sha256(part).hexdigest()
