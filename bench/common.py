@@ -1,0 +1,95 @@
+"""What the benches share: options, one core, interleaved timing, tables, memory."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+Item = TypeVar("Item")
+
+
+def parser(about: str | None) -> argparse.ArgumentParser:
+    """A parser with the option of every bench, `--json`."""
+    made = argparse.ArgumentParser(description=about)
+    made.add_argument("--json", action="store_true", help="print the figures as JSON")
+    return made
+
+
+def pin_to_one_core() -> int:
+    """Keep this process and its children on one core, the last one it may use."""
+    core = max(os.sched_getaffinity(0))
+    os.sched_setaffinity(0, {core})
+    return core
+
+
+def interleave(
+    methods: Mapping[str, Callable[[Item], object]], items: Sequence[Item], rounds: int
+) -> dict[str, NDArray[np.float64]]:
+    """Time every method on every item, turn by turn, so that all meet the same disturbances.
+
+    Methods start in another order at each item. A first round warms up and is not counted.
+
+    Returns:
+        Seconds by method, each (rounds, items).
+    """
+    seconds = {name: np.zeros((rounds + 1, len(items))) for name in methods}
+    names = list(methods)
+    for turn in range(rounds + 1):
+        for column, item in enumerate(items):
+            first = (turn + column) % len(names)
+            for name in names[first:] + names[:first]:
+                begin = time.perf_counter()
+                methods[name](item)
+                seconds[name][turn, column] = time.perf_counter() - begin
+    return {name: values[1:] for name, values in seconds.items()}
+
+
+def typical(seconds: NDArray[np.float64]) -> float:
+    """The mean over items of each item's median over rounds."""
+    return float(np.median(seconds, axis=0).mean())
+
+
+def anonymous_bytes(pids: Sequence[int]) -> int:
+    """Anonymous memory of some processes together: what they hold beside mapped files (Linux)."""
+    total = 0
+    for pid in pids:
+        for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+            if line.startswith("RssAnon:"):
+                total += int(line.split()[1]) * 1024
+    return total
+
+
+def report(name: str, figures: Mapping[str, Any], text: str, *, as_json: bool) -> None:
+    """Print the figures, as text with the machine's load beside them or as JSON."""
+    load = os.getloadavg()[0]
+    if as_json:
+        document = {"schema": f"avpipe.bench.{name}/1", "load": load, **figures}
+        print(json.dumps(document, indent=2))
+    else:
+        print(text)
+        print(f"load average {load:.1f} on {os.cpu_count()} cores at the end")
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    """Columns side by side, the first aligned left, numbers to the right."""
+    cells = [head, *[[_text(cell) for cell in row] for row in rows]]
+    widths = [max(len(row[i]) for row in cells) for i in range(len(head))]
+    return "\n".join(
+        "  ".join(
+            cell.rjust(width) if i else cell.ljust(width)
+            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in cells
+    )
+
+
+def _text(cell: object) -> str:
+    return f"{cell:.2f}" if isinstance(cell, float) else str(cell)
