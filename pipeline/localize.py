@@ -1,0 +1,167 @@
+"""`avpipe localize`: files are decoded as `extract` does, cached clips are read; then drawn."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from ..cache.schema import AUDIO_RATE_HZ
+from ..cache.store import Cache, Failure
+from ..errors import ClipError, ClipsFailedError, Reason
+from ..stages.decoder import TIMEOUT_S, DecoderChild
+from ..stages.features import FeatureParams, Row
+from ..stages.spectrogram import FRONT_ENDS
+from ..train.controls import ALPHA
+from ..train.geometry import Geometry
+from ..train.localize import Localized, localize_cached, localize_sound, write_overlays
+from ..train.run import Localizer, load_run
+from .inputs import Candidate, scan
+
+
+@dataclass(frozen=True)
+class LocalizeResult:
+    """What was drawn.
+
+    Attributes:
+        pictures: One per clip; if there are several, `sheet.png` last.
+        failures: Clips that could not be used; their `row` is their place among the inputs.
+    """
+
+    pictures: list[Path]
+    failures: list[Failure] = field(default_factory=list)
+
+
+def localize_files(
+    inputs: Sequence[str],
+    run: Path,
+    out: Path,
+    *,
+    alpha: float = ALPHA,
+    geometry: Geometry = "rf-centred",
+    device: str = "auto",
+    decoder: str = "pyav",
+    timeout_s: float = TIMEOUT_S,
+    progress: Callable[[int], None] | None = None,
+) -> LocalizeResult:
+    """Draw where the sound of video files comes from.
+
+    Args:
+        inputs: Folders, lists and files, as `extract` takes them.
+        run: Folder of the run.
+        out: Folder of the pictures.
+        alpha: Share of the audio-visual map in the blend.
+        geometry: Where the map's cells lie.
+        device: Of the network.
+        decoder: `pyav` or `ffmpeg`.
+        timeout_s: Wall-clock limit for one clip.
+        progress: Called with the number of pictures written.
+
+    Raises:
+        InputError: Nothing to localize, or no run.
+        ClipsFailedError: No clip could be used.
+        CacheUnwritableError: The pictures cannot be written.
+    """
+    candidates = scan(inputs).candidates
+    localizer = load_run(run, device)
+    failures: list[Failure] = []
+    with DecoderChild(FeatureParams(decoder=decoder), timeout_s=timeout_s) as child:
+        clips = _decoded(localizer, candidates, child, geometry, failures)
+        pictures = write_overlays(clips, out, alpha=alpha, geometry=geometry, progress=progress)
+    if not pictures:
+        first = failures[0]
+        told = f"{first.id}: {first.reason} {first.detail}".rstrip()
+        raise ClipsFailedError(f"none of {len(candidates)} clips could be localized ({told}, ...)")
+    return LocalizeResult(pictures, failures)
+
+
+def localize_clips(
+    ids: Sequence[str],
+    cache: Cache,
+    run: Path,
+    out: Path,
+    *,
+    world: Path | None = None,
+    alpha: float = ALPHA,
+    geometry: Geometry = "rf-centred",
+    device: str = "auto",
+    progress: Callable[[int], None] | None = None,
+) -> LocalizeResult:
+    """Draw where the sound of clips of a cache comes from.
+
+    Args:
+        ids: Which clips.
+        cache: Where they are.
+        run: Folder of the run.
+        out: Folder of the pictures.
+        world: Folder of the synthetic world they are of: its boxes are drawn too.
+        alpha: Share of the audio-visual map in the blend.
+        geometry: Where the map's cells lie.
+        device: Of the network.
+        progress: Called with the number of pictures written.
+
+    Raises:
+        InputError: The cache lacks a clip, or no run.
+        CacheUnwritableError: The pictures cannot be written.
+    """
+    clips = localize_cached(load_run(run, device), cache, ids, world=world, geometry=geometry)
+    return LocalizeResult(
+        write_overlays(clips, out, alpha=alpha, geometry=geometry, progress=progress)
+    )
+
+
+def _decoded(
+    localizer: Localizer,
+    candidates: Sequence[Candidate],
+    child: DecoderChild,
+    geometry: Geometry,
+    failures: list[Failure],
+) -> Iterator[Localized]:
+    """Decode and localize clip by clip; what cannot be used goes to `failures`."""
+    taken: set[str] = set()
+    window_s = FRONT_ENDS[localizer.recipe.spectrogram].window_s
+    for number, clip in enumerate(candidates):
+        reject = clip.reject or (Reason.DUPLICATE_ID if clip.id in taken else None)
+        taken.add(clip.id)
+        try:
+            row = child.row(_line(clip, reject))
+        except ClipError as error:
+            failures.append(Failure(clip.id, str(error.reason), error.detail, number))
+            continue
+        frame = np.array(Image.open(io.BytesIO(row["frame_jpeg"])).convert("RGB"))
+        sound = sound_around_frame(row, window_s)
+        yield localize_sound(localizer, clip.id, frame, sound, AUDIO_RATE_HZ, geometry=geometry)
+
+
+def _line(clip: Candidate, reject: Reason | None) -> dict[str, str | float]:
+    """Return what the decoder is asked."""
+    root = Path(clip.root)
+    line: dict[str, str | float | None] = {
+        "path": str(root / clip.path),
+        "audio_path": str(root / clip.audio_path) if clip.audio_path else None,
+        "start_s": clip.start_s,
+        "seconds": clip.seconds,
+        "reject": str(reject) if reject else None,
+    }
+    return {name: value for name, value in line.items() if value is not None}
+
+
+def sound_around_frame(row: Row, window_s: float) -> NDArray[np.int16]:
+    """Cut the window around the frame's time, moved into the sound there is.
+
+    Args:
+        row: A decoded clip.
+        window_s: Length of the window.
+
+    Returns:
+        `(m,)` at 32 kHz, shorter than the window where there is less.
+    """
+    length = round(window_s * AUDIO_RATE_HZ)
+    latest = max(0, len(row["waveform"]) - length)
+    start = min(max(0, row["frame_sample"] - length // 2), latest)
+    return row["waveform"][start : start + length]

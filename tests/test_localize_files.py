@@ -1,0 +1,72 @@
+"""From video files to pictures, through the decoder child."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from avpipe.errors import ClipsFailedError, InputError
+from avpipe.pipeline.localize import localize_clips, localize_files, sound_around_frame
+from avpipe.stages.features import FeatureParams, make_row
+from avpipe.train.loop import train
+from avpipe.train.recipe import load_recipe
+from cache_factory import make_cache
+from evaluation_factory import TINY
+from media_factory import write_clip
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    torch.set_num_threads(1)
+    folder = tmp_path_factory.mktemp("run")
+    cache = make_cache(folder / "cache", 16)
+    train(cache, load_recipe("compact", TINY), folder / "run", device="cpu")
+    return folder / "run"
+
+
+@pytest.fixture(autouse=True)
+def no_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AVPIPE_WEIGHTS_DIR", str(tmp_path / "no-weights"))
+
+
+def test_a_folder_becomes_pictures_and_its_bad_files_have_reasons(
+    run: Path, tmp_path: Path
+) -> None:
+    videos = tmp_path / "videos"
+    (videos / "below").mkdir(parents=True)
+    write_clip(videos / "a.mp4", fps=8)
+    write_clip(videos / "b.mkv", fps=8, seconds=1.5)
+    write_clip(videos / "below" / "a.mp4", fps=8, seconds=1)
+    (videos / "c.mp4").write_bytes(b"no video")
+    done: list[int] = []
+    result = localize_files([str(videos)], run, tmp_path / "out", progress=done.append)
+    assert [path.name for path in result.pictures] == ["a.png", "b.png", "sheet.png"]
+    assert all(path.read_bytes().startswith(b"\x89PNG") for path in result.pictures)
+    assert {f.id: f.reason for f in result.failures} == {"a": "duplicate_id", "c": "not_media"}
+    assert done == [1, 2]
+
+
+def test_nothing_usable_is_an_error_of_one_line(run: Path, tmp_path: Path) -> None:
+    (tmp_path / "c.mp4").write_bytes(b"no video")
+    with pytest.raises(ClipsFailedError, match=r"none of 1 clips .*\(c: not_media"):
+        localize_files([str(tmp_path / "c.mp4")], run, tmp_path / "out")
+    with pytest.raises(InputError, match="is no run"):
+        localize_files([str(tmp_path / "c.mp4")], tmp_path, tmp_path / "out")
+
+
+def test_cached_clips(run: Path, tmp_path: Path) -> None:
+    cache = make_cache(tmp_path / "cache", 4)
+    result = localize_clips(["clip001"], cache, run, tmp_path / "out", device="cpu")
+    assert result.pictures == [tmp_path / "out" / "clip001.png"]
+    assert result.failures == []
+
+
+def test_the_sound_heard_is_that_around_the_frame(tmp_path: Path) -> None:
+    row = make_row(str(write_clip(tmp_path / "a.mp4", fps=8, seconds=6)), params=FeatureParams())
+    heard = sound_around_frame(row, 3.0)
+    assert len(heard) == 96_000
+    middle = row["frame_sample"]
+    assert np.array_equal(heard, row["waveform"][middle - 48_000 : middle + 48_000])
+    row["frame_sample"] = len(row["waveform"]) + 5
+    assert np.array_equal(sound_around_frame(row, 3.0), row["waveform"][-96_000:])
+    assert np.array_equal(sound_around_frame(row, 9.0), row["waveform"])
