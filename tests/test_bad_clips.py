@@ -201,13 +201,15 @@ def test_a_cut_clip_is_done_while_its_middle_is_there(tmp_path: Path) -> None:
     assert decode_clip(str(cut(0.95, index_first=True)(tmp_path))).frame_pts_s == 2.0
 
 
-def test_a_codec_nobody_knows(tmp_path: Path) -> None:
-    whole = write_clip(tmp_path / "a.mp4", seconds=1.0).read_bytes()
-    for fourcc in (b"mp4a", b"avc1"):
-        path = written("b.mp4", whole.replace(fourcc, b"zzzz"))(tmp_path)
-        with pytest.raises(ClipError) as caught:
-            decode_clip(str(path))
-        assert caught.value.reason == Reason.DECODE_ERROR
+@pytest.mark.parametrize("fourcc", [b"sowt", b"rle "])
+def test_a_codec_nobody_knows(fourcc: bytes, tmp_path: Path) -> None:
+    options = {"video": ("-c:v", "qtrle"), "audio": ("-c:a", "pcm_s16le"), "seconds": 1.0}
+    whole = write_clip(tmp_path / "a.mov", **options).read_bytes()
+    assert fourcc in whole
+    path = written("b.mov", whole.replace(fourcc, b"zzzz"))(tmp_path)
+    with pytest.raises(ClipError) as caught:
+        decode_clip(str(path))
+    assert caught.value.reason == Reason.DECODE_ERROR
 
 
 def test_random_damage_never_takes_the_decoder_down(tmp_path: Path) -> None:
