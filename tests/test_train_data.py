@@ -186,9 +186,10 @@ def frames_batch(rng: np.random.Generator, count: int = 6) -> torch.Tensor:
 def test_crops_and_flips_equal_a_loop() -> None:
     rng = np.random.default_rng(0)
     frames = frames_batch(rng)
-    boxes = random_crops(np.array([[50, 70 - i] for i in range(6)]), 32, rng)
+    frame_hw = np.array([[50, 70 - i] for i in range(6)])
+    boxes = random_crops(frame_hw, 32, rng)
     mirrored = np.array([True, False, True, False, False, True])
-    found = crop_resize(frames, boxes, mirrored, 32)
+    found = crop_resize(frames, frame_hw, boxes, mirrored, 32)
     for i in range(6):
         expected = reference.crop_flip(frames[i].numpy(), boxes[i].tolist(), bool(mirrored[i]))
         assert np.array_equal(found[i].permute(1, 2, 0).numpy(), expected)
@@ -199,11 +200,26 @@ def test_crops_of_another_size_are_resized_as_torch_does(size: int) -> None:
     rng = np.random.default_rng(1)
     frames = frames_batch(rng)
     boxes = np.array([[3 + i, 5, 40 - i, 50] for i in range(6)])
-    found = crop_resize(frames, boxes, np.zeros(6, bool), size)
+    found = crop_resize(frames, np.array([[50, 70]] * 6), boxes, np.zeros(6, bool), size)
     for i, (top, left, height, width) in enumerate(boxes.tolist()):
         crop = frames[i, top : top + height, left : left + width].permute(2, 0, 1)[None].float()
         expected = F.interpolate(crop, (size, size), mode="bilinear", antialias=True)[0]
         torch.testing.assert_close(found[i], expected, atol=0.01, rtol=0)
+
+
+def test_crops_may_reach_into_a_mirrored_border() -> None:
+    rng = np.random.default_rng(2)
+    frames = frames_batch(rng, 40)
+    frame_hw = np.stack([rng.integers(35, 51, 40), rng.integers(40, 71, 40)], axis=1)
+    boxes = random_crops(frame_hw, 32, rng, pad=9)
+    assert (boxes[:, :2] < 0).any() and (boxes[:, :2] + 32 > frame_hw).any()
+    found = crop_resize(frames, frame_hw, boxes, np.zeros(40, bool), 32)
+    for i, (height, width) in enumerate(frame_hw.tolist()):
+        frame = frames[i, :height, :width].numpy()
+        padded = np.pad(frame, ((9, 9), (9, 9), (0, 0)), mode="reflect")
+        box = (boxes[i] + np.array([9, 9, 0, 0])).tolist()
+        expected = reference.crop_flip(padded, box, False)
+        assert np.array_equal(found[i].permute(1, 2, 0).numpy(), expected)
 
 
 def test_crops_lie_inside_and_reach_every_corner() -> None:

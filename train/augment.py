@@ -38,12 +38,12 @@ def training_views(
     batch: Batch, recipe: Recipe, rng: np.random.Generator, device: torch.device
 ) -> Views:
     """Draw one view of each clip: random crop, mirroring, and a time shift if the recipe has it."""
-    boxes = random_crops(batch.frame_hw, recipe.image_size, rng)
+    size = recipe.image_size
+    boxes = random_crops(batch.frame_hw, size, rng, recipe.crop_pad)
     mirrored = rng.random(len(boxes)) < recipe.flip
     start = window_starts(batch.valid_cols, recipe, rng)
-    frames = crop_resize(
-        batch.frames.to(device, non_blocking=True), boxes, mirrored, recipe.image_size
-    )
+    stored = batch.frames.to(device, non_blocking=True)
+    frames = crop_resize(stored, batch.frame_hw, boxes, mirrored, size)
     spectrograms = batch.spectrograms.to(device, non_blocking=True)
     return Views(normalise_frames(frames), hear(spectrograms, start, recipe))
 
@@ -56,15 +56,22 @@ def evaluation_views(batch: Batch, recipe: Recipe, device: torch.device) -> View
 
 
 def random_crops(
-    frame_hw: NDArray[np.int64], size: int, rng: np.random.Generator
+    frame_hw: NDArray[np.int64], size: int, rng: np.random.Generator, pad: int = 0
 ) -> NDArray[np.int64]:
-    """Draw a square of `size` inside each frame, of its short side if that is smaller.
+    """Draw a square of `size` on each frame, of its short side if that is smaller.
+
+    Args:
+        frame_hw: `(B, 2)` height and width of each frame.
+        size: Side of the square.
+        rng: Generator.
+        pad: How far a square may reach out of the frame.
 
     Returns:
         `(B, 4)` boxes: top, left, height, width in pixels.
     """
     sides = np.minimum(frame_hw.min(1, keepdims=True), size).repeat(2, axis=1)
-    return np.concatenate([rng.integers(0, frame_hw - sides + 1), sides], axis=1)
+    corners = rng.integers(-pad, frame_hw - sides + pad + 1)
+    return np.concatenate([corners, sides], axis=1)
 
 
 def window_starts(
@@ -87,15 +94,20 @@ def window_starts(
 
 
 def crop_resize(
-    frames: Tensor, boxes: NDArray[np.int64], mirrored: NDArray[np.bool_], size: int
+    frames: Tensor,
+    frame_hw: NDArray[np.int64],
+    boxes: NDArray[np.int64],
+    mirrored: NDArray[np.bool_],
+    size: int,
 ) -> Tensor:
     """Cut a box from each frame, bring it to a square and mirror some, as two matrix products.
 
     Linear interpolation with its kernel widened when shrinking, as Pillow's BILINEAR; a box of the
-    result's size is copied exactly.
+    result's size is copied exactly. Where a box reaches out of its frame the frame is mirrored.
 
     Args:
-        frames: `(B, H, W, 3)` uint8.
+        frames: `(B, H, W, 3)` uint8; each frame fills its top left corner.
+        frame_hw: `(B, 2)` height and width of each.
         boxes: `(B, 4)` top, left, height, width in pixels.
         mirrored: `(B,)` which results to mirror left to right.
         size: Side of the result.
@@ -103,28 +115,39 @@ def crop_resize(
     Returns:
         `(B, 3, size, size)` float32 in [0, 255], in channels-last order.
     """
-    where = torch.from_numpy(boxes).to(frames.device)
-    rows = _resampling(where[:, 0], where[:, 2], size, frames.shape[1])
-    columns = _resampling(where[:, 1], where[:, 3], size, frames.shape[2])
+    num, height, width, _ = frames.shape
+    where, lengths = (torch.from_numpy(a).to(frames.device) for a in (boxes, frame_hw))
+    rows = _resampling(where[:, 0], where[:, 2], size, lengths[:, 0], height)
+    columns = _resampling(where[:, 1], where[:, 3], size, lengths[:, 1], width)
     flip = torch.from_numpy(mirrored).to(frames.device)[:, None, None]
     columns = torch.where(flip, columns.flip(1), columns)
-    num, height, width, _ = frames.shape
     shrunk = rows @ frames.reshape(num, height, width * 3).float()
     result = columns[:, None] @ shrunk.view(num, size, width, 3)
     return result.permute(0, 3, 1, 2)
 
 
-def _resampling(start: Tensor, extent: Tensor, size: int, length: int) -> Tensor:
-    """Return `(B, size, length)` weights that resample `start:start + extent` to `size` pixels."""
+def _resampling(start: Tensor, extent: Tensor, size: int, length: Tensor, longest: int) -> Tensor:
+    """Return `(B, size, longest)` weights that resample `start:start + extent` to `size` pixels.
+
+    Args:
+        start: `(B,)` first pixel; below 0 it lies in the mirrored border.
+        extent: `(B,)` pixels to resample.
+        size: Pixels of the result.
+        length: `(B,)` pixels of each frame.
+        longest: Pixels of the array that holds the frames.
+    """
+    reach = int(extent.max())
     scale = (extent / size)[:, None, None]
-    target = torch.arange(size, device=start.device)[:, None] + 0.5
-    pixel = torch.arange(length, device=start.device)
-    centre = start[:, None, None] + target * scale
-    weights = (1 - (pixel + 0.5 - centre).abs() / scale.clamp(min=1)).clamp(min=0)
-    end = start + extent
-    inside = (pixel >= start[:, None, None]) & (pixel < end[:, None, None])
-    weights = weights * inside
-    return weights / weights.sum(2, keepdim=True)
+    centre = (torch.arange(size, device=start.device)[:, None] + 0.5) * scale
+    offset = torch.arange(reach, device=start.device)
+    weights = (1 - (offset + 0.5 - centre).abs() / scale.clamp(min=1)).clamp(min=0)
+    weights = weights * (offset < extent[:, None, None])
+    weights = weights / weights.sum(2, keepdim=True)
+    last = length[:, None] - 1
+    pixel = (start[:, None] + offset).abs()
+    pixel = (last - (last - pixel).abs()).clamp(min=0)  # beyond the box's extent: of weight 0
+    result = weights.new_zeros(len(start), size, longest)
+    return result.scatter_add_(2, pixel[:, None].expand(-1, size, -1), weights)
 
 
 def normalise_frames(frames: Tensor) -> Tensor:

@@ -46,6 +46,7 @@ class Recipe:
     # What is seen and heard
     image_size: int = 224  # side of the square crop, and of the whole frame at test
     image_resize: int = 256  # short side of the frame that the crop is taken from
+    crop_pad: int = 0  # pixels of mirrored border around that frame that a crop may reach into
     flip: float = 0.5  # probability of mirroring
     spectrogram: str = "257x276"  # front-end
     spectrogram_mean: float = 0.0  # subtracted from the log-spectrogram
@@ -71,7 +72,10 @@ _LIMITS: dict[str, tuple[Callable[[float], bool], tuple[str, ...]]] = {
         ("temperature", "pooling_temperature", "lr", "spectrogram_std"),
     ),
     "finite": (math.isfinite, ("spectrogram_mean",)),
-    "at least 0": (lambda value: 0 <= value < math.inf, ("warmup_steps", "weight_decay")),
+    "at least 0": (
+        lambda value: 0 <= value < math.inf,
+        ("warmup_steps", "weight_decay", "crop_pad"),
+    ),
     "at least 1": (lambda value: value >= 1, ("width", "embed_dim", "audio_pool", "epochs")),
     "at least 2": (lambda value: value >= 2, ("batch_size",)),
     "at least 32": (lambda value: value >= 32, ("image_size", "image_resize")),
@@ -230,6 +234,8 @@ def _contradictions(recipe: Recipe) -> Iterable[tuple[str, str]]:
     default = {f.name: f.default for f in fields(Recipe)}
     if recipe.image_size > recipe.image_resize:
         yield "image_size", "image_size is larger than image_resize, the frame it is cropped from"
+    if recipe.crop_pad >= recipe.image_size:
+        yield "crop_pad", "crop_pad must be below image_size: the border mirrors the frame once"
     for weights in ("momentum", "ema"):
         if recipe.test_weights == weights and not getattr(recipe, weights):
             yield "test_weights", f"test_weights = {weights!r} needs {weights} above 0"
