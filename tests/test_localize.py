@@ -9,7 +9,7 @@ import torch
 from avpipe.cache.store import Cache
 from avpipe.errors import InputError
 from avpipe.train import load_run
-from avpipe.train.drawing import Panel, grid, heat_over, plain, row_of_panels
+from avpipe.train.drawing import Panel, grid, heat_over, picture_of_panels, plain
 from avpipe.train.hero import hero_picture
 from avpipe.train.localize import (
     Localized,
@@ -88,7 +88,7 @@ def test_any_text_can_be_a_title() -> None:
     frame = np.zeros((30, 40, 3), np.uint8)
     name = b"b\xff$a_$".decode("utf-8", "surrogateescape") + "\u00e9"
     assert plain(name) == "b\\udcff$a_$\\xe9"
-    assert pixels(row_of_panels(name, [Panel(name, frame)])).size
+    assert pixels(picture_of_panels(name, [Panel(name, frame)])).size
 
 
 def test_cached_clips_are_drawn_with_their_boxes(

@@ -25,6 +25,7 @@ COLOUR_MAP = "inferno"
 _DIMMED = 0.6
 """What a map leaves of the frame's brightness."""
 _PANEL_IN = 2.6
+_WIDE = 1.25
 _SOUNDING = {"edgecolor": "white", "linestyle": "solid"}
 _SILENT = {"edgecolor": "white", "linestyle": (0, (2, 2))}
 
@@ -76,17 +77,23 @@ def _normalize(heat: Map, limits: tuple[float, float] | None) -> Normalize:
     return Normalize(low, high if high > low else low + 1, clip=True)
 
 
-def row_of_panels(title: str, panels: Sequence[Panel]) -> bytes:
-    """Draw panels side by side with a title and colour bars.
+def picture_of_panels(title: str, panels: Sequence[Panel]) -> bytes:
+    """Draw panels with a title and colour bars: side by side, wide frames in two rows.
 
     Returns:
         The picture as PNG.
     """
     height, width = panels[0].frame.shape[:2]
-    side_in = _PANEL_IN * width / height
-    figure = Figure((side_in * len(panels) + 0.6, _PANEL_IN + 0.45), dpi=110, layout="constrained")
+    num_rows = 2 if width > _WIDE * height and len(panels) > 2 else 1
+    num_columns = math.ceil(len(panels) / num_rows)
+    size_in = (
+        _PANEL_IN * width / height * num_columns + 0.6,
+        (_PANEL_IN + 0.2) * num_rows + 0.25,
+    )
+    figure = Figure(size_in, dpi=110, layout="constrained")
     figure.suptitle(plain(title), fontsize=11, parse_math=False)
-    for axes, panel in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
+    places = figure.subplots(num_rows, num_columns, squeeze=False).ravel()
+    for axes, panel in zip(places, panels, strict=False):
         draw_panel(axes, panel)
         if panel.heat is not None and panel.unit:
             _colour_bar(figure, axes, panel)
@@ -128,7 +135,7 @@ def grid(
 
 def columns_for(count: int, most: int = 6) -> int:
     """Return how many columns show `count` panels in a pleasant grid."""
-    return max(1, min(most, math.ceil(math.sqrt(count * 1.5))))
+    return max(1, min(most, round(math.sqrt(count * 1.5))))
 
 
 def draw_panel(axes: Axes, panel: Panel, fontsize: int = 9) -> None:

@@ -197,7 +197,7 @@ def overlay_picture(
         Panel(object_title, clip.frame, objects, unit="contrast"),
         Panel(f"blend, alpha {alpha:g}", clip.frame, mixed, unit="share"),
     ]
-    return drawing.row_of_panels(" | ".join(filter(None, (clip.name, clip.label))), panels)
+    return drawing.picture_of_panels(" | ".join(filter(None, (clip.name, clip.label))), panels)
 
 
 def _map_panel(clip: Localized, title: str, unit: str = "") -> Panel:

@@ -26,7 +26,8 @@ from .recipe import Recipe
 
 SCHEMA = "avpipe.maps/1"
 Arrays = dict[str, NDArray[Any]]
-_BATCHES_AT_ONCE = 8
+_PAIRS_AT_ONCE = 1024
+"""Between two reports of progress."""
 
 
 class MapMaker(Protocol):
@@ -128,16 +129,19 @@ def _make(
     batch_size: int,
     progress: Callable[[int, int], None] | None,
 ) -> Arrays:
-    """Compute the maps of `(n, 2)` rows, frame and sound."""
+    """Compute the maps of `(n, 2)` rows, frame and sound; pairs of one frame in a row."""
+    order = np.argsort(rows[:, 0], kind="stable")
     parts = []
-    step = batch_size * _BATCHES_AT_ONCE
-    for start in range(0, len(rows), step):
-        part = rows[start : start + step]
+    for start in range(0, len(rows), _PAIRS_AT_ONCE):
+        part = rows[order[start : start + _PAIRS_AT_ONCE]]
         parts.append(maker.maps(cache, part[:, 0], part[:, 1], batch_size))
         if progress:
             progress(start + len(part), len(rows))
+    sorted_maps = np.concatenate(parts)
+    maps = np.empty_like(sorted_maps)
+    maps[order] = sorted_maps
     return {
-        "maps": np.concatenate(parts),
+        "maps": maps,
         "centres_px": maker.centres_px,
         "image_px": np.array(maker.recipe.image_size),
     }
