@@ -99,6 +99,8 @@ class Localizer:
             audio_rows: `(n,)` whose sounds; the frames' own if None.
             batch_size: Clips at a time.
 
+        Each frame and each sound is embedded once, however many pairs it is in.
+
         Returns:
             `(n, h, w)` float32 cosines; `upsample` brings them to image size.
 
@@ -108,18 +110,31 @@ class Localizer:
         images = np.asarray(rows, np.int64)
         sounds = images if audio_rows is None else np.asarray(audio_rows, np.int64)
         check_spectrogram(cache, images, self.recipe)
-        parts = []
-        for batch, other in zip(
-            self._read(cache, images, batch_size),
-            self._read(cache, sounds, batch_size),
-            strict=True,
-        ):
-            frames = evaluation_views(batch, self.recipe, self.device).frames
-            heard = evaluation_views(other, self.recipe, self.device).spectrograms
-            visual = self._model.embed_frames(frames)
-            audio = self._model.embed_spectrograms(heard)
-            parts.append(self._objective.similarity_map(visual, audio).cpu().numpy())
-        return np.concatenate(parts)
+        heard, sound_of = np.unique(sounds, return_inverse=True)
+        seen, frame_of = np.unique(images, return_inverse=True)
+        parts = [
+            self._model.embed_spectrograms(
+                evaluation_views(batch, self.recipe, self.device).spectrograms
+            )
+            for batch in self._read(cache, heard, batch_size)
+        ]
+        audio = [torch.cat(heads) for heads in zip(*parts, strict=True)]
+        found: list[NDArray[np.float32]] = []
+        order, done = np.argsort(frame_of, kind="stable"), 0
+        for batch in self._read(cache, seen, batch_size):
+            visual = self._model.embed_frames(
+                evaluation_views(batch, self.recipe, self.device).frames
+            )
+            low, high = np.searchsorted(frame_of[order], (done, done + len(batch.rows)))
+            for start in range(low, high, batch_size):
+                pairs = order[start : min(start + batch_size, high)]
+                cells = tuple(head[frame_of[pairs] - done] for head in visual)
+                own = tuple(head[sound_of[pairs]] for head in audio)
+                found.append(self._objective.similarity_map(cells, own).cpu().numpy())
+            done += len(batch.rows)
+        result = np.empty((len(order), *found[0].shape[1:]), np.float32)
+        result[order] = np.concatenate(found)
+        return result
 
     @torch.inference_mode()
     def embed_frame(self, frame: NDArray[np.uint8]) -> NDArray[np.float32]:
