@@ -24,8 +24,8 @@ $(READY): pyproject.toml constraints.txt
 		$(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) --editable '.[dev]'
 	@touch $@
 
-demo: $(READY)  ## the whole way on synthetic clips, in ./demo-out
-	@$(BIN)/python -m avpipe.pipeline.demo $(DEMO_OUT)
+demo: $(READY)  ## videos to localized sounds on synthetic clips, in ./demo-out
+	@$(BIN)/python -m avpipe demo $(DEMO_OUT)
 
 test: $(READY)  ## the tests of every day (minutes)
 	$(PYTEST) -q -m "not slow"

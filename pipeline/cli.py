@@ -1,32 +1,22 @@
-"""The commands: a table of contents. Each parses its options and calls one function."""
+"""The commands: a table of contents. They are defined in `commands/`."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ..errors import CacheCorruptError, UsageError
 from . import report
-from .config import (
-    Backend,
-    Decoder,
-    ExtractSettings,
-    IdFrom,
-    Spectrogram,
-    failure_limit,
-    parse_part,
-    parse_reason,
-    parse_roots,
-)
-from .options import ALL_CORES, DEFAULT_CACHE, Cache, DryRun, Jobs, Json, Overwrite
-from .settings import FILE_NAME, ONE_RUN, Commands, Example, read_settings, settings_of
+from .commands import cache, teachers, training, trial
+from .options import Json
+from .settings import FILE_NAME, Commands, read_settings, settings_of
 
 if TYPE_CHECKING:
     from .main import State
 
 app = typer.Typer(
     name="avpipe",
-    help="Folders of video become a feature cache.",
+    help="Folders of video become a feature cache, the cache trained sound-source localizers.",
     rich_markup_mode=None,  # plain help: fast, and the same in a terminal and in docs/commands.md
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog="--config and --debug may also follow the command.",
@@ -36,9 +26,9 @@ app = typer.Typer(
 def commands() -> Commands:
     """List every command's settings, from the signatures below."""
     return {
-        info.name or info.callback.__name__: settings_of(info.callback)
+        info.name: settings_of(info.callback)
         for info in app.registered_commands
-        if info.callback is not None
+        if info.name is not None and info.callback is not None
     }
 
 
@@ -57,7 +47,7 @@ def avpipe(
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
     version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
 ) -> None:
-    """Turn folders of video into a feature cache."""
+    """Turn folders of video into a feature cache, the cache into sound-source localizers."""
     state: State = ctx.obj
     state.debug = debug
     if version:
@@ -75,7 +65,6 @@ def avpipe(
             ctx.default_map = dict(read_settings(config, commands()))
 
 
-@app.command()
 def init() -> None:
     """Write a commented avpipe.toml into this folder."""
     from .template import write_template
@@ -83,7 +72,6 @@ def init() -> None:
     typer.echo(f"wrote {write_template(Path(FILE_NAME), commands())}")
 
 
-@app.command()
 def config(ctx: typer.Context, json: Json = False) -> None:
     """Show every setting, its value, and where the value comes from."""
     from .effective import effective_settings
@@ -91,202 +79,20 @@ def config(ctx: typer.Context, json: Json = False) -> None:
     report.show(effective_settings(ctx, commands()), json, report.config_text)
 
 
-@app.command()
-def synth(
-    out: Annotated[Path, typer.Argument(metavar="OUT", help="The folder to fill.")],
-    clips: Annotated[
-        int, typer.Option("--clips", metavar="N", min=1, help="Training clips; test is 30 % more.")
-    ] = 800,
-    classes: Annotated[
-        int, typer.Option("--classes", metavar="C", min=2, help="Kinds of sounding object.")
-    ] = 16,
-    seed: Annotated[int, typer.Option("--seed", metavar="S", min=0, help="Which world.")] = 0,
-    objects: Annotated[
-        int, typer.Option("--objects", metavar="N", min=2, max=3, help="Objects per picture.")
-    ] = 2,
-    size: Annotated[
-        tuple[float, float],
-        typer.Option("--size", metavar="LOW HIGH", help="An object's share of the side."),
-        ONE_RUN,
-    ] = (0.28, 0.42),
-    jobs: Jobs = ALL_CORES,
-    json: Json = False,
-) -> None:
-    """Make labelled clips whose sounding object is known."""
-    from ..stages.synth import synth
-    from .watch import watch
-
-    world = {"clips": clips, "classes": classes, "seed": seed}
-    with watch("synth") as progress:
-        made = synth(out, **world, num_objects=objects, size=size, jobs=jobs, progress=progress)
-    report.show(report.synth_json(made), json, report.fields_text)
-
-
-@app.command()
-def extract(
-    inputs: Annotated[
-        list[Path] | None,
-        typer.Argument(
-            metavar="INPUT",
-            show_default="what the cache has planned already",
-            help="Folders, videos, lists, CSVs.",
-        ),
-        Example(["videos"]),
-    ] = None,
-    cache: Cache = DEFAULT_CACHE,
-    jobs: Jobs = ALL_CORES,
-    backend: Annotated[
-        Backend, typer.Option("--backend", help="How the workers are run.")
-    ] = "loky",
-    part: Annotated[
-        str | None,
-        typer.Option("--part", metavar="I/N", help="Every N-th shard, from the I-th; I from 0."),
-        ONE_RUN,
-    ] = None,
-    retry_failed: Annotated[
-        str | None,
-        typer.Option(
-            "--retry-failed",
-            metavar="[=REASON]",
-            help="Try failed clips again: all, or those with one reason.",
-        ),
-        ONE_RUN,
-    ] = None,
-    segment: Annotated[
-        float | None,
-        typer.Option(
-            "--segment",
-            metavar="SECONDS",
-            min=0.2,
-            help="Cut videos into clips of so many seconds.",
-        ),
-        Example(10.0),
-    ] = None,
-    decoder: Annotated[Decoder, typer.Option("--decoder", help="What decodes the clips.")] = "pyav",
-    spectrogram: Annotated[
-        Spectrogram, typer.Option("--spectrogram", help="Which kind is stored.")
-    ] = "257x276",
-    audio_seconds: Annotated[
-        float,
-        typer.Option(
-            "--audio-seconds",
-            metavar="SECONDS",
-            min=3,
-            help="Seconds of sound kept around the frame.",
-        ),
-    ] = 10.0,
-    timeout: Annotated[
-        float, typer.Option("--timeout", metavar="SECONDS", min=1, help="Seconds a clip may take.")
-    ] = 60.0,
-    shard_clips: Annotated[
-        int | None,
-        typer.Option(
-            "--shard-clips",
-            metavar="N",
-            min=1,
-            show_default="16 to 256, by the number of clips",
-            help="Clips per shard of new clips.",
-        ),
-        Example(256),
-    ] = None,
-    id_from: Annotated[
-        IdFrom,
-        typer.Option("--id-from", help="A clip's id: its file's stem, or its whole path."),
-    ] = "stem",
-    root: Annotated[
-        list[Path] | None,
-        typer.Option(
-            "--root",
-            metavar="DIR",
-            help="Where a list's paths start; N=DIR: where root N of the cache is mounted now.",
-        ),
-        Example(["0=/data/videos"]),
-    ] = None,
-    max_failures: Annotated[
-        str,
-        typer.Option("--max-failures", metavar="N|P%", help="Stop with exit code 3 above this."),
-    ] = "100%",
-    overwrite: Overwrite = False,
-    dry_run: DryRun = False,
-    json: Json = False,
-) -> None:
-    """Decode every clip once into the cache; run it again to resume."""
-    from ..cache.schema import MANIFEST
-
-    if not inputs and not (cache / MANIFEST).is_dir():
-        raise UsageError(f"nothing to extract: name an INPUT, or set inputs in {FILE_NAME}")
-    failure_limit(max_failures, tried=0)  # a typing error is told before hours of work, not after
-    list_root, root_map = parse_roots([str(path) for path in root or []])
-    settings = ExtractSettings(
-        inputs=tuple(str(path) for path in inputs or []),
-        cache=cache,
-        jobs=jobs,
-        backend=backend,
-        part=parse_part(part) if part else None,
-        retry_failed=parse_reason(retry_failed),
-        segment_s=segment,
-        decoder=decoder,
-        spectrogram=spectrogram,
-        audio_seconds=audio_seconds,
-        timeout_s=timeout,
-        shard_clips=shard_clips,
-        id_from=id_from,
-        root=list_root,
-        root_map=root_map,
-        overwrite=overwrite,
-        max_failures=max_failures,
-        dry_run=dry_run,
-    )
-    from .runner import extract
-
-    done = extract(settings)
-    report.show(done.as_json(), json, report.fields_text)
-    done.raise_for_failures()
-
-
-@app.command()
-def status(
-    cache: Cache = DEFAULT_CACHE,
-    ids: Annotated[
-        Path | None,
-        typer.Option("--ids", metavar="LIST", help="Count the clips of this list only."),
-        ONE_RUN,
-    ] = None,
-    json: Json = False,
-) -> None:
-    """Show what is done, what failed and why, and what is stale."""
-    from .status import status
-
-    report.show(status(cache, ids), json, report.status_text)
-
-
-@app.command()
-def verify(
-    cache: Cache = DEFAULT_CACHE,
-    repair: Annotated[
-        bool,
-        typer.Option("--repair", help="Move damaged files to damaged/, restore the manifest."),
-        ONE_RUN,
-    ] = False,
-    json: Json = False,
-) -> None:
-    """Read every byte of the cache and name each damaged file."""
-    from ..cache.verify import verify
-
-    found = verify(cache, repair=repair)
-    report.show(found.as_json(), json, report.verify_text)
-    if not found.ok:
-        mend = "what is lost stays lost" if repair else f"`avpipe verify --repair --cache {cache}`"
-        raise CacheCorruptError(f"{cache}: {len(found.damaged)} damaged files; {mend}")
-
-
-@app.command()
-def drop(
-    stage: Annotated[str, typer.Argument(metavar="STAGE", help="As `avpipe status` names it.")],
-    cache: Cache = DEFAULT_CACHE,
-) -> None:
-    """Delete a stage's shards: `audio`, `hints/detr-r50`, ..."""
-    from ..cache.state import drop_stage
-
-    freed = drop_stage(cache, stage)
-    typer.echo(f"dropped {stage} from {cache}: {report.size_text(freed)} freed")
+COMMANDS: dict[str, Callable[..., None]] = {
+    "init": init,
+    "config": config,
+    "synth": cache.synth,
+    "extract": cache.extract,
+    "embed-teachers": teachers.embed_teachers,
+    "knn": teachers.knn,
+    "train": training.train,
+    "evaluate": training.evaluate,
+    "localize": training.localize,
+    "status": cache.status,
+    "verify": cache.verify,
+    "drop": cache.drop,
+    "demo": trial.demo,
+}
+for name, function in COMMANDS.items():
+    app.command(name)(function)

@@ -1,38 +1,197 @@
-"""`make demo`: the whole way on synthetic clips, command by command, with what each took."""
+"""`avpipe demo`: from nothing to localized sounds in a folder, by the commands of every day."""
 
 from __future__ import annotations
 
-import sys
+import contextlib
+import io
+import json
 import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
-from .main import main
+import typer
 
-NUM_CLIPS = 60
+from ..errors import UsageError
+from .settings import FILE_NAME
+
+NUM_CLIPS = 800
+NUM_PICTURES = 12
+NUM_STEPS = 550
+"""Enough for the recipe `compact` at its batch of 32."""
+
+SETTINGS = """\
+# Settings of this demo: in this folder `avpipe extract`, `avpipe train`, ... need no arguments.
+inputs = ["synth/videos"]
+cache = "avcache"
+weights = ["random"]  # these teachers know nothing: they show the way, they teach nothing
+ids = "synth/train.txt"
+annotations = "synth"
+run = "run"
+
+[embed-teachers]
+audio = "panns-cnn14"
+
+[knn]
+k = {k}
+audio = "panns-cnn14"  # compares sounds by the hint that is there already
+
+[train]
+recipe = "compact"
+seeds = "{seed}"
+set = ["epochs={epochs}"]
+"""
+
+Document = dict[str, Any]
 
 
-def demo(out: str) -> int:
-    """Make clips, extract them, and look at the cache, in the folder `out`; a second time resumes.
+@dataclass(frozen=True)
+class Stage:
+    """One command of the demo.
 
-    Returns:
-        The exit code of the first command that fails, else 0.
+    Attributes:
+        words: The command.
+        does: What it does, in a line.
+        about_s: How long it takes on two cores with the usual number of clips.
+        tell: What came of it, from its `--json`.
     """
-    cache = f"{out}/avcache"
-    start = time.monotonic()
-    for words in (
-        ["synth", f"{out}/synth", "--clips", str(NUM_CLIPS)],
-        ["extract", f"{out}/synth/videos", "--cache", cache],
-        ["status", "--cache", cache],
-        ["verify", "--cache", cache],
-    ):
-        print(f"\n$ avpipe {' '.join(words)}", flush=True)
+
+    words: tuple[str, ...]
+    does: str
+    about_s: int
+    tell: Callable[[Document], str]
+
+
+def demo(out: Path, *, seed: int = 0, clips: int = NUM_CLIPS, epochs: int | None = None) -> None:
+    """Make a world, and learn in it to localize sounds; the same call goes on where one stopped.
+
+    Args:
+        out: Folder to fill.
+        seed: Of the world and of the training.
+        clips: Training clips.
+        epochs: Of training; None for as many as make `NUM_STEPS` steps.
+
+    Raises:
+        UsageError: `out` holds something else.
+        typer.Exit: A command was interrupted.
+    """
+    epochs = epochs or max(1, round(NUM_STEPS / max(1, clips // 32)))
+    _write_settings(out, SETTINGS.format(seed=seed, epochs=epochs, k=max(1, clips // 20)))
+    stages = _stages(out, seed, clips)
+    scale = clips / NUM_CLIPS
+    minutes = sum(stage.about_s for stage in stages) * scale / 60
+    print(f"{len(stages)} stages in {out}, about {minutes:.1f} min on two cores.")
+    print("Stop it at any time: the same command goes on.")
+    started = time.monotonic()
+    documents = []
+    for number, stage in enumerate(stages, 1):
+        print(f"\n[{number}/{len(stages)}] {stage.does} (about {stage.about_s * scale:.0f} s)")
+        print(f"    $ avpipe {' '.join(stage.words)}", flush=True)
         began = time.monotonic()
-        code = main(words)
-        print(f"({time.monotonic() - began:.1f} s)", flush=True)
-        if code:
-            return code
-    print(f"\nThe cache is {cache}: {time.monotonic() - start:.1f} s in all.")
-    return 0
+        documents.append(_run(out, stage.words))
+        print(f"    {stage.tell(documents[-1])}, {time.monotonic() - began:.0f} s", flush=True)
+    _show_end(out, documents[-2], time.monotonic() - started)
 
 
-if __name__ == "__main__":
-    sys.exit(demo(sys.argv[1]))
+def _stages(out: Path, seed: int, clips: int) -> list[Stage]:
+    synth = ("synth", f"{out}/synth", "--clips", str(clips), "--seed", str(seed))
+    localize = ("localize", "--ids", f"{out}/pictures.txt", "--out", f"{out}/pictures")
+    return [
+        Stage(
+            synth,
+            f"make short videos, {clips} to learn from and 30 % more to test: one object sounds",
+            60,
+            lambda made: f"{made['num_made']} videos made, {made['num_kept']} were there",
+        ),
+        Stage(("extract",), "decode every video once into the cache", 40, _counts),
+        Stage(
+            ("embed-teachers",),
+            "store what two teachers see and hear; RANDOM weights here, so they know nothing",
+            130,
+            _counts,
+        ),
+        Stage(("knn",), "find every clip's nearest others by sight and by sound", 25, _counts),
+        Stage(
+            ("train",),
+            "learn to localize from pairs of frame and sound, without labels or teachers",
+            110,
+            lambda done: f"{done['runs'][0]['num_steps']} steps",
+        ),
+        Stage(
+            ("evaluate", f"{out}/run"),
+            "score the maps of test videos against the boxes of what sounds",
+            15,
+            lambda done: f"{done['runs'][0]['n_scored']} maps scored",
+        ),
+        Stage(
+            localize,
+            "draw the maps of the first test videos",
+            15,
+            lambda drawn: f"{len(drawn['pictures'])} pictures",
+        ),
+    ]
+
+
+def _counts(document: Document) -> str:
+    return f"{document['done']} done, {document['skipped']} were there"
+
+
+def _write_settings(out: Path, text: str) -> None:
+    path = out / FILE_NAME
+    if path.exists() and path.read_text(encoding="utf-8") != text:
+        raise UsageError(f"{path} is of another demo (seed or clips differ): name another folder")
+    out.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding="utf-8")
+
+
+def _run(out: Path, words: tuple[str, ...]) -> Document:
+    """Run a command with the demo's settings and return its result."""
+    from .cli import app
+    from .main import State
+
+    if words[0] == "localize":
+        _write_shown(out)
+    command = typer.main.get_command(app)
+    settings = ["--config", str(out / FILE_NAME)]
+    cache = [] if words[0] == "synth" else ["--cache", str(out / "avcache")]
+    with _captured() as printed:
+        code = command.main(
+            [*settings, *words, *cache, "--json"],
+            prog_name="avpipe",
+            standalone_mode=False,
+            obj=State(wants_help=False),
+        )
+    if code:
+        raise typer.Exit(code)
+    document: Document = json.loads(printed.getvalue())
+    return document
+
+
+@contextlib.contextmanager
+def _captured() -> Iterator[io.StringIO]:
+    """Catch the result on stdout; progress and notices on stderr are for the user."""
+    with contextlib.redirect_stdout(io.StringIO()) as printed:
+        yield printed
+
+
+def _write_shown(out: Path) -> None:
+    """List the first test clips of classes that were trained on: none is chosen by its map."""
+    from ..train.benchmarks.synth import load
+
+    shown = [item.pair.video for item in load(out / "synth").items
+             if item.group == "positive" and not item.unheard][:NUM_PICTURES]  # fmt: skip
+    (out / "pictures.txt").write_text("".join(f"{name}\n" for name in shown))
+
+
+def _show_end(out: Path, scores: Document, seconds: float) -> None:
+    """Print the scores beside the controls, and where everything is."""
+    from ..cache.store import Cache
+    from ..train.hero import hero_picture
+    from ..train.run import load_run
+    from ..train.scoreboard import evaluate_text
+
+    hero_picture(load_run(out / "run"), Cache(out / "avcache"), out / "synth", out / "hero.png")
+    print(f"\n{evaluate_text(scores)}\n")
+    print(f"{seconds / 60:.1f} min. Pictures: {out}/hero.png, {out}/pictures/sheet.png")
+    print(f"Go on: cd {out} && avpipe status")

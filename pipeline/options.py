@@ -2,7 +2,7 @@
 
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -18,6 +18,7 @@ def usable_cores() -> int:
 
 DEFAULT_CACHE = Path("avcache")
 ALL_CORES = usable_cores()
+Geometries = Literal["rf-centred", "cell-centred", "corners"]
 
 Cache = Annotated[
     Path,
@@ -43,4 +44,54 @@ Overwrite = Annotated[
     bool,
     typer.Option("--overwrite", help="Make the stage again if its parameters changed."),
     ONE_RUN,
+]
+Device = Annotated[
+    str,
+    typer.Option(
+        "--device",
+        metavar="NAME",
+        envvar="AVPIPE_DEVICE",
+        help="auto (a GPU where there is one), cpu, cuda, cuda:1.",
+    ),
+]
+Weights = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--weights",
+        metavar="WEIGHTS",
+        show_default="pretrained",
+        help="pretrained, random (for tests and demos), a FOLDER, or NAME= one of these or a FILE "
+        "for one network; may be repeated.",
+    ),
+    Example(["random"]),
+]
+Ids = Annotated[
+    Path | None,
+    typer.Option("--ids", metavar="LIST", help="Take only the clips of this list or CSV."),
+    Example("train.txt"),
+]
+HoldOut = Annotated[
+    Path | None,
+    typer.Option("--hold-out", metavar="LIST", help="Leave out the clips of this list or CSV."),
+    Example("test.txt"),
+]
+BatchSize = Annotated[
+    int,
+    typer.Option("--batch-size", metavar="N", min=1, help="Clips that a network takes at a time."),
+]
+Annotations = Annotated[
+    Path | None,
+    typer.Option(
+        "--annotations",
+        metavar="PATH",
+        help="Where the true boxes are; of synthetic clips, the folder that synth made.",
+    ),
+    Example("synth"),
+]
+Geometry = Annotated[
+    Geometries,
+    typer.Option(
+        "--geometry",
+        help="Where a map's cells lie: at the centres of their receptive fields, or spread evenly.",
+    ),
 ]

@@ -43,10 +43,11 @@ class Progress:
                 TextColumn("{task.fields[rate]}"),
                 TimeRemainingColumn(),
                 TextColumn("{task.fields[failed]}"),
+                TextColumn("{task.fields[note]}"),
                 console=Console(stderr=True),
                 speed_estimate_period=120,
             )
-            self._bar.add_task(self._label, total=self._total, rate="", failed="")
+            self._bar.add_task(self._label, total=self._total, rate="", failed="", note="")
             self._bar.start()
         return self
 
@@ -60,8 +61,8 @@ class Progress:
         if self._bar:
             self._bar.stop()
 
-    def advance(self, count: int, failed: int = 0) -> None:
-        """Count `count` more finished items, `failed` of them failures."""
+    def advance(self, count: int, failed: int = 0, note: str = "") -> None:
+        """Count `count` more finished items, `failed` of them failures; show a remark."""
         self._done += count
         self._failed += failed
         now = time.monotonic()
@@ -70,7 +71,7 @@ class Progress:
         failed_text = f"{self._failed} failed" if self._failed else ""
         if self._bar:
             task = self._bar.task_ids[0]
-            self._bar.update(task, advance=count, rate=rate_text, failed=failed_text)
+            self._bar.update(task, advance=count, rate=rate_text, failed=failed_text, note=note)
         elif now - self._last_line >= _LINE_EVERY_S:
             self._last_line = now
             left_s = (self._total - self._done) / rate if rate else float("inf")
@@ -79,5 +80,6 @@ class Progress:
                 rate_text,
                 f"{left_s / 60:.1f} min left",
                 failed_text,
+                note,
             ]
             print(", ".join(part for part in parts if part), file=sys.stderr, flush=True)

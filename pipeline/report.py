@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -17,6 +18,11 @@ Document = Mapping[str, Any]
 def show(document: Document, as_json: bool, text: Callable[[Document], str]) -> None:
     """Print a result on stdout, as one JSON object or as text."""
     print(json.dumps(document, indent=2) if as_json else text(document), flush=True)
+
+
+def note(line: str) -> None:
+    """Tell something that is no result, on stderr, at once."""
+    print(f"avpipe: {line}", file=sys.stderr, flush=True)
 
 
 def config_text(document: Document) -> str:
@@ -42,6 +48,52 @@ def fields_text(document: Document) -> str:
     return "\n".join(f"{key.ljust(width)}  {value}" for key, value in shown.items())
 
 
+def teachers_text(document: Document) -> str:
+    """Render `avpipe embed-teachers` and `avpipe knn`: the weights stand by themselves."""
+    fields = {key: value for key, value in document.items() if key not in ("weights", "notices")}
+    weights = [f"{stage}: {weights_text(digest)}" for stage, digest in document["weights"].items()]
+    return "\n".join([fields_text(fields), "", *weights, *document.get("notices", [])])
+
+
+def estimate_text(document: Document) -> str:
+    """Render `avpipe embed-teachers --dry-run`."""
+    rows = [
+        (row["stage"], row["clips"], size_text(row["bytes_out"]), f"{row['seconds']:.0f} s")
+        for row in document["stages"]
+    ]
+    return table(("stage", "clips", "size", f"time on {document['device']}"), rows)
+
+
+def train_text(document: Document) -> str:
+    """Render `avpipe train`: a line for each run."""
+    head = ("run", "seed", "clips", "batch", "steps", "done now", "loss", "steps/s")
+    rows = []
+    for run in document["runs"]:
+        loss = "-" if run["loss"] is None else f"{run['loss']:.3f}"
+        counts = [run[key] for key in ("seed", "clips", "batch_size", "num_steps", "done")]
+        rows.append((run["run"], *counts, loss, f"{run['per_second']:.1f}"))
+    labels = [
+        f"{run['run']} began with {weights_text(run['weights'])}"
+        for run in document["runs"]
+        if run["weights"]
+    ]
+    return "\n".join([table(head, rows), *labels])
+
+
+def localize_text(document: Document) -> str:
+    """Render `avpipe localize`."""
+    failed = [f"failed  {name}: {why}" for name, why in document["failed"].items()]
+    return "\n".join([*failed, *document["pictures"]])
+
+
+def weights_text(digest: str) -> str:
+    """Say what a digest of weights means to people; random ones stand out."""
+    kind, _, seed = digest.partition(":")
+    if kind == "random":
+        return f"RANDOM weights (seed {seed}), for tests and demos: they know nothing"
+    return f"weights {digest[:12]}"
+
+
 def status_text(document: Document) -> str:
     """Render `avpipe status`."""
     clips = document["clips"]
@@ -54,6 +106,7 @@ def status_text(document: Document) -> str:
         head = ("stage", "done", "stale", "missing", "size")
         parts.append(table(head, [_stage_row(stage) for stage in document["stages"]]))
     parts += [line for stage in document["stages"] if (line := _mixture(stage))]
+    parts += [line for stage in document["stages"] if (line := _made_of_noise(stage))]
     if "ids" in document:
         parts.append("of the list:\n" + fields_text(document["ids"]))
     return "\n\n".join(parts)
@@ -83,6 +136,12 @@ def _mixture(stage: Document) -> str:
     return "\n".join(
         f"{stage['name']}: made with {name} {' and '.join(found)}" for name, found in mixed.items()
     )
+
+
+def _made_of_noise(stage: Document) -> str:
+    """Say that a stage was made with random weights."""
+    noise = [digest for digest in stage["weights"] if digest.startswith("random")]
+    return f"{stage['name']}: {weights_text(noise[0])}" if noise else ""
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:

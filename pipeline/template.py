@@ -32,17 +32,23 @@ def write_template(path: Path, commands: Commands) -> Path:
 
 
 def template(commands: Commands) -> str:
-    """Render the file: first the settings of several commands, then a table per command."""
+    """Render the file: first the settings that several commands share, then a table per command.
+
+    Options of one name with different defaults are not shared.
+    """
     takers: dict[str, list[str]] = {}
+    defaults: dict[str, set[str]] = {}
     for name, settings in commands.items():
-        for key in settings:
+        for key, setting in settings.items():
             takers.setdefault(key, []).append(name)
+            defaults.setdefault(key, set()).add(repr((setting.default, setting.default_text)))
+    shared = {key for key, names in takers.items() if len(names) > 1 and len(defaults[key]) == 1}
     parts = [HEAD]
     for key, names in takers.items():
-        if len(names) > 1:
+        if key in shared:
             parts.append(_entry(commands[names[0]][key], f" ({', '.join(names)})"))
     for name, settings in commands.items():
-        own = [setting for key, setting in settings.items() if len(takers[key]) == 1]
+        own = [setting for key, setting in settings.items() if key not in shared]
         if own:
             parts.append(f"[{name}]\n" + "".join(_entry(setting, "") for setting in own))
     return "\n".join(parts)

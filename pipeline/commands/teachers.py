@@ -1,0 +1,95 @@
+"""Commands that run pretrained networks over the cache."""
+
+from typing import Annotated
+
+import typer
+
+from .. import report
+from ..options import (
+    DEFAULT_CACHE,
+    BatchSize,
+    Cache,
+    Device,
+    DryRun,
+    HoldOut,
+    Ids,
+    Json,
+    Overwrite,
+    Weights,
+)
+
+PRETRAINED = ("pretrained",)
+
+
+def embed_teachers(
+    cache: Cache = DEFAULT_CACHE,
+    visual: Annotated[
+        str, typer.Option("--visual", metavar="NAME", help="The teacher that sees, or none.")
+    ] = "detr-r50",
+    audio: Annotated[
+        str, typer.Option("--audio", metavar="NAME", help="The teacher that hears, or none.")
+    ] = "panns-wavegram",
+    weights: Weights = None,
+    device: Device = "auto",
+    batch_size: BatchSize = 32,
+    overwrite: Overwrite = False,
+    dry_run: DryRun = False,
+    json: Json = False,
+) -> None:
+    """Let each teacher see or hear every clip once; run it again to resume."""
+    from ..teachers import TeacherSettings, embed_teachers, estimate
+
+    settings = TeacherSettings(
+        cache=cache,
+        visual=visual,
+        audio=audio,
+        weights=tuple(weights or PRETRAINED),
+        device=device,
+        batch_size=batch_size,
+        overwrite=overwrite,
+    )
+    if dry_run:
+        report.show(estimate(settings, "hints"), json, report.estimate_text)
+    else:
+        report.show(embed_teachers(settings), json, report.teachers_text)
+
+
+def knn(
+    cache: Cache = DEFAULT_CACHE,
+    k: Annotated[
+        int, typer.Option("--k", metavar="N", min=1, help="Neighbours of each clip.")
+    ] = 1000,
+    image: Annotated[
+        str,
+        typer.Option("--image", metavar="NAME", help="What compares frames: a teacher, or none."),
+    ] = "imagenet-resnet18",
+    audio: Annotated[
+        str,
+        typer.Option("--audio", metavar="NAME", help="What compares sounds: a teacher, or none."),
+    ] = "vggsound-resnet18",
+    ids: Ids = None,
+    hold_out: HoldOut = None,
+    weights: Weights = None,
+    device: Device = "auto",
+    batch_size: BatchSize = 32,
+    overwrite: Overwrite = False,
+    dry_run: DryRun = False,
+    json: Json = False,
+) -> None:
+    """Embed every clip and find its nearest others, by sight and by sound."""
+    from ..teachers import NeighborSettings, TeacherSettings, estimate, search_neighbors
+
+    settings = TeacherSettings(
+        cache=cache,
+        visual=image,
+        audio=audio,
+        weights=tuple(weights or PRETRAINED),
+        device=device,
+        batch_size=batch_size,
+        overwrite=overwrite,
+    )
+    if dry_run:
+        report.show(estimate(settings, "embeddings"), json, report.estimate_text)
+    else:
+        search = NeighborSettings(k=k, ids=ids, hold_out=hold_out)
+        report.show(search_neighbors(settings, search), json, report.teachers_text)

@@ -1,0 +1,174 @@
+"""Commands that train localizers and use them."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from ...errors import UsageError
+from .. import report
+from ..options import (
+    DEFAULT_CACHE,
+    Annotations,
+    BatchSize,
+    Cache,
+    Device,
+    Geometry,
+    HoldOut,
+    Ids,
+    Json,
+    Weights,
+)
+from ..settings import ONE_RUN, Example
+
+PRETRAINED = ("pretrained",)
+Data = Literal["auto", "resident", "stream"]
+
+
+def train(
+    cache: Cache = DEFAULT_CACHE,
+    recipe: Annotated[
+        str, typer.Option("--recipe", metavar="NAME|FILE", help="How to learn; a name or a TOML.")
+    ] = "compact",
+    run: Annotated[
+        Path | None,
+        typer.Option(
+            "--run", metavar="DIR", show_default="runs/<recipe>", help="The run's folder."
+        ),
+        Example("runs/first"),
+    ] = None,
+    ids: Ids = None,
+    hold_out: HoldOut = None,
+    seeds: Annotated[
+        str,
+        typer.Option(
+            "--seeds", metavar="S,S,...", help="One run each; several lie in DIR/seed0, ..."
+        ),
+    ] = "0",
+    set: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set", metavar="KEY=VALUE", help="Replace a value of the recipe; may be repeated."
+        ),
+        Example(["epochs=40"]),
+    ] = None,
+    data: Annotated[
+        Data, typer.Option("--data", help="Hold the clips in memory, or read them as needed.")
+    ] = "auto",
+    weights: Weights = None,
+    device: Device = "auto",
+    list_recipes: Annotated[
+        bool, typer.Option("--list-recipes", help="Say which recipes there are."), ONE_RUN
+    ] = False,
+    json: Json = False,
+) -> None:
+    """Train a localizer from the cache; run it again to resume."""
+    if list_recipes:
+        from ...train.recipe import list_recipes as recipes
+
+        report.show({"schema": "avpipe.recipes/1", **recipes()}, json, report.fields_text)
+        return
+    from ..training import TrainSettings, train_runs
+
+    settings = TrainSettings(
+        cache=cache,
+        recipe=recipe,
+        run=run,
+        ids=ids,
+        hold_out=hold_out,
+        seeds=seeds,
+        overrides=tuple(set or ()),
+        data=data,
+        device=device,
+        weights=tuple(weights or PRETRAINED),
+    )
+    report.show(train_runs(settings, report.note), json, report.train_text)
+
+
+def evaluate(
+    runs: Annotated[
+        list[Path],
+        typer.Argument(metavar="RUN", help="Runs; a folder of seed0, seed1, ... is all of them."),
+    ],
+    cache: Cache = DEFAULT_CACHE,
+    benchmark: Annotated[
+        str, typer.Option("--benchmark", metavar="NAME", help="What is scored: synth.")
+    ] = "synth",
+    annotations: Annotations = None,
+    protocol: Annotated[
+        str, typer.Option("--protocol", metavar="NAME", help="How it is scored: avpipe.")
+    ] = "avpipe",
+    geometry: Geometry = "rf-centred",
+    device: Device = "auto",
+    batch_size: BatchSize = 64,
+    json: Json = False,
+) -> None:
+    """Score runs on a benchmark, beside what needs no sound."""
+    if annotations is None:
+        raise UsageError("say where the true boxes are: --annotations, or annotations in a file")
+    from ...train.scoreboard import evaluate_text
+    from ..training import EvaluateSettings, evaluate_runs
+
+    document = evaluate_runs(
+        EvaluateSettings(
+            runs=tuple(runs),
+            cache=cache,
+            annotations=annotations,
+            benchmark=benchmark,
+            protocol=protocol,
+            geometry=geometry,
+            device=device,
+            batch_size=batch_size,
+        )
+    )
+    report.show(document, json, evaluate_text)
+
+
+def localize(
+    inputs: Annotated[
+        list[Path] | None,
+        typer.Argument(metavar="INPUT", help="Videos, folders, lists, as extract takes them."),
+        ONE_RUN,
+    ] = None,
+    run: Annotated[
+        Path | None,
+        typer.Option("--run", metavar="DIR", help="The run that localizes."),
+        Example("runs/first"),
+    ] = None,
+    ids: Annotated[
+        Path | None,
+        typer.Option("--ids", metavar="LIST", help="Instead of INPUT: clips of the cache."),
+        ONE_RUN,
+    ] = None,
+    cache: Cache = DEFAULT_CACHE,
+    annotations: Annotations = None,
+    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="The pictures' folder.")] = Path(
+        "localized"
+    ),
+    alpha: Annotated[
+        float,
+        typer.Option("--alpha", min=0, max=1, help="Share of the audio-visual map in the blend."),
+    ] = 0.5,
+    geometry: Geometry = "rf-centred",
+    device: Device = "auto",
+    json: Json = False,
+) -> None:
+    """Draw where the sound of clips comes from."""
+    if run is None:
+        raise UsageError("name the run that localizes: --run DIR")
+    if bool(inputs) == bool(ids):
+        raise UsageError("name videos to localize, or with --ids clips of the cache")
+    from ..drawing import DrawSettings, draw
+
+    settings = DrawSettings(
+        inputs=tuple(str(path) for path in inputs or []),
+        ids=ids,
+        cache=cache,
+        run=run,
+        out=out,
+        world=annotations,
+        alpha=alpha,
+        geometry=geometry,
+        device=device,
+    )
+    report.show(draw(settings), json, report.localize_text)

@@ -1,0 +1,27 @@
+"""The command that shows all others."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ..settings import ONE_RUN
+
+
+def demo(
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="The folder to fill."), ONE_RUN] = Path(
+        "demo-out"
+    ),
+    seed: Annotated[
+        int, typer.Option("--seed", metavar="S", min=0, help="Of world and training."), ONE_RUN
+    ] = 0,
+    clips: Annotated[
+        int,
+        typer.Option("--clips", metavar="N", min=40, help="Training clips; test is 30 % more."),
+        ONE_RUN,
+    ] = 800,
+) -> None:
+    """Go the whole way on synthetic clips, from videos to scores and pictures."""
+    from ..demo import demo
+
+    demo(out, seed=seed, clips=clips)

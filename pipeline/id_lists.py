@@ -1,0 +1,37 @@
+"""Lists of clip ids, as `--ids` and `--hold-out` take them."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from pathlib import Path
+
+from .lists import read_entries
+
+
+def read_ids(path: Path | None) -> list[str] | None:
+    """Read the ids of a list (one a line) or a CSV (column `id`, or the stems of `path`).
+
+    Returns:
+        The ids in their order; None without a list.
+
+    Raises:
+        InputError: It cannot be read, or is no such list.
+    """
+    if path is None:
+        return None
+    return [entry.id or Path(entry.path or "").stem for entry in read_entries(str(path))]
+
+
+def hold_out_notices(
+    path: Path | None, hold_out: Collection[str], have: Collection[str]
+) -> list[str]:
+    """Say when a list holds nothing out: mistyped ids would let test clips into training.
+
+    Args:
+        path: The list.
+        hold_out: Its ids.
+        have: Ids in the cache.
+    """
+    if path is None or set(hold_out) & set(have):
+        return []
+    return [f"{path} holds out nothing: none of its {len(hold_out)} ids is in the cache"]

@@ -1,0 +1,200 @@
+"""`avpipe train` and `avpipe evaluate`: seeds become run folders, run folders a table."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..cache.store import Cache
+from ..errors import InputError, UsageError
+from ..train.checkpoint import latest_checkpoint
+from ..train.data import DataMode
+from ..train.evaluate import evaluate
+from ..train.geometry import Geometry
+from ..train.loop import TrainResult, train
+from ..train.page import read_page
+from ..train.recipe import load_recipe
+from ..train.record import Progress
+from ..weights import PRETRAINED, RANDOM
+from .id_lists import hold_out_notices, read_ids
+from .report import weights_text
+from .watch import Update, watch
+
+RUNS = Path("runs")
+
+
+@dataclass(frozen=True)
+class TrainSettings:
+    """Everything `train` can be told."""
+
+    cache: Path
+    recipe: str
+    run: Path | None = None
+    """None: `runs/<recipe>`."""
+    ids: Path | None = None
+    hold_out: Path | None = None
+    seeds: str = "0"
+    overrides: tuple[str, ...] = ()
+    data: DataMode = "auto"
+    device: str = "auto"
+    weights: tuple[str, ...] = (PRETRAINED,)
+
+    def run_dirs(self) -> dict[int, Path]:
+        """Return the run folder of each seed: one is the run itself, several lie in it.
+
+        Raises:
+            UsageError: The seeds are no whole numbers, or one comes twice.
+        """
+        run = self.run or RUNS / Path(self.recipe).stem
+        seeds = parse_seeds(self.seeds)
+        if len(seeds) == 1:
+            return {seeds[0]: run}
+        return {seed: run / f"seed{seed}" for seed in seeds}
+
+
+def parse_seeds(text: str) -> list[int]:
+    """Parse `--seeds 0,1,2`.
+
+    Raises:
+        UsageError: Not of that form, or a seed comes twice.
+    """
+    words = [word.strip() for word in text.split(",")]
+    if not all(word.isdecimal() for word in words):
+        raise UsageError(f"--seeds {text}: should be whole numbers, as in 0,1,2")
+    seeds = [int(word) for word in words]
+    if len(set(seeds)) < len(seeds):
+        raise UsageError(f"--seeds {text}: a seed comes twice")
+    return seeds
+
+
+def train_runs(settings: TrainSettings, notify: Callable[[str], None]) -> dict[str, Any]:
+    """Train one run for each seed; return the `avpipe.train/1` document.
+
+    Args:
+        settings: What to train.
+        notify: Called with each notice at once.
+
+    Raises:
+        Errors as `train.loop.train` does.
+    """
+    recipe = load_recipe(settings.recipe, settings.overrides)
+    cache = Cache(settings.cache)
+    ids, hold_out = read_ids(settings.ids), read_ids(settings.hold_out) or []
+    notices = hold_out_notices(settings.hold_out, hold_out, cache.ids)
+    for line in notices:
+        notify(line)
+    runs = []
+    for seed, run_dir in settings.run_dirs().items():
+        with watch(f"train {run_dir}", unit="steps") as update:
+            result = train(
+                cache,
+                recipe,
+                run_dir,
+                recipe_name=Path(settings.recipe).stem,
+                seed=seed,
+                ids=ids,
+                hold_out=hold_out,
+                data=settings.data,
+                device=settings.device,
+                weights=settings.weights,
+                progress=_shown(update, run_dir),
+                notify=notify,
+            )
+        runs.append(_run_json(result, seed))
+        notices += [line for line in result.notices if line not in notices]
+    return {"schema": "avpipe.train/1", "recipe": settings.recipe, "runs": runs, "notices": notices}
+
+
+def _shown(update: Update, run_dir: Path) -> Callable[[Progress], None]:
+    """Show steps, the epoch and the loss; steps of an earlier call are no work of this one."""
+    found = latest_checkpoint(run_dir)
+    before = [found[1] if found else 0]
+
+    def show(progress: Progress) -> None:
+        while before:
+            update(before.pop(), progress.num_steps)
+        note = f"epoch {progress.epoch}/{progress.num_epochs}, loss {progress.loss:.3f}"
+        update(progress.step, progress.num_steps, note=note)
+
+    return show
+
+
+def _run_json(result: TrainResult, seed: int) -> dict[str, Any]:
+    steps = result.num_steps - result.first_step
+    page = read_page(result.run_dir)
+    return {
+        "run": str(result.run_dir),
+        "seed": seed,
+        "clips": len(page.ids),
+        "batch_size": page.batch_size,
+        "num_steps": result.num_steps,
+        "done": steps,
+        "skipped": result.first_step,
+        "loss": result.loss,
+        "weights": page.image_weights,
+        "seconds": round(result.seconds, 3),
+        "per_second": round(steps / result.seconds, 3) if steps else 0.0,
+    }
+
+
+@dataclass(frozen=True)
+class EvaluateSettings:
+    """Everything `evaluate` can be told."""
+
+    runs: tuple[Path, ...]
+    cache: Path
+    annotations: Path
+    benchmark: str = "synth"
+    protocol: str = "avpipe"
+    geometry: Geometry = "rf-centred"
+    device: str = "auto"
+    batch_size: int = 64
+
+
+def evaluate_runs(settings: EvaluateSettings) -> dict[str, Any]:
+    """Score runs; return the `avpipe.evaluate/1` document, runs on random weights marked.
+
+    Raises:
+        Errors as `train.evaluate.evaluate` does.
+    """
+    folders = run_folders(settings.runs)
+    with watch("maps", unit="maps") as progress:
+        document = evaluate(
+            folders,
+            Cache(settings.cache),
+            annotations=settings.annotations,
+            benchmark=settings.benchmark,
+            protocol=settings.protocol,
+            geometry=settings.geometry,
+            device=settings.device,
+            batch_size=settings.batch_size,
+            progress=progress,
+        )
+    for entry, folder in zip(document["runs"], folders, strict=True):
+        entry["weights"] = digest = read_page(folder).image_weights
+        if digest and digest.startswith(RANDOM):
+            document["notices"].append(f"{folder} began with {weights_text(digest)}")
+    return document
+
+
+def run_folders(named: Sequence[Path]) -> list[Path]:
+    """Return the runs that folders hold: themselves, or one for each seed.
+
+    Raises:
+        InputError: A folder holds no run.
+    """
+    found: list[Path] = []
+    for folder in named:
+        pages = [folder / "run.json"] if (folder / "run.json").exists() else []
+        pages = pages or sorted(folder.glob("seed*/run.json"), key=_seed_of)
+        if not pages:
+            raise InputError(f"{folder} holds no run; make one with `avpipe train --run {folder}`")
+        found += [page.parent for page in pages]
+    return found
+
+
+def _seed_of(page: Path) -> tuple[int, str]:
+    """Sort seed10 behind seed9."""
+    return len(page.parent.name), page.parent.name
