@@ -1,10 +1,10 @@
-"""Reading a shard: a write-once HDF5 file that needs `os.pread` alone."""
+"""Reading a shard: a write-once HDF5 file, mapped into memory; libhdf5 is never opened."""
 
 from __future__ import annotations
 
 import hashlib
+import mmap
 import os
-import threading
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import CacheCorruptError
-from .schema import HEADER_BYTES, Column, Header, parse_block
+from .schema import HEADER_BYTES, Header, parse_block
 
 _HASH_BLOCK = 1 << 20
 
@@ -45,14 +45,30 @@ def read_header(path: Path) -> Header:
         os.close(fd)
 
 
+def check_content(path: Path, fd: int, header: Header) -> None:
+    """Read all of an open shard and compare it with its header's sha256.
+
+    It is read with `os.pread`, so that a sector that cannot be read is an error here and no signal
+    later.
+
+    Raises:
+        CacheCorruptError: If it differs.
+        OSError: If it cannot be read.
+    """
+    if content_sha256(fd, os.fstat(fd).st_size) != header.sha256:
+        raise CacheCorruptError(
+            f"{path}: content does not match its sha256; run `avpipe verify --repair`"
+        )
+
+
 _verified: set[tuple[int, int, int, int]] = set()
 """Shards whose sha256 this process has checked: (device, inode, size, mtime)."""
 
 
 class Shard:
-    """An open shard.
+    """An open shard; its arrays are read-only views of the file, and stay valid when it is closed.
 
-    Reading is thread- and fork-safe: `os.pread` has no file position and there is no HDF5 handle.
+    There is no HDF5 handle and no file position, so threads and forked processes may share it.
     """
 
     def __init__(self, path: Path, *, verify: bool = True) -> None:
@@ -63,33 +79,18 @@ class Shard:
             FileNotFoundError: If there is no such shard.
         """
         self.path = path
-        self._fd = -1  # so that __del__ works when the next line raises
-        self._fd = os.open(path, os.O_RDONLY)
-        self._lock = threading.Lock()
-        self._small: dict[str, NDArray[Any]] = {}
-        state = os.fstat(self._fd)
-        self.header = parse_block(os.pread(self._fd, HEADER_BYTES, 0), path, state.st_size)
-        key = (state.st_dev, state.st_ino, state.st_size, state.st_mtime_ns)
-        if verify and key not in _verified:
-            self.check_content()
-            _verified.add(key)
-
-    def __del__(self) -> None:
-        """Close the file."""
-        if self._fd >= 0:
-            os.close(self._fd)
-            self._fd = -1
-
-    def check_content(self) -> None:
-        """Check the sha256 of everything behind the header.
-
-        Raises:
-            CacheCorruptError: If it does not match.
-        """
-        if content_sha256(self._fd, os.fstat(self._fd).st_size) != self.header.sha256:
-            raise CacheCorruptError(
-                f"{self.path}: content does not match its sha256; run `avpipe verify --repair`"
-            )
+        fd = os.open(path, os.O_RDONLY)
+        try:
+            state = os.fstat(fd)
+            self.header = parse_block(os.pread(fd, HEADER_BYTES, 0), path, state.st_size)
+            key = (state.st_dev, state.st_ino, state.st_size, state.st_mtime_ns)
+            if verify and key not in _verified:
+                check_content(path, fd, self.header)
+                _verified.add(key)
+            self._map = mmap.mmap(fd, 0, access=mmap.ACCESS_READ)
+        finally:
+            os.close(fd)
+        self._columns: dict[str, NDArray[Any]] = {}
 
     def __contains__(self, column: str) -> bool:
         """Whether the shard has a column of that name."""
@@ -101,50 +102,44 @@ class Shard:
         return self.column("row")
 
     def column(self, name: str) -> NDArray[Any]:
-        """Return a whole column; small index columns are kept."""
-        with self._lock:
-            if name in self._small:
-                return self._small[name]
-        column = self._column(name)
-        array = self._read(column.offset, column.nbytes).view(column.dtype).reshape(column.shape)
-        if column.nbytes <= 1 << 16:
-            array.flags.writeable = False
-            with self._lock:
-                self._small[name] = array
+        """Return a whole column.
+
+        Raises:
+            KeyError: If the shard has none of that name.
+        """
+        array = self._columns.get(name)
+        if array is None:
+            array = self._columns[name] = self._view(name)
         return array
 
     def item(self, name: str, index: int) -> NDArray[Any]:
-        """Return element `index` of a column's first axis, `shape[1:]`."""
-        column = self._column(name)
-        if not 0 <= index < column.shape[0]:
-            raise IndexError(f"{self.path}: {name}[{index}] of {column.shape[0]}")
-        item = column.nbytes // column.shape[0]
-        data = self._read(column.offset + index * item, item)
-        return data.view(column.dtype).reshape(column.shape[1:])
+        """Return element `index` of a column's first axis, `shape[1:]`.
+
+        Raises:
+            IndexError: If there is no such element (negative ones do not count from the end).
+        """
+        column = self.column(name)
+        if not 0 <= index < len(column):
+            raise IndexError(f"{self.path}: {name}[{index}] of {len(column)}")
+        element: NDArray[Any] = column[index]
+        return element
 
     def span(self, name: str, start: int, stop: int) -> NDArray[Any]:
-        """Return elements `start:stop` of a flat column."""
-        column = self._column(name)
-        if not 0 <= start <= stop <= column.shape[0]:
-            raise IndexError(f"{self.path}: {name}[{start}:{stop}] of {column.shape[0]}")
-        size = np.dtype(column.dtype).itemsize
-        data = self._read(column.offset + start * size, (stop - start) * size)
-        return data.view(column.dtype)
+        """Return elements `start:stop` of a flat column.
 
-    def _column(self, name: str) -> Column:
-        try:
-            return self.header.columns[name]
-        except KeyError:
+        Raises:
+            IndexError: If the column does not reach that far.
+        """
+        column = self.column(name)
+        if not 0 <= start <= stop <= len(column):
+            raise IndexError(f"{self.path}: {name}[{start}:{stop}] of {len(column)}")
+        return column[start:stop]
+
+    def _view(self, name: str) -> NDArray[Any]:
+        column = self.header.columns.get(name)
+        if column is None:
             have = ", ".join(self.header.columns)
-            raise KeyError(f"{self.path} has no column {name!r} (it has {have})") from None
-
-    def _read(self, offset: int, nbytes: int) -> NDArray[np.uint8]:
-        out = np.empty(nbytes, np.uint8)
-        view = out.data
-        while len(view):
-            count = os.preadv(self._fd, [view], offset)
-            if count == 0:
-                raise CacheCorruptError(f"{self.path}: ends early; run `avpipe verify --repair`")
-            offset += count
-            view = view[count:]
-        return out
+            raise KeyError(f"{self.path} has no column {name!r} (it has {have})")
+        count = column.nbytes // np.dtype(column.dtype).itemsize
+        flat = np.frombuffer(self._map, column.dtype, count, column.offset)
+        return flat.reshape(column.shape)

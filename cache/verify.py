@@ -13,7 +13,7 @@ from .manifest import Manifest, copy_path
 from .repair import remake_commands, restore_segment, set_aside
 from .schema import MANIFEST, RAGGED, Header, shard_path
 from .segment import Segment
-from .shard import Shard, read_header
+from .shard import Shard, check_content, read_header
 from .state import shard_numbers, stages
 
 
@@ -141,7 +141,8 @@ def _shard_problem(cache: Path, manifest: Manifest, stage: str, number: int) -> 
     path = shard_path(cache, stage, number)
     try:
         shard = Shard(path, verify=False)
-        shard.check_content()
+        with path.open("rb") as file:
+            check_content(path, file.fileno(), shard.header)
     except (CacheCorruptError, OSError) as error:
         return str(error)
     header = shard.header

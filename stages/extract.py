@@ -79,6 +79,8 @@ def extract_shard(task: ExtractTask, decoder: Decoder) -> Header:
             if attempt == 2 and not (row in failed and failed[row].reason in TRANSIENT):
                 continue
             try:
+                if not line["path"]:  # no file can have the name that was asked for
+                    raise ClipError(line["reject"])
                 done[row] = decoder.row(_request(task, line))
                 failed.pop(row, None)
             except ClipError as error:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
+from itertools import islice
 from typing import Any
 
 import av
@@ -21,6 +22,8 @@ from .media_open import raise_if_environment
 
 _CLOCK_SLACK_S = 1e-6  # containers round their start time to microseconds
 _BEFORE_START_S = 10
+_REORDERING = ("h264", "hevc")
+_MAX_REORDER = 16  # pictures by which these codecs may delay one
 
 
 @dataclass(frozen=True)
@@ -32,12 +35,15 @@ class Pictures:
         wanted: Index of the packet of the picture shown at the moment asked for.
         pts: Its time stamp in the stream's time base.
         ticks: The moment asked for, in the same unit; not before `pts`.
+        counted: H.264 in AVI, which knows no display times, only how many pictures there are: time
+            stamps of decoded pictures mean nothing, the wanted one is number `wanted` shown.
     """
 
     packets: list[Packet[Any]]
     wanted: int
     pts: int
     ticks: int
+    counted: bool = False
 
 
 def start_s(container: InputContainer) -> float:
@@ -112,12 +118,15 @@ def find_pictures(container: InputContainer, stream: VideoStream, moment_s: floa
     """
     base = time_base(stream)
     ticks = math.floor((moment_s + start_s(container) + _CLOCK_SLACK_S) / base)
+    codec = stream.codec_context
+    counted = container.format.name == "avi" and codec.name in _REORDERING and codec.has_b_frames
     found = None
     back = 0
     while found is None:
         at_start = is_start(stream, ticks - back)
         seek(container, stream, ticks - back, stream)
-        found = _pictures_until(packets(container, stream), ticks, at_start)
+        more = _MAX_REORDER if counted else 0
+        found = _pictures_until(packets(container, stream), ticks, at_start, more)
         if found is None and at_start:
             raise ClipError(Reason.TRUNCATED, "no picture can be read")
         # The key frame met came after the moment (open groups of pictures, formats that seek
@@ -130,13 +139,15 @@ def find_pictures(container: InputContainer, stream: VideoStream, moment_s: floa
         raise ClipError(
             Reason.TRUNCATED, f"the last picture is at {last_s:.3f} s, wanted {moment_s:.3f} s"
         )
-    return pictures
+    return replace(pictures, counted=bool(counted))
 
 
 def _pictures_until(
-    stream_packets: Iterator[Packet[Any]], ticks: int, at_start: bool
+    stream_packets: Iterator[Packet[Any]], ticks: int, at_start: bool, more: int
 ) -> tuple[Pictures, bool] | None:
     """Collect from a key frame to the picture shown at `ticks`, and whether the file ended there.
+
+    `more` pictures behind it are collected too.
 
     Returns None when the first key frame met comes after that picture.
     """
@@ -154,6 +165,7 @@ def _pictures_until(
                 wanted, wanted_pts = len(collected) - 1, pts
         if (packet.dts if packet.dts is not None else pts) > ticks:
             ended = False
+            collected.extend(islice(stream_packets, more))
             break
     if wanted < 0:
         return None

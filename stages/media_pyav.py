@@ -6,6 +6,7 @@ scaled once. The sound: from a little ahead of the window. Half the time of deco
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any, Literal, cast
 
 import av
@@ -44,6 +45,8 @@ def decode_frame(target: Target) -> NDArray[np.uint8]:
     """
     pictures = target.pictures
     target.video.codec_context.thread_count = 1
+    if pictures.counted:
+        return upright(_numbered(target), target.size)
     frame, clean = _decode(target, pictures.packets[: pictures.wanted + 1], "NONREF")
     if not clean or frame is None or frame.pts != pictures.pts:
         frame, _ = _decode(target, pictures.packets, "DEFAULT")
@@ -83,6 +86,23 @@ def _decode(
             if frame.pts is not None and frame.pts <= target.pictures.ticks:
                 chosen = frame
     return chosen, clean
+
+
+def _numbered(target: Target) -> VideoFrame:
+    """Decode the wanted picture by its number: decoders give pictures out in the order shown."""
+    codec, pictures = target.video.codec_context, target.pictures
+    codec.flush_buffers()
+    codec.skip_frame = "DEFAULT"
+    shown = 0
+    with suppress(FFmpegError):
+        for packet in (*pictures.packets, None):
+            for frame in codec.decode(packet):
+                if shown == pictures.wanted:
+                    return frame
+                shown += 1
+    raise ClipError(
+        Reason.DECODE_ERROR, f"the picture at {target.frame_pts_s:.3f} s cannot be decoded"
+    )
 
 
 def _is_shown(frame: VideoFrame, target: Target) -> bool:

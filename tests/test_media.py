@@ -243,6 +243,7 @@ def test_every_picture_of_a_clip(tmp_path: Path) -> None:
         ("e.flv", H264),
         ("f.mkv", OPEN_GOP),
         ("g.avi", (*MPEG4, "-g", "30")),
+        ("h.avi", H264),
     ):
         audio = MP3 if name.endswith("avi") else AAC if video is not MPEG2 else ("-c:a", "mp2")
         path = str(write_clip(tmp_path / name, video=video, audio=audio, seconds=3.0))
