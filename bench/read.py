@@ -57,15 +57,15 @@ def make_cache(folder: Path, rows: list[Row]) -> Cache:
 
 
 def from_cache(cache: Cache) -> Callable[[int], Sample]:
-    """Through `Cache.column`, one row after another; the wide row is read, its centre returned."""
+    """Through `Cache.column`, one row after another, copied like the others."""
     frames, spectrograms = (
         cache.column(f"extract/{name}") for name in ("frame_jpeg", "spectrogram_wide")
     )
-    return lambda row: (frames[row], spectrograms[row][:, CENTRE])
+    return lambda row: (np.array(frames[row]), np.array(spectrograms[row][:, CENTRE]))
 
 
 def from_memmap(folder: Path, rows: list[Row]) -> Callable[[int], Sample]:
-    """The same values in two flat files mapped into memory: the wide rows, their centre copied."""
+    """The same values in two flat files mapped into memory: the floor, as nothing is checked."""
     frames, offsets = _frames(rows)
     frames.tofile(folder / "frames")
     wide = np.stack([rows[i % len(rows)]["spectrogram_wide"] for i in range(NUM_CLIPS)])
@@ -75,7 +75,7 @@ def from_memmap(folder: Path, rows: list[Row]) -> Callable[[int], Sample]:
 
     def read(row: int) -> Sample:
         frame = np.array(mapped[offsets[row] : offsets[row + 1]])
-        return frame, np.array(mapped_wide[row])[:, CENTRE]
+        return frame, np.array(mapped_wide[row, :, CENTRE])
 
     return read
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import mmap
 import os
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -100,6 +101,11 @@ class Shard:
     def rows(self) -> NDArray[np.int64]:
         """Cache rows this shard holds, ascending, `(done,)`."""
         return self.column("row")
+
+    @cached_property
+    def position(self) -> dict[int, int]:
+        """Where each of its rows stands in its columns."""
+        return {row: index for index, row in enumerate(self.rows.tolist())}
 
     def column(self, name: str) -> NDArray[Any]:
         """Return a whole column.

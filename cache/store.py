@@ -217,9 +217,8 @@ class Cache:
             shard = self.shard(stage, self.manifest.shard_of(row))
         except (FileNotFoundError, IndexError):
             raise KeyError(f"{self.path}: {stage} has no row {row}") from None
-        rows = shard.rows
-        index = int(np.searchsorted(rows, row))
-        if index == len(rows) or rows[index] != row:
+        index = shard.position.get(row)
+        if index is None:
             raise KeyError(f"{self.path}: {stage} has no row {row}")
         return shard, index
 

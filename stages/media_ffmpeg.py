@@ -115,7 +115,7 @@ def decode_sound(target: Target, first_s: float, last_s: float) -> SoundWindow:
         pts, channels, rate_hz, count = (int(group) for group in piece.groups())
         part = samples[position : position + channels * count]
         position += channels * count
-        window.add(part.reshape(-1, channels).T, rate_hz, pts / rate_hz - origin_s)
+        window.add(list(part.reshape(-1, channels).T), rate_hz, pts / rate_hz - origin_s)
     return window
 
 

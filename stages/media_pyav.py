@@ -182,11 +182,18 @@ def _decode_window(
             continue
         for frame in frames:
             time_s = None if frame.pts is None else frame.pts * base - origin_s
-            window.add(_samples(frame), frame.sample_rate, time_s)
+            window.add(_channels(frame), frame.sample_rate, time_s)
     return window
 
 
-def _samples(frame: AudioFrame) -> NDArray[Any]:
-    """Return a piece of sound as (channels, n)."""
-    samples = frame.to_ndarray()
-    return samples.reshape(frame.samples, -1).T if frame.format.is_packed else samples
+_SAMPLE_TYPES = {"u8": "u1", "s16": "i2", "s32": "i4", "s64": "i8", "flt": "f4", "dbl": "f8"}
+
+
+def _channels(frame: AudioFrame) -> list[NDArray[Any]]:
+    """Return a piece of sound as one (n,) array per channel; nothing is copied."""
+    dtype = np.dtype(_SAMPLE_TYPES[frame.format.name.removesuffix("p")])
+    planes = cast("list[Any]", frame.planes)  # they have the buffer protocol, their stubs do not
+    if not frame.format.is_packed:
+        return [np.frombuffer(plane, dtype, frame.samples) for plane in planes]
+    samples = np.frombuffer(planes[0], dtype, frame.samples * len(frame.layout.channels))
+    return list(samples.reshape(frame.samples, -1).T)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,6 +18,9 @@ MAX_RATE_HZ = 768_000
 
 # Time stamps rounded to milliseconds stray this far from a continuous waveform, and no further.
 _JITTER_S = 0.015
+
+
+Channels = Sequence[NDArray[Any]]
 
 
 @dataclass
@@ -36,14 +40,14 @@ class SoundWindow:
     first_s: float
     last_s: float
     rate_hz: int = 0
-    _runs: list[tuple[int, list[NDArray[Any]]]] = field(default_factory=list)
+    _runs: list[tuple[int, list[Channels]]] = field(default_factory=list)
     _next: int = 0
 
-    def add(self, samples: NDArray[Any], rate_hz: int, time_s: float | None) -> None:
+    def add(self, samples: Channels, rate_hz: int, time_s: float | None) -> None:
         """Take one piece.
 
         Args:
-            samples: (channels, n) samples, float or integer of full scale.
+            samples: (n,) samples of each channel, float or integer of full scale.
             rate_hz: Its sampling rate; a piece at another rate than the first is left out.
             time_s: Time of its first sample; None where the file does not say: it follows the
                 piece before it.
@@ -59,13 +63,13 @@ class SoundWindow:
             return
         index = self._next if time_s is None else round((time_s - self.first_s) * rate_hz)
         follows = self._runs and abs(index - self._next) <= _JITTER_S * rate_hz
-        if follows and self._runs[-1][1][-1].shape[0] == samples.shape[0]:
+        if follows and len(self._runs[-1][1][-1]) == len(samples):
             self._runs[-1][1].append(samples)
-            self._next += samples.shape[1]
+            self._next += len(samples[0])
         else:
             index = self._next if follows else index
             self._runs.append((index, [samples]))
-            self._next = index + samples.shape[1]
+            self._next = index + len(samples[0])
 
     def waveform(self) -> tuple[NDArray[np.float32], float]:
         """Return the sound as (n,) float32 mono, and the time of its first sample.
@@ -79,7 +83,7 @@ class SoundWindow:
         result = np.zeros(total, np.float32)
         filled_from, filled_to = total, 0
         for index, pieces in self._runs:
-            mono = _mono(np.concatenate(pieces, axis=1))
+            mono = _mono([np.concatenate(channel) for channel in zip(*pieces, strict=True)])
             low, high = max(index, 0), min(index + len(mono), total)
             if low < high:
                 result[low:high] = mono[low - index : high - index]
@@ -90,12 +94,14 @@ class SoundWindow:
         return result, self.first_s + filled_from / max(self.rate_hz, 1)
 
 
-def _mono(samples: NDArray[Any]) -> NDArray[np.float32]:
-    """Return the mean over the channels of (channels, n) samples; integers become [-1, 1]."""
-    mono: NDArray[Any] = samples.mean(axis=0, dtype=None if samples.dtype.kind == "f" else float)
-    if samples.dtype.kind == "f":
-        return mono.astype(np.float32, copy=False)
-    if samples.dtype.kind == "u":
-        mono -= 1 << (8 * samples.itemsize - 1)
-    mono /= 1 << (8 * samples.itemsize - 1)
+def _mono(channels: Channels) -> NDArray[np.float32]:
+    """Return the mean over (n,) channels; integers become [-1, 1]."""
+    dtype = channels[0].dtype
+    is_float, full_scale = dtype.kind == "f", 1 << (8 * dtype.itemsize - 1)
+    mono: NDArray[Any] = channels[0].astype(dtype if is_float else np.float64)
+    for channel in channels[1:]:
+        mono += channel
+    mono /= len(channels)
+    if not is_float:
+        mono = (mono - full_scale if dtype.kind == "u" else mono) / full_scale
     return mono.astype(np.float32, copy=False)
