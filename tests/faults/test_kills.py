@@ -15,6 +15,8 @@ from avpipe.stages.synth import synth
 from fake_clips import file_bytes
 from processes import descendants, drafts, is_decoder, is_worker, kill, start
 
+pytestmark = pytest.mark.faults
+
 FAST = ("--shard-clips", "4", "--jobs", "2")
 
 
@@ -32,7 +34,7 @@ class World:
     scope="module",
     params=[
         pytest.param((15, 6), id="15-shards"),
-        pytest.param((100, 30), id="100-shards", marks=pytest.mark.faults),
+        pytest.param((100, 30), id="100-shards", marks=pytest.mark.slow),
     ],
 )
 def world(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> World:
