@@ -19,10 +19,15 @@ from ..errors import CacheCorruptError, Reason
 from .inputs import Candidate
 
 
-def open_manifest(cache: Path) -> Manifest:
-    """Read the manifest, mend what an interrupted run left, remove its temporary files."""
+def sweep(cache: Path) -> None:
+    """Remove the temporary files of runs that were killed."""
     for folder in (MANIFEST, EXTRACT, AUDIO):
         remove_orphans(cache / folder)
+
+
+def open_manifest(cache: Path) -> Manifest:
+    """Read the manifest, mend what an interrupted run left, remove its temporary files."""
+    sweep(cache)
     manifest = Manifest(cache)
     manifest.heal()
     return manifest

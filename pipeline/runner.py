@@ -18,7 +18,7 @@ from ..stages.features import FeatureParams
 from .config import ExtractSettings, failure_limit
 from .estimate import ExtractEstimate, estimate
 from .inputs import Scan, scan
-from .plan import add_retries, add_segment, open_manifest, shards_to_do
+from .plan import add_retries, add_segment, open_manifest, shards_to_do, sweep
 from .progress import Progress
 from .rounds import run_rounds
 from .segment import DurationJournal, pieces
@@ -111,6 +111,7 @@ def extract(settings: ExtractSettings) -> ExtractSummary | ExtractEstimate:
     ignored, planned = _plan(settings, params)
     manifest = Manifest(settings.cache)
     counts = _run(settings, params, manifest)
+    sweep(settings.cache)  # a worker of a killed run may have outlived the first sweep for a moment
     failed = counts.failed.total()
     part = settings.part or (0, 1)
     in_part = range(part[0], manifest.num_shards, part[1])
