@@ -41,12 +41,12 @@ def run_rounds(
         AvpipeError: If some tasks killed their worker again and again; all others are done.
     """
 
-    def run(numbers: Sequence[int], jobs: int = jobs) -> BrokenProcessPool | None:
+    def run(numbers: Sequence[int], jobs: int) -> BrokenProcessPool | None:
         return _run_once(map(make_task, numbers), work, on_result, jobs, backend)
 
     deadly: dict[int, BrokenProcessPool] = {}
     while numbers := [number for number in todo() if number not in deadly]:
-        if run(numbers) is None:
+        if run(numbers, min(jobs, len(numbers))) is None:
             break
         left = [number for number in todo() if number not in deadly]
         if len(left) == len(numbers):
