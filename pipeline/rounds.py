@@ -44,13 +44,13 @@ def run_rounds(
     def run(numbers: Sequence[int], jobs: int) -> BrokenProcessPool | None:
         return _run_once(map(make_task, numbers), work, on_result, jobs, backend)
 
+    # at least two workers where there may be: joblib runs the tasks of a single one in this process
     deadly: dict[int, BrokenProcessPool] = {}
     while numbers := [number for number in todo() if number not in deadly]:
-        if run(numbers, min(jobs, len(numbers))) is None:
+        if run(numbers, min(jobs, max(2, len(numbers)))) is None:
             break
         left = [number for number in todo() if number not in deadly]
         if len(left) == len(numbers):
-            # two workers, because joblib runs the tasks of a single one in this process
             alone = {number: run([number], 2) for number in left}
             deadly |= {number: error for number, error in alone.items() if error}
     if deadly:
