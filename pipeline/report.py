@@ -106,7 +106,7 @@ def status_text(document: Document) -> str:
         head = ("stage", "done", "stale", "missing", "size")
         parts.append(table(head, [_stage_row(stage) for stage in document["stages"]]))
     parts += [line for stage in document["stages"] if (line := _mixture(stage))]
-    parts += [line for stage in document["stages"] if (line := _made_of_noise(stage))]
+    parts += _made_of_noise(document["stages"])
     if "ids" in document:
         parts.append("of the list:\n" + fields_text(document["ids"]))
     return "\n\n".join(parts)
@@ -138,10 +138,14 @@ def _mixture(stage: Document) -> str:
     )
 
 
-def _made_of_noise(stage: Document) -> str:
-    """Say that a stage was made with random weights."""
-    noise = [digest for digest in stage["weights"] if digest.startswith("random")]
-    return f"{stage['name']}: {weights_text(noise[0])}" if noise else ""
+def _made_of_noise(stages: Sequence[Document]) -> list[str]:
+    """Say which stages were made with random weights."""
+    seeds: dict[str, list[str]] = {}
+    for stage in stages:
+        for digest in stage["weights"]:
+            if digest.startswith("random"):
+                seeds.setdefault(digest, []).append(stage["name"])
+    return [f"{weights_text(digest)}: {', '.join(names)}" for digest, names in seeds.items()]
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:

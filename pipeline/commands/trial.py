@@ -19,7 +19,7 @@ def demo(
         int,
         typer.Option("--clips", metavar="N", min=40, help="Training clips; test is 30 % more."),
         ONE_RUN,
-    ] = 800,
+    ] = 1280,
 ) -> None:
     """Go the whole way on synthetic clips, from videos to scores and pictures."""
     from ..demo import demo
