@@ -47,6 +47,9 @@ class Summary:
             **{"seconds": 2.0, "per_second": 2.0},
         }
 
+    def raise_for_failures(self) -> None:
+        pass
+
 
 Runner = Callable[[BaseException | None], list[ExtractSettings]]
 

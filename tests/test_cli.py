@@ -263,8 +263,8 @@ def test_synth_passes_its_options(
     class Bar:
         """The progress bar, with its totals printed."""
 
-        def __init__(self, label: str, total: int) -> None:
-            self.label, self.total, self.done = label, total, 0
+        def __init__(self, label: str, total: int, unit: str) -> None:
+            self.label, self.total, self.unit, self.done = label, total, unit, 0
 
         def __enter__(self) -> "Bar":
             return self
@@ -272,9 +272,9 @@ def test_synth_passes_its_options(
         def __exit__(self, *error: object) -> None:
             pass
 
-        def advance(self, count: int) -> None:
+        def advance(self, count: int, note: str) -> None:
             self.done += count
-            print(f"{self.label} {self.done}/{self.total} clips", file=sys.stderr)
+            print(f"{self.label} {self.done}/{self.total} {self.unit}{note}", file=sys.stderr)
 
     monkeypatch.setattr("avpipe.pipeline.watch.Progress", Bar)
     monkeypatch.setattr(stage, "synth", synth)

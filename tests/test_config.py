@@ -189,7 +189,10 @@ def test_every_default_that_init_shows_is_the_real_one() -> None:
             if key not in examples:
                 value = setting.default
                 assert str(found[name][key]) == str(value), (name, key)
-    assert examples == {"inputs", "jobs", "segment", "shard_clips", "root"}
+    assert examples == {
+        *("inputs", "jobs", "segment", "shard_clips", "root"),
+        *("annotations", "hold_out", "ids", "run", "set", "weights"),
+    }
     assert tomllib.loads(shown)["extract"]["max_failures"] == "100%"
 
 

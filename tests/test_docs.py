@@ -28,7 +28,7 @@ def test_the_page_of_commands_is_what_the_program_says() -> None:
 def test_every_command_has_help_and_a_place_in_the_page() -> None:
     for info in cli.app.registered_commands:
         assert info.callback is not None and info.callback.__doc__
-        assert f"## avpipe {info.callback.__name__}\n" in page()
+        assert f"## avpipe {info.name}\n" in page()
     for settings in cli.commands().values():
         assert all(setting.help for setting in settings.values())
 
@@ -49,16 +49,20 @@ def test_links_lead_somewhere(path: Path) -> None:
 
 
 def test_the_readme_runs_from_top_to_bottom(tmp_path: Path) -> None:
-    run("avpipe synth made --clips 2 --classes 8", tmp_path)
+    run("avpipe synth made --clips 4 --classes 8", tmp_path)
     (tmp_path / "made/videos").rename(tmp_path / "videos")
     text = (ROOT / "README.md").read_text(encoding="utf-8")
-    commands = [words for words in console_commands(ROOT / "README.md") if words[:6] == "avpipe"]
-    assert len(commands) >= 8
-    for words in commands:
-        run(words, tmp_path)
-    block = re.search(r"```python\n(.*?)```", text, re.DOTALL)
-    assert block is not None
-    subprocess.run([sys.executable, "-c", block[1]], cwd=tmp_path, check=True)
+    num_commands = 0
+    for language, block in re.findall(r"```(console|python)\n(.*?)```", text, re.DOTALL):
+        if language == "python":
+            subprocess.run([sys.executable, "-c", block], cwd=tmp_path, check=True, timeout=120)
+            continue
+        words = [line[2:] for line in block.splitlines() if line.startswith("$ avpipe ")]
+        num_commands += len(words)
+        for command in words:
+            run(command, tmp_path)
+    assert num_commands >= 15
+    assert (tmp_path / "localized/sheet.png").exists()
 
 
 def run(words: str, folder: Path) -> None:

@@ -44,7 +44,18 @@ def test_import_loads_nothing(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "words", [["--help"], ["--version"], ["extract", "--help"], ["config"], ["init"], ["bogus"]]
+    "words",
+    [
+        ["--help"],
+        ["--version"],
+        ["extract", "--help"],
+        ["train", "--help"],
+        ["embed-teachers", "--help"],
+        ["demo", "--help"],
+        ["config"],
+        ["init"],
+        ["bogus"],
+    ],
 )
 def test_small_commands_load_nothing_heavy(words: list[str], tmp_path: Path) -> None:
     assert loaded_by(command(*words), tmp_path) & HEAVY == set()

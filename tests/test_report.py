@@ -83,3 +83,39 @@ def test_fields() -> None:
         "ok                true",
         'first             ["a"]',
     ]
+
+
+def test_runs_and_estimates() -> None:
+    run: dict[str, Any] = {"run": "runs/a", "seed": 3, "clips": 24, "batch_size": 8}
+    run |= {"num_steps": 60, "done": 20, "loss": 0.5, "per_second": 9.96, "weights": None}
+    done = {**run, "run": "r", "done": 0, "loss": None, "per_second": 0.0, "weights": "random:0"}
+    assert report.train_text({"runs": [run, done]}).splitlines() == [
+        "run     seed  clips  batch  steps  done now  loss   steps/s",
+        "-----------------------------------------------------------",
+        "runs/a     3     24      8     60        20  0.500  10.0",
+        "r          3     24      8     60         0  -      0.0",
+        "r began with RANDOM weights (seed 0), for tests and demos: they know nothing",
+    ]
+    row = {"stage": "hints/x", "clips": 3, "bytes_out": 2000, "seconds": 1.6}
+    assert report.estimate_text({"device": "cpu", "stages": [row]}).splitlines()[2:] == [
+        "hints/x      3  2.0 kB  2 s"
+    ]
+
+
+def test_pictures() -> None:
+    document = {"pictures": ["o/a.png"], "failed": {"b": "empty no bytes"}}
+    assert report.localize_text(document) == "failed  b: empty no bytes\no/a.png"
+
+
+def test_random_weights_stand_in_the_status() -> None:
+    document = {
+        "clips": {"total": 7, "done": 7, "failed": 0, "todo": 0},
+        "failures": {},
+        "stages": [
+            stage(name="hints/a", weights=["random:0"]),
+            stage(name="hints/b", weights=["ab" * 32]),
+            stage(name="hints/c", weights=["random:0"]),
+        ],
+    }
+    (line,) = [line for line in report.status_text(document).splitlines() if "RANDOM" in line]
+    assert line.endswith("they know nothing: hints/a, hints/c")
