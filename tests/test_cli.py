@@ -187,7 +187,9 @@ def test_interrupts(runner: Runner, capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_signals_end_a_run_that_can_be_resumed(number: signal.Signals, code: int) -> None:
     program = (
-        "import sys, time, types\n"
+        "import signal, sys, time, types\n"
+        # a test run in the background inherits a SIGINT that is ignored
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "fake = types.ModuleType('avpipe.pipeline.runner')\n"
         "fake.extract = lambda settings: (print('ready', flush=True), time.sleep(60))\n"
         "sys.modules[fake.__name__] = fake\n"
