@@ -14,10 +14,11 @@ from typing import Any
 import ffmpeg
 import imageio_ffmpeg
 import numpy as np
+from av.container import InputContainer
 from numpy.typing import NDArray
 
 from ..errors import ClipError, MissingDependencyError, Reason
-from .media_open import FORMATS
+from .media_open import FORMATS, STILL
 from .media_packets import start_s
 from .media_plan import SHORT_SIDE, Target
 from .media_sound import PREROLL_S, SoundWindow
@@ -78,7 +79,7 @@ def decode_frame(target: Target) -> NDArray[np.uint8]:
     ):  # the program may miss a key frame; then from the start
         output, _ = _run(
             target.container.name,
-            _input(seek_s)[str(target.video.index)]
+            _input(target.container, seek_s)[str(target.video.index)]
             .filter("select", f"eq(pts,{target.pictures.pts})")
             .filter("scale", _WIDTH, _HEIGHT, flags="bicubic")
             .output("pipe:", format="image2pipe", vcodec="ppm", pix_fmt="rgb24", **{"frames:v": 1}),
@@ -103,7 +104,7 @@ def decode_sound(target: Target, first_s: float, last_s: float) -> SoundWindow:
     origin_s = start_s(target.sound_container)
     output, messages = _run(
         target.sound_container.name,
-        _input(first_s - PREROLL_S)[str(target.audio.index)]
+        _input(target.sound_container, first_s - PREROLL_S)[str(target.audio.index)]
         .filter("atrim", start=first_s + origin_s, end=last_s + origin_s)
         .filter("ashowinfo")
         .output("pipe:", format="f32le", acodec="pcm_f32le"),
@@ -119,7 +120,7 @@ def decode_sound(target: Target, first_s: float, last_s: float) -> SoundWindow:
     return window
 
 
-def _input(seek_s: float | None) -> Any:
+def _input(container: InputContainer, seek_s: float | None) -> Any:
     """Open a file in the program as `open_media` does, seeking roughly."""
     options: dict[str, Any] = {
         "protocol_whitelist": "file",
@@ -127,6 +128,8 @@ def _input(seek_s: float | None) -> Any:
         "threads": 1,
         "noaccurate_seek": None,
     }
+    if container.format.name == STILL:
+        options["format"] = STILL
     if seek_s is not None and seek_s > 0:
         options["ss"] = f"{seek_s:.6f}"
     return ffmpeg.input(_URL, **options)

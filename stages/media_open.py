@@ -21,9 +21,13 @@ from av.error import FFmpegError
 
 from ..errors import ClipError, Reason
 
-FORMATS = "mov,mp4,3gp,matroska,webm,avi,flv,mpegts,mpeg,ogg,wav,mp3,flac,jpeg_pipe"
+STILL = "jpeg_pipe"
+"""A picture file. It must be asked for: of a file named `.jpg` FFmpeg makes numbered pictures."""
+
+FORMATS = f"mov,mp4,3gp,matroska,webm,avi,flv,mpegts,mpeg,ogg,wav,mp3,flac,{STILL}"
 MAX_PIXELS = 67_000_000
 
+_JPEG = b"\xff\xd8\xff"
 _MP4_BOXES = (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip", b"styp")
 _SIGNATURES = (
     b"\x1aE\xdf\xa3",
@@ -87,6 +91,7 @@ def _open(path: str, max_pixels: int) -> InputContainer:
     return av.open(
         f"file:{path}",
         mode="r",
+        format=STILL if _is_jpeg(path) else None,
         options={"max_pixels": str(max_pixels)},
         container_options={
             "format_whitelist": FORMATS,
@@ -95,6 +100,13 @@ def _open(path: str, max_pixels: int) -> InputContainer:
         },
         metadata_errors="replace",
     )
+
+
+def _is_jpeg(path: str) -> bool:
+    """Tell whether a file begins as a JPEG; what cannot be read FFmpeg reports better."""
+    with suppress(OSError), Path(path).open("rb") as file:
+        return file.read(len(_JPEG)) == _JPEG
+    return False
 
 
 def refused_picture_size(path: str, max_pixels: int) -> str | None:

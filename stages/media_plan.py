@@ -18,15 +18,13 @@ from av.stream import Disposition
 from av.video.stream import VideoStream
 
 from ..errors import ClipError, Reason
-from .media_open import open_media, refused_picture_size
+from .media_open import STILL, open_media, refused_picture_size
 from .media_packets import Pictures, find_pictures, packets, time_base
 from .media_packets import start_s as container_start_s
 
 SHORT_SIDE = 256
 MIN_SPAN_S = 0.2
 MAX_SIDE = 65_500  # of a JPEG
-
-_STILL = "jpeg_pipe"  # a picture file: shown for as long as its sound lasts
 
 
 @dataclass(frozen=True)
@@ -101,7 +99,8 @@ def find_target(
     if audio_path is not None:
         sound_container = stack.enter_context(open_media(audio_path))
     audio = choose_audio(sound_container)
-    still = container.format.name == _STILL and audio_path is not None
+    # a picture is shown for as long as its sound lasts
+    still = container.format.name == STILL and audio_path is not None
     length_s = duration_s(sound_container, audio) if still else duration_s(container, video)
     span = place(length_s, start_s, span_s)
     size = scaled_size(path, video, max_pixels)

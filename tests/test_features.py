@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 import soxr
 from avpipe.errors import ClipError
+from avpipe.pipeline.inputs import scan
 from avpipe.stages.features import FeatureParams, encode_jpeg, make_row
 from avpipe.stages.media import decode_clip
 from avpipe.stages.spectrogram import FRONT_ENDS, log_spectrogram
-from media_factory import picture, read_number, sound, sound_time_s, write_clip
+from media_factory import picture, read_number, sound, sound_time_s, write_clip, write_wav
 from PIL import Image
 
 PCM = ("-c:a", "pcm_f32le")
@@ -193,3 +194,29 @@ def test_the_row_agrees_with_the_clip(tmp_path: Path) -> None:
 def test_failures_pass_through(tmp_path: Path) -> None:
     with pytest.raises(ClipError, match="missing"):
         make_row(str(tmp_path / "gone.mp4"))
+
+
+@pytest.mark.parametrize("decoder", ["pyav", "ffmpeg"])
+@pytest.mark.parametrize("name", ["frames/7.jpg", "frames/7 %03d.jpg"])
+def test_a_real_picture_beside_its_sound(tmp_path: Path, decoder: str, name: str) -> None:
+    """FFmpeg takes a larger file for numbered pictures, by its name."""
+    frame, wav = tmp_path / name, tmp_path / name.replace("frames", "audio").replace("jpg", "wav")
+    frame.parent.mkdir()
+    wav.parent.mkdir()
+    noise = np.random.default_rng(0).integers(0, 60, (480, 640, 1), np.uint8)
+    Image.fromarray(picture(9, (640, 480)) // 2 + noise).save(frame, quality=95)
+    assert frame.stat().st_size > 20_000
+    write_wav(wav, sound(4.0, HZ)[None], HZ)
+    (clip,) = scan([str(tmp_path)]).candidates
+    assert clip.audio_path is not None
+    row = make_row(
+        str(Path(clip.root) / clip.path),
+        audio_path=str(Path(clip.root) / clip.audio_path),
+        params=FeatureParams(decoder=decoder),
+    )
+    with Image.open(io.BytesIO(row["frame_jpeg"])) as image:
+        stored = np.asarray(image)
+    assert stored.shape == (256, 341, 3)
+    assert read_number(stored) == 9
+    assert row["duration_s"] == pytest.approx(4.0, abs=1e-3)
+    assert len(row["waveform"]) == pytest.approx(4 * 32000, abs=2)
