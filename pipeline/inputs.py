@@ -87,7 +87,7 @@ def scan(inputs: Sequence[str], *, root: str | None = None, id_from: IdFrom = "s
             folder, base = os.path.split(path)
             candidates.append(_candidate(folder, base, _size(path), id_from))
     if not only_folders:  # folders alone share no file: each real folder is visited once
-        candidates = list(_distinct(candidates))
+        candidates = list(_distinct(candidates, id_from))
     if not candidates:
         raise InputError(_nothing(inputs, ignored))
     return Scan(_sorted(candidates), dict(sorted(ignored.items())))
@@ -127,20 +127,24 @@ def _sorted(candidates: list[Candidate]) -> list[Candidate]:
     return candidates
 
 
-def _distinct(candidates: list[Candidate]) -> Iterator[Candidate]:
-    """Drop what was named before, under whatever root: same file, same start."""
+def _distinct(candidates: list[Candidate], id_from: IdFrom) -> Iterator[Candidate]:
+    """Drop what was named before, under whatever root: the same part of the same files.
+
+    A line that gives its clip another id than its file's name does asks for a clip of its own.
+    """
     outer = _outermost({clip.root for clip in candidates})
-    seen: dict[str, set[str | tuple[str, str | float]]] = {top: set() for top in outer.values()}
+    seen: dict[str, set[str | tuple[object, ...]]] = {top: set() for top in outer.values()}
     for clip in candidates:
         top = outer[clip.root]
-        name = clip.path  # as key it takes no memory of its own where its root is outermost
+        name, audio = clip.path, clip.audio_path
         if clip.root != top:
-            name = os.path.join(_below(clip.root, top), name)
-        key: str | tuple[str, str | float] = name
-        if not clip.path:  # no file: told apart by id
-            key = (name, clip.id)
-        elif clip.start_s is not None:
-            key = (name, clip.start_s)
+            below = _below(clip.root, top)
+            name = os.path.join(below, name)
+            audio = None if audio is None else os.path.join(below, audio)
+        own_id = None if clip.id == _id(clip.path, id_from) else clip.id
+        details = (audio, clip.start_s, clip.seconds, own_id)
+        # the path alone, as key, takes no memory of its own where its root is outermost
+        key = name if details == (None, None, None, None) else (name, *details)
         if key not in seen[top]:
             seen[top].add(key)
             yield clip

@@ -353,13 +353,45 @@ def test_same_file_named_twice_is_one_clip_of_the_first_root(tmp_path: Path) -> 
 def test_pieces_of_one_file_are_several_clips(tmp_path: Path) -> None:
     touch(tmp_path / "a.mp4")
     table = tmp_path / "t.csv"
-    table.write_text("path,id,start_s\na.mp4,two,20\na.mp4,one,3\na.mp4,again,20\na.mp4,all,\n")
+    table.write_text("path,id,start_s\na.mp4,two,20\na.mp4,one,3\na.mp4,two,20\na.mp4,all,\n")
     found = scan([str(table)])
     assert [(clip.id, clip.start_s) for clip in found.candidates] == [
         ("all", None),
         ("one", 3.0),
         ("two", 20.0),
     ]
+
+
+@pytest.mark.parametrize(
+    ("column", "cells"),
+    [
+        ("audio_path", ["", "s.wav", "t.wav"]),
+        ("seconds", ["", "2", "4"]),
+        ("start_s", ["", "0", "2"]),
+        ("id", ["a", "b", "c"]),
+    ],
+)
+def test_lines_that_ask_for_another_clip_of_a_file_stay(
+    tmp_path: Path, column: str, cells: list[str]
+) -> None:
+    touch(tmp_path / "a.mp4")
+    table = tmp_path / "t.csv"
+    lines = [f"a.mp4,{cell}\n" for cell in cells]
+    table.write_text(f"path,{column}\n" + "".join(lines + lines))
+    kept = scan([str(tmp_path), str(table), str(tmp_path)]).candidates
+    assert len(kept) == len(set(kept)) == 3  # what the folder names is the table's first line
+
+
+@pytest.mark.parametrize("id_from", ["stem", "path"])
+def test_a_picture_and_its_sound_named_under_two_roots_are_one_clip(
+    tmp_path: Path, id_from: str
+) -> None:
+    touch(tmp_path / "test" / "frames" / "a.jpg")
+    touch(tmp_path / "test" / "audio" / "a.wav")
+    table = touch(tmp_path / "test" / "t.csv")
+    table.write_text("path,audio_path\nframes/a.jpg,audio/a.wav\n")
+    found = scan([str(tmp_path), str(table)], id_from=id_from)  # type: ignore[arg-type]
+    assert only(found).audio_path == "test/audio/a.wav"
 
 
 # --- one line and exit code 4 ---
