@@ -4,7 +4,7 @@ A clip that is named and not there stays a candidate, so that it ends as failed 
 instead of vanishing.
 """
 
-# ruff: noqa: PTH100, PTH113, PTH116, PTH118, PTH120, PTH122 - millions of paths stay plain strings
+# ruff: noqa: PTH100, PTH112, PTH113, PTH116, PTH118, PTH120, PTH122 - millions of paths stay plain strings
 
 from __future__ import annotations
 
@@ -65,10 +65,12 @@ def scan(inputs: Sequence[str], *, root: str | None = None, id_from: IdFrom = "s
     Raises:
         InputError: an input is not there, unreadable, or neither folder nor file; a list is wrong;
             no clip was found at all.
-        UsageError: unknown `id_from`.
+        UsageError: unknown `id_from`; a `root` and no list whose paths could start there.
     """
     if id_from not in ("stem", "path"):
         raise UsageError(f"id_from must be 'stem' or 'path', not {id_from!r}")
+    if root is not None and not any(_is_list(name) for name in inputs):
+        raise UsageError(f"--root {shown(root)}: is for lists (.txt, .csv, .tsv); name one")
     candidates: list[Candidate] = []
     ignored: Counter[str] = Counter()
     visited: set[tuple[int, int]] = set()
@@ -81,7 +83,7 @@ def scan(inputs: Sequence[str], *, root: str | None = None, id_from: IdFrom = "s
         only_folders = False
         if not stat.S_ISREG(mode):
             raise InputError(f"{shown(name)}: a FIFO, socket or device; name a folder or a file")
-        if suffix_of(path) in LIST_SUFFIXES:
+        if _is_list(path):
             candidates.extend(_from_list(path, _list_root(path, root), id_from))
         else:
             folder, base = os.path.split(path)
@@ -91,6 +93,11 @@ def scan(inputs: Sequence[str], *, root: str | None = None, id_from: IdFrom = "s
     if not candidates:
         raise InputError(_nothing(inputs, ignored))
     return Scan(_sorted(candidates), dict(sorted(ignored.items())))
+
+
+def _is_list(name: str) -> bool:
+    """Whether an input is a list, unless it turns out to be a folder."""
+    return suffix_of(name) in LIST_SUFFIXES
 
 
 def _mode(path: str) -> int:
@@ -113,7 +120,12 @@ def _nothing(inputs: Sequence[str], ignored: Counter[str]) -> str:
     left = ", ".join(
         f"{count} {suffix or '(no suffix)'}" for suffix, count in sorted(ignored.items())
     )
-    return f"{where}: no clips found" + (f" (left alone: {left})" if left else "")
+    found = f"{where}: no clips found" + (f" (left alone: {left})" if left else "")
+    for folder in (os.path.abspath(name) for name in inputs):
+        above, name = os.path.split(folder)
+        if name == "frames" and ".jpg" in ignored and os.path.isdir(os.path.join(above, "audio")):
+            return f"{found}; for pictures with their sounds name {shown(above)}"
+    return found
 
 
 def _sorted(candidates: list[Candidate]) -> list[Candidate]:

@@ -163,6 +163,15 @@ def test_pictures_without_an_audio_folder_are_no_clips(tmp_path: Path) -> None:
         scan([str(tmp_path)])
 
 
+def test_frames_named_without_the_folder_above_say_what_to_name(tmp_path: Path) -> None:
+    touch(tmp_path / "frames" / "a.jpg")
+    with pytest.raises(InputError, match=r"left alone: 1 \.jpg\)$"):
+        scan([str(tmp_path / "frames")])
+    touch(tmp_path / "audio" / "a.wav")
+    with pytest.raises(InputError, match=f"pictures with their sounds name {tmp_path}$"):
+        scan([str(tmp_path / "frames/")])
+
+
 # --- ids ---
 
 
@@ -464,6 +473,15 @@ def test_list_root_must_be_a_folder(tmp_path: Path) -> None:
         scan([str(names)], root=str(tmp_path / "gone"))
     with pytest.raises(InputError, match="--root must be a folder"):
         scan([str(names)], root=str(names))
+
+
+def test_a_root_without_a_list_is_not_passed_over(tmp_path: Path) -> None:
+    touch(tmp_path / "a.mp4")
+    for name in (tmp_path, tmp_path / "a.mp4"):
+        with pytest.raises(UsageError, match=f"--root {tmp_path}: is for lists"):
+            scan([str(name)], root=str(tmp_path))
+    (tmp_path / "t.CSV").write_text("path\na.mp4\n")
+    assert only(scan([str(tmp_path), str(tmp_path / "t.CSV")], root=str(tmp_path))).id == "a"
 
 
 # --- size ---
