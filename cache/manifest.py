@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import shutil
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import chain
 from pathlib import Path
 
@@ -39,6 +41,8 @@ class ShardPlan:
         lines: Its manifest lines.
         sha256: Digest of those lines as written.
         roots: Folders the lines' `root` points into.
+        superseded: Rows that a later retry has taken the place of, and its line. They stay the
+            failures they were, whenever the shard is made again.
     """
 
     shard: int
@@ -46,6 +50,7 @@ class ShardPlan:
     lines: tuple[Line, ...]
     sha256: str
     roots: tuple[Root, ...]
+    superseded: Mapping[int, Line] = field(default_factory=dict)
 
 
 class Manifest:
@@ -63,21 +68,14 @@ class Manifest:
         """
         self.folder = cache / MANIFEST
         if files is None:
-            files = sorted(self.folder.glob("[0-9][0-9][0-9][0-9].jsonl"))
+            files = [self.folder / name for name in segment_names(self.folder)]
         self.segments = [Segment(path) for path in files]
         row = shard = 0
         for number, segment in enumerate(self.segments):
-            expected = f"{number:04d}.jsonl"
-            if segment.path.name.removesuffix(".copy") != expected or (
-                segment.first_row,
-                segment.first_shard,
-            ) != (
-                row,
-                shard,
-            ):
-                raise CacheCorruptError(
-                    f"{self.folder / expected} is missing; run `avpipe verify --repair`"
-                )
+            name = segment.path.name.removesuffix(".copy")
+            begins = segment.first_row, segment.first_shard
+            if name != f"{number:04d}.jsonl" or begins != (row, shard):
+                raise _missing(self.folder / f"{number:04d}.jsonl")
             row += segment.n
             shard += segment.num_shards
         self.num_rows = row
@@ -104,10 +102,11 @@ class Manifest:
                 return next(segment.lines(row - segment.first_row, row - segment.first_row + 1))
         raise IndexError(f"row {row} of {self.num_rows}")
 
-    def superseded(self) -> set[int]:
-        """Return the rows that a retry has taken the place of."""
+    @cached_property
+    def retries(self) -> dict[int, Line]:
+        """The rows that a retry has taken the place of, and the retry's line."""
         return {
-            line["retry_of"]
+            line["retry_of"]: line
             for segment in self.segments
             if segment.num_retries
             for line in segment.lines()
@@ -148,6 +147,7 @@ class Manifest:
             tuple(segment.lines(start, stop)),
             self.shard_sha256(shard),
             tuple(segment.roots),
+            {row: self.retries[row] for row in self.shard_rows(shard) if row in self.retries},
         )
 
     def _bounds(self, shard: int) -> tuple[Segment, int, int]:
@@ -223,9 +223,34 @@ def copy_path(segment: Path) -> Path:
 
 def write_copy(segment: Path) -> None:
     """Write the spare copy of a segment."""
-    with temporary(copy_path(segment)) as draft:
-        with draft.open("wb") as target, segment.open("rb") as source:
-            shutil.copyfileobj(source, target)
-            target.flush()
-            os.fsync(target.fileno())
-        draft.rename(copy_path(segment))
+    copy_durably(segment, copy_path(segment))
+
+
+def copy_durably(source: Path, target: Path) -> None:
+    """Copy a file so that `target` is complete and durable, or not there."""
+    with temporary(target) as draft:
+        with draft.open("wb") as written, source.open("rb") as read:
+            shutil.copyfileobj(read, written)
+            written.flush()
+            os.fsync(written.fileno())
+        draft.rename(target)
+
+
+def segment_names(folder: Path) -> list[str]:
+    """Return the names of the segments that are there, in order.
+
+    Raises:
+        CacheCorruptError: If of one nothing but the copy is there: its rows are not free.
+    """
+    names = {path.name for path in folder.glob("*.jsonl*") if _SEGMENT_NAME.fullmatch(path.name)}
+    segments = {name.removesuffix(".copy") for name in names}
+    for name in sorted(segments - names):
+        raise _missing(folder / name)
+    return sorted(segments, key=lambda name: int(name.split(".")[0]))
+
+
+_SEGMENT_NAME = re.compile(r"\d{4,}\.jsonl(\.copy)?")
+
+
+def _missing(path: Path) -> CacheCorruptError:
+    return CacheCorruptError(f"{path} is missing; run `avpipe verify --repair`")

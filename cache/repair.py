@@ -8,7 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from ..errors import CacheCorruptError
-from .manifest import Manifest, copy_path, write_copy
+from .manifest import Manifest, copy_durably, copy_path
 from .schema import AUDIO, DAMAGED, EMBEDDINGS, EXTRACT, NEIGHBORS, Header, shard_path
 from .shard import read_header
 from .state import is_dropped, shard_numbers, stages
@@ -46,13 +46,11 @@ def restore_segment(cache: Path, path: Path, *, good: bool, spare_good: bool) ->
     if good:
         if spare.exists():
             set_aside(cache, spare)
-        write_copy(path)
+        copy_durably(path, spare)
         return f"{name}.copy written again"
     if path.exists():
         set_aside(cache, path)
-    with temporary(path) as draft:
-        draft.write_bytes(spare.read_bytes())
-        draft.rename(path)
+    copy_durably(spare, path)
     return f"{name} restored from its copy"
 
 
@@ -116,9 +114,12 @@ def _any_header(cache: Path, stage: str) -> Header | None:
 def _gone_sources(manifest: Manifest, number: int) -> list[str]:
     """Return the files of a shard that were there when it was planned, and are not now."""
     plan = manifest.plan(number)
-    paths = (
-        os.path.join(plan.roots[line["root"]]["path"], line["path"])  # noqa: PTH118
-        for line in plan.lines
-        if line["bytes"]
-    )
-    return [path for path in paths if not os.path.lexists(path)]
+    gone = []
+    for row, line in enumerate(plan.lines, plan.first_row):
+        root = plan.roots[line["root"]]["path"]
+        path = os.path.join(root, line["path"])  # noqa: PTH118
+        if row in plan.superseded or not line["bytes"] or os.path.lexists(path):
+            continue
+        moved = f" (if its clips have moved, add --root {line['root']}=DIR to the command)"
+        gone.append(path + ("" if os.path.isdir(root) else moved))  # noqa: PTH112
+    return gone

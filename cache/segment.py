@@ -1,4 +1,4 @@
-"""One manifest segment: a write-once file of JSON lines, mapped into memory.
+"""One manifest segment: a write-once file of JSON lines.
 
 Its first line is the head (first row, first shard, clips per shard, roots), its last the tail (n,
 sha256 of all before it); between them lies one line per clip, sorted by path bytes.
@@ -21,6 +21,7 @@ from ..errors import CacheCorruptError
 from .schema import FORMAT, canonical_json
 
 _SCAN_BLOCK = 1 << 24
+_READ_BYTES = 1 << 20
 
 
 class Root(TypedDict):
@@ -43,7 +44,7 @@ class Line(_Line, total=False):
 
     `start_s` and `seconds` cut the clip out of a longer file; `reject` is a reason found while
     planning (`duplicate_id`, `bad_id`); a retry names the row it supersedes (`retry_of`) and why
-    that one failed (`was`).
+    that one failed (`was`, `was_detail`).
     """
 
     audio_path: str
@@ -53,10 +54,11 @@ class Line(_Line, total=False):
     reject: str
     retry_of: int
     was: str
+    was_detail: str
 
 
 class Segment:
-    """One manifest file, mapped into memory; lines are parsed when asked for."""
+    """One manifest file; a large one is mapped into memory. Lines are parsed when asked for."""
 
     def __init__(self, path: Path) -> None:
         """Map and check a segment.
@@ -69,7 +71,12 @@ class Segment:
             size = os.fstat(file.fileno()).st_size
             if size == 0:
                 raise self._damaged("is empty")
-            self._data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+            # a mapping holds a file open: thousands of small segments are read instead
+            self._data: bytes | mmap.mmap = (
+                file.read()
+                if size <= _READ_BYTES
+                else mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+            )
         starts = _line_starts(self._data)
         try:
             head = json.loads(self._data[starts[0] : starts[1]])
@@ -113,7 +120,7 @@ class Segment:
             yield line
 
 
-def _line_starts(data: mmap.mmap) -> NDArray[np.int64]:
+def _line_starts(data: bytes | mmap.mmap) -> NDArray[np.int64]:
     """Return where each line starts, and the end, in blocks so that memory stays small."""
     found = [np.zeros(1, np.int64)]
     for at in range(0, len(data), _SCAN_BLOCK):
@@ -122,6 +129,6 @@ def _line_starts(data: mmap.mmap) -> NDArray[np.int64]:
     return np.concatenate(found)
 
 
-def _sha256(data: mmap.mmap, stop: int) -> str:
+def _sha256(data: bytes | mmap.mmap, stop: int) -> str:
     with memoryview(data) as view, view[:stop] as part:
         return hashlib.sha256(part).hexdigest()

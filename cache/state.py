@@ -7,7 +7,8 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-from ..errors import InputError
+from ..errors import CacheCorruptError, InputError
+from .manifest import Manifest
 from .schema import AUDIO, DAMAGED, DROPPED, EXTRACT, MANIFEST, Header, shard_path
 from .shard import read_header
 
@@ -45,6 +46,20 @@ def headers(cache: Path, stage: str) -> Iterator[Header]:
         yield read_header(shard_path(cache, stage, shard))
 
 
+def require_manifest_of(cache: Path, manifest: Manifest) -> None:
+    """Check that the manifest reaches as far as the extracted shards do.
+
+    Raises:
+        CacheCorruptError: If a segment and its copy are gone: their rows must not be given again.
+    """
+    last = max(shard_numbers(cache, EXTRACT), default=-1)
+    if last >= manifest.num_shards:
+        raise CacheCorruptError(
+            f"{shard_path(cache, EXTRACT, last)}: the manifest ends before it; put back the files "
+            f"missing from {cache / MANIFEST}"
+        )
+
+
 def is_dropped(cache: Path, stage: str) -> bool:
     """Whether `avpipe drop` removed the stage's shards on purpose."""
     return (cache / stage / DROPPED).exists()
@@ -57,7 +72,7 @@ def extracted_shards(cache: Path) -> set[int]:
 
 
 def drop_stage(cache: Path, stage: str) -> int:
-    """Remove all shards of a stage; for audio leave a mark, so that it is not made again.
+    """Remove all shards of a stage; for audio leave a mark, so that it is not kept again.
 
     Returns:
         Bytes freed.
@@ -65,16 +80,15 @@ def drop_stage(cache: Path, stage: str) -> int:
     Raises:
         InputError: If there is no such stage, or it is the one all others are aligned to.
     """
+    if stage not in stages(cache):  # before anything else: `extract/` or `../other` name no stage
+        have = ", ".join(name for name in stages(cache) if name != EXTRACT) or "nothing"
+        raise InputError(f"{cache} has no stage {stage!r} to drop (it has {have})")
     if stage == EXTRACT:
         raise InputError(
             "every stage is aligned to extract; use `avpipe extract --overwrite`, or remove the "
             f"folder {cache}"
         )
-    numbers = shard_numbers(cache, stage)
-    if not numbers:
-        have = ", ".join(name for name in stages(cache) if name != EXTRACT) or "nothing"
-        raise InputError(f"{cache} has no stage {stage!r} to drop (it has {have})")
-    paths = [shard_path(cache, stage, number) for number in numbers]
+    paths = [shard_path(cache, stage, number) for number in shard_numbers(cache, stage)]
     freed = sum(path.stat().st_size for path in paths)
     if stage == AUDIO:
         (cache / AUDIO / DROPPED).touch()  # before the first file goes: a kill leaves it dropped

@@ -24,7 +24,7 @@ from .schema import (
     shard_path,
 )
 from .shard import Shard
-from .state import shard_numbers, stages
+from .state import require_manifest_of, shard_numbers, stages
 
 _MAX_OPEN = 256
 """Shards kept open; well below the usual limit of 1,024 files."""
@@ -146,11 +146,12 @@ class Cache:
             InputError: If there is no cache.
             CacheCorruptError: If its manifest is damaged.
         """
-        self.path = Path(path)
+        self.path = Path(path).absolute()
         self._verify = verify
         if not (self.path / MANIFEST).is_dir():
             raise InputError(f"{self.path} is no cache; run `avpipe extract --cache {self.path}`")
         self.manifest = Manifest(self.path)
+        require_manifest_of(self.path, self.manifest)
         self._shards: OrderedDict[tuple[str, int], Shard] = OrderedDict()
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -300,7 +301,7 @@ class Cache:
 
     def failures(self) -> list[Failure]:
         """Return the clips that failed and were not retried since, by row."""
-        superseded = self.manifest.superseded()
+        superseded = self.manifest.retries
         found = []
         for number in sorted(shard_numbers(self.path, EXTRACT)):
             shard = self.shard(EXTRACT, number)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import filecmp
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -91,6 +93,8 @@ def _verify_manifest(cache: Path, report: VerifyReport, repair: bool) -> list[Pa
     for name in sorted(names):
         path = cache / MANIFEST / name
         problem, spare_problem = _segment_problem(path), _segment_problem(copy_path(path))
+        if not (problem or spare_problem or filecmp.cmp(path, copy_path(path), shallow=False)):
+            spare_problem = f"differs from {name}"
         for file, what in ((path, problem), (copy_path(path), spare_problem)):
             if file.exists():
                 _count(report, file)
@@ -143,8 +147,12 @@ def _shard_problem(cache: Path, manifest: Manifest, stage: str, number: int) -> 
         shard = Shard(path, verify=False)
         with path.open("rb") as file:
             check_content(path, file.fileno(), shard.header)
-    except (CacheCorruptError, OSError) as error:
+    except CacheCorruptError as error:
         return str(error)
+    except OSError as error:
+        if error.errno in (errno.EIO, errno.EISDIR):
+            return f"{path}: {error.strerror}"
+        raise  # not being allowed to read a shard says nothing about it
     header = shard.header
     if (header.stage, header.shard) != (stage, number):
         return f"{path} is shard {header.shard} of {header.stage} under another name"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import secrets
 import socket
@@ -104,7 +105,8 @@ def temporary(path: Path) -> Iterator[Path]:
     draft = path.with_name(f".{path.name}.{owner}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        yield draft
+        with _locked(draft):
+            yield draft
         sync_folder(path.parent)
     except OSError as error:
         raise CacheUnwritableError(
@@ -116,13 +118,31 @@ def temporary(path: Path) -> Iterator[Path]:
             draft.unlink(missing_ok=True)
 
 
+@contextmanager
+def _locked(draft: Path) -> Iterator[None]:
+    """Create a file and hold a lock on it that ends with this process at the latest."""
+    fd = os.open(draft, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o666)
+    try:
+        with suppress(OSError):  # some network file systems have no locks
+            fcntl.flock(fd, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(fd)
+
+
 def remove_orphans(folder: Path) -> None:
-    """Remove temporary files of processes of this machine that are gone."""
+    """Remove temporary files whose writer is gone.
+
+    A writer is gone if it was a process of this host that no longer runs, and nobody holds its lock
+    (in a container the same host name and number may be another process).
+    """
     host = socket.gethostname()
     for draft in folder.glob(f".*.{host}.*.*"):
         pid = draft.name.split(".")[-2]
         if pid.isdigit() and not _is_alive(int(pid)):
-            draft.unlink(missing_ok=True)
+            with suppress(OSError), draft.open("rb") as file:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                draft.unlink(missing_ok=True)
 
 
 def _is_alive(pid: int) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from ..cache.manifest import Manifest
 from ..cache.schema import AUDIO, EXTRACT, MANIFEST, params_difference, shard_path
 from ..cache.segment import Line, Root
 from ..cache.shard import read_header
-from ..cache.state import is_dropped, shard_numbers
+from ..cache.state import is_dropped, require_manifest_of, shard_numbers
 from ..cache.store import Cache
 from ..cache.writer import remove_orphans
 from ..errors import CacheCorruptError, Reason
@@ -57,8 +57,9 @@ def find_new(manifest: Manifest, candidates: Sequence[Candidate], remap: Mapping
         remap: Folders that stand for a root, by the root's number.
     """
     roots = list(manifest.roots)
-    index = {root["path"]: number for number, root in enumerate(roots)}
-    index.update({os.path.abspath(folder): number for number, folder in remap.items()})  # noqa: PTH100
+    folders = [remap.get(number, root["path"]) for number, root in enumerate(roots)]
+    candidates = _on_known_roots(candidates, folders)
+    index = {os.path.abspath(folder): number for number, folder in enumerate(folders)}  # noqa: PTH100
     for candidate in candidates:
         if candidate.root not in index:
             index[candidate.root] = len(roots)
@@ -67,6 +68,50 @@ def find_new(manifest: Manifest, candidates: Sequence[Candidate], remap: Mapping
     planned = _planned(manifest, candidates, index)
     new = [candidate for candidate, known in zip(candidates, planned, strict=True) if not known]
     return News(new, roots, index)
+
+
+def _on_known_roots(candidates: Sequence[Candidate], folders: Sequence[str]) -> Sequence[Candidate]:
+    """Name files by a root of the manifest where one reaches them: by another they would be new.
+
+    A later run may name a folder inside a known root, one around it, or a link to it.
+    """
+    known = {os.path.realpath(folder): os.path.abspath(folder) for folder in folders}  # noqa: PTH100
+    moved: dict[str, list[tuple[str, str, str]]] = {}
+    for root in {candidate.root for candidate in candidates} - set(known.values()):
+        real = os.path.realpath(root)
+        for other, folder in known.items():
+            if os.path.commonpath([real, other]) in (real, other):
+                moved.setdefault(root, []).append((real, other, folder))
+    if not moved:
+        return candidates
+    rebased = []
+    for candidate in candidates:
+        found = (_rebase(candidate, *rule) for rule in moved.get(candidate.root, ()))
+        rebased.append(next((other for other in found if other), candidate))
+    return sorted(rebased, key=lambda candidate: os.fsencode(candidate.path))
+
+
+def _rebase(candidate: Candidate, real: str, other: str, folder: str) -> Candidate | None:
+    """Return the candidate relative to another root, None if it does not lie there.
+
+    Args:
+        candidate: Relative to its own root.
+        real: Its root without links.
+        other: The other root without links.
+        folder: The other root as the manifest names it.
+    """
+
+    def moved(path: str) -> str | None:
+        absolute = os.path.join(real, path)  # noqa: PTH118
+        return absolute[len(other) + 1 :] if absolute.startswith(other + os.sep) else None
+
+    path = moved(candidate.path) if candidate.path else ""
+    audio = candidate.audio_path
+    if path is None:
+        return None
+    if audio is not None and not os.path.isabs(audio):  # noqa: PTH117
+        audio = moved(audio) or os.path.join(real, audio)  # noqa: PTH118
+    return replace(candidate, root=folder, path=path, audio_path=audio)
 
 
 def _planned(
@@ -88,11 +133,21 @@ def _planned(
                 candidate = candidates[at]
                 if candidate.path != line["path"]:
                     break
-                # a file that was cut into pieces is known, whatever --segment says this time
-                same_start = candidate.start_s in (None, line.get("start_s"))
-                if index[candidate.root] == line["root"] and same_start:
+                if index[candidate.root] == line["root"] and _is_same(candidate, line):
                     planned[at] = True
     return planned
+
+
+def _is_same(candidate: Candidate, line: Line) -> bool:
+    """Tell whether a line of the same file plans this candidate."""
+    if not candidate.path:  # no file can have the name asked for: the name is all there is
+        return candidate.id == line["id"]
+    if candidate.audio_path != line.get("audio_path"):
+        return False
+    # a file that was cut into pieces is known, whatever --segment says this time
+    whole = candidate.start_s is None and candidate.seconds is None
+    cut = candidate.start_s, candidate.seconds
+    return whole or cut == (line.get("start_s"), line.get("seconds"))
 
 
 def add_segment(
@@ -168,6 +223,7 @@ def add_retries(cache: Path, reason: str, *, shard_clips: int | None) -> int:
         for failure in failures:
             line = opened.manifest.line(failure.row)
             line["retry_of"], line["was"] = failure.row, failure.reason
+            line["was_detail"] = failure.detail
             lines.append(line)
         lines.sort(key=lambda line: os.fsencode(line["path"]))
         if opened.manifest.publish(
@@ -191,31 +247,68 @@ def shards_to_do(
     """Return the shards that are not extracted yet, from their 4 KiB headers alone.
 
     Raises:
-        CacheCorruptError: If a shard was made with other parameters (unless `overwrite`: then it
-            is to do), belongs to another manifest, or its header is damaged.
+        CacheCorruptError: See `is_extracted`; or the manifest ends before the last shard.
     """
-    audio_dropped = is_dropped(cache, AUDIO)
-    have, have_audio = shard_numbers(cache, EXTRACT), shard_numbers(cache, AUDIO)
-    todo = []
-    for shard in range(part[0], manifest.num_shards, part[1]):
-        if shard not in have:
-            todo.append(shard)
-            continue
-        path = shard_path(cache, EXTRACT, shard)
+    require_manifest_of(cache, manifest)
+    have = shard_numbers(cache, EXTRACT)
+    return [
+        shard
+        for shard in range(part[0], manifest.num_shards, part[1])
+        if shard not in have
+        or not is_extracted(cache, shard, manifest.shard_sha256(shard), params, overwrite=overwrite)
+    ]
+
+
+def is_extracted(
+    cache: Path,
+    shard: int,
+    lines_sha256: str,
+    params: Mapping[str, Any],
+    *,
+    overwrite: bool = False,
+) -> bool:
+    """Tell from its header whether a shard is done as asked for, its audio too.
+
+    Args:
+        cache: Cache folder.
+        shard: Its number.
+        lines_sha256: Digest of its manifest lines.
+        params: Parameters asked for.
+        overwrite: A shard of other parameters is not done, instead of an error.
+
+    Raises:
+        CacheCorruptError: If the shard was made with other parameters, belongs to another
+            manifest, or its header is damaged.
+    """
+    path = shard_path(cache, EXTRACT, shard)
+    try:
         header = read_header(path)
-        if header.inputs["manifest"] != manifest.shard_sha256(shard):
-            raise CacheCorruptError(f"{path} belongs to another manifest; move it away")
-        if difference := params_difference(header.params, params):
-            if not overwrite:
-                name, found, wanted = difference
-                raise CacheCorruptError(
-                    f"{path} was made with {name} {found}, this run asks for {wanted}: give "
-                    f"{name} {found}, or another --cache, or --overwrite to make it again"
-                )
-            todo.append(shard)
-        elif not audio_dropped and (
-            shard not in have_audio
-            or read_header(shard_path(cache, AUDIO, shard)).sha256 != header.companions[AUDIO]
-        ):
-            todo.append(shard)
-    return todo
+    except FileNotFoundError:
+        return False
+    if header.inputs["manifest"] != lines_sha256:
+        raise CacheCorruptError(f"{path} belongs to another manifest; move it away")
+    if difference := params_difference(header.params, params):
+        if overwrite:
+            return False
+        raise CacheCorruptError(f"{path} {_other_params(*difference)}")
+    if is_dropped(cache, AUDIO):
+        return True
+    try:
+        audio = read_header(shard_path(cache, AUDIO, shard))
+    except FileNotFoundError:
+        return False
+    return audio.sha256 == header.companions[AUDIO]
+
+
+def _other_params(name: str, found: Any, wanted: Any) -> str:
+    """Say which parameter differs, and the three ways out."""
+    if name == "decoder_version":
+        same = "install the version it was made with"
+        if str(found).startswith("av "):
+            same = f"`pip install av=={found.split(',')[0].removeprefix('av ')}`"
+    else:
+        same = f"give --{name.replace('_', '-')} {found}"
+    return (
+        f"was made with {name.replace('_', ' ')} {found}, this run has {wanted}: {same}, or name "
+        "another --cache, or --overwrite to make it again"
+    )

@@ -10,15 +10,16 @@ from functools import partial
 from typing import Any
 
 from ..cache.manifest import Manifest
-from ..cache.schema import AUDIO, DROPPED, MANIFEST, Header
+from ..cache.schema import AUDIO, DROPPED, EXTRACT, MANIFEST, Header, shard_path
+from ..cache.shard import read_header
 from ..cache.writer import temporary
-from ..errors import ClipsFailedError, InputError
+from ..errors import ClipsFailedError, InputError, UsageError
 from ..stages.extract import ExtractTask, extract_shard, header_params
 from ..stages.features import FeatureParams
 from .config import ExtractSettings, failure_limit
 from .estimate import ExtractEstimate, estimate
 from .inputs import Scan, scan
-from .plan import add_retries, add_segment, open_manifest, shards_to_do, sweep
+from .plan import add_retries, add_segment, is_extracted, open_manifest, shards_to_do, sweep
 from .progress import Progress
 from .rounds import run_rounds
 from .segment import DurationJournal, pieces
@@ -35,7 +36,8 @@ class ExtractSummary:
         done: Done by this run.
         failed: Failed in this run.
         failed_by_reason: The same by reason.
-        skipped: Finished before this run, well or not.
+        failed_total: Failed in the whole cache, and not retried since.
+        skipped: Finished before this run, well or not (in this part of the shards).
         ignored: Files that are no video, by suffix.
         seconds: Wall-clock time.
         problem: Why the run counts as failed; empty if it does not.
@@ -84,6 +86,7 @@ class _Counts:
     done: int = 0
     failed: Counter[str] = field(default_factory=Counter)
     stopped: bool = False
+    skipped: int = 0
 
     def add(self, header: Header) -> None:
         self.done += header.done
@@ -106,23 +109,18 @@ def extract(settings: ExtractSettings) -> ExtractSummary | ExtractEstimate:
     )
     if settings.dry_run:
         return estimate(settings, params)
-    if settings.overwrite:
-        (settings.cache / AUDIO / DROPPED).unlink(missing_ok=True)
     ignored, planned = _plan(settings, params)
     manifest = Manifest(settings.cache)
     counts = _run(settings, params, manifest)
     sweep(settings.cache)  # a worker of a killed run may have outlived the first sweep for a moment
     failed = counts.failed.total()
-    part = settings.part or (0, 1)
-    in_part = range(part[0], manifest.num_shards, part[1])
-    num_clips = sum(len(manifest.shard_rows(shard)) for shard in in_part)
     return ExtractSummary(
         planned=planned,
         done=counts.done,
         failed=failed,
         failed_by_reason=dict(counts.failed),
         failed_total=sum(count_clips(settings.cache).failures.values()),
-        skipped=num_clips - counts.done - failed,
+        skipped=counts.skipped,
         ignored=ignored,
         seconds=time.monotonic() - started,
         problem=_problem(settings, counts),
@@ -144,6 +142,11 @@ def _plan(settings: ExtractSettings, params: FeatureParams) -> tuple[dict[str, i
 
     Rows are given for ever, so all that can be wrong is looked at before the first one is.
     """
+    if settings.retry_failed is not None and settings.part:
+        raise UsageError(
+            "--retry-failed plans for all parts at once: run it without --part; other machines can "
+            "help it with --part alone"
+        )
     found = Scan([], {})
     if settings.inputs:
         found = scan(settings.inputs, root=settings.list_root, id_from=settings.id_from)
@@ -151,8 +154,10 @@ def _plan(settings: ExtractSettings, params: FeatureParams) -> tuple[dict[str, i
     if not (found.candidates or manifest.num_rows):
         raise InputError(f"{settings.cache} is empty: name a folder, a list or videos to extract")
     shards_to_do(settings.cache, manifest, header_params(params), overwrite=settings.overwrite)
-    with temporary(settings.cache / MANIFEST / "writable") as draft:
-        draft.touch()
+    with temporary(settings.cache / MANIFEST / "writable"):
+        pass
+    if settings.overwrite:
+        (settings.cache / AUDIO / DROPPED).unlink(missing_ok=True)
     planned = 0
     if found.candidates:
         planned += add_segment(
@@ -163,11 +168,22 @@ def _plan(settings: ExtractSettings, params: FeatureParams) -> tuple[dict[str, i
             shard_clips=settings.shard_clips,
         )
         DurationJournal(settings.cache).remove()
+    _require_roots(settings)
     if settings.retry_failed is not None:
         planned += add_retries(
             settings.cache, settings.retry_failed, shard_clips=settings.shard_clips
         )
     return found.ignored, planned
+
+
+def _require_roots(settings: ExtractSettings) -> None:
+    """Refuse `--root N=DIR` for a root the cache does not have."""
+    num_roots = len(Manifest(settings.cache).roots)
+    for number in settings.remap:
+        if number >= num_roots:
+            raise UsageError(
+                f"--root {number}=...: {settings.cache} has roots 0 to {num_roots - 1}"
+            )
 
 
 def _run(settings: ExtractSettings, params: FeatureParams, manifest: Manifest) -> _Counts:
@@ -180,9 +196,12 @@ def _run(settings: ExtractSettings, params: FeatureParams, manifest: Manifest) -
             settings.cache, manifest, wanted, part=part, overwrite=settings.overwrite
         )
 
-    total = sum(len(manifest.shard_rows(shard)) for shard in todo())
+    before = todo()
+    total = sum(len(manifest.shard_rows(shard)) for shard in before)
     limit = failure_limit(settings.max_failures, tried=total)
-    counts = _Counts()
+    part = settings.part or (0, 1)
+    finished = set(range(part[0], manifest.num_shards, part[1])) - set(before)
+    counts = _Counts(skipped=sum(_num_current(manifest, shard) for shard in finished))
     with Progress("extract", total) as progress:
 
         def on_result(header: Header) -> None:
@@ -198,7 +217,7 @@ def _run(settings: ExtractSettings, params: FeatureParams, manifest: Manifest) -
             run_rounds(
                 todo,
                 lambda shard: ExtractTask(cache, manifest.plan(shard), params, settings.remap),
-                partial(_extract, timeout_s=settings.timeout_s),
+                partial(_extract, timeout_s=settings.timeout_s, overwrite=settings.overwrite),
                 on_result,
                 jobs=settings.jobs,
                 backend=settings.backend,
@@ -206,9 +225,19 @@ def _run(settings: ExtractSettings, params: FeatureParams, manifest: Manifest) -
     return counts
 
 
+def _num_current(manifest: Manifest, shard: int) -> int:
+    """Count a shard's clips without those that a retry has taken the place of."""
+    rows = manifest.shard_rows(shard)
+    return len(rows) - sum(row in rows for row in manifest.retries)
+
+
 class _TooManyFailuresError(Exception):
     """Leaves the rounds early."""
 
 
-def _extract(task: ExtractTask, timeout_s: float) -> Header:
+def _extract(task: ExtractTask, timeout_s: float, overwrite: bool) -> Header:
+    params = header_params(task.params)
+    plan = task.plan
+    if is_extracted(task.cache, plan.shard, plan.sha256, params, overwrite=overwrite):
+        return read_header(shard_path(task.cache, EXTRACT, plan.shard))  # by another run meanwhile
     return extract_shard(task, decoder_child(task.params, timeout_s))

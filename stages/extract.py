@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -15,6 +15,7 @@ import numpy as np
 from ..cache.manifest import ShardPlan
 from ..cache.schema import AUDIO, EXTRACT, Header, shard_path
 from ..cache.segment import Line, Root
+from ..cache.state import is_dropped
 from ..cache.writer import Rows, write_shard
 from ..errors import TRANSIENT, ClipError, InputError, Reason
 from .features import FeatureParams, Row
@@ -73,30 +74,39 @@ def extract_shard(task: ExtractTask, decoder: Decoder) -> Header:
     """
     done: dict[int, Row] = {}
     failed: dict[int, ClipError] = {}
+    settled = {row: _old_failure(line) for row, line in task.plan.superseded.items()}
     first_row, lines = task.plan.first_row, task.plan.lines
     for attempt in (1, 2):
         for row, line in enumerate(lines, first_row):
-            if attempt == 2 and not (row in failed and failed[row].reason in TRANSIENT):
+            if row in settled or row in done:
+                continue
+            if attempt == 2 and failed[row].reason not in TRANSIENT:
                 continue
             try:
                 if not line["path"]:  # no file can have the name that was asked for
                     raise ClipError(line["reject"])
-                done[row] = decoder.row(_request(task, line))
+                done[row] = decoder.row(request(line, task.plan.roots, task.remap))
                 failed.pop(row, None)
             except ClipError as error:
                 if error.reason == Reason.MISSING:
                     _require_root(line["root"], task.plan.roots, task.remap)
                 failed[row] = error
+    failed |= settled
     return _publish(task, dict(sorted(done.items())), dict(sorted(failed.items())))
 
 
-def _request(task: ExtractTask, line: Line) -> dict[str, Any]:
-    """Return the line as the decoder wants it: with absolute paths."""
-    root = task.remap.get(line["root"]) or task.plan.roots[line["root"]]["path"]
-    request: dict[str, Any] = {**line, "path": os.path.join(root, line["path"])}  # noqa: PTH118
+def _old_failure(retry: Line) -> ClipError:
+    """Return the failure that a retry line supersedes, as it was stored."""
+    return ClipError(retry["was"], retry["was_detail"])
+
+
+def request(line: Line, roots: Sequence[Root], remap: Mapping[int, str]) -> dict[str, Any]:
+    """Return a manifest line as the decoder wants it: with absolute paths."""
+    root = remap.get(line["root"]) or roots[line["root"]]["path"]
+    absolute: dict[str, Any] = {**line, "path": os.path.join(root, line["path"])}  # noqa: PTH118
     if "audio_path" in line:
-        request["audio_path"] = os.path.join(root, line["audio_path"])  # noqa: PTH118
-    return request
+        absolute["audio_path"] = os.path.join(root, line["audio_path"])  # noqa: PTH118
+    return absolute
 
 
 def _require_root(index: int, roots: tuple[Root, ...], remap: Mapping[int, str]) -> None:
@@ -151,8 +161,8 @@ def _publish(task: ExtractTask, done: dict[int, Row], failed: dict[int, ClipErro
     spectrograms = (row["spectrogram_wide"] for row in rows)
     wide_columns = FRONT_ENDS[task.params.spectrogram].wide_columns
     reasons = [str(error.reason) for error in failed.values()]
-    details = [error.detail.encode(errors="replace")[:_DETAIL_BYTES] for error in failed.values()]
-    return write_shard(
+    details = [_cut(error.detail) for error in failed.values()]
+    written = write_shard(
         shard_path(task.cache, EXTRACT, plan.shard),
         replace(header, stage=EXTRACT, companions={AUDIO: audio.sha256}),
         {
@@ -171,3 +181,12 @@ def _publish(task: ExtractTask, done: dict[int, Row], failed: dict[int, ClipErro
             "failed_detail": Rows.array(np.array(details, f"S{_DETAIL_BYTES}")),
         },
     )
+    if is_dropped(task.cache, AUDIO):
+        shard_path(task.cache, AUDIO, plan.shard).unlink(missing_ok=True)
+    return written
+
+
+def _cut(detail: str) -> bytes:
+    """Return a detail as it is stored; cut again, when a retry repeats it, it stays the same."""
+    kept = detail.encode(errors="replace")[:_DETAIL_BYTES]
+    return kept.decode(errors="ignore").strip().encode()

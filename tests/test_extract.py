@@ -155,7 +155,7 @@ def test_dropped_audio_stays_dropped_until_overwritten(settings: ExtractSettings
 
 def test_other_parameters(settings: ExtractSettings) -> None:
     run(settings)
-    with pytest.raises(CacheCorruptError, match=r"spectrogram 257x276.*257x300"):
+    with pytest.raises(CacheCorruptError, match=r"spectrogram 257x276.*257x300.*--spectrogram 257x276"):
         run(settings, spectrogram="257x300")
     assert run(settings, spectrogram="257x300", overwrite=True).done == 6
     assert Cache(settings.cache).clip("clip0").spectrogram.shape == (257, 300)

@@ -119,4 +119,4 @@ def test_superseded(tmp_path: Path) -> None:
     retry = manifest.line(1)
     retry["retry_of"], retry["was"] = 1, "timeout"
     manifest.publish([retry], 1, ROOTS, num_retries=1)
-    assert Manifest(tmp_path).superseded() == {1}
+    assert Manifest(tmp_path).retries == {1: retry}

@@ -9,12 +9,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from avpipe.cache.manifest import Manifest
+from avpipe.cache.manifest import Manifest, copy_path
 from avpipe.cache.schema import AUDIO, EXTRACT, shard_path
 from avpipe.cache.segment import Root
 from avpipe.cache.state import drop_stage
 from avpipe.cache.store import Cache
-from avpipe.errors import CacheCorruptError
+from avpipe.errors import CacheCorruptError, Reason
 from avpipe.pipeline.inputs import Candidate
 from avpipe.pipeline.plan import add_retries, add_segment, find_new, shards_to_do
 from avpipe.pipeline.segment import DurationJournal, cut_into_pieces
@@ -185,10 +185,51 @@ def test_audio_of_another_pass_is_to_do(tmp_path: Path) -> None:
 def test_other_parameters_are_refused_by_name(tmp_path: Path) -> None:
     cache = make_cache(tmp_path / "cache", ["a", "b"])
     wanted = {**PARAMS, "audio_seconds": 4.0}
-    with pytest.raises(CacheCorruptError, match=r"audio_seconds 10\.0.*4\.0.*--overwrite"):
+    with pytest.raises(CacheCorruptError, match=r"--audio-seconds 10\.0.*--overwrite"):
         shards_to_do(cache, Manifest(cache), wanted)
     assert shards_to_do(cache, Manifest(cache), wanted, overwrite=True) == [0]
     assert shards_to_do(cache, Manifest(cache), PARAMS, overwrite=True) == []
+
+
+def test_other_decoder_version_names_the_one_to_install(tmp_path: Path) -> None:
+    cache = make_cache(tmp_path / "cache", ["a", "b"])
+    made_with = PARAMS["decoder_version"].split(",")[0].removeprefix("av ")
+    with pytest.raises(CacheCorruptError, match=f"`pip install av=={made_with}`"):
+        shards_to_do(cache, Manifest(cache), {**PARAMS, "decoder_version": "av 1.0, ffmpeg 2"})
+
+
+def test_files_named_by_another_root_are_known(tmp_path: Path, folder: Path) -> None:
+    cache = tmp_path / "cache"
+    (folder / "sub").mkdir()
+    (tmp_path / "link").symlink_to(folder)
+    add(cache, candidates(folder, ["a.mp4", "sub/b.mp4"]))
+    assert add(cache, candidates(folder / "sub", ["b.mp4"])) == 0
+    assert add(cache, candidates(tmp_path / "link", ["a.mp4", "sub/b.mp4"])) == 0
+    assert add(cache, candidates(tmp_path, ["other/c.mp4", "videos/a.mp4"])) == 1
+    manifest = Manifest(cache)
+    assert [line["path"] for _, line in manifest.lines()] == ["a.mp4", "sub/b.mp4", "other/c.mp4"]
+    assert [root["path"] for root in manifest.roots] == [str(folder), str(tmp_path)]
+
+
+def test_lines_that_differ_in_more_than_the_file_are_new(tmp_path: Path, folder: Path) -> None:
+    cache = tmp_path / "cache"
+    one = replace(candidates(folder, ["a.mp4"])[0], start_s=0.0, seconds=2.0)
+    other_end, other_sound = replace(one, seconds=3.0), replace(one, audio_path="b.wav")
+    nameless = [replace(one, id=name, path="", reject=Reason.BAD_ID) for name in ("..", ".")]
+    assert add(cache, [nameless[0], one]) == 2
+    assert add(cache, [nameless[1], other_end, other_sound]) == 3
+    assert add(cache, [*nameless, one, other_end, other_sound]) == 0
+
+
+def test_lost_segment_is_not_given_again(tmp_path: Path, folder: Path) -> None:
+    cache = make_cache(tmp_path / "cache", ["a", "b"])
+    segment = Manifest(cache).segments[0].path
+    segment.unlink()
+    with pytest.raises(CacheCorruptError, match="missing; run `avpipe verify --repair`"):
+        add(cache, candidates(folder, ["c.mp4"]))
+    copy_path(segment).unlink()
+    with pytest.raises(CacheCorruptError, match="the manifest ends before it"):
+        shards_to_do(cache, Manifest(cache), PARAMS)
 
 
 def test_shard_of_another_manifest_is_refused(tmp_path: Path) -> None:

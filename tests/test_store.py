@@ -62,12 +62,17 @@ def test_failures(cache: Cache) -> None:
 
 def test_retried_clip_takes_the_place_of_the_failed_one(cache: Cache) -> None:
     line = cache.manifest.line(3)
-    line["retry_of"], line["was"] = 3, "no_audio"
+    line["retry_of"], line["was"], line["was_detail"] = 3, "no_audio", "made to fail"
     cache.manifest.publish([line], 1, cache.manifest.roots, num_retries=1)
     again = Cache(cache.path)
     assert again.failures() == [] and len(again) == 9
     extract_all(cache.path, again.manifest, FakeDecoder())
     assert Cache(cache.path).clip("c03").row == 10
+    first = shard_path(cache.path, "extract", 0)
+    before = first.read_bytes()
+    extract_all(cache.path, again.manifest, FakeDecoder())  # c03 would be done there now
+    assert first.read_bytes() == before
+    assert Cache(cache.path).ids.count("c03") == 1
 
 
 def test_audio_dropped(cache: Cache) -> None:
