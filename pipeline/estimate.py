@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import os
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from ..cache.manifest import Manifest
 from ..errors import ClipError
 from ..stages.decoder import DecoderChild
-from ..stages.extract import header_params
-from ..stages.features import FeatureParams
+from ..stages.extract import header_params, request
+from ..stages.features import FeatureParams, Row
 from .config import ExtractSettings
 from .inputs import scan
-from .plan import find_new, shards_to_do
+from .plan import find_new, new_line, retry_lines, shards_to_do
 
 _SAMPLES = 8
 
@@ -24,8 +24,8 @@ class ExtractEstimate:
     """What `extract` would do.
 
     Attributes:
-        new: Clips that are not in the manifest yet (pieces of files, by the sampled durations).
-        pending: Clips that are in it and not extracted.
+        new: Clips that would be planned (pieces of files, by the sampled durations).
+        pending: Clips that are planned and not extracted.
         bytes_in: Size of those files.
         bytes_out: Size of the cache they would make, from the sample.
         seconds: Wall-clock time with the jobs asked for, from the sample.
@@ -57,57 +57,84 @@ def estimate(settings: ExtractSettings, params: FeatureParams) -> ExtractEstimat
         CacheCorruptError: The cache is damaged, or was made with other parameters.
     """
     manifest = Manifest(settings.cache)
-    files: list[tuple[str, int, dict[str, Any]]] = []
-    for shard in shards_to_do(
-        settings.cache, manifest, header_params(params), overwrite=settings.overwrite
-    ):
-        plan = manifest.plan(shard)
-        for line in plan.lines:
-            root = settings.remap.get(line["root"]) or plan.roots[line["root"]]["path"]
-            files.append((_join(root, line["path"]), line["bytes"], dict(line)))
-    pending = len(files)
-    if settings.inputs:
-        found = scan(settings.inputs, root=settings.list_root, id_from=settings.id_from)
-        for new in find_new(manifest, found.candidates, settings.remap).candidates:
-            fields = {k: v for k, v in asdict(new).items() if v is not None and k != "reject"}
-            files.append((_join(new.root, new.path), new.bytes, fields))
-    step = max(1, len(files) // _SAMPLES)
-    sample = files[::step][:_SAMPLES]
-    failed, out, pieces = 0, 0, 0.0
-    with DecoderChild(params, timeout_s=settings.timeout_s) as decoder:
-        seconds = 0.0
-        for number, (path, _, fields) in enumerate(sample):
-            if number == 0:  # the child's start is no clip's time
-                _try_row(decoder, {**fields, "path": path})
-            started = time.perf_counter()
-            row = _try_row(decoder, {**fields, "path": path})
-            seconds += time.perf_counter() - started
-            failed += row is None
-            if row is not None:
-                spectrogram, waveform = row["spectrogram_wide"], row["waveform"]
-                out += len(row["frame_jpeg"]) + spectrogram.nbytes + waveform.nbytes
-            whole = row is not None and settings.segment_s and "start_s" not in fields
-            pieces += max(1, int(row["duration_s"] / settings.segment_s + 0.5)) if whole else 1
-    per_file = pieces / max(1, len(sample))
-    new_clips = round((len(files) - pending) * per_file)
-    clips = pending + new_clips
+    waiting = _pending(settings, params, manifest)
+    news = _new(settings, manifest) + _retried(settings, manifest)
+    clips = waiting + news
+    sample = clips[:: max(1, len(clips) // _SAMPLES)][:_SAMPLES]
+    rows, seconds = _decode(sample, params, settings.timeout_s)
+    decoded = [row for row in rows if row is not None]
+    out = sum(_num_bytes(row) for row in decoded) / max(1, len(sample))
+    pieces = 1.0
+    if settings.segment_s and decoded:
+        counts = (max(1, int(row["duration_s"] / settings.segment_s + 0.5)) for row in decoded)
+        pieces = sum(counts) / len(decoded)
+    num_parts = settings.part[1] if settings.part else 1
+    num_new = round(len(news) * pieces / num_parts)
+    total = len(waiting) + num_new
     return ExtractEstimate(
-        new=new_clips,
-        pending=pending,
-        bytes_in=sum(size for _, size, _ in files),
-        bytes_out=round(out / max(1, len(sample)) * clips),
-        seconds=round(seconds / max(1, len(sample)) * clips / settings.jobs, 1),
+        new=num_new,
+        pending=len(waiting),
+        bytes_in=sum(clip["bytes"] for clip in clips),
+        bytes_out=round(out * total),
+        seconds=round(seconds / max(1, len(sample)) * total / settings.jobs, 1),
         sampled=len(sample),
-        sample_failed=failed,
+        sample_failed=len(sample) - len(decoded),
     )
 
 
-def _join(root: str, path: str) -> str:
-    return os.path.join(root, path)  # noqa: PTH118
+def _pending(
+    settings: ExtractSettings, params: FeatureParams, manifest: Manifest
+) -> list[dict[str, Any]]:
+    """Return the planned clips of the shards that are to do."""
+    todo = shards_to_do(
+        settings.cache,
+        manifest,
+        header_params(params),
+        part=settings.part or (0, 1),
+        overwrite=settings.overwrite,
+    )
+    plans = [manifest.plan(shard) for shard in todo]
+    return [request(line, plan.roots, settings.remap) for plan in plans for line in plan.lines]
 
 
-def _try_row(decoder: DecoderChild, line: dict[str, Any]) -> Any:
+def _new(settings: ExtractSettings, manifest: Manifest) -> list[dict[str, Any]]:
+    """Return the clips that have no row yet."""
+    if not settings.inputs:
+        return []
+    found = scan(settings.inputs, root=settings.list_root, id_from=settings.id_from)
+    news = find_new(manifest, found.candidates, settings.remap)
+    roots = {number: folder for folder, number in news.index.items()}
+    lines = [new_line(clip, news.index[clip.root], set()) for clip in news.candidates]
+    return [request(line, news.roots, roots) for line in lines]
+
+
+def _retried(settings: ExtractSettings, manifest: Manifest) -> list[dict[str, Any]]:
+    """Return the failed clips that `--retry-failed` would try again."""
+    if settings.retry_failed is None:
+        return []
+    lines = retry_lines(settings.cache, settings.retry_failed)
+    return [request(line, manifest.roots, settings.remap) for line in lines]
+
+
+def _decode(
+    clips: Sequence[dict[str, Any]], params: FeatureParams, timeout_s: float
+) -> tuple[list[Row | None], float]:
+    """Decode clips; return their rows, None where one failed, and the seconds they took."""
+    rows: list[Row | None] = []
+    with DecoderChild(params, timeout_s=timeout_s) as decoder:
+        for clip in clips[:1]:
+            _row(decoder, clip)  # the child's start is no clip's time
+        started = time.perf_counter()
+        rows = [_row(decoder, clip) for clip in clips]
+        return rows, time.perf_counter() - started
+
+
+def _row(decoder: DecoderChild, clip: dict[str, Any]) -> Row | None:
     try:
-        return decoder.row(line)
+        return decoder.row(clip)
     except ClipError:
         return None
+
+
+def _num_bytes(row: Row) -> int:
+    return len(row["frame_jpeg"]) + row["spectrogram_wide"].nbytes + row["waveform"].nbytes

@@ -177,12 +177,13 @@ def add_segment(
             return 0
         taken = {line["id"] for _, line in manifest.lines()}
         clips = list(cut(news.candidates))
-        lines = (_line(clip, news.index[clip.root], taken) for clip in clips)
+        lines = (new_line(clip, news.index[clip.root], taken) for clip in clips)
         if manifest.publish(lines, len(clips), news.roots, shard_clips=shard_clips):
             return len(clips)
 
 
-def _line(candidate: Candidate, root: int, taken: set[str]) -> Line:
+def new_line(candidate: Candidate, root: int, taken: set[str]) -> Line:
+    """Return a candidate's manifest line; its id joins those `taken`."""
     line = Line(
         id=candidate.id,
         root=root,
@@ -215,25 +216,27 @@ def add_retries(cache: Path, reason: str, *, shard_clips: int | None) -> int:
         How many clips will be tried again.
     """
     while True:
-        opened = Cache(cache)
-        failures = [f for f in opened.failures() if reason in ("", f.reason)]
-        if not failures:
+        manifest = Manifest(cache)
+        lines = retry_lines(cache, reason)
+        if not lines:
             return 0
-        lines = []
-        for failure in failures:
+        if manifest.publish(
+            lines, len(lines), manifest.roots, num_retries=len(lines), shard_clips=shard_clips
+        ):
+            return len(lines)
+
+
+def retry_lines(cache: Path, reason: str) -> list[Line]:
+    """Return a line for every failed clip (of that reason, if any), in the order of a segment."""
+    opened = Cache(cache)
+    lines = []
+    for failure in opened.failures():
+        if reason in ("", failure.reason):
             line = opened.manifest.line(failure.row)
             line["retry_of"], line["was"] = failure.row, failure.reason
             line["was_detail"] = failure.detail
             lines.append(line)
-        lines.sort(key=lambda line: os.fsencode(line["path"]))
-        if opened.manifest.publish(
-            lines,
-            len(lines),
-            opened.manifest.roots,
-            num_retries=len(lines),
-            shard_clips=shard_clips,
-        ):
-            return len(lines)
+    return sorted(lines, key=lambda line: os.fsencode(line["path"]))
 
 
 def shards_to_do(

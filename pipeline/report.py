@@ -131,10 +131,10 @@ def _stage_row(stage: Document) -> tuple[object, ...]:
 
 
 def _mixture(stage: Document) -> str:
-    """Say which libraries made the shards of a stage in more than one version."""
-    mixed = {name: found for name, found in stage["versions"].items() if len(found) > 1}
+    """Say which parameters and library versions differ between the shards of a stage."""
     return "\n".join(
-        f"{stage['name']}: made with {name} {' and '.join(found)}" for name, found in mixed.items()
+        f"{stage['name']}: made with {name} {' and '.join(found)}"
+        for name, found in stage["mixed"].items()
     )
 
 

@@ -9,9 +9,10 @@ from typing import Any
 
 from ..cache.manifest import Manifest
 from ..cache.schema import EXTRACT, MANIFEST, Header, shard_path
-from ..cache.state import headers, is_dropped, stages
+from ..cache.state import headers, is_dropped, require_manifest_of, stages
 from ..cache.store import Cache
 from ..errors import InputError
+from .id_lists import read_ids
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,7 @@ class ClipCounts:
 def count_clips(cache: Path) -> ClipCounts:
     """Count the clips of a cache without reading more than headers and retry lines."""
     manifest = Manifest(cache)
+    require_manifest_of(cache, manifest)
     done, failures, retried = 0, Counter[str](), 0
     for header in headers(cache, EXTRACT):
         done += header.done
@@ -89,7 +91,7 @@ def _stage(
         "bytes": sum(shard_path(cache, name, header.shard).stat().st_size for header in found),
         "params": found[0].params if found else {},
         "weights": sorted({header.weights for header in found if header.weights}),
-        "versions": _distinct([header.versions for header in found]),
+        "mixed": _mixed([{**header.params, **header.versions} for header in found]),
     }
 
 
@@ -99,18 +101,16 @@ def _is_stale(header: Header, extract_sha256: dict[int, str]) -> bool:
     return made_from is not None and made_from != extract_sha256.get(header.shard)
 
 
-def _distinct(versions: list[dict[str, str]]) -> dict[str, list[str]]:
-    """Return every version of each library that made some shard: more than one is a mixture."""
-    names = sorted({name for found in versions for name in found})
-    return {name: sorted({v[name] for v in versions if name in v}) for name in names}
+def _mixed(made_with: list[dict[str, Any]]) -> dict[str, list[str]]:
+    """Return the parameters and library versions that are not the same in all shards."""
+    names = sorted({name for one in made_with for name in one})
+    values = {name: sorted({str(one.get(name)) for one in made_with}) for name in names}
+    return {name: found for name, found in values.items() if len(found) > 1}
 
 
 def _coverage(cache: Path, ids: Path) -> dict[str, Any]:
     """Count how much of an official list the cache holds."""
-    try:
-        wanted = dict.fromkeys(ids.read_text("utf-8-sig").split())
-    except OSError as error:
-        raise InputError(f"{ids}: {error.strerror}") from error
+    wanted = dict.fromkeys(read_ids(ids) or [])
     opened = Cache(cache)
     done = set(opened.ids)
     failed = {failure.id: failure.reason for failure in opened.failures()}

@@ -22,6 +22,7 @@ from avpipe.errors import (
     CacheUnwritableError,
     ClipsFailedError,
     InputError,
+    UsageError,
 )
 from avpipe.pipeline.config import ExtractSettings
 from avpipe.pipeline.runner import ExtractSummary, extract
@@ -155,7 +156,7 @@ def test_dropped_audio_stays_dropped_until_overwritten(settings: ExtractSettings
 
 def test_other_parameters(settings: ExtractSettings) -> None:
     run(settings)
-    with pytest.raises(CacheCorruptError, match=r"spectrogram 257x276.*257x300.*--spectrogram 257x276"):
+    with pytest.raises(CacheCorruptError, match="257x300: give --spectrogram 257x276"):
         run(settings, spectrogram="257x300")
     assert run(settings, spectrogram="257x300", overwrite=True).done == 6
     assert Cache(settings.cache).clip("clip0").spectrogram.shape == (257, 300)
@@ -170,6 +171,52 @@ def test_dry_run_writes_nothing(settings: ExtractSettings, videos: Path) -> None
     written = sum(map(len, file_bytes(settings.cache).values()))
     assert 0.8 < estimate["bytes_out"] / written < 1.2
     assert extract(replace(settings, dry_run=True)).as_json()["new"] == 0
+
+
+def test_dry_run_counts_what_the_run_would_do(settings: ExtractSettings, videos: Path) -> None:
+    run(settings, part=(0, 2))
+    whole = extract(replace(settings, dry_run=True, retry_failed="")).as_json()
+    assert (whole["new"], whole["pending"]) == (1, 3)
+    part = extract(replace(settings, dry_run=True, inputs=(), part=(1, 2))).as_json()
+    assert (part["new"], part["pending"], part["sample_failed"]) == (0, 3, 0)
+
+
+def test_skipped_counts_what_was_finished_before(settings: ExtractSettings, videos: Path) -> None:
+    stopped = run(settings, max_failures="0")
+    assert (stopped.done, stopped.failed, stopped.skipped) == (1, 1, 0)
+    run(settings)
+    retried = run(settings, retry_failed="")
+    assert (retried.done, retried.failed, retried.skipped) == (0, 1, 6)
+
+
+def test_audio_of_new_clips_is_not_kept_once_dropped(
+    settings: ExtractSettings, world: Path, videos: Path
+) -> None:
+    run(settings)
+    drop_stage(settings.cache, AUDIO)
+    shutil.copy(sorted(world.iterdir())[7], videos / "new.mp4")
+    assert run(settings).done == 1
+    assert not list((settings.cache / AUDIO).glob("*.h5"))
+    assert drop_stage(settings.cache, AUDIO) == 0
+    with pytest.raises(InputError):
+        run(settings, inputs=("nowhere",), overwrite=True)
+    assert status(settings.cache)["stages"][1]["dropped"]
+
+
+def test_mixed_parameters_are_shown(settings: ExtractSettings) -> None:
+    run(settings)
+    run(settings, spectrogram="257x300", overwrite=True, part=(0, 2))
+    assert status(settings.cache)["stages"][0]["mixed"] == {"spectrogram": ["257x276", "257x300"]}
+
+
+def test_root_that_the_cache_does_not_have(settings: ExtractSettings, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="roots 0 to 0"):
+        run(settings, root_map={7: tmp_path})
+
+
+def test_retries_are_planned_for_all_parts_at_once(settings: ExtractSettings) -> None:
+    with pytest.raises(UsageError, match="without --part"):
+        run(settings, retry_failed="", part=(0, 2))
 
 
 def test_all_failed(settings: ExtractSettings, videos: Path) -> None:

@@ -31,7 +31,7 @@ def test_table_aligns_and_cuts_nothing() -> None:
 
 def stage(**values: Any) -> dict[str, Any]:
     base = {"name": "extract", "done": 7, "stale": 0, "missing": 0, "dropped": False}
-    return base | {"bytes": 2_000_000, "params": {}, "weights": [], "versions": {}} | values
+    return base | {"bytes": 2_000_000, "params": {}, "weights": [], "mixed": {}} | values
 
 
 def test_status() -> None:
@@ -40,7 +40,7 @@ def test_status() -> None:
         "clips": {"total": 10, "done": 7, "failed": 3, "todo": 0},
         "failures": {"empty": 1, "no_audio": 2},
         "stages": [
-            stage(versions={"av": ["18.0.0", "18.1.0"], "numpy": ["2.4.6"]}),
+            stage(mixed={"av": ["18.0.0", "18.1.0"]}),
             stage(name="audio", dropped=True),
         ],
         "ids": {"listed": 3, "absent": 1, "first_absent": ["x"]},

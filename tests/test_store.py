@@ -83,8 +83,10 @@ def test_audio_dropped(cache: Cache) -> None:
     assert stages(cache.path) == ["extract", "audio"]
     with pytest.raises(InputError):
         drop_stage(cache.path, "extract")
-    with pytest.raises(InputError, match="no stage 'hints/x'"):
-        drop_stage(cache.path, "hints/x")
+    for name in ("hints/x", "extract/", "audio/", f"../{cache.path.name}/extract", ".", ""):
+        with pytest.raises(InputError, match="has no stage"):
+            drop_stage(cache.path, name)
+    assert len(Cache(cache.path)) == 9
 
 
 def test_goes_to_other_processes(cache: Cache) -> None:

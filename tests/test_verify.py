@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import shutil
 from pathlib import Path
 
@@ -146,6 +147,27 @@ def test_source_that_is_gone(cache: Path) -> None:
     flip(shard_path(cache, EXTRACT, 1), 80000)
     report = verify(cache, repair=True)
     assert not report.ok and report.lost == [str(cache.parent / "c05.mp4")]
+
+
+def test_what_may_not_be_read_is_not_damaged(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr("avpipe.cache.verify.check_content", refuse)
+    with pytest.raises(PermissionError):
+        verify(cache, repair=True)
+    assert len(list(cache.glob("*/*.h5"))) == 6
+
+
+def test_copy_that_differs_from_its_segment(cache: Path, tmp_path: Path) -> None:
+    good = file_bytes(cache)
+    other = make_cache(tmp_path / "other", ["x"])
+    spare = copy_path(Manifest(cache).segments[0].path)
+    shutil.copy(copy_path(Manifest(other).segments[0].path), spare)
+    assert "manifest/0000.jsonl.copy" in verify(cache).damaged
+    assert verify(cache, repair=True).ok
+    shutil.rmtree(cache / "damaged")
+    assert file_bytes(cache) == good
 
 
 def test_shard_under_another_name(cache: Path) -> None:
