@@ -105,9 +105,13 @@ def failure_limit(max_failures: str, tried: int) -> float:
         tried: clips this run handles, failed ones included.
 
     Raises:
-        UsageError: neither a count nor a share.
+        UsageError: neither a count nor a share of at most 100%.
     """
     match = re.fullmatch(r"(\d+)|(\d+(?:\.\d+)?)%", max_failures)
     if match is None:
         raise UsageError(f"--max-failures {max_failures}: should be a count or a share: 20, 5%")
-    return float(match[1]) if match[1] else float(match[2]) / 100 * tried
+    if match[1]:
+        return float(match[1])
+    if float(match[2]) > 100:
+        raise UsageError(f"--max-failures {max_failures}: more than 100%")
+    return float(match[2]) / 100 * tried

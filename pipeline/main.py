@@ -138,7 +138,7 @@ def _usage_message(error: Any, state: State) -> str:
         return f"{state.settings_file}: {parameter.name}: {error.message}"
     if source is not None and source.name == "ENVIRONMENT":
         return f"{parameter.envvar}: {error.message}"
-    return message
+    return str(error.message) if error.message.startswith("--") else message
 
 
 def _print_error(message: str) -> None:

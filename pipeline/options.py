@@ -1,11 +1,13 @@
 """Options that several commands share, each defined once."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
+from ..errors import UsageError
 from .settings import ONE_RUN, Example
 
 
@@ -16,13 +18,37 @@ def usable_cores() -> int:
     return os.cpu_count() or 1
 
 
+def checked(check: Callable[[Any], object]) -> Callable[[Any], Any]:
+    """Make an option's callback of a check, so that an error names the file a bad value is from.
+
+    Args:
+        check: Raises UsageError for values that do not fit; is not asked about None.
+    """
+
+    def callback(value: Any) -> Any:
+        try:
+            if value is not None:
+                check(value)
+        except UsageError as error:
+            raise typer.BadParameter(str(error)) from error
+        return value
+
+    return callback
+
+
 DEFAULT_CACHE = Path("avcache")
 ALL_CORES = usable_cores()
 Geometries = Literal["rf-centred", "cell-centred", "corners"]
 
 Cache = Annotated[
     Path,
-    typer.Option("--cache", metavar="DIR", envvar="AVPIPE_CACHE", help="The cache's folder."),
+    typer.Option(
+        "--cache",
+        metavar="DIR",
+        envvar="AVPIPE_CACHE",
+        readable=False,  # a folder that may not be read is no typing error
+        help="The cache's folder.",
+    ),
 ]
 Jobs = Annotated[
     int,

@@ -69,9 +69,11 @@ def read_settings(path: Path, commands: Commands) -> dict[str, dict[str, Any]]:
     reach that command and win. Relative paths are made relative to the file's folder.
 
     Raises:
-        UsageError: the file cannot be read, a key is unknown or a value has the wrong type; names
-            file and key.
+        UsageError: the file cannot be read or is no file (a device never ends), a key is unknown
+            or a value has the wrong type; names file and key.
     """
+    if path.exists() and not path.is_file():
+        raise UsageError(f"{path}: not a regular file")
     try:
         document = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:

@@ -131,6 +131,19 @@ def test_debug_shows_the_traceback(runner: Runner, capsys: pytest.CaptureFixture
         (["extract", "--backend", "threads"], "loky"),
         (["extract", "a", "--part", "4/4"], "--part 4/4"),
         (["extract", "a", "--max-failures", "few"], "--max-failures few"),
+        (["extract", "a", "--max-failures", "200%"], "--max-failures 200%: more than 100%"),
+        (["extract", "a", "--max-failures", "nan%"], "--max-failures nan%"),
+        (["extract", "a", "--max-failures", "inf"], "--max-failures inf"),
+        (["extract", "a", "--root", "b", "--root", "c"], "error: --root c: a second folder"),
+        *(
+            (["extract", "a", f"--{name}", value], f"'--{name}'")
+            for name in ("segment", "timeout", "audio-seconds")
+            for value in ("inf", "nan", "1e9", "-1", "0")
+        ),
+        (["extract", "a", "--audio-seconds", "601"], "less than or equal to 600"),
+        (["extract", "a", "--retry-failed", "timeout"], "write --retry-failed=timeout"),
+        (["localize", "a", "--run", "r", "--out", "o", "--alpha", "nan"], "--alpha"),
+        (["synth", "w", "--size", "nan", "nan"], "--size nan,nan"),
         (["extract", "--cache"], "--cache"),
         (["extract", "--config"], "--config"),
         (["drop"], "STAGE"),
@@ -142,6 +155,24 @@ def test_usage_errors(words: list[str], part: str, capsys: pytest.CaptureFixture
     assert err.startswith("avpipe: error: ")
     assert part in err
     assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize("option", [["timeout"], ["--segment", "86400"], ["--timeout=86400"]])
+def test_names_and_numbers_that_are_no_errors(option: list[str], runner: Runner) -> None:
+    Path("timeout").mkdir()
+    given = runner(None)
+    assert main(["extract", "videos", "--audio-seconds", "600", "--retry-failed", *option]) == 0
+    assert given[0].retry_failed == ""
+
+
+def test_a_cache_that_may_not_be_read_is_no_usage_error(
+    runner: Runner, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    runner(PermissionError(errno.EACCES, "Permission denied", "avcache"))
+    Path("avcache").mkdir()
+    monkeypatch.setattr(os, "access", lambda *_, **__: False)
+    assert main(["extract", "avcache", "--cache", "avcache"]) == 7
+    assert "avcache: Permission denied" in capsys.readouterr().err
 
 
 def test_nothing_to_extract(

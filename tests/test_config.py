@@ -125,6 +125,10 @@ def test_paths_in_a_file_start_at_its_folder(
         ('timeout = "fast"', ["timeout = 'fast'", "a number"]),
         ("jobs = 0", ["jobs:", "greater than or equal to 1"]),
         ("[extract]\nsegment = 0.1", ["segment:", "greater than or equal to 0.2"]),
+        ("[extract]\nsegment = nan", ["segment:", "less than or equal to 86400"]),
+        ("timeout = inf", ["timeout:", "less than or equal to 86400"]),
+        ('max_failures = "x"', ["max_failures:", "--max-failures x: should be"]),
+        ('root = ["a","b"]', ["root:", "a second folder"]),
         ("overwrite = true", ["unknown setting overwrite"]),
         ("retry_failed = ''", ["unknown setting retry_failed"]),
         ("jobs = ", ["Invalid value"]),
@@ -151,6 +155,15 @@ def test_a_missing_or_unreadable_file(capsys: pytest.CaptureFixture[str]) -> Non
     Path("avpipe.toml").write_bytes(b"cache = '\xff'")
     assert main(["config"]) == 2
     assert "avpipe.toml" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, Path.mkdir, lambda path: path.symlink_to("/dev/zero")])
+def test_what_is_no_file_is_not_read(
+    make: Callable[[Path], None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    make(Path("avpipe.toml"))
+    assert main(["config"]) == 2
+    assert capsys.readouterr().err == "avpipe: error: avpipe.toml: not a regular file\n"
 
 
 def test_a_bad_variable_is_named(
@@ -232,7 +245,7 @@ def test_failure_limit(text: str, limit: float) -> None:
     assert failure_limit(text, tried=400) == limit
 
 
-@pytest.mark.parametrize("text", ["", "many", "-1", "1.5", "%", "5 %"])
+@pytest.mark.parametrize("text", ["", "many", "-1", "1.5", "%", "5 %", "100.1%", "200%"])
 def test_bad_failure_limit(text: str) -> None:
     with pytest.raises(UsageError, match="--max-failures"):
         failure_limit(text, tried=400)

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from ...errors import CacheCorruptError, UsageError
+from ...errors import CacheCorruptError, Reason, UsageError
 from .. import report
 from ..config import (
     Backend,
@@ -18,8 +18,19 @@ from ..config import (
     parse_reason,
     parse_roots,
 )
-from ..options import ALL_CORES, DEFAULT_CACHE, Cache, DryRun, Jobs, Json, Overwrite
+from ..options import (
+    ALL_CORES,
+    DEFAULT_CACHE,
+    Cache,
+    DryRun,
+    Jobs,
+    Json,
+    Overwrite,
+    checked,
+)
 from ..settings import FILE_NAME, ONE_RUN, Example
+
+MAX_SECONDS = 86_400.0
 
 
 def synth(
@@ -58,6 +69,7 @@ def extract(
         typer.Argument(
             metavar="INPUT",
             show_default="what the cache has planned already",
+            readable=False,
             help="Folders, videos, lists, CSVs.",
         ),
         Example(["videos"]),
@@ -87,6 +99,7 @@ def extract(
             "--segment",
             metavar="SECONDS",
             min=0.2,
+            max=MAX_SECONDS,
             help="Cut videos into clips of so many seconds.",
         ),
         Example(10.0),
@@ -101,11 +114,19 @@ def extract(
             "--audio-seconds",
             metavar="SECONDS",
             min=3,
+            max=600,
             help="Seconds of sound kept around the frame.",
         ),
     ] = 10.0,
     timeout: Annotated[
-        float, typer.Option("--timeout", metavar="SECONDS", min=1, help="Seconds a clip may take.")
+        float,
+        typer.Option(
+            "--timeout",
+            metavar="SECONDS",
+            min=1,
+            max=MAX_SECONDS,
+            help="Seconds a clip may take.",
+        ),
     ] = 60.0,
     shard_clips: Annotated[
         int | None,
@@ -127,13 +148,20 @@ def extract(
         typer.Option(
             "--root",
             metavar="DIR",
+            callback=checked(lambda paths: parse_roots([str(path) for path in paths])),
             help="Where a list's paths start; N=DIR: where root N of the cache is mounted now.",
         ),
         Example(["0=/data/videos"]),
     ] = None,
     max_failures: Annotated[
         str,
-        typer.Option("--max-failures", metavar="N|P%", help="Stop with exit code 3 above this."),
+        typer.Option(
+            "--max-failures",
+            metavar="N|P%",
+            # a typing error is told before hours of work, not after
+            callback=checked(lambda text: failure_limit(text, tried=0)),
+            help="Stop with exit code 3 above this.",
+        ),
     ] = "100%",
     overwrite: Overwrite = False,
     dry_run: DryRun = False,
@@ -144,7 +172,9 @@ def extract(
 
     if not inputs and not (cache / MANIFEST).is_dir():
         raise UsageError(f"nothing to extract: name an INPUT, or set inputs in {FILE_NAME}")
-    failure_limit(max_failures, tried=0)  # a typing error is told before hours of work, not after
+    for path in inputs or []:
+        if retry_failed == "" and str(path) in set(Reason) and not path.exists():
+            raise UsageError(f"{path} is no input: to retry a reason, write --retry-failed={path}")
     list_root, root_map = parse_roots([str(path) for path in root or []])
     settings = ExtractSettings(
         inputs=tuple(str(path) for path in inputs or []),
