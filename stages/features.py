@@ -110,7 +110,7 @@ def make_row(
     else:
         wide, valid_cols = _centred(clip, front_end)
     begin = front_end.margin * front_end.hop
-    window = wide[begin : begin + front_end.window_samples].astype(np.float64)
+    window = wide[begin : begin + front_end.window_samples]
     waveform, frame_sample = _audio(clip, params.audio_seconds)
     return Row(
         frame_jpeg=encode_jpeg(clip.frame),
@@ -119,7 +119,7 @@ def make_row(
         valid_cols=valid_cols,
         frame_pts_s=clip.frame_pts_s,
         duration_s=clip.duration_s,
-        silent=bool(np.sqrt(np.mean(np.square(window))) < SILENCE_RMS),
+        silent=bool(np.sqrt(np.dot(window, window) / len(window)) < SILENCE_RMS),
         short=short,
         waveform=waveform,
         frame_sample=frame_sample,
@@ -167,7 +167,9 @@ def _audio(clip: Clip, audio_seconds: float) -> tuple[NDArray[np.int16], int]:
     low = max(-index, 0)
     sound = sound[low : max(round(audio_seconds * AUDIO_RATE_HZ) - index, 0)]
     frame_sample = round((clip.time_s - begin_s) * AUDIO_RATE_HZ) - index - low
-    return np.rint(np.clip(sound, -1, 1) * 32767).astype(np.int16), frame_sample
+    np.clip(sound, -1, 1, out=sound)
+    sound *= 32767
+    return np.rint(sound, out=sound).astype(np.int16), frame_sample
 
 
 def _cut(
