@@ -34,9 +34,10 @@ run = "run"
 [embed-teachers]
 audio = "panns-cnn14"
 
-[knn]
+[knn]  # compares by the hints that are there already
 k = {k}
-audio = "panns-cnn14"  # compares sounds by the hint that is there already
+image = "detr-r50"
+audio = "panns-cnn14"
 
 [train]
 recipe = "compact"
@@ -102,33 +103,33 @@ def _stages(out: Path, seed: int, clips: int) -> list[Stage]:
         Stage(
             synth,
             f"make short videos, {clips} to learn from and 30 % more to test: one object sounds",
-            60,
+            90,
             lambda made: f"{made['num_made']} videos made, {made['num_kept']} were there",
         ),
-        Stage(("extract",), "decode every video once into the cache", 40, _counts),
+        Stage(("extract",), "decode every video once into the cache", 20, _counts),
         Stage(
             ("embed-teachers",),
             "store what two teachers see and hear; RANDOM weights here, so they know nothing",
-            130,
+            220,
             _counts,
         ),
-        Stage(("knn",), "find every clip's nearest others by sight and by sound", 25, _counts),
+        Stage(("knn",), "find every clip's nearest others by sight and by sound", 5, _counts),
         Stage(
             ("train",),
             "learn to localize from pairs of frame and sound, without labels or teachers",
-            110,
+            50,
             lambda done: f"{done['runs'][0]['num_steps']} steps",
         ),
         Stage(
             ("evaluate", f"{out}/run"),
             "score the maps of test videos against the boxes of what sounds",
-            15,
+            10,
             lambda done: f"{done['runs'][0]['n_scored']} maps scored",
         ),
         Stage(
             localize,
             "draw the maps of the first test videos",
-            15,
+            5,
             lambda drawn: f"{len(drawn['pictures'])} pictures",
         ),
     ]

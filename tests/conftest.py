@@ -1,7 +1,7 @@
 """Fixtures for all tests."""
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 
@@ -16,6 +16,17 @@ def no_outer_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let no variable of the person who runs the tests change what they show."""
     for name in ("CACHE", "JOBS", "DEVICE", "WEIGHTS_DIR", "CONFIG"):
         monkeypatch.delenv(f"AVPIPE_{name}", raising=False)
+
+
+@pytest.fixture(scope="module")
+def one_thread() -> Iterator[None]:
+    """Keep torch to one thread: threads that wait for each other crawl on a busy machine."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -16,6 +16,7 @@ PROMISED = {
 }
 
 
+@pytest.mark.usefixtures("one_thread")
 def test_a_small_demo_goes_the_whole_way_and_resumes(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -23,7 +24,7 @@ def test_a_small_demo_goes_the_whole_way_and_resumes(
     monkeypatch.setenv("AVPIPE_CACHE", "elsewhere")
     Path("avpipe.toml").write_text('cache = "mine"\n')
     out = Path("out")
-    demo(out, clips=20, epochs=1)
+    demo(out, clips=40, epochs=1)
     said = capsys.readouterr().out
     assert "RANDOM weights" in said
     for name in ("audio-visual map", "sounds shuffled", "center prior", "saliency"):
@@ -33,14 +34,14 @@ def test_a_small_demo_goes_the_whole_way_and_resumes(
     assert not Path("elsewhere").exists()
     assert not Path("mine").exists()
 
-    demo(out, clips=20, epochs=1)
-    assert "0 videos made, 26 were there" in capsys.readouterr().out
+    demo(out, clips=40, epochs=1)
+    assert "0 videos made, 52 were there" in capsys.readouterr().out
     with pytest.raises(UsageError, match="another demo"):
-        demo(out, seed=1, clips=20, epochs=1)
+        demo(out, seed=1, clips=40, epochs=1)
     monkeypatch.chdir(out)  # the demo's settings serve whoever goes on there
     monkeypatch.delenv("AVPIPE_CACHE")
     assert main(["status", "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)["clips"]["done"] == 26
+    assert json.loads(capsys.readouterr().out)["clips"]["done"] == 52
 
 
 @pytest.mark.slow

@@ -18,6 +18,7 @@ from cache_factory import make_cache
 
 SMALL = "--set width=16 --set embed_dim=16 --set image_size=64 --set image_resize=72 "
 SMALL += "--set batch_size=8 --set epochs=2"
+pytestmark = pytest.mark.usefixtures("one_thread")
 CLIPS = Path(__file__).parents[2] / "shared" / "clips"
 
 
@@ -25,6 +26,7 @@ CLIPS = Path(__file__).parents[2] / "shared" / "clips"
 def in_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("AVPIPE_DEVICE", "cpu")
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")  # for the processes started here
 
 
 @pytest.fixture(scope="module")
@@ -309,7 +311,7 @@ def test_localize_draws_videos_and_cached_clips(
 
 def test_training_that_is_stopped_goes_on_as_if_it_had_not_been(ask: Ask) -> None:
     make_cache(Path("avcache"), 24)
-    words = f"train --run stopped {SMALL} --set epochs=60 --set time_shift=true"
+    words = f"train --run stopped {SMALL} --set epochs=30 --set time_shift=true"
     metrics = Path("stopped/metrics.jsonl")
     command = [sys.executable, "-m", "avpipe", *words.split(), "--json"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
@@ -321,8 +323,8 @@ def test_training_that_is_stopped_goes_on_as_if_it_had_not_been(ask: Ask) -> Non
     assert process.returncode == 143
     assert err.endswith(b"avpipe: error: interrupted; the same command resumes\n")
     (resumed,) = ask(words)["runs"]
-    assert resumed["done"] + resumed["skipped"] == resumed["num_steps"] == 180
-    assert 0 < resumed["skipped"] < 180
+    assert resumed["done"] + resumed["skipped"] == resumed["num_steps"] == 90
+    assert 0 < resumed["skipped"] < 90
     ask(words.replace("stopped", "whole"))
     losses = [
         [json.loads(line)["loss"] for line in Path(run, "metrics.jsonl").read_text().splitlines()]

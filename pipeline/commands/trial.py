@@ -17,7 +17,7 @@ def demo(
     ] = 0,
     clips: Annotated[
         int,
-        typer.Option("--clips", metavar="N", min=40, help="Training clips; test is 30 % more."),
+        typer.Option("--clips", metavar="N", min=64, help="Training clips; test is 30 % more."),
         ONE_RUN,
     ] = 1280,
 ) -> None:
