@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import threading
-import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from typing import TypeVar
 
 from ..errors import AvpipeError
+from ..stages.worker_pool import run_in_workers
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
@@ -42,7 +40,12 @@ def run_rounds(
     """
 
     def run(numbers: Sequence[int], jobs: int) -> BrokenProcessPool | None:
-        return _run_once(map(make_task, numbers), work, on_result, jobs, backend)
+        tasks = map(make_task, numbers)
+        try:
+            run_in_workers(tasks, work, on_result, jobs=jobs, backend=backend)
+        except BrokenProcessPool as error:
+            return error
+        return None
 
     # at least two workers where there may be: joblib runs the tasks of a single one in this process
     deadly: dict[int, BrokenProcessPool] = {}
@@ -59,46 +62,3 @@ def run_rounds(
             f"worker processes are killed at shard {shown} (out of memory?), all others are done: "
             "free some memory and run the same command again"
         ) from next(iter(deadly.values()))
-
-
-def _run_once(
-    tasks: Iterable[Task],
-    work: Callable[[Task], Result],
-    on_result: Callable[[Result], None],
-    jobs: int,
-    backend: str,
-) -> BrokenProcessPool | None:
-    """Run the tasks once; return joblib's error if a worker was killed."""
-    from joblib import Parallel, delayed
-    from joblib.externals.loky import get_reusable_executor
-
-    watched = {"initializer": die_with_parent, "initargs": (os.getpid(),)}
-    parallel = Parallel(
-        n_jobs=jobs,
-        backend=backend,
-        return_as="generator_unordered",
-        batch_size=1,
-        pre_dispatch=2 * jobs,
-        **(watched if backend == "loky" else {}),
-    )
-    try:
-        for result in parallel(delayed(work)(task) for task in tasks):
-            on_result(result)
-    except BrokenProcessPool as error:
-        return error
-    except BaseException:
-        if backend == "loky":  # interrupted, or one task stopped the run: leave nobody behind
-            get_reusable_executor().shutdown(wait=True, kill_workers=True)
-        raise
-    return None
-
-
-def die_with_parent(parent: int) -> None:
-    """Let this worker process end soon after its parent has; a killed parent cannot tell it to."""
-
-    def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(0.2)
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()

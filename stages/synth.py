@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from importlib.metadata import version
@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 import av
-import joblib
 import numpy as np
 
 from ..errors import CacheUnwritableError, UsageError
@@ -26,6 +25,7 @@ from .synth_encode import encode_clip
 from .synth_plan import DURATION_S, FRAME_RATE_HZ, SIDE_PX, SynthClip, plan_clips
 from .synth_sound import RATE_HZ
 from .synth_world import MIN_TRAINED, SynthClass, draw_classes
+from .worker_pool import run_in_workers
 
 FORMAT = "avpipe.synth/1"
 MAX_SIZE = 0.45
@@ -118,6 +118,8 @@ def synth(
         raise CacheUnwritableError(
             f"{error.filename or out}: {error.strerror or error}; the same command resumes"
         ) from error
+    finally:
+        _sweep(out)
     return summary
 
 
@@ -215,23 +217,22 @@ def _make_missing(
 ) -> None:
     total = summary.num_made + summary.num_kept
     present = summary.num_kept
-    if progress:
-        progress(present, total)
-    for made in _run(missing, partial(_make_chunk, world=world, seed=seed, out=summary.out), jobs):
+
+    def add(made: int) -> None:
+        nonlocal present
         present += made
         if progress:
             progress(present, total)
 
-
-def _run(
-    missing: Sequence[SynthClip], make: Callable[[Sequence[SynthClip]], int], jobs: int
-) -> Iterator[int]:
+    add(0)
     chunks = [missing[at : at + _CHUNK] for at in range(0, len(missing), _CHUNK)]
-    if jobs == 1 or len(chunks) < 2:
-        yield from map(make, chunks)
-    else:
-        parallel = joblib.Parallel(jobs, backend="loky", return_as="generator_unordered")
-        yield from parallel(joblib.delayed(make)(chunk) for chunk in chunks)
+    run_in_workers(
+        chunks,
+        partial(_make_chunk, world=world, seed=seed, out=summary.out),
+        add,
+        jobs=jobs,
+        backend="loky" if jobs > 1 and len(chunks) > 1 else "sequential",
+    )
 
 
 def _make_chunk(
@@ -252,7 +253,7 @@ def _write(path: Path, content: bytes) -> None:
 
 
 def _sweep(out: Path) -> None:
-    """Remove what a killed run was writing."""
+    """Remove what a run was writing that was killed, or met a full disk."""
     for folder in (out, out / "videos"):
         for leftover in folder.glob(".*.part"):
             leftover.unlink()

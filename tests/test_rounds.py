@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from functools import partial
 from pathlib import Path
 
@@ -49,3 +50,27 @@ def test_expected_error_of_a_task_stops_the_run(tmp_path: Path, backend: str) ->
     with pytest.raises(InputError, match="task 0 cannot go on"):
         run(tmp_path, 50, backend)
     assert len(list(tmp_path.glob("done-*"))) < 49
+
+
+@pytest.mark.parametrize("backend", ["loky", "sequential"])
+def test_a_stopped_run_says_nothing_of_its_own(tmp_path: Path, backend: str) -> None:
+    """Too many failures end a run from within; what joblib thinks of it is no user's business."""
+
+    class StopError(Exception):
+        pass
+
+    def stop(_: int) -> None:
+        raise StopError
+
+    with warnings.catch_warnings(record=True) as heard:
+        warnings.simplefilter("always")
+        with pytest.raises(StopError):
+            run_rounds(
+                lambda: list(range(50)),
+                lambda number: number,
+                partial(mark, tmp_path),
+                stop,
+                jobs=2,
+                backend=backend,
+            )
+    assert heard == []
