@@ -157,7 +157,7 @@ def load_imagenet(encoder: Encoder, specs: Sequence[str] = (PRETRAINED,)) -> str
         weights = resolve("imagenet-resnet18", (IMAGENET,), specs)
     except MissingDependencyError as error:
         raise MissingDependencyError(
-            f"{error}; `avpipe weights fetch` gets it, `--set image_init=scratch` does without"
+            f"{error}; `--set image_init=scratch` does without"
         ) from error
     for path in weights.paths:
         load_exact(encoder, read_checkpoint(path), path, ignore=("fc.",))
