@@ -43,7 +43,7 @@ def synth_json(summary: SynthSummary) -> dict[str, Any]:
 
 def fields_text(document: Document) -> str:
     """Render a flat document, one field per line."""
-    shown = {key: _short(value) for key, value in document.items() if key != "schema"}
+    shown = {key: _field(key, value) for key, value in document.items() if key != "schema"}
     width = max(map(len, shown))
     return "\n".join(f"{key.ljust(width)}  {value}" for key, value in shown.items())
 
@@ -58,7 +58,7 @@ def teachers_text(document: Document) -> str:
 def estimate_text(document: Document) -> str:
     """Render `avpipe embed-teachers --dry-run`."""
     rows = [
-        (row["stage"], row["clips"], size_text(row["bytes_out"]), f"{row['seconds']:.0f} s")
+        (row["stage"], row["clips"], size_text(row["bytes_out"]), time_text(row["seconds"]))
         for row in document["stages"]
     ]
     return table(("stage", "clips", "size", f"time on {document['device']}"), rows)
@@ -117,12 +117,18 @@ def verify_text(document: Document) -> str:
     sizes = f"{document['files']} files, {size_text(document['bytes'])}"
     damaged = document["damaged"]
     lines = [f"{sizes}: {len(damaged) or 'none'} damaged"]
-    lines += [f"damaged   {path}: {problem}" for path, problem in damaged.items()]
+    lines += [_damaged_line(path, problem) for path, problem in damaged.items()]
     lines += [f"repaired  {text}" for text in document["repaired"]]
     lines += [f"lost      {text}" for text in document["lost"]]
     if document["commands"]:
         lines += ["", "to make the rest again:", *document["commands"]]
     return "\n".join(lines)
+
+
+def _damaged_line(path: str, problem: str) -> str:
+    """Name a damaged file once, though most problems begin with its whole path."""
+    _, named, rest = problem.partition(path)
+    return f"damaged   {path}{rest}" if named else f"damaged   {path}: {problem}"
 
 
 def _stage_row(stage: Document) -> tuple[object, ...]:
@@ -172,11 +178,30 @@ def size_text(num_bytes: int) -> str:
     return f"{size:.{0 if units[0] == 'B' else 1}f} {units[0]}"
 
 
+def time_text(seconds: float) -> str:
+    """Write a time as a person reads it: the two largest of its units."""
+    if seconds < 60:
+        return f"{seconds:.{0 if seconds >= 10 else 1}f} s"
+    minutes = round(seconds / 60)
+    days, hours = minutes // 1440, minutes // 60 % 24
+    if days:
+        return f"{days} d {hours} h"
+    return f"{hours} h {minutes % 60} min" if hours else f"{minutes} min"
+
+
+def _field(key: str, value: object) -> str:
+    if key.startswith("bytes") and isinstance(value, int):
+        return size_text(value)
+    if key == "seconds" and isinstance(value, int | float):
+        return time_text(value)
+    return _short(value)
+
+
 def _short(value: object) -> str:
     if value is None or value in ({}, []):
         return "-"
     if isinstance(value, dict):
-        return ", ".join(f"{count} {name}" for name, count in value.items())
+        return ", ".join(f"{count} {name or '(no suffix)'}" for name, count in value.items())
     return json.dumps(value) if isinstance(value, list | bool) else str(value)
 
 

@@ -16,6 +16,7 @@ import pytest
 from avpipe import errors
 from avpipe.pipeline.config import ExtractSettings, Spectrogram
 from avpipe.pipeline.main import main, normalized
+from fake_clips import make_cache
 
 
 @pytest.fixture(autouse=True)
@@ -185,6 +186,20 @@ def test_nothing_to_extract(
     (tmp_path / "avcache" / "manifest").mkdir(parents=True)
     assert main(["extract"]) == 0
     assert given[0].inputs == ()
+
+
+def test_verify_counts_as_people_do(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "a.mp4").write_bytes(b"x")
+    cache = make_cache(tmp_path / "avcache", ["a"])
+    assert main(["verify"]) == 0
+    shard = cache / "audio" / "0000000.h5"
+    shard.write_bytes(shard.read_bytes()[:-1])
+    capsys.readouterr()
+    assert main(["verify"]) == 5
+    captured = capsys.readouterr()
+    assert "avcache: 1 damaged file; `avpipe verify --repair" in captured.err
+    (line,) = [line for line in captured.out.splitlines() if line.startswith("damaged")]
+    assert line.count("audio/0000000.h5") == 1
 
 
 def test_no_command_shows_the_help(capsys: pytest.CaptureFixture[str]) -> None:

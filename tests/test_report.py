@@ -20,6 +20,22 @@ def test_sizes(num_bytes: int, text: str) -> None:
     assert report.size_text(num_bytes) == text
 
 
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0, "0.0 s"),
+        (1.64, "1.6 s"),
+        (59.4, "59 s"),
+        (90, "2 min"),
+        (3599, "1 h 0 min"),
+        (7500, "2 h 5 min"),
+        (86_400 * 3 + 7200, "3 d 2 h"),
+    ],
+)
+def test_times(seconds: float, text: str) -> None:
+    assert report.time_text(seconds) == text
+
+
 def test_table_aligns_and_cuts_nothing() -> None:
     assert report.table(("name", "clips"), [("a" * 9, 5), ("b", 1234)]).splitlines() == [
         "name       clips",
@@ -60,11 +76,13 @@ def test_verify() -> None:
     document["commands"] = []
     assert report.verify_text(document) == "5 files, 10 B: none damaged"
     document["damaged"] = {"audio/0000001.h5": "sha256 differs"}
+    document["damaged"]["extract/0000002.h5"] = "/c/extract/0000002.h5: cut off; run x"
     document["repaired"] = ["audio/0000001.h5 moved to damaged/"]
     document["commands"] = ["avpipe extract --cache c"]
     assert report.verify_text(document).splitlines() == [
-        "5 files, 10 B: 1 damaged",
+        "5 files, 10 B: 2 damaged",
         "damaged   audio/0000001.h5: sha256 differs",
+        "damaged   extract/0000002.h5: cut off; run x",
         "repaired  audio/0000001.h5 moved to damaged/",
         "",
         "to make the rest again:",
@@ -74,10 +92,14 @@ def test_verify() -> None:
 
 def test_fields() -> None:
     document = {"schema": "x/1", "done": 3, "failed_by_reason": {"empty": 2, "oom": 1}}
+    document |= {"bytes_in": 1500, "seconds": 7500.0, "left": {"": 2, "(hidden)": 3}}
     document |= {"ignored": {}, "file": None, "ok": True, "first": ["a"]}
     assert report.fields_text(document).splitlines() == [
         "done              3",
         "failed_by_reason  2 empty, 1 oom",
+        "bytes_in          1.5 kB",
+        "seconds           2 h 5 min",
+        "left              2 (no suffix), 3 (hidden)",
         "ignored           -",
         "file              -",
         "ok                true",
@@ -98,7 +120,7 @@ def test_runs_and_estimates() -> None:
     ]
     row = {"stage": "hints/x", "clips": 3, "bytes_out": 2000, "seconds": 1.6}
     assert report.estimate_text({"device": "cpu", "stages": [row]}).splitlines()[2:] == [
-        "hints/x      3  2.0 kB  2 s"
+        "hints/x      3  2.0 kB  1.6 s"
     ]
 
 

@@ -234,7 +234,9 @@ def verify(
     report.show(found.as_json(), json, report.verify_text)
     if not found.ok:
         mend = "what is lost stays lost" if repair else f"`avpipe verify --repair --cache {cache}`"
-        raise CacheCorruptError(f"{cache}: {len(found.damaged)} damaged files; {mend}")
+        number = len(found.damaged)
+        files = "file" if number == 1 else "files"
+        raise CacheCorruptError(f"{cache}: {number} damaged {files}; {mend}")
 
 
 def drop(
