@@ -69,6 +69,6 @@ def test_the_readme_runs_from_top_to_bottom(
 
 
 def run(words: str, folder: Path) -> None:
-    command = [sys.executable, "-m", *shlex.split(words)]
+    command = [sys.executable, "-m", *shlex.split(words, comments=True)]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, (words, done.stdout, done.stderr)
