@@ -156,9 +156,7 @@ def load_imagenet(encoder: Encoder, specs: Sequence[str] = (PRETRAINED,)) -> str
     try:
         weights = resolve("imagenet-resnet18", (IMAGENET,), specs)
     except MissingDependencyError as error:
-        raise MissingDependencyError(
-            f"{error}; `--set image_init=scratch` does without"
-        ) from error
+        raise MissingDependencyError(f"{error}; `--set image_init=scratch` does without") from error
     for path in weights.paths:
         load_exact(encoder, read_checkpoint(path), path, ignore=("fc.",))
     return weights.digest
