@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -59,7 +60,7 @@ def status(cache: Path, ids: Path | None = None) -> dict[str, Any]:
     if not (cache / MANIFEST).is_dir():
         raise InputError(f"{cache} is no cache; run `avpipe extract --cache {cache} INPUT`")
     clips = count_clips(cache)
-    extract_sha256 = {header.shard: header.sha256 for header in headers(cache, EXTRACT)}
+    extracted = {header.shard: header for header in headers(cache, EXTRACT)}
     document: dict[str, Any] = {
         "schema": "avpipe.status/1",
         "clips": {
@@ -69,36 +70,36 @@ def status(cache: Path, ids: Path | None = None) -> dict[str, Any]:
             "todo": clips.todo,
         },
         "failures": clips.failures,
-        "stages": [_stage(cache, name, extract_sha256, clips.done) for name in stages(cache)],
+        "stages": [_stage(cache, name, extracted) for name in stages(cache)],
     }
     if ids is not None:
         document["ids"] = _coverage(cache, ids)
     return document
 
 
-def _stage(
-    cache: Path, name: str, extract_sha256: dict[int, str], clips_done: int
-) -> dict[str, Any]:
-    found = list(headers(cache, name))
+def _stage(cache: Path, name: str, extracted: Mapping[int, Header]) -> dict[str, Any]:
+    """Describe a stage; `missing` are the clips of extracted shards that it has no shard for."""
+    found = {header.shard: header for header in headers(cache, name)}
     dropped = is_dropped(cache, name)
-    done = sum(header.done for header in found)
+    missing = (header.done for shard, header in extracted.items() if shard not in found)
     return {
         "name": name,
-        "done": done,
-        "stale": sum(header.done for header in found if _is_stale(header, extract_sha256)),
-        "missing": 0 if dropped else max(0, clips_done - done),
+        "done": sum(header.done for header in found.values()),
+        "stale": sum(header.done for header in found.values() if _is_stale(header, extracted)),
+        "missing": 0 if dropped else sum(missing),
         "dropped": dropped,
-        "bytes": sum(shard_path(cache, name, header.shard).stat().st_size for header in found),
-        "params": found[0].params if found else {},
-        "weights": sorted({header.weights for header in found if header.weights}),
-        "mixed": _mixed([{**header.params, **header.versions} for header in found]),
+        "bytes": sum(shard_path(cache, name, shard).stat().st_size for shard in found),
+        "params": next(iter(found.values())).params if found else {},
+        "weights": sorted({header.weights for header in found.values() if header.weights}),
+        "mixed": _mixed([{**header.params, **header.versions} for header in found.values()]),
     }
 
 
-def _is_stale(header: Header, extract_sha256: dict[int, str]) -> bool:
+def _is_stale(header: Header, extracted: Mapping[int, Header]) -> bool:
     """Whether the extract shard that this one was made from has changed since."""
     made_from = header.inputs.get(EXTRACT)
-    return made_from is not None and made_from != extract_sha256.get(header.shard)
+    now = extracted.get(header.shard)
+    return made_from is not None and (now is None or made_from != now.sha256)
 
 
 def _mixed(made_with: list[dict[str, Any]]) -> dict[str, list[str]]:

@@ -24,6 +24,16 @@ Channels = Sequence[NDArray[Any]]
 
 
 @dataclass
+class _Run:
+    """Pieces without a gap, the channels of each summed: adding keeps no decoder's memory."""
+
+    index: int
+    num_channels: int
+    dtype: np.dtype[Any]
+    pieces: list[NDArray[Any]]
+
+
+@dataclass
 class SoundWindow:
     """Collects decoded pieces that fall into [first_s, last_s).
 
@@ -40,7 +50,7 @@ class SoundWindow:
     first_s: float
     last_s: float
     rate_hz: int = 0
-    _runs: list[tuple[int, list[Channels]]] = field(default_factory=list)
+    _runs: list[_Run] = field(default_factory=list)
     _next: int = 0
 
     def add(self, samples: Channels, rate_hz: int, time_s: float | None) -> None:
@@ -62,14 +72,18 @@ class SoundWindow:
         if rate_hz != self.rate_hz or (time_s is None and not self._runs):
             return
         index = self._next if time_s is None else round((time_s - self.first_s) * rate_hz)
-        follows = self._runs and abs(index - self._next) <= _JITTER_S * rate_hz
-        if follows and len(self._runs[-1][1][-1]) == len(samples):
-            self._runs[-1][1].append(samples)
-            self._next += len(samples[0])
+        run = self._runs[-1] if self._runs else None
+        if run and abs(index - self._next) <= _JITTER_S * rate_hz:
+            index = self._next
+            alike = run.num_channels == len(samples) and run.dtype == samples[0].dtype
+            run = run if alike else None
         else:
-            index = self._next if follows else index
-            self._runs.append((index, [samples]))
-            self._next = index + len(samples[0])
+            run = None
+        if run is None:
+            run = _Run(index, len(samples), samples[0].dtype, [])
+            self._runs.append(run)
+        run.pieces.append(_summed(samples))
+        self._next = index + len(samples[0])
 
     def waveform(self) -> tuple[NDArray[np.float32], float]:
         """Return the sound as (n,) float32 mono, and the time of its first sample.
@@ -82,11 +96,11 @@ class SoundWindow:
         total = round((self.last_s - self.first_s) * self.rate_hz)
         result = np.zeros(total, np.float32)
         filled_from, filled_to = total, 0
-        for index, pieces in self._runs:
-            mono = _mono([np.concatenate(channel) for channel in zip(*pieces, strict=True)])
-            low, high = max(index, 0), min(index + len(mono), total)
+        for run in self._runs:
+            mono = _mono(run)
+            low, high = max(run.index, 0), min(run.index + len(mono), total)
             if low < high:
-                result[low:high] = mono[low - index : high - index]
+                result[low:high] = mono[low - run.index : high - run.index]
                 filled_from, filled_to = min(filled_from, low), max(filled_to, high)
         result = result[filled_from:filled_to]
         if not np.isfinite(result).all():
@@ -94,14 +108,24 @@ class SoundWindow:
         return result, self.first_s + filled_from / max(self.rate_hz, 1)
 
 
-def _mono(channels: Channels) -> NDArray[np.float32]:
-    """Return the mean over (n,) channels; integers become [-1, 1]."""
-    dtype = channels[0].dtype
-    is_float, full_scale = dtype.kind == "f", 1 << (8 * dtype.itemsize - 1)
-    mono: NDArray[Any] = channels[0].astype(dtype if is_float else np.float64)
-    for channel in channels[1:]:
-        mono += channel
-    mono /= len(channels)
-    if not is_float:
-        mono = (mono - full_scale if dtype.kind == "u" else mono) / full_scale
+def _summed(channels: Channels) -> NDArray[Any]:
+    """Return the sum of (n,) channels as a new array, wide enough for it."""
+    first = channels[0]
+    if first.dtype.kind != "f":
+        first = first.astype(np.float64)
+    if len(channels) == 1:
+        return first.copy()
+    total: NDArray[Any] = first + channels[1]
+    for channel in channels[2:]:
+        total += channel
+    return total
+
+
+def _mono(run: _Run) -> NDArray[np.float32]:
+    """Return the mean over a run's channels; integers become [-1, 1]."""
+    mono = np.concatenate(run.pieces)
+    mono /= run.num_channels
+    if run.dtype.kind != "f":
+        full_scale = 1 << (8 * run.dtype.itemsize - 1)
+        mono = (mono - full_scale if run.dtype.kind == "u" else mono) / full_scale
     return mono.astype(np.float32, copy=False)

@@ -305,6 +305,8 @@ def test_status(settings: ExtractSettings, tmp_path: Path) -> None:
         path.stat().st_size for path in (settings.cache / "extract").glob("*.h5")
     )
     assert extracted["params"] == read_header(shard_path(settings.cache, EXTRACT, 0)).params
+    shard_path(settings.cache, AUDIO, 2).unlink()
+    assert status(settings.cache)["stages"][1]["missing"] == 2
     listed = tmp_path / "list.txt"
     listed.write_text("clip0\nclip1\nbroken\nclip5\nnobody\n")
     coverage = status(settings.cache, listed)["ids"]
