@@ -228,7 +228,8 @@ def _make_missing(
     chunks = [missing[at : at + _CHUNK] for at in range(0, len(missing), _CHUNK)]
     run_in_workers(
         chunks,
-        partial(_make_chunk, world=world, seed=seed, out=summary.out),
+        # absolute: joblib's workers stay in the folder they were started in
+        partial(_make_chunk, world=world, seed=seed, out=summary.out.absolute()),
         add,
         jobs=jobs,
         backend="loky" if jobs > 1 and len(chunks) > 1 else "sequential",
