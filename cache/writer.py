@@ -148,11 +148,12 @@ def remove_orphans(folder: Path) -> None:
 def _is_alive(pid: int) -> bool:
     try:
         os.kill(pid, 0)
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
     except ProcessLookupError:
         return False
-    except PermissionError:
+    except OSError:  # another user's process; no /proc on this system
         return True
-    return True
+    return state != "Z"  # killed, and its new parent has not yet taken notice
 
 
 def sync_folder(folder: Path) -> None:

@@ -158,9 +158,18 @@ class DecoderChild:
         return answer
 
     def _running(self) -> subprocess.Popen[bytes]:
-        """Return the child, started if need be."""
+        """Return the child, started if need be; one that is killed while it starts, once more."""
         if self._process is not None and self._process.poll() is None:
             return self._process
+        problem = self._start()
+        if problem:
+            problem = self._start()
+        if problem or self._process is None:
+            raise AvpipeError(f"the decoder process does not start: {problem}")
+        return self._process
+
+    def _start(self) -> str:
+        """Start the child; return why it did not start, empty if it did."""
         self.close()
         with tempfile.TemporaryFile() as messages:
             self._process = subprocess.Popen(
@@ -179,9 +188,8 @@ class DecoderChild:
                 self.close()
                 messages.seek(0)
                 lines = messages.read().decode(errors="replace").split("\n")
-                last = next((line for line in reversed(lines) if line.strip()), "no message")
-                raise AvpipeError(f"the decoder process does not start: {last}") from None
-        return self._process
+                return next((line for line in reversed(lines) if line.strip()), "no message")
+        return ""
 
 
 def _taken(process: subprocess.Popen[bytes], request: Mapping[str, Any], deadline: float) -> bool:

@@ -158,6 +158,21 @@ def test_a_child_killed_while_idle_costs_nothing(child: DecoderChild, clip: str)
         assert child.row({"path": clip})["frame_jpeg"] == expected["frame_jpeg"]
 
 
+def test_a_child_killed_while_it_starts_costs_nothing(clip: str, tmp_path: Path) -> None:
+    killed = tmp_path / "killed"
+    program = (
+        "import os, pathlib, runpy, sys\n"
+        f"killed = pathlib.Path({str(killed)!r})\n"
+        "if not killed.exists():\n"
+        "    killed.touch()\n"
+        "    os.kill(os.getpid(), 9)\n"
+        "runpy.run_module('avpipe.stages.decoder', run_name='__main__')\n"
+    )
+    with DecoderChild(FeatureParams(), command=(sys.executable, "-c", program)) as child:
+        assert child.row({"path": clip})["frame_jpeg"]
+    assert killed.exists()
+
+
 def test_a_child_that_cannot_start_is_no_clips_fault(clip: str) -> None:
     command = (sys.executable, "-c", "raise SystemExit('no such module: av')")
     with (

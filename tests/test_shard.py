@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import os
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -157,6 +159,17 @@ def test_orphans_of_dead_processes_are_removed(tmp_path: Path) -> None:
         elsewhere.touch()
         remove_orphans(tmp_path)
         assert mine.exists() and elsewhere.exists() and not gone.exists()
+
+
+def test_orphan_of_a_process_nobody_has_waited_for_is_removed(tmp_path: Path) -> None:
+    with temporary(tmp_path / "x.h5") as mine:
+        process = subprocess.Popen([sys.executable, "-c", ""])
+        orphan = mine.with_name(mine.name.replace(f".{os.getpid()}.", f".{process.pid}."))
+        orphan.touch()
+        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)  # ended, and still in the table
+        remove_orphans(tmp_path)
+        assert mine.exists() and not orphan.exists()
+        process.wait()
 
 
 def test_forked_reader_shares_no_position(path: Path) -> None:
