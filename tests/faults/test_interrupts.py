@@ -37,7 +37,7 @@ def videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return made
 
 
-@pytest.mark.slow  # a worker that is still starting can print its traceback before it is told not to
+@pytest.mark.slow  # a worker that is still starting can print its traceback
 @pytest.mark.parametrize("delay_s", [0.0, 0.1, 0.3])
 @pytest.mark.parametrize("seen", [is_worker, is_decoder])
 def test_interrupted_group_says_one_line(
