@@ -17,6 +17,7 @@ from itertools import chain
 from pathlib import Path
 
 from ..errors import CacheCorruptError
+from .advice import advice
 from .schema import FORMAT, MANIFEST, canonical_json
 from .segment import Line, Root, Segment
 from .writer import temporary
@@ -253,4 +254,4 @@ _SEGMENT_NAME = re.compile(r"\d{4,}\.jsonl(\.copy)?")
 
 
 def _missing(path: Path) -> CacheCorruptError:
-    return CacheCorruptError(f"{path} is missing; run `avpipe verify --repair`")
+    return CacheCorruptError(f"{path} is missing; run {advice('verify --repair', path)}")

@@ -3,14 +3,27 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 from contextlib import suppress
 from pathlib import Path
 
 from ..errors import CacheCorruptError
-from .manifest import Manifest, copy_durably, copy_path
-from .schema import AUDIO, DAMAGED, EMBEDDINGS, EXTRACT, NEIGHBORS, Header, shard_path
-from .shard import read_header
+from .manifest import Manifest, copy_durably, copy_path, write_copy
+from .schema import (
+    AUDIO,
+    CLUSTERS,
+    DAMAGED,
+    EMBEDDINGS,
+    EXTRACT,
+    HINTS,
+    NEIGHBORS,
+    OBJECTS,
+    Header,
+    id_set_digest,
+    shard_path,
+)
+from .shard import Shard, read_header
 from .state import is_dropped, shard_numbers, stages
 from .writer import temporary
 
@@ -20,6 +33,10 @@ _EXTRACT_FLAGS = {
     "decoder": ("--decoder", "pyav"),
 }
 """Parameters that the command line can give, and its defaults."""
+
+
+_ENCODER = "-encoder"
+"""Ends the name of a hint that is the output of a network's encoder."""
 
 
 def set_aside(cache: Path, path: Path) -> None:
@@ -46,7 +63,7 @@ def restore_segment(cache: Path, path: Path, *, good: bool, spare_good: bool) ->
     if good:
         if spare.exists():
             set_aside(cache, spare)
-        copy_durably(path, spare)
+        write_copy(path)
         return f"{name}.copy written again"
     if path.exists():
         set_aside(cache, path)
@@ -68,29 +85,93 @@ def remake_commands(
         numbers = {number for stage, number in bad if stage in (EXTRACT, AUDIO)}
         for number in sorted(numbers & set(range(manifest.num_shards))):
             gone += _gone_sources(manifest, number)
-    for stage in sorted(spoilt - {EXTRACT, AUDIO}):
-        commands.append(_network_command(cache, stage))
+    networks = spoilt - {EXTRACT, AUDIO}
+    if networks:
+        finished = id_set_digest(_finished_ids(cache, manifest, bad))
+        # hints come first: neighbours and clusters may be made of them
+        for stage in sorted(networks, key=lambda stage: (not stage.startswith(HINTS), stage)):
+            commands.append(_network_command(cache, stage, finished))
     return list(dict.fromkeys(commands)), gone
 
 
-def _network_command(cache: Path, stage: str) -> str:
-    """Return what makes a stage of hints, embeddings or neighbours again."""
+def _finished_ids(cache: Path, manifest: Manifest, bad: list[tuple[str, int]]) -> list[str]:
+    """Return the ids of the clips that are done; of a damaged extract shard, as audio tells."""
+    rows: set[int] = set()
+    for number in range(manifest.num_shards):
+        for stage in (EXTRACT, AUDIO):
+            path = shard_path(cache, stage, number)
+            if path.exists() and (stage, number) not in bad:
+                rows.update(Shard(path, verify=False).rows.tolist())
+                break
+    return [line["id"] for row, line in manifest.lines() if row in rows]
+
+
+def _network_command(cache: Path, stage: str, finished: str) -> str:
+    """Return what makes a stage again that a network's output is in.
+
+    Args:
+        cache: The cache.
+        stage: For example `embeddings/imagenet-resnet18`.
+        finished: Digest of the ids of all clips that are done.
+    """
     kind, _, name = stage.partition("/")
+    if kind == NEIGHBORS:
+        return _knn_command(cache, stage, finished)
+    if kind == CLUSTERS:
+        return _cluster_command(cache, stage, finished)
     header = _any_header(cache, stage)
     hears = header is not None and AUDIO in header.inputs
-    words = ["avpipe", "embed-teachers", "--audio" if hears else "--visual", name]
-    if kind in (EMBEDDINGS, NEIGHBORS):
-        modality, _, encoder = name.partition("@")[0].partition("-")
-        if kind == EMBEDDINGS:
-            modality, encoder = "audio" if hears else "image", name
-        words = ["avpipe", "knn", f"--{modality}", encoder]
-        found = [s for s in stages(cache) if s.startswith(f"{NEIGHBORS}/{modality}-{encoder}@")]
-        searched = _any_header(cache, found[0]) if found else None
-        if searched:
-            words += ["--k", str(searched.params["k"])]
+    if kind == EMBEDDINGS:  # what was made of them is there, and is skipped
+        made = [
+            _network_command(cache, other, finished)
+            for other in stages(cache)
+            if other.startswith((f"{NEIGHBORS}/image-{name}@", f"{NEIGHBORS}/audio-{name}@"))
+            or re.match(rf"{CLUSTERS}/{re.escape(name)}-k\d+@", other)
+        ]
+        by = ["--audio", name, "--image", "none"] if hears else ["--image", name, "--audio", "none"]
+        return min([*made, _command(cache, ["knn", *by], header)], key=lambda line: "--ids" in line)
+    if kind == OBJECTS:
+        words = ["--visual", "none", "--audio", "none", "--objects"]
+    elif hears:
+        words = ["--visual", "none", "--audio", name]
+    else:
+        words = ["--visual", name.removesuffix(_ENCODER), "--audio", "none"]
+        words += ["--visual-hint", "encoder"] if name.endswith(_ENCODER) else []
+    return _command(cache, ["embed-teachers", *words], header)
+
+
+def _knn_command(cache: Path, stage: str, finished: str) -> str:
+    """Return what searches neighbours again."""
+    modality, _, encoder = stage.partition("/")[2].partition("@")[0].partition("-")
+    header = _any_header(cache, stage)
+    words = ["knn", f"--{modality}", encoder]
+    words += ["--audio" if modality == "image" else "--image", "none"]
+    words += ["--k", str(header.params["k"])] if header else []
+    return _command(cache, words, header) + _id_list(stage, finished)
+
+
+def _cluster_command(cache: Path, stage: str, finished: str) -> str:
+    """Return what makes a stage of clusters again; folder and header tell how it was made."""
+    encoder, _, k = stage.partition("/")[2].partition("@")[0].rpartition("-k")
+    header = _any_header(cache, stage)
+    words = ["cluster", "--k", k, "--encoder", encoder]
+    if header and header.params["seed"]:
+        words += ["--seed", str(header.params["seed"])]
+    return _command(cache, words, header) + _id_list(stage, finished)
+
+
+def _command(cache: Path, words: list[str], header: Header | None) -> str:
     if header and (header.weights or "").startswith("random"):
-        words += ["--weights", "random"]
-    return shlex.join([*words, "--cache", str(cache)])
+        words = [*words, "--weights", "random"]
+    return shlex.join(["avpipe", *words, "--cache", str(cache)])
+
+
+def _id_list(stage: str, finished: str) -> str:
+    """Ask for the ids of a set that is not all clips: a cache knows only its digest."""
+    digest = stage.rpartition("@")[2]
+    if digest == finished[: len(digest)]:
+        return ""
+    return f" --ids LIST  # LIST: the ids that {stage} was made of"
 
 
 def _extract_command(cache: Path) -> str:

@@ -9,7 +9,7 @@ import hashlib
 import json
 import math
 import zlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import CacheCorruptError
+from .advice import advice
 
 FORMAT = 1
 HEADER_BYTES = 4096
@@ -26,8 +27,10 @@ MANIFEST = "manifest"
 EXTRACT = "extract"
 AUDIO = "audio"
 HINTS = "hints"
+OBJECTS = "objects"
 EMBEDDINGS = "embeddings"
 NEIGHBORS = "neighbors"
+CLUSTERS = "clusters"
 DAMAGED = "damaged"
 DROPPED = "DROPPED"
 
@@ -36,6 +39,9 @@ AUDIO_RATE_HZ = 32_000
 
 RAGGED = {"frame_jpeg": "frame_offset", "waveform": "waveform_offset"}
 """Flat columns of rows of different length, and the column of n + 1 offsets that cuts them."""
+
+CENTROIDS = "centroids"
+"""A column of `clusters` that is no column of rows: all `(k, d)` of them, in every shard."""
 
 
 def canonical_json(value: Any) -> bytes:
@@ -46,6 +52,12 @@ def canonical_json(value: Any) -> bytes:
 def digest(value: Any) -> str:
     """Return the sha256 (hex) of `value`'s canonical JSON."""
     return hashlib.sha256(canonical_json(value)).hexdigest()
+
+
+def id_set_digest(ids: Collection[str]) -> str:
+    """Return the sha256 (hex) of a set of ids, in whatever order they come."""
+    text = "\n".join(sorted(ids))
+    return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()
 
 
 def shard_path(cache: Path, stage: str, shard: int) -> Path:
@@ -142,7 +154,7 @@ def parse_block(block: bytes, path: Path, file_bytes: int) -> Header:
     """
 
     def damaged(why: str) -> CacheCorruptError:
-        return CacheCorruptError(f"{path}: {why}; run `avpipe verify --repair`")
+        return CacheCorruptError(f"{path}: {why}; run {advice('verify --repair', path)}")
 
     if len(block) < HEADER_BYTES:
         raise damaged("shorter than its header")

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import CacheCorruptError
+from .advice import advice
 from .schema import FORMAT, canonical_json
 
 _SCAN_BLOCK = 1 << 24
@@ -102,7 +103,7 @@ class Segment:
         self._starts = starts[1:-1]
 
     def _damaged(self, what: str) -> CacheCorruptError:
-        return CacheCorruptError(f"{self.path} {what}; run `avpipe verify --repair`")
+        return CacheCorruptError(f"{self.path} {what}; run {advice('verify --repair', self.path)}")
 
     @property
     def num_shards(self) -> int:

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import CacheCorruptError
+from .advice import advice
 from .schema import HEADER_BYTES, Header, parse_block
 
 _HASH_BLOCK = 1 << 20
@@ -58,7 +59,7 @@ def check_content(path: Path, fd: int, header: Header) -> None:
     """
     if content_sha256(fd, os.fstat(fd).st_size) != header.sha256:
         raise CacheCorruptError(
-            f"{path}: content does not match its sha256; run `avpipe verify --repair`"
+            f"{path}: content does not match its sha256; run {advice('verify --repair', path)}"
         )
 
 

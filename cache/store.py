@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import InputError
+from .advice import advice
 from .manifest import Manifest
 from .schema import (
     AUDIO,
@@ -240,7 +241,9 @@ class Cache:
                 if wanted in self.shard(folder, min(numbers)):
                     return ColumnView(self, folder, wanted)
                 raise InputError(f"{self.path}: stage {folder} has no column {wanted!r}")
-        raise InputError(f"{self.path} has no stage for column {name!r}; see `avpipe status`")
+        raise InputError(
+            f"{self.path} has no stage for column {name!r}; see {advice('status', self.path)}"
+        )
 
     def neighbors(self, name: str) -> NeighborView:
         """Return nearest neighbours, to be indexed by row.
@@ -258,7 +261,9 @@ class Cache:
             if stage == f"{NEIGHBORS}/{name}" or stage.startswith(f"{NEIGHBORS}/{name}@")
         ]
         if not folders:
-            raise InputError(f"{self.path} has no neighbours {name!r}; run `avpipe knn`")
+            raise InputError(
+                f"{self.path} has no neighbours {name!r}; run {advice('knn', self.path)}"
+            )
         return NeighborView(self, max(folders, key=lambda stage: _newest(self.path / stage)))
 
     def clip(self, clip_id: str) -> CachedClip:

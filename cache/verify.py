@@ -13,7 +13,7 @@ import numpy as np
 from ..errors import CacheCorruptError, InputError
 from .manifest import Manifest, copy_path
 from .repair import remake_commands, restore_segment, set_aside
-from .schema import MANIFEST, RAGGED, Header, shard_path
+from .schema import CENTROIDS, MANIFEST, RAGGED, Header, shard_path
 from .segment import Segment
 from .shard import Shard, check_content, read_header
 from .state import shard_numbers, stages
@@ -79,6 +79,10 @@ def verify(cache: Path, *, repair: bool = False) -> VerifyReport:
             path = shard_path(cache, stage, number)
             set_aside(cache, path)
             report.repaired.append(f"{path.relative_to(cache)} moved to damaged/")
+    if repair:  # what is wrong, not what to run: it is running
+        report.damaged = {
+            name: what.partition("; run `avpipe verify")[0] for name, what in report.damaged.items()
+        }
     return report
 
 
@@ -184,7 +188,7 @@ def _misaligned(shard: Shard, rows: range) -> str:
             cut = len(offsets) == header.done + 1 and offsets[0] == 0
             if not cut or np.any(np.diff(offsets) < 0) or offsets[-1] != column.shape[0]:
                 return f"{path}: {RAGGED[name]} does not cut {name}"
-        elif name in RAGGED.values() or name.startswith("failed_"):
+        elif name in (*RAGGED.values(), CENTROIDS) or name.startswith("failed_"):
             continue
         elif column.shape[0] != header.done:
             return f"{path}: {name} has {column.shape[0]} rows of {header.done}"

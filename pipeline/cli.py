@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from . import report
-from .commands import cache, teachers, training, trial
+from .commands import cache, cluster, inspect, teachers, training, trial, weights
 from .options import Json
 from .settings import FILE_NAME, Commands, read_settings, settings_of
 
@@ -86,12 +86,15 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "extract": cache.extract,
     "embed-teachers": teachers.embed_teachers,
     "knn": teachers.knn,
+    "cluster": cluster.cluster,
     "train": training.train,
     "evaluate": training.evaluate,
     "localize": training.localize,
+    "inspect": inspect.inspect,
     "status": cache.status,
     "verify": cache.verify,
     "drop": cache.drop,
+    "weights": weights.weights,
     "demo": trial.demo,
 }
 for name, function in COMMANDS.items():

@@ -141,7 +141,9 @@ def _counts(document: Document) -> str:
 
 def _write_settings(out: Path, text: str) -> None:
     path = out / FILE_NAME
-    if path.exists() and path.read_text(encoding="utf-8") != text:
+    if out.is_file():
+        raise UsageError(f"{out} is a file: name a folder")
+    if path.is_dir() or (path.exists() and path.read_bytes() != text.encode()):
         raise UsageError(f"{path} is of another demo (seed or clips differ): name another folder")
     out.mkdir(parents=True, exist_ok=True)
     path.write_text(text, encoding="utf-8")
@@ -189,10 +191,12 @@ def _write_shown(out: Path) -> None:
 def _show_end(out: Path, scores: Document, seconds: float) -> None:
     """Print the scores beside the controls, and where everything is."""
     from ..cache.store import Cache
+    from ..cache.writer import remove_orphans
     from ..train.hero import hero_picture
     from ..train.run import load_run
     from ..train.scoreboard import evaluate_text
 
+    remove_orphans(out)
     hero_picture(load_run(out / "run"), Cache(out / "avcache"), out / "synth", out / "hero.png")
     print(f"\n{evaluate_text(scores)}\n")
     print(f"{seconds / 60:.1f} min. Pictures: {out}/hero.png, {out}/pictures/sheet.png")

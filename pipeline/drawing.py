@@ -67,7 +67,9 @@ def draw(settings: DrawSettings) -> dict[str, Any]:
     return {
         "schema": "avpipe.localize/1",
         "pictures": [str(path) for path in done.pictures],
-        "failed": {failure.id: f"{failure.reason} {failure.detail}" for failure in done.failures},
+        "failed": {
+            failure.id: f"{failure.reason} {failure.detail}".rstrip() for failure in done.failures
+        },
     }
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from pathlib import Path
 
+from ..errors import InputError
 from .lists import read_entries
 
 
@@ -20,6 +21,18 @@ def read_ids(path: Path | None) -> list[str] | None:
     if path is None:
         return None
     return [entry.id or Path(entry.path or "").stem for entry in read_entries(str(path))]
+
+
+def read_ids_to_take(path: Path | None) -> list[str] | None:
+    """Read the ids of `--ids`, as `read_ids` does.
+
+    Raises:
+        InputError: It names no clip, too.
+    """
+    ids = read_ids(path)
+    if ids == []:
+        raise InputError(f"--ids {path} names no clip; it needs an id a line, or a CSV with ids")
+    return ids
 
 
 def hold_out_notices(

@@ -76,7 +76,9 @@ def localize_files(
     if not pictures:
         first = failures[0]
         told = f"{first.id}: {first.reason} {first.detail}".rstrip()
-        raise ClipsFailedError(f"none of {len(candidates)} clips could be localized ({told}, ...)")
+        if len(failures) > 1:
+            told += ", ..."
+        raise ClipsFailedError(f"none of {len(candidates)} clips could be localized ({told})")
     return LocalizeResult(pictures, failures)
 
 

@@ -14,7 +14,13 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from ..errors import AvpipeError, CacheUnwritableError, MissingDependencyError, UsageError
+from ..errors import (
+    AvpipeError,
+    CacheUnwritableError,
+    InputError,
+    MissingDependencyError,
+    UsageError,
+)
 
 UNWRITABLE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM}
 INTERRUPTED = 128 + signal.SIGINT
@@ -48,7 +54,7 @@ def main(argv: Sequence[str]) -> int:
     try:
         with _sigterm_as_interrupt(state):
             code = _run(arguments, state)
-            sys.stdout.flush()
+            print(end="", flush=True)  # also where there is no standard output
     except KeyboardInterrupt:
         code = INTERRUPTED
     except BrokenPipeError:
@@ -89,12 +95,14 @@ def _run(arguments: list[str], state: State) -> int:
     import typer
 
     from .cli import app
+    from .downloads import tell_downloads
 
     for stream in (sys.stdout, sys.stderr):  # file names need not be UTF-8
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
     command = typer.main.get_command(app)
-    code = command.main(arguments, prog_name="avpipe", standalone_mode=False, obj=state)
+    with tell_downloads():
+        code = command.main(arguments, prog_name="avpipe", standalone_mode=False, obj=state)
     return code if isinstance(code, int) else 0
 
 
@@ -118,6 +126,8 @@ def _as_expected(error: Exception, state: State) -> AvpipeError | None:
         error, "format_message"
     ):  # Typer's usage errors; their base class has no public name
         return UsageError(_usage_message(error, state))
+    if isinstance(error, PermissionError) and _is_unreadable(error.filename):
+        return InputError(f"{error.filename}: {error.strerror}")
     if isinstance(error, OSError) and error.errno in UNWRITABLE:
         where = f"{error.filename}: " if error.filename else ""
         return CacheUnwritableError(f"{where}{error.strerror}; the same command resumes")
@@ -127,9 +137,13 @@ def _as_expected(error: Exception, state: State) -> AvpipeError | None:
     return None
 
 
+def _is_unreadable(name: object) -> bool:
+    return isinstance(name, str) and Path(name).is_file() and not os.access(name, os.R_OK)
+
+
 def _usage_message(error: Any, state: State) -> str:
     """Name the file or variable that a bad value came from; the parser knows only the option."""
-    message = str(error.format_message())
+    message = str(error.format_message()).replace("Value error, ", "")  # a word of the parser's
     context, parameter = getattr(error, "ctx", None), getattr(error, "param", None)
     if context is None or parameter is None:
         return message

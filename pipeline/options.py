@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
+from ..cache.advice import DEFAULT_CACHE as DEFAULT_CACHE
 from ..errors import UsageError
 from .settings import ONE_RUN, Example
 
@@ -36,7 +37,8 @@ def checked(check: Callable[[Any], object]) -> Callable[[Any], Any]:
     return callback
 
 
-DEFAULT_CACHE = Path("avcache")
+PRETRAINED = ("pretrained",)
+"""What `--weights` is when it is not given."""
 ALL_CORES = usable_cores()
 Geometries = Literal["rf-centred", "cell-centred", "corners"]
 

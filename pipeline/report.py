@@ -55,6 +55,27 @@ def teachers_text(document: Document) -> str:
     return "\n".join([fields_text(fields), "", *weights, *document.get("notices", [])])
 
 
+def cluster_text(document: Document) -> str:
+    """Render `avpipe cluster`: the clusters as a table, labels only where clips have some."""
+    named = document["purity"] is not None
+    rows = [
+        (number, one["size"], *((one["label"] or "-", _percent(one["share"])) if named else ()))
+        for number, one in enumerate(document["clusters"])
+    ]
+    head = ("cluster", "clips", *(("mostly", "share") if named else ()))
+    apart = ("clusters", "purity", "purity_shuffled")
+    parts = [table(head, rows)]
+    if named:
+        chance = _percent(document["purity_shuffled"])
+        parts.append(f"purity {_percent(document['purity'])}, with labels shuffled {chance}")
+    parts.append(teachers_text({k: v for k, v in document.items() if k not in apart}))
+    return "\n\n".join(parts)
+
+
+def _percent(share: float | None) -> str:
+    return "-" if share is None else f"{share:.1%}"
+
+
 def estimate_text(document: Document) -> str:
     """Render `avpipe embed-teachers --dry-run`."""
     rows = [
@@ -65,13 +86,20 @@ def estimate_text(document: Document) -> str:
 
 
 def train_text(document: Document) -> str:
-    """Render `avpipe train`: a line for each run."""
-    head = ("run", "seed", "clips", "batch", "steps", "done now", "loss", "steps/s")
+    """Render `avpipe train`: a line for each run; several have a mean and a deviation."""
+    losses = ["loss", "val_loss"] if document["mean"]["val_loss"] is not None else ["loss"]
+
+    def shown(one: Document) -> list[str]:
+        return ["-" if one[name] is None else f"{one[name]:.3f}" for name in losses]
+
+    names = [name.replace("_", " ") for name in losses]
+    head = ("run", "seed", "clips", "batch", "steps", "done now", *names, "steps/s")
     rows = []
     for run in document["runs"]:
-        loss = "-" if run["loss"] is None else f"{run['loss']:.3f}"
         counts = [run[key] for key in ("seed", "clips", "batch_size", "num_steps", "done")]
-        rows.append((run["run"], *counts, loss, f"{run['per_second']:.1f}"))
+        rows.append((run["run"], *counts, *shown(run), f"{run['per_second']:.1f}"))
+    if document["std"]:
+        rows += [(name, *[""] * 5, *shown(document[name]), "") for name in ("mean", "std")]
     labels = [
         f"{run['run']} began with {weights_text(run['weights'])}"
         for run in document["runs"]
@@ -84,6 +112,20 @@ def localize_text(document: Document) -> str:
     """Render `avpipe localize`."""
     failed = [f"failed  {name}: {why}" for name, why in document["failed"].items()]
     return "\n".join([*failed, *document["pictures"]])
+
+
+def inspect_text(document: Document) -> str:
+    """Render `avpipe inspect`: the picture, and what is missing from it."""
+    return "\n".join([document["picture"], *document["notices"]])
+
+
+def failures_text(document: Document) -> str:
+    """Render `avpipe inspect --failures`."""
+    rows = [
+        [one[key] or "-" for key in ("id", "reason", "detail", "path")]
+        for one in document["failures"]
+    ]
+    return table(("id", "reason", "detail", "path"), rows) if rows else "no clip failed"
 
 
 def weights_text(digest: str) -> str:

@@ -4,25 +4,36 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ..cache.schema import EXTRACT, shard_path
+from ..cache.advice import advice
+from ..cache.schema import EXTRACT, HINTS, OBJECTS, shard_path
 from ..cache.shard import read_header
 from ..cache.state import extracted_shards, shard_numbers
 from ..cache.store import Cache
 from ..errors import UsageError
-from ..stages.embed import HINTS, embed, pick_device
-from ..stages.neighbors import neighbors, source_kind
-from ..stages.teachers.protocol import choices, load_teacher
-from ..weights import PRETRAINED, RANDOM, check_specs, resolve
-from .id_lists import hold_out_notices, read_ids
+from ..stages.embed import EmbedSummary, Progress, build_network, embed, pick_device
+from ..stages.neighbors import neighbors
+from ..stages.teachers.protocol import (
+    Teacher,
+    choices,
+    encoder_of,
+    load_teacher,
+    network_of,
+)
+from ..stages.vectors import id_set, source_kind
+from ..weights import PRETRAINED, RANDOM, check_specs, require, resolve
+from .id_lists import hold_out_notices, read_ids, read_ids_to_take
+from .status import count_clips
 from .watch import watch_stages
 
 NONE = "none"
+BACKBONE = "backbone"
 _TIMED_CLIPS = 4
 _FRAME = np.zeros((256, 256, 3), np.uint8)
 _WAVEFORM = np.zeros(320_000, np.int16)  # 10 s at 32 kHz
@@ -41,6 +52,10 @@ class TeacherSettings:
     device: str = "auto"
     batch_size: int = 32
     overwrite: bool = False
+    visual_hint: str = BACKBONE
+    """Which output of the visual teacher is the hint, `backbone` or `encoder`."""
+    objects: bool = False
+    """Whether DETR's object maps are wanted too."""
 
     def names(self) -> list[str]:
         """Return the teachers to run.
@@ -55,10 +70,21 @@ class TeacherSettings:
             if name not in choices(modality):
                 known = ", ".join([*choices(modality), NONE])
                 raise UsageError(f"{name!r} is no {modality} teacher: one of {known}")
-            found.append(name)
-        if not found:
+            found.append(self._hint_of(name) if modality == "visual" else name)
+        if not found and not self.objects:
             raise UsageError("nothing to do: both teachers are none")
         return found
+
+    def _hint_of(self, name: str) -> str:
+        if self.visual_hint == BACKBONE:
+            return name
+        if encoder_of(name) not in choices("visual"):
+            raise UsageError(f"--visual-hint {self.visual_hint}: {name} has no such output")
+        return encoder_of(name)
+
+    def object_networks(self) -> list[str]:
+        """Return the networks whose object maps are wanted."""
+        return choices(OBJECTS) if self.objects else []
 
 
 @dataclass(frozen=True)
@@ -71,23 +97,35 @@ class NeighborSettings:
 
 
 def embed_teachers(settings: TeacherSettings) -> dict[str, Any]:
-    """Run both teachers over the cache; return the `avpipe.embed-teachers/1` document.
+    """Run the teachers over the cache; return the `avpipe.embed-teachers/1` document.
 
     Raises:
         Errors as `stages.embed.embed` does.
     """
+    names, objects = settings.names(), settings.object_networks()
     with watch_stages() as progress:
+        _require_weights(settings, [*names, *objects])
         done = embed(
             Cache(settings.cache),
             HINTS,
-            settings.names(),
+            names,
+            objects=objects,
             specs=settings.weights,
             device=settings.device,
             batch_size=settings.batch_size,
             overwrite=settings.overwrite,
             progress=progress,
         )
-    return done.as_json()
+    return {**done.as_json(), "notices": todo_notices(settings.cache)}
+
+
+def todo_notices(cache: Path) -> list[str]:
+    """Say when clips are not extracted yet: what was made lacks them."""
+    todo = count_clips(cache).todo
+    if not todo:
+        return []
+    command = advice("extract", cache)
+    return [f"{todo} clips are not extracted yet: run {command}, then this command again"]
 
 
 def search_neighbors(settings: TeacherSettings, search: NeighborSettings) -> dict[str, Any]:
@@ -100,24 +138,17 @@ def search_neighbors(settings: TeacherSettings, search: NeighborSettings) -> dic
     """
     started = time.monotonic()
     cache, names = Cache(settings.cache), settings.names()
-    ids, hold_out = read_ids(search.ids), read_ids(search.hold_out) or []
-    check_specs(settings.weights, names)
+    ids, hold_out = read_ids_to_take(search.ids), read_ids(search.hold_out) or []
+    id_set(cache, ids, hold_out)  # a list of other clips is told before hours of work
+    device = pick_device(settings.device)
     weights: dict[str, str] = {}
     notices = hold_out_notices(search.hold_out, hold_out, cache.ids)
+    notices += todo_notices(settings.cache)
     found, embedded = [], 0
     with watch_stages() as progress:
+        _require_weights(settings, names)
         for name in names:
-            own = [spec for spec in settings.weights if _is_for(spec, name)]
-            made = embed(
-                cache,
-                source_kind(cache, name),
-                [name],
-                specs=own,
-                device=settings.device,
-                batch_size=settings.batch_size,
-                overwrite=settings.overwrite,
-                progress=progress,
-            )
+            made = embed_source(cache, name, settings, device, progress)
             embedded += made.done
             weights |= made.weights
         for name in names:
@@ -128,6 +159,7 @@ def search_neighbors(settings: TeacherSettings, search: NeighborSettings) -> dic
                     search.k,
                     ids=ids,
                     hold_out=hold_out,
+                    device=device,
                     overwrite=settings.overwrite,
                     progress=progress,
                 )
@@ -150,10 +182,40 @@ def search_neighbors(settings: TeacherSettings, search: NeighborSettings) -> dic
     }
 
 
-def _is_for(spec: str, name: str) -> bool:
+def _require_weights(settings: TeacherSettings, names: Sequence[str]) -> None:
+    """Fetch what the networks of a run lack before the first of them runs."""
+    check_specs(settings.weights, {network_of(name) for name in names})
+    if extracted_shards(settings.cache):
+        require({network_of(name): load_teacher(name).FILES for name in names}, settings.weights)
+
+
+def embed_source(
+    cache: Cache, name: str, settings: TeacherSettings, device: str, progress: Progress
+) -> EmbedSummary:
+    """Make what is missing of an encoder's vectors: of its hints, if it is a teacher already.
+
+    `--overwrite` speaks of embeddings; hints may be what a student is learning from.
+
+    Raises:
+        Errors as `stages.embed.embed` does.
+    """
+    kind = source_kind(cache, name)
+    return embed(
+        cache,
+        kind,
+        [name],
+        specs=[spec for spec in settings.weights if _is_for(spec, network_of(name))],
+        device=device,
+        batch_size=settings.batch_size,
+        overwrite=settings.overwrite and kind != HINTS,
+        progress=progress,
+    )
+
+
+def _is_for(spec: str, network: str) -> bool:
     """Whether a `--weights` speaks of this network, or of all."""
     other, sign, _ = spec.partition("=")
-    return not sign or other == name or "/" in other
+    return not sign or other == network or "/" in other
 
 
 def estimate(settings: TeacherSettings, kind: str) -> dict[str, Any]:
@@ -171,8 +233,10 @@ def estimate(settings: TeacherSettings, kind: str) -> dict[str, Any]:
     extracted = extracted_shards(settings.cache)
     device = pick_device(settings.device)
     rows = []
-    for name in settings.names():
-        teacher = load_teacher(name)
+    jobs = [(kind, name) for name in settings.names()]
+    jobs += [(OBJECTS, name) for name in settings.object_networks()]
+    for kind, name in jobs:
+        teacher = load_teacher(name, kind)
         missing = extracted - shard_numbers(settings.cache, f"{kind}/{name}")
         clips = sum(
             read_header(shard_path(settings.cache, EXTRACT, shard)).done for shard in missing
@@ -185,16 +249,15 @@ def estimate(settings: TeacherSettings, kind: str) -> dict[str, Any]:
                 "stage": f"{kind}/{name}",
                 "clips": clips,
                 "bytes_out": clips * row_bytes,
-                "seconds": round(clips * _seconds_per_clip(name, device), 1) if clips else 0.0,
+                "seconds": round(clips * _seconds_per_clip(teacher, device), 1) if clips else 0.0,
             }
         )
     return {"schema": "avpipe.embed-estimate/1", "device": device, "stages": rows}
 
 
-def _seconds_per_clip(name: str, device: str) -> float:
-    teacher = load_teacher(name)
+def _seconds_per_clip(teacher: Teacher, device: str) -> float:
     item = (_FRAME,) if teacher.READS == "frame" else (_WAVEFORM, len(_WAVEFORM) // 2)
-    network = teacher.build(resolve(name, teacher.FILES, (RANDOM,)), device)
+    network = build_network(teacher, resolve("any", teacher.FILES, (RANDOM,)), device)
     network(np.stack([teacher.prepare(*item)]))  # the first call sets things up
     started = time.perf_counter()
     network(np.stack([teacher.prepare(*item) for _ in range(_TIMED_CLIPS)]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +17,7 @@ from ..train.geometry import Geometry
 from ..train.loop import TrainResult, train
 from ..train.page import read_page
 from ..train.recipe import load_recipe
-from ..train.record import Progress
+from ..train.record import Progress, last_loss
 from ..weights import PRETRAINED, RANDOM
 from .id_lists import hold_out_notices, read_ids
 from .report import weights_text
@@ -35,6 +36,7 @@ class TrainSettings:
     """None: `runs/<recipe>`."""
     ids: Path | None = None
     hold_out: Path | None = None
+    val_ids: Path | None = None
     seeds: str = "0"
     overrides: tuple[str, ...] = ()
     data: DataMode = "auto"
@@ -82,6 +84,7 @@ def train_runs(settings: TrainSettings, notify: Callable[[str], None]) -> dict[s
     recipe = load_recipe(settings.recipe, settings.overrides)
     cache = Cache(settings.cache)
     ids, hold_out = read_ids(settings.ids), read_ids(settings.hold_out) or []
+    val_ids = read_ids(settings.val_ids)
     notices = hold_out_notices(settings.hold_out, hold_out, cache.ids)
     for line in notices:
         notify(line)
@@ -96,6 +99,7 @@ def train_runs(settings: TrainSettings, notify: Callable[[str], None]) -> dict[s
                 seed=seed,
                 ids=ids,
                 hold_out=hold_out,
+                val_ids=val_ids,
                 data=settings.data,
                 device=settings.device,
                 weights=settings.weights,
@@ -104,7 +108,22 @@ def train_runs(settings: TrainSettings, notify: Callable[[str], None]) -> dict[s
             )
         runs.append(_run_json(result, seed))
         notices += [line for line in result.notices if line not in notices]
-    return {"schema": "avpipe.train/1", "recipe": settings.recipe, "runs": runs, "notices": notices}
+    return {
+        "schema": "avpipe.train/1",
+        "recipe": settings.recipe,
+        "runs": runs,
+        "mean": _over_runs(runs, statistics.fmean),
+        "std": _over_runs(runs, statistics.stdev) if len(runs) > 1 else None,
+        "notices": notices,
+    }
+
+
+def _over_runs(
+    runs: Sequence[dict[str, Any]], what: Callable[[list[float]], float]
+) -> dict[str, float | None]:
+    """Return mean or deviation of the losses; None where a run has none."""
+    columns = {name: [run[name] for run in runs] for name in ("loss", "val_loss")}
+    return {name: None if None in values else what(values) for name, values in columns.items()}
 
 
 def _shown(update: Update, run_dir: Path) -> Callable[[Progress], None]:
@@ -132,7 +151,8 @@ def _run_json(result: TrainResult, seed: int) -> dict[str, Any]:
         "num_steps": result.num_steps,
         "done": steps,
         "skipped": result.first_step,
-        "loss": result.loss,
+        "loss": last_loss(result.run_dir / "metrics.jsonl"),
+        "val_loss": last_loss(result.run_dir / "validation.jsonl"),
         "weights": page.image_weights,
         "seconds": round(result.seconds, 3),
         "per_second": round(steps / result.seconds, 3) if steps else 0.0,
@@ -183,15 +203,22 @@ def run_folders(named: Sequence[Path]) -> list[Path]:
     """Return the runs that folders hold: themselves, or one for each seed.
 
     Raises:
+        UsageError: A run is named twice.
         InputError: A folder holds no run.
     """
     found: list[Path] = []
     for folder in named:
+        if folder.is_file():
+            raise InputError(f"{folder} is a file; name the folder of a run")
         pages = [folder / "run.json"] if (folder / "run.json").exists() else []
         pages = pages or sorted(folder.glob("seed*/run.json"), key=_seed_of)
         if not pages:
             raise InputError(f"{folder} holds no run; make one with `avpipe train --run {folder}`")
         found += [page.parent for page in pages]
+    real = [folder.resolve() for folder in found]
+    for number, folder in enumerate(found):
+        if real[number] in real[:number]:
+            raise UsageError(f"{folder} is named twice")
     return found
 
 

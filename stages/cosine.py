@@ -1,25 +1,31 @@
-"""Exact nearest neighbours by cosine: FAISS finds, blocks bound memory, float64 settles ties."""
+"""Exact nearest neighbours by cosine: a float32 search finds, float64 settles ties."""
 
 from __future__ import annotations
 
+from collections import deque
+from collections.abc import Generator, Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-QUERY_BLOCK = 1024
-BASE_BLOCK = 65_536
-"""Vectors compared at a time, on either side."""
+from .candidates import Candidates, candidates
+
+QUERY_BLOCK = 256
+"""Vectors whose neighbours are searched at a time, by one thread."""
 
 NEAR = 1e-6
-"""FAISS scores identical vectors differently, by less than this: such scores are computed again."""
+"""Identical vectors score differently in float32, by less than this: such pairs are settled."""
 
 EQUAL = 1e-7
 """Scores no further apart, once computed in float64, are equal: float32 cannot tell them apart."""
 
 _SPARE = 8  # candidates beyond those asked for: ties at the end are seen, and mostly settled
 _NORM_ROWS = 8192
-_EXACT_PAIRS = 1 << 14
+_EXACT_VALUES = 1 << 18  # of either side at a time: 2 MiB, which a core's cache holds
+
+Found = tuple[NDArray[np.int32], NDArray[np.float32]]
 
 
 def unit_vectors(embeddings: NDArray[Any]) -> NDArray[np.float32]:
@@ -39,8 +45,8 @@ def unit_vectors(embeddings: NDArray[Any]) -> NDArray[np.float32]:
 
 
 def knn(
-    embeddings: ArrayLike, k: int, *, exclude: ArrayLike | None = None
-) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+    embeddings: ArrayLike, k: int, *, exclude: ArrayLike | None = None, device: str = "cpu"
+) -> Found:
     """Find the k nearest other vectors of every vector, by cosine, exactly.
 
     Multi-positive alignment (Senocak et al. 2023) draws its positives from them, k = 1000.
@@ -50,6 +56,7 @@ def knn(
         k: Neighbours wanted; no more than N - 1 are given.
         exclude: Vectors that may not be neighbours: a mask `(N,)`, or their rows. They still get
             neighbours of their own.
+        device: `cpu`, or where PyTorch is to multiply, for example `cuda`.
 
     Returns:
         Rows `(N, min(k, N - 1))` int32 by descending cosine, of equal ones the lower row first,
@@ -62,103 +69,117 @@ def knn(
     if vectors.ndim != 2 or k < 1:
         raise ValueError(f"knn needs (N, d) vectors and k >= 1, got {vectors.shape} and k = {k}")
     unit = unit_vectors(vectors)
-    allowed = np.ones(len(unit), bool)
+    barred = np.zeros(len(unit), bool)
     if exclude is not None:
-        allowed[np.asarray(exclude)] = False
-    base = np.flatnonzero(allowed)
+        barred[np.asarray(exclude)] = True
+    order = np.argsort(barred, kind="stable")  # those that may be neighbours come first
+    if barred.any():
+        unit = unit[order]
     k = min(k, max(len(unit) - 1, 0))
     index = np.empty((len(unit), k), np.int32)
     similarity = np.empty((len(unit), k), np.float32)
-    for start in range(0, len(unit), QUERY_BLOCK):
-        queries = np.arange(start, min(start + QUERY_BLOCK, len(unit)))
-        index[queries], similarity[queries] = nearest(unit, queries, k, base)
+    starts = range(0, len(unit), QUERY_BLOCK)
+    blocks = [range(start, min(start + QUERY_BLOCK, len(unit))) for start in starts]
+    num_base = len(unit) - int(barred.sum())
+    found = nearest(unit, num_base, k, blocks, device=device)
+    for block, (rows, scores) in zip(blocks, found, strict=True):
+        asked = order[block.start : block.stop]
+        index[asked] = np.where(rows < 0, -1, order[rows])
+        similarity[asked] = scores
     return index, similarity
 
 
 def nearest(
-    unit: NDArray[np.float32], queries: NDArray[np.int64], k: int, base: NDArray[np.int64]
-) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """Find neighbours of some vectors among others.
+    unit: NDArray[np.float32],
+    num_base: int,
+    k: int,
+    blocks: Iterable[range],
+    *,
+    device: str = "cpu",
+) -> Generator[Found]:
+    """Find neighbours of vectors among the first ones, block by block, in as many threads as cores.
+
+    One thread searches a whole block: FAISS divides a small block badly among threads, and so the
+    result does not depend on their number. Set `OMP_NUM_THREADS` for fewer.
 
     Args:
         unit: `(N, d)` unit vectors.
-        queries: `(Q,)` which of them to find neighbours of.
-        k: How many.
-        base: `(M,)` ascending; which of them may be neighbours.
+        num_base: How many of them, from the first, may be neighbours.
+        k: Neighbours wanted of each.
+        blocks: Which vectors to find neighbours of.
+        device: `cpu`, or where PyTorch is to multiply.
 
-    Returns:
-        `(Q, k)` rows, -1 where there are no more, and their cosines.
+    Yields:
+        For every block in order: rows `(Q, k)`, -1 where there are no more, and their cosines.
     """
-    index = np.full((len(queries), k), -1, np.int64)
-    similarity = np.zeros((len(queries), k), np.float32)
-    pending = np.arange(len(queries) if k and len(base) else 0)
+    import faiss
+
+    find = candidates(unit[:num_base], device)
+    num_threads = faiss.omp_get_max_threads()
+    waiting: deque[Future[Found]] = deque()
+    with ThreadPoolExecutor(num_threads, initializer=faiss.omp_set_num_threads, initargs=(1,)) as p:
+        try:
+            for block in blocks:
+                waiting.append(p.submit(_search, find, unit, num_base, k, block))
+                if len(waiting) > num_threads + 1:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            for future in waiting:
+                future.cancel()
+
+
+def _search(
+    find: Candidates, unit: NDArray[np.float32], num_base: int, k: int, block: range
+) -> Found:
+    """Return the neighbours of one block, `(Q, k)` rows and cosines."""
+    index = np.full((len(block), k), -1, np.int32)
+    similarity = np.zeros((len(block), k), np.float32)
+    pending = np.arange(len(block) if k and num_base else 0)
     count = k + 1 + _SPARE
     while len(pending):
-        count = min(count, len(base))
-        asked = queries[pending]
-        rows, scores = _ordered(unit, asked, *_candidates(unit, asked, base, count))
-        if count == len(base):
-            settled = np.ones(len(pending), bool)
-        else:  # equals of the k-th may lie beyond the candidates (the last column may be `self`)
-            settled = scores[:, -2] < scores[:, k - 1] - NEAR
-        found = rows[settled, :k]
-        index[pending[settled], : found.shape[1]] = found
-        kept = np.where(found < 0, 0, scores[settled, :k])
-        similarity[pending[settled], : found.shape[1]] = kept
+        count = min(count, num_base + 1)  # one too many: none is lost with the vector itself
+        asked = block.start + pending
+        vectors, which = _distinct(unit[asked])
+        rows, scores = (found[which] for found in _ordered(vectors, unit, *find(vectors, count)))
+        settled = np.ones(len(pending), bool)
+        if count <= num_base:  # equals of the last one wanted may lie beyond the candidates
+            settled = scores[:, -1] < scores[:, k] - NEAR
+        own = rows == asked[:, None]
+        own[~own.any(axis=1), -1] = True
+        rows, scores = (found[~own].reshape(len(own), -1)[settled, :k] for found in (rows, scores))
+        index[pending[settled], : rows.shape[1]] = rows
+        similarity[pending[settled], : rows.shape[1]] = np.where(rows < 0, 0, scores)
         pending = pending[~settled]
         count *= 4
     return index, similarity
 
 
-def _candidates(
-    unit: NDArray[np.float32], queries: NDArray[np.int64], base: NDArray[np.int64], count: int
-) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """Return the rows `(Q, count)` of highest score, best first, merged block by block."""
-    import faiss
-
-    asked = unit[queries]
-    rows = np.empty((len(queries), 0), np.int64)
-    scores = np.empty((len(queries), 0), np.float32)
-    for start in range(0, len(base), BASE_BLOCK):
-        part = base[start : start + BASE_BLOCK]
-        whole = part[-1] - part[0] + 1 == len(part)  # a slice, which is no copy
-        block = unit[part[0] : part[-1] + 1] if whole else unit[part]
-        part_scores, position = faiss.knn(
-            asked, block, min(count, len(part)), faiss.METRIC_INNER_PRODUCT
-        )
-        if not start:
-            rows, scores = part[position], part_scores
-            continue
-        rows = np.concatenate([rows, part[position]], axis=1)
-        scores = np.concatenate([scores, part_scores], axis=1)
-        best = np.argsort(-scores, axis=1)[:, :count]
-        rows = np.take_along_axis(rows, best, axis=1)
-        scores = np.take_along_axis(scores, best, axis=1)
-    return rows, scores
+def _distinct(vectors: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """Return vectors without copies, and where each is found: many silent clips are one search."""
+    as_bytes = vectors.view(np.dtype((np.void, vectors.strides[0]))).ravel()
+    distinct, which = np.unique(as_bytes, return_inverse=True)
+    return distinct.view(np.float32).reshape(len(distinct), -1), which
 
 
 def _ordered(
+    vectors: NDArray[np.float32],
     unit: NDArray[np.float32],
-    queries: NDArray[np.int64],
-    rows: NDArray[np.int64],
     scores: NDArray[np.float32],
+    rows: NDArray[np.int64],
 ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """Settle the order of candidates: each query's own row goes last, as -1; ties by row.
+    """Settle the order of each vector's candidates: by score, equal ones by row.
 
     Only runs of scores nearer than `NEAR` can change places, so only they are computed again.
     """
-    rows, scores = _own_last(queries, rows, scores)
     close = np.zeros(rows.shape, bool)  # to the candidate before
-    close[:, 1:] = scores[:, :-1] - scores[:, 1:] <= NEAR
+    np.less_equal(scores[:, :-1] - scores[:, 1:], NEAR, out=close[:, 1:])
     doubtful = close.copy()
     doubtful[:, :-1] |= close[:, 1:]
     query, column = np.nonzero(doubtful)
     candidate = rows[query, column]
-    exact = np.empty(len(query))
-    for start in range(0, len(query), _EXACT_PAIRS):
-        pairs = slice(start, start + _EXACT_PAIRS)
-        left = unit[queries[query[pairs]]].astype(np.float64)
-        exact[pairs] = np.einsum("nd,nd->n", left, unit[candidate[pairs]].astype(np.float64))
+    exact = _cosines(vectors, query, unit, candidate)
     run = np.cumsum(~close[query, column])
     order = np.lexsort((-exact, run))
     candidate, exact = candidate[order], exact[order]
@@ -169,14 +190,17 @@ def _ordered(
     return rows, scores
 
 
-def _own_last(
-    queries: NDArray[np.int64], rows: NDArray[np.int64], scores: NDArray[np.float32]
-) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """Move each query's own row behind the others, as row -1 and score -inf."""
-    own = rows == queries[:, None]
-    last = rows.shape[1] - 1
-    at = np.where(own.any(axis=1), own.argmax(axis=1), last)[:, None]
-    column = np.arange(last + 1)
-    column = np.where(column == last, at, column + (column >= at))
-    rows = np.take_along_axis(np.where(own, -1, rows), column, axis=1)
-    return rows, np.take_along_axis(np.where(own, np.float32(-np.inf), scores), column, axis=1)
+def _cosines(
+    vectors: NDArray[np.float32],
+    query: NDArray[np.int64],
+    unit: NDArray[np.float32],
+    candidate: NDArray[np.int64],
+) -> NDArray[np.float64]:
+    """Return the cosines of pairs in float64, `(n,)`."""
+    exact = np.empty(len(query))
+    step = max(1, _EXACT_VALUES // max(1, unit.shape[1]))
+    for start in range(0, len(query), step):
+        pairs = slice(start, start + step)
+        left = vectors[query[pairs]].astype(np.float64)
+        exact[pairs] = np.einsum("nd,nd->n", left, unit[candidate[pairs]].astype(np.float64))
+    return exact

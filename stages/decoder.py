@@ -34,7 +34,6 @@ TIMEOUT_S = 60.0
 
 _START_TIMEOUT_S = 120.0
 _PIPE_BYTES = 1 << 20
-_TRIM_EVERY = 64
 _PR_SET_PDEATHSIG = 1
 _COMMAND = (sys.executable, "-m", "avpipe.stages.decoder")
 _ENVIRONMENT = {
@@ -239,7 +238,6 @@ def main() -> None:
     from .features import FeatureParams
 
     params = FeatureParams(**hello["params"])
-    gc.freeze()  # what is imported stays: leave it out of every collection
     send(answers, {"ready": True})
     with contextlib.suppress(EOFError, BrokenPipeError):
         for number in itertools.count(1):
@@ -248,14 +246,8 @@ def main() -> None:
             send(answers, _answer(request, params))
             del request
             gc.collect()  # PyAV's containers are cycles that hold megabytes, Python counts objects
-            if number % _TRIM_EVERY == 0:
-                _trim_heap()
-
-
-def _trim_heap() -> None:
-    """Give freed pages back: kept for long, the heap falls to pieces and grows by 5 kB a clip."""
-    with contextlib.suppress(AttributeError):  # only glibc has it
-        ctypes.CDLL(None).malloc_trim(0)
+            if number == 1:
+                gc.freeze()  # what the first clip imported stays: leave it out of every collection
 
 
 def _answer(request: Mapping[str, Any], params: FeatureParams) -> Mapping[str, Any]:

@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import shlex
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..cache.schema import AUDIO, EXTRACT, Header, params_difference, shard_path
+from ..cache.schema import (
+    AUDIO,
+    EXTRACT,
+    HINTS,
+    OBJECTS,
+    Header,
+    params_difference,
+    shard_path,
+)
 from ..cache.shard import read_header
 from ..cache.state import extracted_shards, is_dropped, shard_numbers
 from ..errors import CacheCorruptError, InputError
-from ..weights import PRETRAINED, Weights, check_specs, resolve
-from .teachers.protocol import Teacher, load_teacher
+from ..weights import PRETRAINED, RANDOM, Weights, check_specs, resolve
+from .teachers.protocol import Teacher, load_teacher, network_of
+
+_SHA256_DIGITS = 64
+_DIGEST_DIGITS = 12
 
 
 @dataclass(frozen=True)
@@ -44,6 +56,7 @@ def plan_embed(
     kind: str,
     names: Sequence[str],
     *,
+    objects: Sequence[str] = (),
     specs: Sequence[str] = (PRETRAINED,),
     overwrite: bool = False,
 ) -> list[EmbedPlan]:
@@ -52,21 +65,19 @@ def plan_embed(
     Raises:
         Errors as `embed` does.
     """
-    check_specs(specs, names)
-    teachers = {name: load_teacher(name) for name in names}
+    wanted = [*((kind, name) for name in names), *((OBJECTS, name) for name in objects)]
+    check_specs(specs, {network_of(name) for _, name in wanted})
+    teachers = {f"{kind}/{name}": load_teacher(name, kind) for kind, name in wanted}
     numbers = sorted(extracted_shards(cache))
     if not numbers:
         raise InputError(f"{cache} has no extracted clips; run `avpipe extract --cache {cache}`")
-    if is_dropped(cache, AUDIO) and any(teacher.READS != "frame" for teacher in teachers.values()):
-        deaf = next(name for name, teacher in teachers.items() if teacher.READS != "frame")
-        raise InputError(
-            f"{deaf} needs the sound and {cache / AUDIO} was dropped; run `avpipe extract --cache "
-            f"{cache} --overwrite` to decode it again"
-        )
+    for stage, teacher in teachers.items():
+        if not shard_numbers(cache, stage).issuperset(numbers):
+            _require_sound(cache, stage, teacher)  # before weights are fetched in vain
     plans = []
-    for name, teacher in teachers.items():
-        weights = resolve(name, teacher.FILES, specs)
-        plans.append(_plan(cache, f"{kind}/{name}", teacher, weights, numbers, overwrite))
+    for stage, teacher in teachers.items():
+        weights = resolve(network_of(stage.rpartition("/")[2]), teacher.FILES, specs)
+        plans.append(_plan(cache, stage, teacher, weights, numbers, overwrite))
     return plans
 
 
@@ -79,6 +90,7 @@ def _plan(
     overwrite: bool,
 ) -> EmbedPlan:
     have = shard_numbers(cache, stage)
+    dropped = {AUDIO} if is_dropped(cache, AUDIO) else set()
     todo, skipped = {}, 0
     for number in numbers:
         extract = read_header(shard_path(cache, EXTRACT, number))
@@ -86,18 +98,34 @@ def _plan(
             path = shard_path(cache, stage, number)
             found = read_header(path)
             agrees = agree(path, found, teacher.VERSION, teacher.PARAMS, weights.digest, overwrite)
-            inputs = _inputs(cache, number, extract, teacher)
-            if agrees and found.inputs == inputs:
+            inputs = _inputs(cache, number, extract, teacher, dropped)
+            if agrees and {k: v for k, v in found.inputs.items() if k not in dropped} == inputs:
                 skipped += found.done
                 continue
+        _require_sound(cache, stage, teacher)
         todo[number] = extract.done
     return EmbedPlan(stage, teacher, weights, todo, skipped)
 
 
-def _inputs(cache: Path, number: int, extract: Header, teacher: Teacher) -> dict[str, str]:
+def _require_sound(cache: Path, stage: str, teacher: Teacher) -> None:
+    """Check that what a stage lacks can be made.
+
+    Raises:
+        InputError: It is made from the sound, which was dropped.
+    """
+    if teacher.READS == "waveform" and is_dropped(cache, AUDIO):
+        raise InputError(
+            f"{stage} needs the sound and {cache / AUDIO} was dropped; run `avpipe extract --cache "
+            f"{cache} --overwrite` to decode it again"
+        )
+
+
+def _inputs(
+    cache: Path, number: int, extract: Header, teacher: Teacher, dropped: Collection[str]
+) -> dict[str, str]:
     """Return what a shard is made from; its parts of `extract` and, where it listens, `audio`."""
     inputs = {EXTRACT: extract.sha256}
-    if teacher.READS == "waveform":
+    if teacher.READS == "waveform" and AUDIO not in dropped:
         inputs[AUDIO] = read_header(shard_path(cache, AUDIO, number)).sha256
     return inputs
 
@@ -121,8 +149,37 @@ def agree(
     )
     if difference and not overwrite:
         name, old, new = difference
+        ways = [*_as_before(name, old), "another --cache", _made_again(path, found)]
         raise CacheCorruptError(
-            f"{path} was made with {name} {old}, this run asks for {new}: give {name} {old}, or "
-            "another --cache, or --overwrite to make it again"
+            f"{path} was made with {name} {_short(old)}, this run asks for {_short(new)}: give "
+            f"{', or '.join(ways)} to make it again"
         )
     return difference is None
+
+
+def _short(value: Any) -> str:
+    """Write a value; a digest by the digits that `status` and the summaries show."""
+    text = str(value)
+    return text[:_DIGEST_DIGITS] if len(text) == _SHA256_DIGITS else text
+
+
+def _as_before(name: str, old: Any) -> list[str]:
+    """Say which option asks for what is there, if there is one."""
+    if name in ("k", "seed"):
+        return [f"--{name} {old}"]
+    if name != "weights":
+        return []
+    random = str(old).startswith(RANDOM)
+    return ["--weights random" if random else "--weights with the files it was made with"]
+
+
+def _made_again(path: Path, found: Header) -> str:
+    """Say what replaces a stage; hints are replaced by no command but their own."""
+    kind, _, name = found.stage.partition("/")
+    if kind != HINTS:
+        return "--overwrite"
+    chosen = ["--visual", "none", "--audio", name]
+    if AUDIO not in found.inputs:
+        chosen = ["--visual", name, "--audio", "none"]
+    words = ["avpipe", "embed-teachers", *chosen, "--overwrite", "--cache", str(path.parents[2])]
+    return f"run `{shlex.join(words)}`"

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from itertools import islice
-from typing import Any
+from typing import Any, cast
 
 import av
 from av.audio.stream import AudioStream
@@ -60,14 +60,17 @@ def packets(container: InputContainer, stream: VideoStream | AudioStream) -> Ite
     """Yield one stream's packets from here to the end of what can be read, and no others."""
     for other in container.streams:
         other.discard = Discard.default if other.index == stream.index else Discard.all
+    found = cast("Generator[Packet[Any], None, None]", container.demux(stream))
     try:
-        for packet in container.demux(stream):
+        for packet in found:
             if packet.size:
                 yield packet
     except FFmpegError as error:  # a cut file ends like this in some formats
         raise_if_environment(container.name.removeprefix("file:"), error)
     except IndexError:  # PyAV, at the end of a file in which streams appeared late
         return
+    finally:
+        found.close()  # PyAV loses a packet's memory when it is only forgotten
 
 
 def seek(

@@ -6,6 +6,7 @@ scaled once. The sound: from a little ahead of the window. Half the time of deco
 
 from __future__ import annotations
 
+import threading
 from contextlib import suppress
 from typing import Any, Literal, cast
 
@@ -16,7 +17,7 @@ from av.error import FFmpegError
 from av.packet import Packet
 from av.sidedata.sidedata import Type
 from av.video.frame import VideoFrame
-from av.video.reformatter import ColorRange, Interpolation
+from av.video.reformatter import ColorRange, Interpolation, VideoReformatter
 from numpy.typing import NDArray
 
 from ..errors import ClipError, Reason
@@ -111,6 +112,16 @@ def _is_shown(frame: VideoFrame, target: Target) -> bool:
     return pts == target.pictures.pts or pts + frame.duration > target.pictures.ticks
 
 
+class _Kept(threading.local):
+    """A scaler for each thread: it prepares itself again only for pictures of another kind."""
+
+    def __init__(self) -> None:
+        self.scaler = VideoReformatter()
+
+
+_kept = _Kept()
+
+
 def upright(frame: VideoFrame, size: tuple[int, int]) -> NDArray[np.uint8]:
     """Scale a decoded picture once, to RGB, and turn it as its display matrix says.
 
@@ -121,7 +132,8 @@ def upright(frame: VideoFrame, size: tuple[int, int]) -> NDArray[np.uint8]:
     Returns:
         (H, W, 3) uint8.
     """
-    scaled = frame.reformat(
+    scaled = _kept.scaler.reformat(
+        frame,
         *size,
         format="rgb24",
         interpolation=Interpolation.BICUBIC,
@@ -163,16 +175,18 @@ def _decode_window(
     """Decode from the time stamp `begin` on; None if what is read starts later than that."""
     container, codec = target.sound_container, target.audio.codec_context
     base, origin_s = float(time_base(target.audio)), start_s(container)
+    end = (last_s + origin_s) / base
     window = SoundWindow(first_s, last_s)
     reached = at_start
     for packet in packets(container, target.audio):
-        if packet.pts is not None:
-            if packet.pts * base - origin_s >= last_s:
+        pts = packet.pts
+        if pts is not None:
+            if pts >= end:
                 break
-            if packet.pts + (packet.duration or 0) < begin:
+            if pts + (packet.duration or 0) < begin:
                 reached = True
                 continue
-            if packet.pts > begin and not reached:
+            if pts > begin and not reached:
                 return None  # the seek was rough, or there is no sound yet
         reached = True
         try:

@@ -19,23 +19,12 @@ MAX_RATE_HZ = 768_000
 # Time stamps rounded to milliseconds stray this far from a continuous waveform, and no further.
 _JITTER_S = 0.015
 
-
 Channels = Sequence[NDArray[Any]]
 
 
 @dataclass
-class _Run:
-    """Pieces without a gap, the channels of each summed: adding keeps no decoder's memory."""
-
-    index: int
-    num_channels: int
-    dtype: np.dtype[Any]
-    pieces: list[NDArray[Any]]
-
-
-@dataclass
 class SoundWindow:
-    """Collects decoded pieces that fall into [first_s, last_s).
+    """Collects decoded pieces that fall into [first_s, last_s), as their mean over the channels.
 
     Pieces follow each other without a gap as long as their time stamps stray no more than
     containers round them; a larger jump is a real gap (left as silence) or an overlap (the later
@@ -50,8 +39,9 @@ class SoundWindow:
     first_s: float
     last_s: float
     rate_hz: int = 0
-    _runs: list[_Run] = field(default_factory=list)
-    _next: int = 0
+    _mono: NDArray[np.float32] = field(default_factory=lambda: np.empty(0, np.float32))
+    _filled: tuple[int, int] = (0, 0)
+    _next: int | None = None
 
     def add(self, samples: Channels, rate_hz: int, time_s: float | None) -> None:
         """Take one piece.
@@ -69,21 +59,22 @@ class SoundWindow:
             if not 0 < rate_hz <= MAX_RATE_HZ:
                 raise ClipError(Reason.DECODE_ERROR, f"sound at {rate_hz} Hz")
             self.rate_hz = rate_hz
-        if rate_hz != self.rate_hz or (time_s is None and not self._runs):
+            self._mono = np.zeros(round((self.last_s - self.first_s) * rate_hz), np.float32)
+            self._filled = (len(self._mono), 0)
+        index = self._next
+        if time_s is not None:
+            said = round((time_s - self.first_s) * rate_hz)
+            if index is None or abs(said - index) > _JITTER_S * rate_hz:
+                index = said
+        if rate_hz != self.rate_hz or index is None:
             return
-        index = self._next if time_s is None else round((time_s - self.first_s) * rate_hz)
-        run = self._runs[-1] if self._runs else None
-        if run and abs(index - self._next) <= _JITTER_S * rate_hz:
-            index = self._next
-            alike = run.num_channels == len(samples) and run.dtype == samples[0].dtype
-            run = run if alike else None
-        else:
-            run = None
-        if run is None:
-            run = _Run(index, len(samples), samples[0].dtype, [])
-            self._runs.append(run)
-        run.pieces.append(_summed(samples))
-        self._next = index + len(samples[0])
+        self._next = end = index + len(samples[0])
+        low, high = max(index, 0), min(end, len(self._mono))
+        if low < high:
+            if high - low < end - index:
+                samples = [channel[low - index : high - index] for channel in samples]
+            _mean(samples, self._mono[low:high])
+            self._filled = (min(self._filled[0], low), max(self._filled[1], high))
 
     def waveform(self) -> tuple[NDArray[np.float32], float]:
         """Return the sound as (n,) float32 mono, and the time of its first sample.
@@ -93,39 +84,24 @@ class SoundWindow:
         Raises:
             ClipError: decode_error when samples are not finite.
         """
-        total = round((self.last_s - self.first_s) * self.rate_hz)
-        result = np.zeros(total, np.float32)
-        filled_from, filled_to = total, 0
-        for run in self._runs:
-            mono = _mono(run)
-            low, high = max(run.index, 0), min(run.index + len(mono), total)
-            if low < high:
-                result[low:high] = mono[low - run.index : high - run.index]
-                filled_from, filled_to = min(filled_from, low), max(filled_to, high)
-        result = result[filled_from:filled_to]
+        first, last = self._filled
+        result = self._mono[first:last]
         if not np.isfinite(result).all():
             raise ClipError(Reason.DECODE_ERROR, "sound with samples that are not finite numbers")
-        return result, self.first_s + filled_from / max(self.rate_hz, 1)
+        return result, self.first_s + first / max(self.rate_hz, 1)
 
 
-def _summed(channels: Channels) -> NDArray[Any]:
-    """Return the sum of (n,) channels as a new array, wide enough for it."""
-    first = channels[0]
-    if first.dtype.kind != "f":
-        first = first.astype(np.float64)
-    if len(channels) == 1:
-        return first.copy()
-    total: NDArray[Any] = first + channels[1]
-    for channel in channels[2:]:
-        total += channel
-    return total
-
-
-def _mono(run: _Run) -> NDArray[np.float32]:
-    """Return the mean over a run's channels; integers become [-1, 1]."""
-    mono = np.concatenate(run.pieces)
-    mono /= run.num_channels
-    if run.dtype.kind != "f":
-        full_scale = 1 << (8 * run.dtype.itemsize - 1)
-        mono = (mono - full_scale if run.dtype.kind == "u" else mono) / full_scale
-    return mono.astype(np.float32, copy=False)
+def _mean(channels: Channels, out: NDArray[np.float32]) -> None:
+    """Write the mean of (n,) channels into `out`; integers become [-1, 1]."""
+    dtype = channels[0].dtype
+    if dtype.kind != "f":
+        total = np.sum(channels, axis=0, dtype=np.float64) / len(channels)
+        full_scale = 1 << (8 * dtype.itemsize - 1)
+        out[:] = (total - full_scale if dtype.kind == "u" else total) / full_scale
+    elif len(channels) == 1:
+        out[:] = channels[0]
+    else:
+        np.add(channels[0], channels[1], out)
+        for channel in channels[2:]:
+            np.add(out, channel, out)
+        np.divide(out, np.float32(len(channels)), out)

@@ -16,8 +16,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import av
 import numpy as np
+from av import library_versions
 
 from ..errors import CacheUnwritableError, UsageError
 from . import synth_lists
@@ -187,7 +187,7 @@ def _video(out: Path, clip: SynthClip) -> Path:
 
 def _versions() -> dict[str, str]:
     """The versions that the bytes depend on."""
-    codec = ".".join(map(str, av.library_versions["libavcodec"]))
+    codec = ".".join(map(str, library_versions["libavcodec"]))
     return {"av": version("av"), "libavcodec": codec, "numpy": np.__version__}
 
 

@@ -207,7 +207,7 @@ def status(
     cache: Cache = DEFAULT_CACHE,
     ids: Annotated[
         Path | None,
-        typer.Option("--ids", metavar="LIST", help="Count the clips of this list only."),
+        typer.Option("--ids", metavar="LIST", help="Count the clips of this list too."),
         ONE_RUN,
     ] = None,
     json: Json = False,

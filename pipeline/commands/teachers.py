@@ -1,12 +1,13 @@
 """Commands that run pretrained networks over the cache."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
 from .. import report
 from ..options import (
     DEFAULT_CACHE,
+    PRETRAINED,
     BatchSize,
     Cache,
     Device,
@@ -18,7 +19,7 @@ from ..options import (
     Weights,
 )
 
-PRETRAINED = ("pretrained",)
+VisualHint = Literal["backbone", "encoder"]
 
 
 def embed_teachers(
@@ -29,6 +30,13 @@ def embed_teachers(
     audio: Annotated[
         str, typer.Option("--audio", metavar="NAME", help="The teacher that hears, or none.")
     ] = "panns-wavegram",
+    visual_hint: Annotated[
+        VisualHint,
+        typer.Option("--visual-hint", help="Which of DETR's outputs: 2048 or 256 channels."),
+    ] = "backbone",
+    objects: Annotated[
+        bool, typer.Option("--objects", help="Store also where DETR sees objects, as a map.")
+    ] = False,
     weights: Weights = None,
     device: Device = "auto",
     batch_size: BatchSize = 32,
@@ -47,6 +55,8 @@ def embed_teachers(
         device=device,
         batch_size=batch_size,
         overwrite=overwrite,
+        visual_hint=visual_hint,
+        objects=objects,
     )
     if dry_run:
         report.show(estimate(settings, "hints"), json, report.estimate_text)

@@ -1,5 +1,6 @@
 """Commands that train localizers and use them."""
 
+import os
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -9,6 +10,7 @@ from ...errors import UsageError
 from .. import report
 from ..options import (
     DEFAULT_CACHE,
+    PRETRAINED,
     Annotations,
     BatchSize,
     Cache,
@@ -21,7 +23,6 @@ from ..options import (
 )
 from ..settings import ONE_RUN, Example
 
-PRETRAINED = ("pretrained",)
 Data = Literal["auto", "resident", "stream"]
 
 
@@ -39,6 +40,15 @@ def train(
     ] = None,
     ids: Ids = None,
     hold_out: HoldOut = None,
+    val_ids: Annotated[
+        Path | None,
+        typer.Option(
+            "--val-ids",
+            metavar="LIST",
+            help="Leave these out, and write their loss after each epoch; it chooses nothing.",
+        ),
+        Example("val.txt"),
+    ] = None,
     seeds: Annotated[
         str,
         typer.Option(
@@ -76,13 +86,16 @@ def train(
         run=run,
         ids=ids,
         hold_out=hold_out,
+        val_ids=val_ids,
         seeds=seeds,
         overrides=tuple(set or ()),
         data=data,
         device=device,
         weights=tuple(weights or PRETRAINED),
     )
-    report.show(train_runs(settings, report.note), json, report.train_text)
+    document = train_runs(settings, report.note)
+    if os.environ.get("RANK", "0") == "0":  # of the processes that torchrun starts
+        report.show(document, json, report.train_text)
 
 
 def evaluate(

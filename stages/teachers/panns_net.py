@@ -1,7 +1,8 @@
 """PANNs' Cnn14 and Wavegram-Logmel-Cnn14 (Kong et al. 2020), with the names of the released files.
 
 The front-end is part of the network there: the released files hold the short-time Fourier transform
-as two convolutions, and the mel matrix. They are loaded like any other weight.
+as two convolutions, and the mel matrix. They are loaded like any other weight, so a file made with
+another filterbank is heard as it was trained; in the released ones both are those made here.
 """
 
 from __future__ import annotations
@@ -45,9 +46,11 @@ class SpectrogramExtractor(nn.Module):
     def forward(self, waveform: Tensor) -> Tensor:
         """See the class."""
         padded = functional.pad(waveform[:, None], (_FFT // 2, _FFT // 2), mode="reflect")
-        real: Tensor = self.stft.conv_real(padded)
-        imag: Tensor = self.stft.conv_imag(padded)
-        return (real.square() + imag.square()).transpose(1, 2)
+        pieces = padded[:, 0].unfold(1, _FFT, _HOP)
+        # products of matrices: on a GPU, convolutions would be rounded to 10 bits
+        real = pieces @ self.stft.conv_real.weight[:, 0].T
+        imag = pieces @ self.stft.conv_imag.weight[:, 0].T
+        return real.square() + imag.square()
 
 
 class LogmelExtractor(nn.Module):
@@ -143,7 +146,8 @@ class Cnn14(nn.Module):
 
     def logmel(self, waveform: Tensor) -> Tensor:
         """Return the `(B, 1, T, 64)` log-mel spectrogram, in decibels, of `(B, L)` sound."""
-        logmel: Tensor = self.logmel_extractor(self.spectrogram_extractor(waveform))
+        with torch.autocast(waveform.device.type, enabled=False):  # 1e-10 is no float16
+            logmel: Tensor = self.logmel_extractor(self.spectrogram_extractor(waveform))
         return logmel[:, None]
 
     def _first_features(self, waveform: Tensor) -> Tensor:

@@ -9,6 +9,7 @@ from typing import Any, Literal, Protocol, cast
 
 from numpy.typing import NDArray
 
+from ...cache.schema import OBJECTS
 from ...errors import UsageError
 from ...weights import WeightFile, Weights
 
@@ -16,6 +17,7 @@ Network = Callable[[NDArray[Any]], dict[str, NDArray[Any]]]
 """A built teacher: a batch of prepared inputs, stacked, to its columns by name, `(batch, ...)`."""
 
 MODALITIES = ("visual", "audio")
+_ENCODER = "-encoder"
 
 
 class Teacher(Protocol):
@@ -61,7 +63,7 @@ class Teacher(Protocol):
 
 
 def choices(modality: str) -> list[str]:
-    """Return the names of the teachers of a modality, without importing any."""
+    """Return the names of the teachers of a modality, or of `objects`, without importing any."""
     files = (Path(__file__).parent / modality).glob("[a-z]*.py")
     return sorted(file.stem.replace("_", "-") for file in files)
 
@@ -79,11 +81,27 @@ def modality_of(name: str) -> str:
     raise UsageError(f"no teacher is called {name!r} ({known})")
 
 
-def load_teacher(name: str) -> Teacher:
+def load_teacher(name: str, kind: str = "") -> Teacher:
     """Import a teacher's module.
+
+    Args:
+        name: For example `detr-r50`.
+        kind: What it is wanted for; `objects` has a folder of its own.
 
     Raises:
         UsageError: If there is no such teacher.
     """
-    module = f".{modality_of(name)}.{name.replace('-', '_')}"
-    return cast(Teacher, import_module(module, __package__))
+    if kind == OBJECTS and name not in choices(OBJECTS):
+        raise UsageError(f"{name!r} gives no object map: one of {', '.join(choices(OBJECTS))}")
+    folder = OBJECTS if kind == OBJECTS else modality_of(name)
+    return cast(Teacher, import_module(f".{folder}.{name.replace('-', '_')}", __package__))
+
+
+def encoder_of(name: str) -> str:
+    """Return the teacher that gives the encoder's output of a network, `detr-r50-encoder`."""
+    return name + _ENCODER
+
+
+def network_of(name: str) -> str:
+    """Return the network a teacher is an output of; `--weights` speaks of that, `detr-r50`."""
+    return name.removesuffix(_ENCODER)

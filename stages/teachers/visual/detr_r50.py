@@ -1,38 +1,25 @@
-"""DETR (Carion et al. 2020) with a ResNet-50, through transformers.
+"""DETR-R50's last backbone map: the visual hint.
 
-The hint is the backbone's last map: of all that DETR gives, only it has 2048 x 7 x 7 at 224 px
-(Yaghoubi et al. 2023 distil a target of that shape).
+Of all that DETR gives, only it has 2048 x 7 x 7 at 224 px (Yaghoubi et al. 2023 distil a target of
+that shape).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from importlib import import_module
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from ....errors import MissingDependencyError
-from ....weights import WeightFile, Weights
-from ..images import PARAMS as PARAMS
-from ..images import normalized
-from ..images import squash as prepare
+from ....weights import Weights
+from ..detr import FILES, PARAMS, build_network, prepare
 from ..protocol import Network
 
-__all__ = ["COLUMNS", "FILES", "PARAMS", "READS", "VERSION", "build", "prepare"]
+if TYPE_CHECKING:
+    from torch import Tensor
 
-_ORIGIN = "https://huggingface.co/facebook/detr-resnet-50/resolve/no_timm"
+__all__ = ["COLUMNS", "FILES", "PARAMS", "READS", "VERSION", "build", "prepare"]
 
 VERSION = 1
 READS = "frame"
 COLUMNS = {"value": ("<f2", (2048, 7, 7))}
-FILES = (
-    WeightFile("detr-resnet-50/config.json", f"{_ORIGIN}/config.json"),
-    WeightFile("detr-resnet-50/model.safetensors", f"{_ORIGIN}/model.safetensors"),
-)
 
 
 def build(weights: Weights, device: str) -> Network:
@@ -41,86 +28,10 @@ def build(weights: Weights, device: str) -> Network:
     Raises:
         MissingDependencyError: If the folder does not hold a DETR without timm.
     """
-    import torch
+    return build_network(_output, weights, device)
 
-    model = _load(weights.paths[0].parent) if weights.paths else _random(weights.seed or 0)
+
+def _output(model: Any, frames: Tensor) -> dict[str, Tensor]:
     holder = model.model.backbone  # transformers below 5 keeps the encoder one level deeper
-    backbone = getattr(holder, "conv_encoder", holder).model.to(device)
-
-    @torch.inference_mode()
-    def network(frames: NDArray[Any]) -> dict[str, NDArray[Any]]:
-        last_map = backbone(normalized(frames, device)).feature_maps[-1]
-        return {"value": last_map.cpu().numpy().astype(np.float16)}
-
-    return network
-
-
-def _transformers() -> Any:
-    """Return the package, unchecked: its annotations refuse the arguments that it documents."""
-    return import_module("transformers")
-
-
-def _random(seed: int) -> Any:
-    """Return DETR-R50 as published, with seeded weights."""
-    import torch
-
-    transformers = _transformers()
-    config = transformers.DetrConfig(
-        use_timm_backbone=False,
-        use_pretrained_backbone=False,
-        backbone=None,
-        backbone_config=transformers.ResNetConfig(out_features=["stage4"]),
-        num_labels=91,
-    )
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        return transformers.DetrForObjectDetection(config).eval()
-
-
-def _load(folder: Path) -> Any:
-    """Load a DETR from a local folder; the network is never asked."""
-    transformers = _transformers()
-    try:
-        with _quiet():
-            config = transformers.DetrConfig.from_pretrained(folder, local_files_only=True)
-            if getattr(config.backbone_config, "model_type", None) != "resnet":
-                raise MissingDependencyError(
-                    f"{folder}: this DETR needs the package timm; take the revision no_timm from "
-                    f"{_ORIGIN}"
-                )
-            model, report = transformers.DetrForObjectDetection.from_pretrained(
-                folder,
-                config=config,
-                local_files_only=True,
-                use_safetensors=True,
-                ignore_mismatched_sizes=True,  # so that the report names them
-                output_loading_info=True,
-            )
-    except MissingDependencyError:
-        raise
-    except Exception as error:  # transformers has no common error for a damaged folder
-        why = " ".join(str(error).split())[:160]
-        raise MissingDependencyError(f"{folder}: cannot be read as a DETR ({why})") from error
-    wrong = {
-        "lacks": sorted(map(str, report["missing_keys"])),
-        "has unknown": sorted(map(str, report["unexpected_keys"])),
-        "has of another shape": sorted(str(name) for name in report["mismatched_keys"]),
-    }
-    if told := [f"{what} {', '.join(names[:3])}" for what, names in wrong.items() if names]:
-        raise MissingDependencyError(f"{folder}: not the weights of DETR: {'; '.join(told)}")
-    return model.eval()
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep transformers' own bars and tables of names off the terminal."""
-    logging = _transformers().utils.logging
-    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(level)
-        if bars:
-            logging.enable_progress_bar()
+    backbone = getattr(holder, "conv_encoder", holder).model
+    return {"value": backbone(frames).feature_maps[-1].half()}

@@ -20,7 +20,9 @@ READS = "frame"
 COLUMNS = {"value": ("<f4", (512,))}
 FILES = (
     WeightFile(
-        "resnet18-f37072fd.pth", "https://download.pytorch.org/models/resnet18-f37072fd.pth"
+        "resnet18-f37072fd.pth",
+        "https://download.pytorch.org/models/resnet18-f37072fd.pth",
+        "sha256:f37072fd",  # how it begins; the name says so
     ),
 )
 

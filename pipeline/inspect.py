@@ -1,0 +1,109 @@
+"""`avpipe inspect`: what the cache knows of single clips, drawn; and the list of failed clips."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..cache.advice import advice
+from ..cache.store import Cache
+from ..cache.writer import temporary
+from ..errors import CacheUnwritableError, InputError, UsageError
+from ..train.drawing import to_png
+from .card_drawing import draw_cards
+from .cards import make_card, read_class_names, remarks, shown_stages, spread
+
+MAX_CLIPS = 100
+
+
+@dataclass(frozen=True)
+class InspectSettings:
+    """What `inspect` is told.
+
+    Attributes:
+        cache: Folder.
+        ids: Clips; if there are none, `count` of them from all over the cache.
+        count: How many.
+        out: The picture.
+        labels: AudioSet's table of class names.
+    """
+
+    cache: Path
+    ids: tuple[str, ...] = ()
+    count: int = 3
+    out: Path = Path("inspect.png")
+    labels: Path | None = None
+
+
+def inspect(settings: InspectSettings) -> dict[str, Any]:
+    """Draw clips with everything the cache knows of them; return the `avpipe.inspect/1` document.
+
+    Raises:
+        InputError: The cache is not there or empty, lacks a clip, or the labels cannot be read.
+        UsageError: More clips are named than fit in a picture, or it is no .png file.
+        CacheUnwritableError: The picture cannot be written.
+    """
+    if settings.out.suffix.lower() != ".png" or settings.out.is_dir():
+        raise UsageError(f"--out {settings.out}: not the name of a .png file")
+    cache = Cache(settings.cache)
+    class_names = read_class_names(settings.labels)
+    if len(settings.ids) > MAX_CLIPS:
+        raise UsageError(f"{len(settings.ids)} clips do not fit in a picture: at most {MAX_CLIPS}")
+    if not len(cache):
+        why = advice("inspect --failures", cache.path)
+        raise InputError(f"{cache.path} has no finished clip; {why} says why")
+    ids = list(dict.fromkeys(settings.ids)) or spread(cache.ids, settings.count)
+    _require(cache, ids)
+    shown = shown_stages(cache, [cache.row_of(clip_id) for clip_id in ids])
+    cards = [make_card(cache, clip_id, shown, class_names) for clip_id in ids]
+    notes = remarks(shown, settings.cache)
+    _write(settings.out, to_png(draw_cards(cards, shown, notes)))
+    return {
+        "schema": "avpipe.inspect/1",
+        "picture": str(settings.out),
+        "stages": {kind: header.stage for kind, header in shown.items()},
+        "clips": [card.as_json() for card in cards],
+        "notices": notes,
+    }
+
+
+def _write(out: Path, png: bytes) -> None:
+    try:
+        with temporary(out) as draft:
+            draft.write_bytes(png)
+            draft.rename(out)
+    except CacheUnwritableError as error:  # its remedy is for a cache
+        why = getattr(error.__cause__, "strerror", None) or error.__cause__
+        raise CacheUnwritableError(
+            f"--out {out}: {why}; name another file, or free some space"
+        ) from error
+
+
+def _require(cache: Cache, ids: Sequence[str]) -> None:
+    """Check that clips are done; tell why one is not."""
+    done = set(cache.ids)
+    for clip_id in ids:
+        if clip_id in done:
+            continue
+        for failure in cache.failures():
+            if failure.id == clip_id:
+                why = f"{failure.reason}: {failure.detail}" if failure.detail else failure.reason
+                raise InputError(f"{cache.path}: clip {clip_id} failed ({why})")
+        raise InputError(f"{cache.path} has no finished clip {clip_id!r}")
+
+
+def list_failures(folder: Path) -> dict[str, Any]:
+    """List the clips that failed; return the `avpipe.failures/1` document.
+
+    Raises:
+        InputError: There is no cache.
+    """
+    cache = Cache(folder)
+    found = []
+    for failure in cache.failures():
+        line = cache.manifest.line(failure.row)
+        root = Path(cache.manifest.roots[line["root"]]["path"])
+        found.append({**failure._asdict(), "path": str(root / line["path"])})
+    return {"schema": "avpipe.failures/1", "failures": found}

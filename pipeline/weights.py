@@ -1,0 +1,163 @@
+"""`avpipe weights`: the pretrained files that are known, fetched and compared with their hashes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ..cache.schema import OBJECTS
+from ..errors import MissingDependencyError, UsageError
+from ..stages.teachers.protocol import MODALITIES, choices, load_teacher, network_of
+from ..weights import WeightFile, fetch, look, weights_dir
+from ..weights.store import difference, missing
+from . import report
+from .downloads import watch_downloads
+
+
+@dataclass(frozen=True)
+class Known:
+    """A pretrained file and the networks that are built from it."""
+
+    file: WeightFile
+    networks: tuple[str, ...]
+
+
+def known_files(names: Sequence[str] = ()) -> list[Known]:
+    """List the pretrained files of every teacher, or those that are named.
+
+    Args:
+        names: Networks, for example `detr-r50`, or files; none means all.
+
+    Raises:
+        UsageError: One of the names is neither.
+    """
+    files: dict[str, WeightFile] = {}
+    networks: dict[str, list[str]] = {}
+    for kind in (*MODALITIES, OBJECTS):
+        for teacher in choices(kind):
+            for file in load_teacher(teacher, kind).FILES:
+                files[file.name] = file
+                networks.setdefault(file.name, []).append(network_of(teacher))
+    found = [Known(files[name], tuple(dict.fromkeys(networks[name]))) for name in sorted(files)]
+    words = {word for known in found for word in (known.file.name, *known.networks)}
+    for name in names:
+        if name not in words:
+            raise UsageError(f"no pretrained file or network is called {name!r}: one of "
+                             f"{', '.join(sorted(words))}")  # fmt: skip
+    wanted = set(names) or words
+    return [known for known in found if wanted & {known.file.name, *known.networks}]
+
+
+def list_weights(names: Sequence[str] = ()) -> dict[str, Any]:
+    """Look at pretrained files; return the `avpipe.weights/1` document. Nothing is written."""
+    return _document([_entry(known) for known in known_files(names)])
+
+
+def verify_weights(names: Sequence[str] = ()) -> dict[str, Any]:
+    """Look at the pretrained files that are there; a named one that is not is an error."""
+    entries = []
+    for known in known_files(names):
+        entry = _entry(known)
+        if names and entry["state"] == "missing":
+            where = look(known.file).path
+            entry["error"] = str(missing(known.networks[0], known.file, where, "is not there"))
+        if names or entry["state"] != "missing":
+            entries.append(entry)
+    return _document(entries)
+
+
+def fetch_weights(names: Sequence[str] = ()) -> dict[str, Any]:
+    """Fetch the pretrained files that are missing; one that does not come keeps no other back.
+
+    Returns:
+        The `avpipe.weights/1` document; each file also says whether it was `fetched` now.
+
+    Raises:
+        CacheUnwritableError: The disk is full.
+    """
+    entries = []
+    with watch_downloads():
+        for known in known_files(names):
+            was_there, error = look(known.file).path.exists(), None
+            try:
+                fetch(known.networks[0], known.file)
+            except MissingDependencyError as caught:
+                error = str(caught)
+            entry = _entry(known)
+            fetched = error is None and not was_there
+            entries.append({**entry, "error": error, "fetched": fetched})
+    return _document(entries)
+
+
+def raise_for_bad_files(document: report.Document) -> None:
+    """Make an error of what `verify` or `fetch` found, told in a line for each file.
+
+    Raises:
+        MissingDependencyError: A file is missing, differs, or did not come.
+    """
+    bad = {entry["file"]: entry["error"] for entry in document["files"] if entry["error"]}
+    if len(bad) == 1:
+        raise MissingDependencyError(*bad.values())
+    for line in bad.values():
+        report.note(line)
+    if bad:
+        raise MissingDependencyError(f"{len(bad)} files cannot be used: {', '.join(bad)}")
+
+
+def list_text(document: report.Document) -> str:
+    """Render `avpipe weights list`."""
+    parts = [f"in {document['folder']} (AVPIPE_WEIGHTS_DIR names another folder)"]
+    for entry in document["files"]:
+        size = "" if entry["bytes"] is None else f", {report.size_text(entry['bytes'])}"
+        hash_text = f"{entry['hash']} ({entry['hash_origin']})"
+        lines = [
+            f"{entry['file']}  {entry['state']}{size}",
+            f"  for   {', '.join(entry['networks'])}",
+            f"  from  {entry['url']}",
+            f"  hash  {hash_text if entry['hash'] else 'not known, recorded at first use'}",
+        ]
+        parts.append("\n".join(lines))
+    return "\n\n".join(parts)
+
+
+def checked_text(document: report.Document) -> str:
+    """Render `avpipe weights verify` and `fetch`: a line for each file."""
+    if not document["files"]:
+        return f"{document['folder']} holds no pretrained file"
+    rows = []
+    for entry in document["files"]:
+        size = "-" if entry["bytes"] is None else report.size_text(entry["bytes"])
+        rows.append((entry["file"], size, "fetched" if entry.get("fetched") else entry["state"]))
+    return report.table(("file", "size", "state"), rows)
+
+
+def _entry(known: Known) -> dict[str, Any]:
+    found = look(known.file)
+    error = None
+    if found.state == "differs":
+        error = str(missing(known.networks[0], known.file, found.path, difference(found)))
+    published = "published" if known.file.known_hash else "recorded at first use"
+    return {
+        "file": known.file.name,
+        "networks": list(known.networks),
+        "url": known.file.url,
+        "path": str(found.path),
+        "hash": found.expected,
+        "hash_origin": published if found.expected else None,
+        "bytes": found.num_bytes,
+        "found": found.actual,
+        "state": found.state,
+        "error": error,
+    }
+
+
+def _document(files: list[dict[str, Any]]) -> dict[str, Any]:
+    return {"schema": "avpipe.weights/1", "folder": str(weights_dir()), "files": files}
+
+
+ACTIONS: dict[str, tuple[Callable[[Sequence[str]], dict[str, Any]], Callable[..., str]]] = {
+    "list": (list_weights, list_text),
+    "fetch": (fetch_weights, checked_text),
+    "verify": (verify_weights, checked_text),
+}

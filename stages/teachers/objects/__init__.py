@@ -1,0 +1,1 @@
+"""Networks that tell where things are, heard or not. `detr_r50.py` fills `objects/detr-r50`."""

@@ -1,0 +1,132 @@
+"""How pretrained files are read: never unpickled, and only where names and shapes are exact."""
+
+from __future__ import annotations
+
+import pickle
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..errors import MissingDependencyError
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """Read a PyTorch or safetensors file without running anything that is in it.
+
+    Returns:
+        What it holds: tensors by name, in a .pth often below a key such as `model`.
+
+    Raises:
+        MissingDependencyError: If it is missing, damaged, or more than tensors and plain data.
+    """
+    import torch
+
+    _refuse_what_is_none(path)
+    try:
+        if path.suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            return dict(load_file(path))
+        with torch.serialization.safe_globals(_numpy_globals()), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of pickle's protocol; what follows is the error
+            found = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise MissingDependencyError(
+            f"{path}: holds more than tensors and was not opened (a pickle can run any program); "
+            "save its tensors as safetensors where you trust it"
+        ) from error
+    except Exception as error:  # the readers have no common error for a damaged file
+        why = str(error).partition("\n")[0].partition(". ")[0][:160]  # what follows is advice
+        raise MissingDependencyError(
+            f"{path}: cannot be read as a checkpoint, it is damaged or incomplete ({why})"
+        ) from error
+    if not isinstance(found, dict):
+        raise MissingDependencyError(f"{path}: holds a {type(found).__name__}, not named tensors")
+    return found
+
+
+def _refuse_what_is_none(path: Path) -> None:
+    """Tell the two commonest mishaps of a download by name, before a reader guesses."""
+    try:
+        with path.open("rb") as file:
+            begins = file.read(64).lstrip()
+    except OSError as error:
+        raise MissingDependencyError(f"{path}: {error.strerror}") from error
+    if not begins:
+        raise MissingDependencyError(f"{path}: is empty; fetch it again")
+    if begins.startswith(b"<"):
+        raise MissingDependencyError(f"{path}: is a web page, no checkpoint; fetch it again")
+
+
+def _numpy_globals() -> list[Any]:
+    """Return what rebuilds plain arrays: PANNs keep the sampler's indices beside the model."""
+    import numpy as np
+    from numpy._core import multiarray
+
+    builders = [
+        (getattr(multiarray, function), f"{module}.multiarray.{function}")
+        for module in ("numpy.core", "numpy._core")
+        for function in ("_reconstruct", "scalar")
+    ]
+    kinds = {type(np.dtype(kind)) for kind in ("?", "i1", "u1", "i4", "i8", "f4", "f8")}
+    return [*builders, np.ndarray, np.dtype, *kinds]
+
+
+def load_exact(
+    module: nn.Module, state: Mapping[str, Tensor], path: Path, *, ignore: tuple[str, ...] = ()
+) -> None:
+    """Load tensors whose names and shapes are exactly those of the module.
+
+    BatchNorm's `num_batches_tracked` may be absent: files older than it are still in use.
+
+    Args:
+        module: The network.
+        state: Tensors by name.
+        path: Their file, for messages.
+        ignore: Beginnings of names that the module does without (a classifier's head).
+
+    Raises:
+        MissingDependencyError: One line with the first names that are missing, unknown, of
+            another shape or not finite.
+    """
+    given = {name: value for name, value in state.items() if not name.startswith(ignore or "\0")}
+    wanted = module.state_dict()
+    counters = {name for name in wanted if name.endswith(".num_batches_tracked")}
+    problems = {
+        "lacks": sorted(wanted.keys() - given.keys() - counters),
+        "has unknown": sorted(given.keys() - wanted.keys()),
+        "has of another shape": sorted(
+            f"{name} {tuple(given[name].shape)} instead of {tuple(wanted[name].shape)}"
+            for name in wanted.keys() & given.keys()
+            if given[name].shape != wanted[name].shape
+        ),
+        "has values that are not finite in": sorted(
+            name for name in wanted.keys() & given.keys() if not given[name].isfinite().all()
+        ),
+    }
+    told = [
+        f"{what} {', '.join(names[:3])}" + (f" and {len(names) - 3} more" if names[3:] else "")
+        for what, names in problems.items()
+        if names
+    ]
+    if told:
+        network = type(module).__name__
+        raise MissingDependencyError(f"{path}: not the weights of {network}: {'; '.join(told)}")
+    module.load_state_dict(dict(given), strict=False)
+
+
+def section(checkpoint: Mapping[str, Any], key: str, path: Path) -> dict[str, Tensor]:
+    """Return the tensors that lie below `key` of a checkpoint.
+
+    Raises:
+        MissingDependencyError: If there is no such key.
+    """
+    found = checkpoint.get(key)
+    if not isinstance(found, dict):
+        have = ", ".join(sorted(map(str, checkpoint))[:5])
+        raise MissingDependencyError(f"{path}: has no {key!r} (it has {have})")
+    return found

@@ -1,0 +1,126 @@
+"""The folder of pretrained files: what is there, whether it is what it should be, and fetching."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..errors import MissingDependencyError, UsageError
+from .download import download
+from .hashes import file_hash, record_of, recorded
+from .transfer import DownloadError
+
+
+@dataclass(frozen=True)
+class WeightFile:
+    """A file that a network needs.
+
+    Attributes:
+        name: Where it lies below the weights folder.
+        url: Where it comes from.
+        known_hash: `md5:...` or `sha256:...` as its authors published it, or how it begins; else
+            None: then the sha256 of the first file that a network was built from is recorded and
+            compared from then on.
+    """
+
+    name: str
+    url: str
+    known_hash: str | None = None
+
+
+@dataclass(frozen=True)
+class Found:
+    """A file of the weights folder, looked at.
+
+    Attributes:
+        path: Where it is or would be.
+        num_bytes: Its size, or None if it is not there.
+        expected: Its hash, published or recorded, or None where none is known yet.
+        actual: Its hash of that kind (sha256 where none is known), or None if it is not there.
+    """
+
+    path: Path
+    num_bytes: int | None
+    expected: str | None
+    actual: str | None
+
+    @property
+    def state(self) -> str:
+        """`missing`, `agrees`, `differs`, or `present` where there is no hash to compare with."""
+        if self.actual is None:
+            return "missing"
+        if self.expected is None:
+            return "present"
+        return "agrees" if self.actual.startswith(self.expected) else "differs"
+
+
+def weights_dir() -> Path:
+    """Return the folder of pretrained files: AVPIPE_WEIGHTS_DIR, else one in the user's cache.
+
+    Raises:
+        UsageError: It is a file.
+    """
+    if folder := os.environ.get("AVPIPE_WEIGHTS_DIR"):
+        path = Path(folder).expanduser()
+        if path.is_file():
+            raise UsageError(f"AVPIPE_WEIGHTS_DIR is {path}, a file; it names a folder")
+        return path
+    import platformdirs
+
+    return Path(platformdirs.user_cache_dir("avpipe")) / "weights"
+
+
+def look(file: WeightFile) -> Found:
+    """Look at a file of the weights folder and hash it; nothing is fetched or written."""
+    path = weights_dir() / file.name
+    expected = file.known_hash or recorded(path)
+    if not path.is_file():
+        return Found(path, None, expected, None)
+    kind = (expected or "sha256").partition(":")[0]
+    return Found(path, path.stat().st_size, expected, f"{kind}:{file_hash(path, kind)}")
+
+
+def fetch(network: str, file: WeightFile) -> Path:
+    """Return a file of the weights folder, downloaded if need be, and checked.
+
+    Where it is there, nothing is asked of the network.
+
+    Args:
+        network: Who needs it, for messages.
+        file: What it needs.
+
+    Raises:
+        MissingDependencyError: It cannot be fetched, or is not the one we know.
+        CacheUnwritableError: The disk is full, or the folder cannot be written.
+        UsageError: AVPIPE_WEIGHTS_DIR names a file.
+    """
+    found = look(file)
+    if found.state == "missing":
+        try:
+            download(file.url, found.path, found.expected)
+        except DownloadError as error:
+            why = f"could not be fetched ({error})"
+            raise missing(network, file, found.path, why) from error
+        found = look(file)
+    if found.state == "differs":
+        raise missing(network, file, found.path, difference(found))
+    return found.path
+
+
+def difference(found: Found) -> str:
+    """Say how a file differs from what it should be, and what mends it."""
+    text = f"is another file than {found.expected}; remove it to have it fetched again"
+    if record_of(found.path).exists():
+        text += f", or remove {record_of(found.path).name} if this one is right"
+    return text
+
+
+def missing(network: str, file: WeightFile, path: Path, why: str) -> MissingDependencyError:
+    """Build the one line on a file that cannot be used: which, where from, where to."""
+    known = file.known_hash or "hash not known, recorded at first use"
+    then = "put it there or give" if path.is_relative_to(weights_dir()) else "and give"
+    return MissingDependencyError(
+        f"{network}: {path} {why}; get it from {file.url} ({known}), {then} "
+        f"--weights {network}=PATH (--weights random is for tests and demos)"
+    )
