@@ -115,6 +115,15 @@ def load_optimizer(checkpoint: Path) -> dict[str, Any]:
     return state
 
 
+def weights_digest(checkpoint: Path) -> str:
+    """Return the sha256 (hex) of a checkpoint's weights.
+
+    Raises:
+        CacheCorruptError: If the checkpoint is damaged.
+    """
+    return hashlib.sha256(_intact(checkpoint, _WEIGHTS)).hexdigest()
+
+
 def require_checkpoint(run_dir: Path) -> tuple[Path, int]:
     """Return the newest checkpoint.
 

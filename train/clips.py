@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from ..cache.schema import EXTRACT, digest
-from ..cache.shard import Shard
+from ..cache.advice import advice
+from ..cache.schema import EXTRACT, digest, shard_path
+from ..cache.shard import Shard, read_header
+from ..cache.state import shard_numbers
 from ..cache.store import Cache
 from ..errors import InputError
+from .columns import Column
 from .recipe import Recipe
 
 FrameSize = Callable[[int, int], tuple[int, int]]
@@ -46,15 +50,28 @@ def select_rows(
     wanted -= set(hold_out or ())
     rows = [row for row, name in zip(cache.rows.tolist(), cache.ids, strict=True) if name in wanted]
     if not rows:
-        raise InputError(f"{cache.path} has none of the clips to train on; see `avpipe status`")
+        see = advice("status", cache.path)
+        raise InputError(f"{cache.path} has none of the clips to train on; see {see}")
     return np.array(rows, np.int64), notices
 
 
-def data_fingerprint(cache: Cache, rows: NDArray[np.int64]) -> str:
-    """Return a digest of the rows and of their shards: the same digest, the same data."""
+def data_fingerprint(cache: Cache, rows: NDArray[np.int64], stages: Sequence[str] = ()) -> str:
+    """Return a digest of the rows and of their shards: the same digest, the same data.
+
+    Args:
+        cache: The cache.
+        rows: Clips.
+        stages: What is read beside `extract`.
+    """
     shards = {cache.manifest.shard_of(row): 0 for row in rows.tolist()}
-    headers = [cache.shard(EXTRACT, number).header for number in shards]
-    return digest([[header.fingerprint for header in headers], rows.tolist()])
+    content: list[object] = [_fingerprints(cache, EXTRACT, list(shards)), rows.tolist()]
+    for stage in stages:
+        content += [stage, _fingerprints(cache, stage, sorted(shard_numbers(cache.path, stage)))]
+    return digest(content)
+
+
+def _fingerprints(cache: Cache, stage: str, shards: Sequence[int]) -> list[str]:
+    return [read_header(shard_path(cache.path, stage, number)).fingerprint for number in shards]
 
 
 def check_spectrogram(cache: Cache, rows: NDArray[np.int64], recipe: Recipe) -> None:
@@ -98,28 +115,57 @@ def squeeze(frame: Image.Image, size_hw: tuple[int, int]) -> NDArray[np.uint8]:
 
 
 class ClipReader:
-    """Reads one clip's frame and spectrogram; `read` may run in many threads."""
+    """Says where clips lie and reads them; what reads may run in many threads."""
 
-    def __init__(self, cache: Cache, rows: NDArray[np.int64], frame_size: FrameSize) -> None:
-        """Keep where to read; nothing is opened yet."""
+    def __init__(
+        self,
+        cache: Cache,
+        rows: NDArray[np.int64],
+        frame_size: FrameSize,
+        columns: Mapping[str, Column] | None = None,
+    ) -> None:
+        """Keep where to read.
+
+        Args:
+            cache: The cache.
+            rows: Clips; positions speak of them.
+            frame_size: What frames are brought to.
+            columns: Read beside frame and sound, by the name that batches use.
+        """
         self.cache = cache
         self.rows = rows
-        self.frame_size = frame_size
+        self.columns = dict(columns or {})
+        self._frame_size = frame_size
 
-    def locate(self, position: int) -> tuple[Shard, int]:
+    def locate(self, position: int, stage: str = EXTRACT) -> tuple[Shard, int]:
         """Open the shard of a position among `rows`; for one thread only."""
-        return self.cache.locate(EXTRACT, int(self.rows[position]))
+        return self.cache.locate(stage, int(self.rows[position]))
 
-    def read(self, shard: Shard, index: int) -> tuple[NDArray[np.uint8], NDArray[np.float16]]:
-        """Return frame `(H, W, 3)` and wide spectrogram `(257, T)`."""
+    def read_frame(self, shard: Shard, index: int) -> NDArray[np.uint8]:
+        """Decode a frame, `(H, W, 3)`."""
         offsets = shard.column("frame_offset")
         jpeg = shard.span("frame_jpeg", int(offsets[index]), int(offsets[index + 1]))
         with Image.open(io.BytesIO(jpeg.data)) as image:
-            size = self.frame_size(image.height, image.width)
-            frame = squeeze(image.convert("RGB"), size)
-        return frame, shard.item("spectrogram_wide", index)
+            size = self._frame_size(image.height, image.width)
+            return squeeze(image.convert("RGB"), size)
 
-    def facts(self, name: str) -> NDArray[Any]:
+    @cached_property
+    def frame_hw(self) -> NDArray[np.int64]:
+        """Height and width that each frame is brought to, `(N, 2)`."""
+        stored = self._facts("frame_hw").tolist()
+        return np.array([self._frame_size(*hw) for hw in stored], np.int64)
+
+    @cached_property
+    def valid_cols(self) -> NDArray[np.int64]:
+        """Half-open range of each wide spectrogram's columns that hold real sound, `(N, 2)`."""
+        return self._facts("valid_cols").astype(np.int64)
+
+    @cached_property
+    def spectrogram_shape(self) -> tuple[int, ...]:
+        """Shape of a wide spectrogram."""
+        return self.locate(0)[0].header.columns["spectrogram_wide"].shape[1:]
+
+    def _facts(self, name: str) -> NDArray[Any]:
         """Return a small column for all rows, aligned with them."""
         found = (self.locate(position) for position in range(len(self.rows)))
         return np.stack([shard.column(name)[index] for shard, index in found])

@@ -1,17 +1,15 @@
-"""Batches from the cache: all clips held in memory, or read ahead while the network works.
+"""Batches from the cache, read ahead while the network works.
 
-Both ways give the same bytes: frames as uint8, spectrograms as float16, as stored.
+Frames are uint8, spectrograms and hints float16, as stored; `sources.Resident` gives the same.
 """
 
 from __future__ import annotations
 
-import os
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
-from pathlib import Path
 from typing import Any, Literal, Protocol
 
 import numpy as np
@@ -28,15 +26,36 @@ _AHEAD = 3
 
 
 @dataclass(frozen=True)
-class Batch:
-    """Clips as they are stored.
+class Pick:
+    """What a batch is made of, as positions among the source's rows.
 
     Attributes:
-        rows: `(B,)` cache rows.
-        frames: `(B, H, W, 3)` uint8; each frame fills its top left corner.
-        frame_hw: `(B, 2)` height and width of each.
-        spectrograms: `(B, 257, T)` float16, with margins.
-        valid_cols: `(B, 2)` half-open range of columns that hold real sound.
+        clips: The B clips.
+        frames: Whose frames; the first B are the clips', or those seen instead. May be empty.
+        sounds: Whose sounds; likewise.
+    """
+
+    clips: NDArray[np.int64]
+    frames: NDArray[np.int64]
+    sounds: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, positions: NDArray[np.int64]) -> Pick:
+        """Take the clips' own frames and sounds."""
+        return cls(positions, positions, positions)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Clips as they are stored: F frames, S sounds, and what goes with the first B of them.
+
+    Attributes:
+        rows: `(B,)` cache rows of the clips.
+        frames: `(F, H, W, 3)` uint8; each frame fills its top left corner.
+        frame_hw: `(F, 2)` height and width of each.
+        spectrograms: `(S, 257, T)` float16, with margins.
+        valid_cols: `(S, 2)` half-open range of columns that hold real sound.
+        columns: `(B, ...)` hints and labels, by name.
     """
 
     rows: NDArray[np.int64]
@@ -44,151 +63,98 @@ class Batch:
     frame_hw: NDArray[np.int64]
     spectrograms: Tensor
     valid_cols: NDArray[np.int64]
+    columns: dict[str, Tensor]
 
 
 class Source(Protocol):
     """Where batches come from."""
 
-    def batches(self, picks: Iterable[NDArray[np.int64]]) -> Iterator[Batch]:
-        """Yield a batch for each array of positions among the source's rows."""
+    def batches(self, picks: Iterable[Pick]) -> Iterator[Batch]:
+        """Yield a batch for each pick."""
 
 
 class Stream:
     """Reads every batch when it is needed, a few ahead."""
 
-    def __init__(self, reader: ClipReader, workers: int) -> None:
-        """Read through `reader` with that many threads (JPEG and `pread` release the lock)."""
+    def __init__(self, reader: ClipReader, workers: int, *, pin: bool = False) -> None:
+        """Read through `reader` with that many threads (JPEG and copying release the lock).
+
+        Args:
+            reader: The clips.
+            workers: Threads.
+            pin: Put batches where a GPU can fetch them while it computes.
+        """
         self._reader = reader
         self._workers = workers
-        self._valid_cols = reader.facts("valid_cols").astype(np.int64)
+        self._pin = pin
 
-    def batches(self, picks: Iterable[NDArray[np.int64]]) -> Iterator[Batch]:
-        """Yield a batch for each array of positions among the source's rows."""
+    def batches(self, picks: Iterable[Pick]) -> Iterator[Batch]:
+        """Yield a batch for each pick."""
         with ThreadPoolExecutor(self._workers) as pool:
             ahead = (self._submit(pool, pick) for pick in picks)
             waiting = deque(islice(ahead, _AHEAD))
             while waiting:
-                pick, futures = waiting.popleft()
-                clips = [future.result() for future in futures]
+                batch, jobs = waiting.popleft()
+                for job in jobs:
+                    job.result()
                 waiting.extend(islice(ahead, 1))
-                yield self._collate(pick, clips)
+                yield batch
 
-    def _submit(
-        self, pool: ThreadPoolExecutor, pick: NDArray[np.int64]
-    ) -> tuple[NDArray[np.int64], list[Future[Any]]]:
-        where = [self._reader.locate(position) for position in pick.tolist()]
-        return pick, [pool.submit(self._reader.read, *place) for place in where]
+    def _submit(self, pool: ThreadPoolExecutor, pick: Pick) -> tuple[Batch, list[Future[None]]]:
+        """Begin to fill a batch."""
+        reader = self._reader
+        frame_hw = reader.frame_hw[pick.frames]
+        frames = self._empty((len(pick.frames), *largest(frame_hw), 3), torch.uint8)
+        frames.zero_()
+        sounds = self._empty((len(pick.sounds), *reader.spectrogram_shape), torch.float16)
+        columns = {
+            name: self._empty((len(pick.clips), *column.shape), torch_dtype(reader, name))
+            for name, column in reader.columns.items()
+        }
+        jobs = [
+            pool.submit(read_frame, reader, frames[i].numpy(), *reader.locate(at))
+            for i, at in enumerate(pick.frames.tolist())
+        ]
+        jobs += [
+            pool.submit(read_item, sounds[i].numpy(), "spectrogram_wide", *reader.locate(at))
+            for i, at in enumerate(pick.sounds.tolist())
+        ]
+        for name, column in reader.columns.items():
+            owners = (pick.frames if column.of_frames else pick.sounds)[: len(pick.clips)]
+            jobs += [
+                pool.submit(
+                    read_item, columns[name][i : i + 1].numpy(), column.name,
+                    *reader.locate(at, column.stage),
+                )
+                for i, at in enumerate(owners.tolist())
+            ]  # fmt: skip
+        rows, valid_cols = reader.rows[pick.clips], reader.valid_cols
+        batch = Batch(rows, frames, frame_hw, sounds, valid_cols[pick.sounds], columns)
+        return batch, jobs
 
-    def _collate(self, pick: NDArray[np.int64], clips: list[Any]) -> Batch:
-        frame_hw = np.array([frame.shape[:2] for frame, _ in clips])
-        frames = np.zeros((len(clips), *frame_hw.max(0), 3), np.uint8)
-        for target, (frame, _) in zip(frames, clips, strict=True):
-            target[: frame.shape[0], : frame.shape[1]] = frame
-        return Batch(
-            self._reader.rows[pick],
-            torch.from_numpy(frames),
-            frame_hw,
-            torch.from_numpy(np.stack([spectrogram for _, spectrogram in clips])),
-            self._valid_cols[pick],
-        )
-
-
-class Resident:
-    """Holds all clips on the device: frames in one flat buffer, spectrograms in one array."""
-
-    def __init__(self, reader: ClipReader, workers: int, device: torch.device) -> None:
-        """Read all clips of `reader`."""
-        self._rows = reader.rows
-        self._valid_cols = reader.facts("valid_cols").astype(np.int64)
-        stored_hw = reader.facts("frame_hw").tolist()
-        self._frame_hw = np.array([reader.frame_size(*hw) for hw in stored_hw], np.int64)
-        self._offset = np.cumsum([0, *(self._frame_hw.prod(1) * 3)])
-        shard, _ = reader.locate(0)
-        shape = shard.header.columns["spectrogram_wide"].shape[1:]
-        frames = torch.empty(int(self._offset[-1]), dtype=torch.uint8)
-        spectrograms = torch.empty((len(self._rows), *shape), dtype=torch.float16)
-        flat, stacked = frames.numpy(), spectrograms.numpy()
-
-        def load(position: int, shard: Shard, index: int) -> None:
-            frame, spectrogram = reader.read(shard, index)
-            flat[self._offset[position] : self._offset[position + 1]] = frame.ravel()
-            stacked[position] = spectrogram
-
-        with ThreadPoolExecutor(workers) as pool:
-            waiting: deque[Future[None]] = deque()
-            for position in range(len(self._rows)):
-                waiting.append(pool.submit(load, position, *reader.locate(position)))
-                if len(waiting) > 8 * workers:  # bounds the open shards that the queue keeps alive
-                    waiting.popleft().result()
-            for future in waiting:
-                future.result()
-        self._frames = frames.to(device)
-        self._spectrograms = spectrograms.to(device)
-
-    def batches(self, picks: Iterable[NDArray[np.int64]]) -> Iterator[Batch]:
-        """Yield a batch for each array of positions among the source's rows."""
-        for pick in picks:
-            frame_hw = self._frame_hw[pick]
-            frames = self._frames.new_zeros((len(pick), *frame_hw.max(0).tolist(), 3))
-            for target, position in zip(frames, pick.tolist(), strict=True):
-                height, width = self._frame_hw[position].tolist()
-                flat = self._frames[self._offset[position] : self._offset[position + 1]]
-                target[:height, :width] = flat.view(height, width, 3)
-            chosen = torch.from_numpy(pick).to(self._spectrograms.device)
-            yield Batch(
-                self._rows[pick],
-                frames,
-                frame_hw,
-                self._spectrograms[chosen],
-                self._valid_cols[pick],
-            )
+    def _empty(self, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
+        return torch.empty(shape, dtype=dtype, pin_memory=self._pin)
 
 
-def resident_bytes(reader: ClipReader) -> tuple[int, int]:
-    """Return what `Resident` would hold: bytes of frames, bytes of spectrograms."""
-    sizes = [reader.frame_size(*hw) for hw in reader.facts("frame_hw").tolist()]
-    shard, _ = reader.locate(0)
-    per_clip = shard.header.columns["spectrogram_wide"].nbytes // shard.header.done
-    return sum(h * w * 3 for h, w in sizes), per_clip * len(reader.rows)
+def read_frame(reader: ClipReader, target: NDArray[np.uint8], shard: Shard, index: int) -> None:
+    """Decode a frame into the top left corner of `target`."""
+    frame = reader.read_frame(shard, index)
+    target[: frame.shape[0], : frame.shape[1]] = frame
 
 
-def open_source(
-    reader: ClipReader, mode: DataMode, device: torch.device, workers: int | None = None
-) -> tuple[Source, str]:
-    """Open the clips of `reader` for training.
-
-    Args:
-        reader: The clips.
-        mode: `resident`, `stream`, or `auto`: resident where half of the free memory holds them,
-            on the GPU if there is one, else in main memory.
-        device: Where the network is.
-        workers: Threads that read; None for one per processor, at most 8.
-
-    Returns:
-        The source, and a line that says what was chosen and why.
-    """
-    threads = workers or min(8, os.cpu_count() or 1)
-    frames, spectrograms = resident_bytes(reader)
-    total = frames + spectrograms
-    free = {torch.device("cpu"): free_memory_bytes()}
-    if device.type == "cuda":
-        free = {device: torch.cuda.mem_get_info(device)[0], **free}
-    fits = [place for place, bytes_free in free.items() if total <= bytes_free // 2]
-    line = f"{len(reader.rows)} clips: frames {_size(frames)}, spectrograms {_size(spectrograms)}"
-    if mode == "stream" or (mode == "auto" and not fits):
-        return Stream(reader, threads), f"{line}; streamed from the cache"
-    place = fits[0] if fits else torch.device("cpu")
-    return Resident(reader, threads, place), f"{line}; resident on {place.type}"
+def read_item(target: NDArray[Any], name: str, shard: Shard, index: int) -> None:
+    """Copy an element of a column into `target`."""
+    target[...] = shard.item(name, index)
 
 
-def free_memory_bytes() -> int:
-    """Return the main memory that programs can still take; where nothing says, a quarter."""
-    try:
-        text = Path("/proc/meminfo").read_text("ascii")
-        return int(text.partition("MemAvailable:")[2].split()[0]) * 1024
-    except (OSError, IndexError):
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 4
+def torch_dtype(reader: ClipReader, name: str) -> torch.dtype:
+    """Return what a column's elements are."""
+    column = reader.columns[name]
+    shard, _ = reader.locate(0, column.stage)
+    return torch.from_numpy(np.empty(0, shard.header.columns[column.name].dtype)).dtype
 
 
-def _size(num_bytes: int) -> str:
-    return f"{num_bytes / 1e9:.1f} GB" if num_bytes >= 1e9 else f"{num_bytes / 1e6:.0f} MB"
+def largest(frame_hw: NDArray[np.int64]) -> tuple[int, int]:
+    """Return the height and width that hold frames of these sizes."""
+    height, width = frame_hw.max(0).tolist() if len(frame_hw) else (1, 1)
+    return height, width

@@ -12,7 +12,9 @@ from ..errors import MissingDependencyError
 from ..weights import PRETRAINED, WeightFile, load_exact, read_checkpoint, resolve
 
 IMAGENET = WeightFile(
-    "resnet18-f37072fd.pth", "https://download.pytorch.org/models/resnet18-f37072fd.pth"
+    "resnet18-f37072fd.pth",
+    "https://download.pytorch.org/models/resnet18-f37072fd.pth",
+    "sha256:f37072fd",  # how it begins; the name says so
 )
 
 

@@ -209,7 +209,7 @@ def _object_prior(geometry: Geometry) -> tuple[ObjectPrior | None, list[str]]:
     except MissingDependencyError:
         return None, [
             f"object (OGL) and blend are null: no ImageNet ResNet18 in {weights_dir()}; "
-            "`avpipe knn --image imagenet-resnet18` fetches it"
+            "`avpipe weights fetch imagenet-resnet18` fetches it"
         ]
 
 

@@ -11,8 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from ..cache.advice import advice
 from ..cache.store import Cache
-from ..errors import InputError, MissingDependencyError
+from ..cache.writer import remove_orphans
+from ..errors import InputError, MissingDependencyError, UsageError
 from . import drawing
 from .benchmarks.synth import Item, Synth
 from .benchmarks.synth import load as load_world
@@ -102,7 +104,8 @@ def localize_cached(
         InputError: If the cache lacks a clip, or hears another kind of spectrogram than the run.
     """
     if absent := sorted(set(ids).difference(cache.ids)):
-        raise InputError(f"{cache.path} has no finished clip {absent[0]!r}; see `avpipe status`")
+        see = advice("status", cache.path)
+        raise InputError(f"{cache.path} has no finished clip {absent[0]!r}; see {see}")
     known = positives(load_world(world)) if world else {}
     for start in range(0, len(ids), batch_size):
         part = ids[start : start + batch_size]
@@ -143,6 +146,8 @@ def write_overlays(
 ) -> list[Path]:
     """Write `<id>.png` for every clip, and `sheet.png` if there are several.
 
+    Beside a clip named `sheet` the sheet is `_sheet.png`.
+
     A picture shows the frame, the audio-visual map, the object map and their blend; boxes of what
     sounds are solid, of what does not dashed.
 
@@ -157,9 +162,13 @@ def write_overlays(
         The pictures, the sheet last.
 
     Raises:
+        UsageError: `out` is a file.
         CacheUnwritableError: If they cannot be written.
     """
+    if out.exists() and not out.is_dir():
+        raise UsageError(f"{out} is no folder: name one with --out")
     title, object_map = object_map_maker(geometry)
+    remove_orphans(out)
     pictures: list[Path] = []
     small: list[Panel] = []
     for clip in localized:
@@ -172,9 +181,17 @@ def write_overlays(
     if len(small) > 1:
         columns = drawing.columns_for(len(small))
         rows = [small[start : start + columns] for start in range(0, len(small), columns)]
-        pictures.append(out / "sheet.png")
+        pictures.append(_sheet_beside(pictures))
         write_whole(pictures[-1], drawing.grid(rows))
     return pictures
+
+
+def _sheet_beside(pictures: Sequence[Path]) -> Path:
+    """Return a name for the sheet that no clip's picture has."""
+    sheet = pictures[0].with_name("sheet.png")
+    while sheet in pictures:
+        sheet = sheet.with_name(f"_{sheet.name}")
+    return sheet
 
 
 def overlay_picture(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import os
 import zipfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -17,7 +16,8 @@ from numpy.typing import NDArray
 
 from ..cache.schema import canonical_json
 from ..cache.store import Cache
-from ..errors import CacheUnwritableError
+from ..cache.writer import remove_orphans, temporary
+from ..errors import CacheUnwritableError, InputError
 from .benchmarks import Pair
 from .checkpoint import require_checkpoint, write_durably
 from .clips import data_fingerprint
@@ -106,6 +106,7 @@ def stored_maps(
     index = {pair: number for number, pair in enumerate(pairs)}
     found = _read(path, key)
     arrays = found or _make(open_run(), cache, rows, batch_size, progress)
+    remove_orphans(path.parent)
     if not found:
         content = io.BytesIO()
         stamp = np.frombuffer(canonical_json(key), np.uint8)
@@ -151,12 +152,18 @@ def weights_digest(run_dir: Path) -> str:
     """Return a digest of what a run computes maps with: its page and its newest weights.
 
     Raises:
-        InputError: If it has no checkpoint.
+        InputError: If it has no checkpoint, or it goes away meanwhile.
     """
     checkpoint, _ = require_checkpoint(run_dir)
     state = hashlib.sha256()
-    for path in (run_dir / "run.json", *sorted(checkpoint.glob("*.safetensors"))):
-        state.update(hashlib.sha256(path.read_bytes()).digest())
+    try:
+        for path in (run_dir / "run.json", *sorted(checkpoint.glob("*.safetensors"))):
+            state.update(hashlib.sha256(path.read_bytes()).digest())
+    except OSError as error:  # one that still trains drops its old checkpoints
+        raise InputError(
+            f"{error.filename} cannot be read ({error.strerror}); if {run_dir} is being trained, "
+            "run the same command again"
+        ) from None
     return state.hexdigest()
 
 
@@ -166,14 +173,16 @@ def write_whole(path: Path, content: bytes) -> None:
     Raises:
         CacheUnwritableError: If the disk is full or cannot be written.
     """
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    short = path.with_name(path.name[:40])  # a draft's name is longer, names have 255 bytes at most
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_durably(draft, content)
-        draft.replace(path)
-    except OSError as error:
+        with temporary(short) as draft:
+            write_durably(draft, content)
+            draft.replace(path)
+    except CacheUnwritableError as error:  # its advice is for a cache
+        reason = getattr(error.__cause__, "strerror", None) or error.__cause__
         raise CacheUnwritableError(
-            f"{path}: {error.strerror}; make room and run the same command"
+            f"{path}: {reason}; make its folder writable or free some space, then run the same "
+            "command again"
         ) from error
 
 

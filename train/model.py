@@ -1,10 +1,9 @@
-"""The audio-visual network: two encoders, projection heads, and the averaged copies beside it."""
+"""The audio-visual network: two encoders and projections into a common space."""
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import Literal, NamedTuple, Self
 
 import torch
 from torch import Tensor, nn
@@ -14,136 +13,177 @@ from .encoders import compact, resnet18
 from .recipe import Recipe
 
 
-class Embeddings(NamedTuple):
-    """One embedding per head, L2-normalised over D.
+class Needs(NamedTuple):
+    """What an objective needs of the network and of a batch.
 
     Attributes:
-        visual: For each head `(B, D, h, w)`.
-        audio: For each head `(B, D)`.
+        heads: Projections per modality: 1 for EZ-VSL, 2 for SLAVC.
+        pooled: Also a projection of whole images and one of sounds (alignment).
+        frames: Whether it looks at frames at all.
+        classes_of: Whose pseudo-labels it learns.
+    """
+
+    heads: int = 1
+    pooled: bool = False
+    frames: bool = True
+    classes_of: Literal["", "sounds", "objects"] = ""
+
+
+class Features(NamedTuple):
+    """Of images and of sounds.
+
+    Attributes:
+        visual: `(B, C, h, w)`; `(0,)` where no image was given.
+        audio: `(B, C)`.
+    """
+
+    visual: Tensor
+    audio: Tensor
+
+
+class Embeddings(NamedTuple):
+    """What the network says of images and sounds.
+
+    Attributes:
+        visual: For each head `(B, D, h, w)`, L2-normalised over D.
+        audio: For each head `(B, D)`, L2-normalised.
+        pooled: `(B, D)` of whole images and of sounds, L2-normalised, by projections of their own;
+            empty where the objective has none.
+        features: What the encoders give to the heads.
+        projected: What the first head gives, before it is normalised.
     """
 
     visual: tuple[Tensor, ...]
     audio: tuple[Tensor, ...]
+    pooled: tuple[Tensor, ...]
+    features: Features
+    projected: Features
 
 
 class AudioVisualModel(nn.Module):
     """Encoders of frames and spectrograms into a common space."""
 
-    def __init__(self, recipe: Recipe, num_heads: int) -> None:
+    def __init__(self, recipe: Recipe, needs: Needs) -> None:
         """Build the network with random weights.
 
         Args:
             recipe: Its network parts are read.
-            num_heads: Projections per modality: 1 for EZ-VSL, 2 for SLAVC.
+            needs: What the objective needs of it.
         """
         super().__init__()
+        self._recipe = recipe
         if recipe.image_encoder == "compact":
             self.image_encoder = compact(3, recipe.width)
         else:
             self.image_encoder = resnet18(3, recipe.width, recipe.last_layer, recipe.last_stride)
-        self.audio_encoder = resnet18(1, recipe.width)
-        features = self.image_encoder.num_features, self.audio_encoder.num_features
+        self.audio_encoder = resnet18(1, recipe.width, 4, recipe.audio_last_stride)
+        widths = self.image_encoder.num_features, self.audio_encoder.num_features
         self.image_heads = nn.ModuleList(
-            nn.Conv2d(features[0], recipe.embed_dim, 1) for _ in range(num_heads)
+            _projection(recipe, widths[0], on_maps=True) for _ in range(needs.heads)
         )
         self.audio_heads = nn.ModuleList(
-            nn.Linear(features[1], recipe.embed_dim) for _ in range(num_heads)
+            _projection(recipe, widths[1], on_maps=False) for _ in range(needs.heads)
         )
-        for head in (*self.image_heads, *self.audio_heads):
-            nn.init.xavier_uniform_(head.weight)
-            nn.init.zeros_(head.bias)
+        self.pooled_heads = nn.ModuleList(
+            nn.Linear(width, recipe.embed_dim) for width in widths if needs.pooled
+        )
+        for module in (*self.image_heads.modules(), *self.audio_heads.modules(),
+                       *self.pooled_heads):  # fmt: skip
+            if isinstance(module, nn.Conv2d | nn.Linear):
+                assert module.bias is not None
+                nn.init.xavier_uniform_(module.weight)
+                nn.init.zeros_(module.bias)
+        if self.hears_frozen:
+            self.audio_encoder.requires_grad_(False)
+        if not needs.frames:
+            self.image_encoder.requires_grad_(False)
+            self.image_heads.requires_grad_(False)
+            self.audio_heads.requires_grad_(False)
         self.visual_dropout = nn.Dropout(recipe.visual_dropout)
         self.audio_dropout = nn.Dropout(recipe.audio_dropout)
 
+    @property
+    def hears_frozen(self) -> bool:
+        """Whether the encoder of sounds is another run's and stays as it is."""
+        return self._recipe.audio_init != "scratch" and self._recipe.audio_frozen
+
+    def train(self, mode: bool = True) -> Self:
+        """Set training mode, but for what the recipe keeps as it is."""
+        super().train(mode)
+        if self._recipe.batch_norm == "frozen":
+            for module in self.modules():
+                if isinstance(module, nn.BatchNorm2d):
+                    module.eval()
+        if self.hears_frozen:
+            self.audio_encoder.eval()
+        return self
+
     def embed_frames(self, frames: Tensor) -> tuple[Tensor, ...]:
         """Embed normalised frames `(B, 3, S, S)`: for each head `(B, D, h, w)`."""
-        features = self.image_encoder(frames.contiguous(memory_format=torch.channels_last))
-        return self._project(self.visual_dropout(features), self.image_heads)
+        return _unit(self._project(self._see(frames), self.image_heads))
 
     def embed_spectrograms(self, spectrograms: Tensor) -> tuple[Tensor, ...]:
         """Embed normalised spectrograms `(B, 1, F, T)`: for each head `(B, D)`."""
-        features = self.audio_encoder(spectrograms.contiguous(memory_format=torch.channels_last))
-        return self._project(self.audio_dropout(features.amax((2, 3))), self.audio_heads)
+        return _unit(self._project(self._hear(spectrograms), self.audio_heads))
+
+    def embed_pooled(self, features: Features) -> tuple[Tensor, ...]:
+        """Embed whole images and sounds `(B, D)` each; nothing without such projections."""
+        if not len(self.pooled_heads):
+            return ()
+        image, sound = self.pooled_heads
+        means = features.visual.float().mean((2, 3))
+        parts = (*self._project(means, [image]), *self._project(features.audio, [sound]))
+        return _unit(parts)
 
     def forward(self, frames: Tensor, spectrograms: Tensor) -> Embeddings:
-        """Embed both; see `embed_frames` and `embed_spectrograms`."""
-        return Embeddings(self.embed_frames(frames), self.embed_spectrograms(spectrograms))
+        """Embed frames `(B, 3, S, S)`, or none `(0,)`, and spectrograms `(B, 1, F, T)`."""
+        seen = self._see(frames) if len(frames) else frames
+        features = Features(seen, self._hear(spectrograms))
+        visual = self._project(seen, self.image_heads if len(frames) else [])
+        audio = self._project(features.audio, self.audio_heads)
+        projected = Features(visual[0] if visual else seen, audio[0])
+        pooled = self.embed_pooled(features)
+        return Embeddings(_unit(visual), _unit(audio), pooled, features, projected)
+
+    def _see(self, frames: Tensor) -> Tensor:
+        features = self.image_encoder(frames.contiguous(memory_format=torch.channels_last))
+        dropped: Tensor = self.visual_dropout(features)
+        return dropped
+
+    def _hear(self, spectrograms: Tensor) -> Tensor:
+        features = self.audio_encoder(spectrograms.contiguous(memory_format=torch.channels_last))
+        dropped: Tensor = self.audio_dropout(features.amax((2, 3)))
+        return dropped
 
     @staticmethod
-    def _project(features: Tensor, heads: nn.ModuleList) -> tuple[Tensor, ...]:
+    def _project(features: Tensor, heads: Iterable[nn.Module]) -> tuple[Tensor, ...]:
         with torch.autocast(features.device.type, enabled=False):  # cosines in full precision
             full = features.float()
-            return tuple(F.normalize(head(full), dim=1) for head in heads)
+            return tuple(head(full) for head in heads)
 
 
-def build_model(recipe: Recipe, num_heads: int, seed: int) -> AudioVisualModel:
+def _unit(projected: Iterable[Tensor]) -> tuple[Tensor, ...]:
+    return tuple(F.normalize(one, dim=1) for one in projected)
+
+
+def _projection(recipe: Recipe, width: int, *, on_maps: bool) -> nn.Module:
+    """Build one head: from the encoder's features to the common space, at every cell of a map."""
+
+    def layer(inputs: int) -> nn.Module:
+        outputs = recipe.embed_dim
+        return nn.Conv2d(inputs, outputs, 1) if on_maps else nn.Linear(inputs, outputs)
+
+    if recipe.projection == "none":
+        return nn.Identity()
+    if recipe.projection == "linear":
+        return layer(width)
+    return nn.Sequential(layer(width), nn.ReLU(), layer(recipe.embed_dim))
+
+
+def build_model(recipe: Recipe, needs: Needs, seed: int) -> AudioVisualModel:
     """Build the network with weights drawn from `seed`, in channels-last order."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = AudioVisualModel(recipe, num_heads)
+        model = AudioVisualModel(recipe, needs)
     model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's own gap
     return model
-
-
-class Student(nn.Module):
-    """What is trained, and its averaged copies. Its state dict is what a checkpoint holds."""
-
-    def __init__(self, online: AudioVisualModel, recipe: Recipe) -> None:
-        """Copy the network for the averages that the recipe asks for.
-
-        Args:
-            online: The network that gradients reach.
-            recipe: `momentum` above 0 adds the momentum encoders, `ema` above 0 the test copy.
-        """
-        super().__init__()
-        self.online = online
-        self.momentum = _frozen_copy(online) if recipe.momentum else None
-        self.ema = _frozen_copy(online) if recipe.ema else None
-        self._recipe = recipe
-
-    def copy_online(self) -> None:
-        """Set the averaged copies to the online network, after weights were loaded into it."""
-        for average in (self.momentum, self.ema):
-            if average is not None:
-                average.load_state_dict(self.online.state_dict())
-
-    def update_momentum(self) -> None:
-        """Move the momentum encoders towards the online ones: parameters only (SLAVC, section 3.3).
-
-        Their batch norms keep statistics of their own activations: they run in training mode.
-        """
-        if self.momentum is not None:
-            _lerp(self.momentum.parameters(), self.online.parameters(), self._recipe.momentum)
-
-    @torch.no_grad()
-    def embed_momentum(self, frames: Tensor, spectrograms: Tensor) -> Embeddings | None:
-        """Embed with the momentum encoders, None without them; dropout and norms as in training."""
-        return None if self.momentum is None else self.momentum(frames, spectrograms)
-
-    def update_ema(self, step: int) -> None:
-        """Move the test copy, parameters and statistics; its memory is short in early steps."""
-        if self.ema is not None:
-            keep = min(self._recipe.ema, (step + 1) / (step + 10))
-            _lerp(self.ema.parameters(), self.online.parameters(), keep)
-            pairs = list(zip(self.ema.buffers(), self.online.buffers(), strict=True))
-            real = [pair for pair in pairs if pair[0].is_floating_point()]
-            _lerp((a for a, _ in real), (b for _, b in real), keep)
-            for counter, source in pairs:
-                if not counter.is_floating_point():
-                    counter.copy_(source)
-
-    def tested(self) -> AudioVisualModel:
-        """Return the network that `test_weights` names."""
-        model = getattr(self, self._recipe.test_weights)
-        assert isinstance(model, AudioVisualModel)  # the recipe was checked for it
-        return model
-
-
-def _frozen_copy(model: AudioVisualModel) -> AudioVisualModel:
-    return copy.deepcopy(model).requires_grad_(False)
-
-
-@torch.no_grad()
-def _lerp(averages: Iterable[Tensor], values: Iterable[Tensor], keep: float) -> None:
-    """Set every average to keep * average + (1 - keep) * value, all in one call."""
-    torch._foreach_lerp_(list(averages), list(values), 1 - keep)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import os
 import platform
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -30,7 +31,10 @@ class RunPage:
         batch_size: Clips per step, the recipe's or all there are.
         ids: Ids trained on.
         versions: Library versions, for information.
+        num_ranks: Processes that train it: order and views depend on how clips are shared.
         image_weights: sha256 of the file the image encoder began with, None from scratch.
+        audio_weights: sha256 of the weights the audio encoder was taken from, None from scratch.
+        inputs: Stages read beside `extract`, and the digest of the weights behind each.
     """
 
     recipe: Recipe
@@ -41,7 +45,10 @@ class RunPage:
     batch_size: int
     ids: tuple[str, ...]
     versions: dict[str, str]
+    num_ranks: int = 1
     image_weights: str | None = None
+    audio_weights: str | None = None
+    inputs: Mapping[str, str | None] = field(default_factory=dict)
 
 
 def library_versions() -> dict[str, str]:
@@ -90,7 +97,7 @@ def require_same(run_dir: Path, found: RunPage, wanted: RunPage) -> None:
         CacheCorruptError: If the folder holds a run of another recipe, seed, or other clips.
     """
     difference = first_difference(recipe_values(found.recipe), wanted.recipe)
-    for name in ("seed", "data", "batch_size"):
+    for name in ("seed", "data", "batch_size", "num_ranks"):
         if difference is None and getattr(found, name) != getattr(wanted, name):
             difference = name, getattr(found, name), getattr(wanted, name)
     if difference:

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import difflib
-import math
 import tomllib
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass, field, fields
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from types import GenericAlias
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from typing import Any, Literal, get_type_hints
 
 from ..errors import UsageError
 from ..stages.spectrogram import FRONT_ENDS
+from .recipe_rules import contradictions, misfit
 
 _RECIPES = Path(__file__).parent / "recipes"
 _OBJECTIVES = Path(__file__).parent / "objectives"
@@ -25,28 +24,55 @@ class Recipe:
     # What is learnt
     objective: str = "ez-vsl"  # a file of train/objectives/
     temperature: float = 0.03  # divisor of cosines
-    pooling: Literal["max", "lse", "mean"] = "max"  # how a map becomes a score (ez-vsl)
+    pooling: Literal["max", "lse", "mean", "topk"] = "max"  # map to score (ez-vsl, alignment)
     pooling_temperature: float = 0.1  # of lse
+    pooling_share: float = 0.1  # of topk: the share of cells that is averaged
     slavc_form: Literal["code", "paper"] = "code"  # where the released code and the paper differ
+    lvs_form: Literal["code", "paper"] = "code"  # the same
+    sound_threshold: float = 0.65  # cosine above which a cell sounds (lvs, spm)
+    silence_threshold: float = 0.4  # cosine below which a cell is silent (lvs)
+    mask_temperature: float = 0.03  # softness of both
+    clusters: str = "vggsound-resnet18-k11"  # pseudo-labels (spm-audio, spm)
     weights: dict[str, float] = field(default_factory=dict)  # of the terms; 1 where unnamed
 
     # Networks
     image_encoder: Literal["resnet18", "compact"] = "resnet18"
     image_init: Literal["scratch", "imagenet"] = "scratch"
+    audio_init: str = "scratch"  # or a run, whose encoder of sounds is taken
+    audio_frozen: bool = True  # an encoder taken from a run stays as it is
     width: int = 64  # channels of the encoders' first layer
     last_layer: int = 4  # of resnet18 for images: the layer whose map is used
     last_stride: int = 2  # its stride; 1 doubles the map's side
+    audio_last_stride: int = 2  # stride of layer 4 for sounds
+    projection: Literal["linear", "mlp", "none"] = "linear"  # from features to the common space
     embed_dim: int = 512
+    batch_norm: Literal["batch", "frozen", "sync"] = "batch"  # frozen: statistics stay; sync: GPUs
     visual_dropout: float = 0.0  # on the image feature grid
     audio_dropout: float = 0.0
     momentum: float = 0.0  # fraction of the momentum encoders kept each step; 0: no such encoders
+    momentum_buffers: bool = False  # average the norms' statistics too
     ema: float = 0.0  # the same for a copy that only tests; it averages the norms' statistics too
     test_weights: Literal["online", "momentum", "ema"] = "online"  # which weights localize
 
+    # What is imitated
+    hints: Literal["none", "audio", "visual", "both"] = "none"  # teachers' features
+    audio_teacher: str = "panns-wavegram"  # whose hints
+    visual_teacher: str = "detr-r50"  # whose hints
+    hint_norm: Literal["sample", "cell"] = "sample"  # what has length 1 before they are compared
+    hint_align: Literal["roi", "flip", "none"] = "none"  # how hints follow the crop of the frame
+
     # What is seen and heard
+    views: Literal["single", "augmented", "neighbour", "multi"] = "single"  # multi: all three
+    num_neighbors: int = 1000  # the neighbour is one of so many
+    image_neighbors: str = "imagenet-resnet18"  # encoder that knows which images are near
+    audio_neighbors: str = "vggsound-resnet18"  # and which sounds
+    partners: Literal["own", "source", "nearest", "both"] = "own"  # of one video; nearest sound
     image_size: int = 224  # side of the square crop, and of the whole frame at test
     image_resize: int = 256  # short side of the frame that the crop is taken from
     crop_pad: int = 0  # pixels of mirrored border around that frame that a crop may reach into
+    crop_area: float = 0.08  # smallest share of the frame in the augmented view
+    colour: float = 1.0  # strength of its changes of colour
+    blur: float = 0.5  # probability that it is blurred
     flip: float = 0.5  # probability of mirroring
     spectrogram: str = "257x276"  # front-end
     spectrogram_mean: float = 0.0  # subtracted from the log-spectrogram
@@ -64,30 +90,21 @@ class Recipe:
     schedule: Literal["constant", "cosine"] = "constant"
     precision: Literal["auto", "bf16", "fp32"] = "auto"  # bf16 where the hardware has it
 
+    @property
+    def view_names(self) -> tuple[str, ...]:
+        """The views of each clip and modality: the anchor, and those that `views` adds."""
+        augmented = ("augmented",) if self.views in ("augmented", "multi") else ()
+        neighbour = ("neighbour",) if self.views in ("neighbour", "multi") else ()
+        return "anchor", *augmented, *neighbour
+
+    @property
+    def hint_names(self) -> tuple[str, ...]:
+        """The hints that are imitated, which are terms of the loss too."""
+        both = ("audio_hint", "visual_hint")
+        return {"none": (), "audio": both[:1], "visual": both[1:], "both": both}[self.hints]
+
 
 _HINTS = get_type_hints(Recipe)
-_LIMITS: dict[str, tuple[Callable[[float], bool], tuple[str, ...]]] = {
-    "above 0": (
-        lambda value: 0 < value < math.inf,
-        ("temperature", "pooling_temperature", "lr", "spectrogram_std"),
-    ),
-    "finite": (math.isfinite, ("spectrogram_mean",)),
-    "at least 0": (
-        lambda value: 0 <= value < math.inf,
-        ("warmup_steps", "weight_decay", "crop_pad"),
-    ),
-    "at least 1": (lambda value: value >= 1, ("width", "embed_dim", "audio_pool", "epochs")),
-    "at least 2": (lambda value: value >= 2, ("batch_size",)),
-    "at least 32": (lambda value: value >= 32, ("image_size", "image_resize")),
-    "2, 3 or 4": (lambda value: value in (2, 3, 4), ("last_layer",)),
-    "1 or 2": (lambda value: value in (1, 2), ("last_stride",)),
-    "between 0 and 1": (lambda value: 0 <= value <= 1, ("flip",)),
-    "at least 0 and below 1": (
-        lambda value: 0 <= value < 1,
-        ("visual_dropout", "audio_dropout", "momentum", "ema"),
-    ),
-}
-"""What numbers must be, and which keys."""
 
 
 def objective_names() -> list[str]:
@@ -154,12 +171,13 @@ def recipe_from(values: Mapping[str, Any], origin: Mapping[str, str] | None = No
         UsageError: If a key is unknown, or a value has the wrong type or range.
     """
     where = origin or {}
+    choices = {"objective": objective_names(), "spectrogram": list(FRONT_ENDS)}
     for key, value in values.items():
-        trouble = _unknown(key) or _misfit(key, value)
+        trouble = _unknown(key) or misfit(key, value, _HINTS[key], choices)
         if trouble:
             raise UsageError(f"{where.get(key, 'recipe')}: {trouble}")
     recipe = Recipe(**{key: _exact(key, value) for key, value in values.items()})
-    for key, trouble in _contradictions(recipe):
+    for key, trouble in contradictions(recipe):
         raise UsageError(f"{where.get(key, 'recipe')}: {trouble}")
     return recipe
 
@@ -178,7 +196,7 @@ def first_difference(found: Mapping[str, Any], recipe: Recipe) -> tuple[str, Any
 
 
 def _parse(text: str, hint: Any) -> Any:
-    """Read the value of a `--set` by the type it should have; a misfit is left to `_misfit`."""
+    """Read the value of a `--set` by the type it should have; a misfit is left to `misfit`."""
     text = text.strip()
     if hint in (int, float):
         for number in (int, float):
@@ -200,50 +218,3 @@ def _unknown(key: str) -> str | None:
         return None
     near = difflib.get_close_matches(key, _HINTS, 1)
     return f"unknown key {key!r}" + (f" (did you mean {near[0]!r}?)" if near else "")
-
-
-def _misfit(key: str, value: Any) -> str | None:
-    """Say what is wrong with one value, None if nothing is."""
-    hint = _HINTS[key]
-    choices = get_args(hint) if get_origin(hint) is Literal else ()
-    if key == "objective":
-        choices = tuple(objective_names())
-    if key == "spectrogram":
-        choices = tuple(FRONT_ENDS)
-    if choices and value not in choices:
-        return f"{key} = {value!r}: expected one of {', '.join(choices)}"
-    if not choices and not _is_a(value, hint):
-        expected = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
-        return f"{key} = {value!r}: expected {expected.get(hint, 'a table of numbers')}"
-    for limit, (holds, keys) in _LIMITS.items():
-        if key in keys and not holds(value):
-            return f"{key} = {value!r}: must be {limit}"
-    return None
-
-
-def _is_a(value: Any, hint: Any) -> bool:
-    if isinstance(hint, GenericAlias):
-        return isinstance(value, dict) and all(_is_a(item, float) for item in value.values())
-    if hint in (int, float) and isinstance(value, bool):
-        return False
-    return isinstance(value, int | float if hint is float else hint)
-
-
-def _contradictions(recipe: Recipe) -> Iterable[tuple[str, str]]:
-    """Yield (key, what is wrong) for parts that exclude each other."""
-    default = {f.name: f.default for f in fields(Recipe)}
-    if recipe.image_size > recipe.image_resize:
-        yield "image_size", "image_size is larger than image_resize, the frame it is cropped from"
-    if recipe.crop_pad >= recipe.image_size:
-        yield "crop_pad", "crop_pad must be below image_size: the border mirrors the frame once"
-    for weights in ("momentum", "ema"):
-        if recipe.test_weights == weights and not getattr(recipe, weights):
-            yield "test_weights", f"test_weights = {weights!r} needs {weights} above 0"
-    if recipe.image_encoder == "compact":
-        for key in ("last_layer", "last_stride", "image_init"):
-            if getattr(recipe, key) != default[key]:
-                yield key, f"{key} belongs to image_encoder = 'resnet18'"
-    if recipe.image_init == "imagenet" and recipe.width != 64:
-        yield "width", "image_init = 'imagenet' needs width = 64"
-    if recipe.image_init == "imagenet" and recipe.last_layer != 4:
-        yield "last_layer", "image_init = 'imagenet' needs last_layer = 4"

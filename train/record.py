@@ -6,7 +6,7 @@ import json
 import math
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -98,24 +98,15 @@ class Record:
         for (step, batch, terms), row in zip(self._waiting, values.tolist(), strict=True):
             named = dict(zip(terms, row, strict=True))
             if not all(map(math.isfinite, row)):
-                self._write(lines)
+                append_lines(self._path, lines)
                 raise self._not_finite(step, batch, named)
             self.loss = named["loss"]
             facts = {"step": step + 1, "epoch": self._plan.epoch(step) + 1}
             lines.append({**facts, "lr": self._plan.learning_rate(step), **named})
-        self._write(lines)
+        append_lines(self._path, lines)
         self._waiting.clear()
         self._read_at = time.monotonic()
         self._report(step + 1)
-
-    def _write(self, lines: list[dict[str, float]]) -> None:
-        try:
-            with self._path.open("a", encoding="utf-8") as file:
-                file.writelines(json.dumps(line) + "\n" for line in lines)
-        except OSError as error:
-            raise CacheUnwritableError(
-                f"{self._path}: {error.strerror}; make room and run the same command: it resumes"
-            ) from error
 
     def _report(self, done: int) -> None:
         if not self._progress:
@@ -141,6 +132,27 @@ class Record:
         return NonFiniteLossError(
             f"step {step + 1}: {terms}; lower lr, or leave out a clip of its batch: {clips}"
         )
+
+
+def append_lines(path: Path, lines: Sequence[Mapping[str, float]]) -> None:
+    """Add lines to a file of JSON lines.
+
+    Raises:
+        CacheUnwritableError: If it cannot be written.
+    """
+    try:
+        with path.open("a", encoding="utf-8") as file:
+            file.writelines(json.dumps(line) + "\n" for line in lines)
+    except OSError as error:
+        raise CacheUnwritableError(
+            f"{path}: {error.strerror}; make room and run the same command: it resumes"
+        ) from error
+
+
+def last_loss(path: Path) -> float | None:
+    """Return the loss in the last line of a file of JSON lines; None if it has none."""
+    lines = path.read_bytes().splitlines() if path.exists() else []
+    return float(json.loads(lines[-1])["loss"]) if lines else None
 
 
 def cut_metrics(path: Path, step: int) -> None:

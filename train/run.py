@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -18,7 +19,7 @@ from ..stages.spectrogram import FRONT_ENDS, log_spectrogram, resample
 from .augment import evaluation_views, hear, normalise_frames
 from .checkpoint import load_weights, require_checkpoint
 from .clips import ClipReader, check_spectrogram, square, squeeze
-from .data import Batch, Stream
+from .data import Batch, Pick, Stream
 from .device import choose_device
 from .geometry import Geometry, cell_centres, upsample
 from .model import AudioVisualModel, build_model
@@ -149,7 +150,7 @@ class Localizer:
     def _read(self, cache: Cache, rows: NDArray[np.int64], batch_size: int) -> Iterator[Batch]:
         reader = ClipReader(cache, rows, square(self.recipe.image_size))
         cuts = range(batch_size, len(rows), batch_size)
-        picks = np.split(np.arange(len(rows)), cuts)
+        picks = map(Pick.of, np.split(np.arange(len(rows)), cuts))
         return Stream(reader, min(8, os.cpu_count() or 1)).batches(picks)
 
     def _embed_frame(self, frame: NDArray[np.uint8]) -> tuple[Tensor, ...]:
@@ -166,7 +167,7 @@ class Localizer:
 
 
 def _joined(heads: tuple[Tensor, ...]) -> NDArray[np.float32]:
-    joined: NDArray[np.float32] = torch.cat(heads, 1)[0].cpu().numpy() / np.sqrt(len(heads))
+    joined: NDArray[np.float32] = (torch.cat(heads, 1)[0] / math.sqrt(len(heads))).cpu().numpy()
     return joined
 
 
@@ -212,7 +213,7 @@ def load_run(run_dir: str | os.PathLike[str], device: str = "auto") -> Localizer
     page = read_page(folder)
     checkpoint, _ = require_checkpoint(folder)
     objective = load_objective(page.recipe.objective)
-    model = build_model(page.recipe, objective.NUM_HEADS, page.seed)
+    model = build_model(page.recipe, objective.NEEDS, page.seed)
     prefix = f"{page.recipe.test_weights}."
     weights = load_weights(checkpoint)
     model.load_state_dict(

@@ -263,19 +263,23 @@ def load(annotations: Path) -> Synth:
     Raises:
         InputError: If a list is missing or cannot be read.
     """
-    folder = annotations if annotations.is_dir() else annotations.parent
+    folder = annotations.parent if annotations.is_file() else annotations
     try:
         return _read(folder)
     except FileNotFoundError as error:
         raise InputError(
             f"{error.filename} is missing; `avpipe synth {folder}` makes or completes a world"
         ) from None
-    except (ValueError, KeyError, TypeError) as error:
+    except OSError as error:
+        raise InputError(f"{error.filename} cannot be read ({error.strerror})") from None
+    except KeyError as error:
+        raise InputError(f"{folder}: the lists of this world do not agree on {error}") from None
+    except ValueError as error:
         raise InputError(f"{folder}: not the lists of a synthetic world ({error})") from None
 
 
 def _read(folder: Path) -> Synth:
-    clips = {row["id"]: row for row in _rows(folder / "labels.csv")}
+    clips = {row["id"]: row for row in _rows(folder / "labels.csv", "id", "label", "held_out")}
     sounding, silent = (_boxes(folder / name) for name in ("vggss.json", "silent_boxes.json"))
     boxes = {
         name: np.concatenate([sounding.get(name, np.zeros((0, 4))), own])
@@ -284,23 +288,38 @@ def _read(folder: Path) -> Synth:
 
     def item(group: Group, video: str, audio: str, target: int | None) -> Item:
         unheard = clips[video]["held_out"] == "1"
+        if target is not None and target >= len(boxes[video]):
+            raise KeyError(video)
         return Item(group, Pair(video, audio), clips[audio]["label"], unheard, target)
 
     items = [item("positive", name, name, 0) for name in sounding]
-    for row in _rows(folder / "plus_silent.csv"):
+    for row in _rows(folder / "plus_silent.csv", "video", "audio"):
         group: Group = "offscreen" if row["video"] == row["audio"] else "mismatched"
         items.append(item(group, row["video"], row["audio"], None))
-    for row in _rows(folder / "swapped.csv"):
+    for row in _rows(folder / "swapped.csv", "video", "audio", "silent"):
         target = len(sounding[row["video"]]) + int(row["silent"])
         items.append(item("swapped", row["video"], row["audio"], target))
     return Synth(tuple(items), boxes)
 
 
-def _rows(path: Path) -> list[dict[str, str]]:
+def _rows(path: Path, *columns: str) -> list[dict[str, str]]:
     with path.open(encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file))
+        try:
+            rows = list(csv.DictReader(file))
+        except (ValueError, csv.Error) as error:
+            raise ValueError(f"{path.name}: {error}") from None
+    for row in rows:
+        if absent := [name for name in columns if row.get(name) is None]:
+            raise ValueError(f"{path.name}: a line without {absent[0]}")
+    return rows
 
 
 def _boxes(path: Path) -> dict[str, Floats]:
-    entries = json.loads(path.read_text("utf-8"))
-    return {entry["file"]: np.asarray(entry["bbox"], float).reshape(-1, 4) for entry in entries}
+    content = path.read_bytes()
+    try:
+        return {
+            entry["file"]: np.asarray(entry["bbox"], float).reshape(-1, 4)
+            for entry in json.loads(content)
+        }
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{path.name}: {error!r}") from None

@@ -3,29 +3,47 @@
 from __future__ import annotations
 
 import importlib
-from typing import TYPE_CHECKING, Protocol, cast
+from collections.abc import Callable
+from typing import NamedTuple, Protocol, cast
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 
+from ..losses import over_pairs
+from ..model import Embeddings, Needs
 from ..recipe import Recipe
 
-if TYPE_CHECKING:
-    from ..augment import Views
-    from ..model import Student
+
+class Seen(NamedTuple):
+    """A batch as the networks see it; B clips, view after view.
+
+    Attributes:
+        online: Embeddings of the network that gradients reach.
+        target: Of the momentum encoders; `online` itself where there are none.
+        num_views: V; every embedding holds V * B items.
+        labels: `(B,)` pseudo-labels of the sounds, None if the objective needs none.
+        heads: What only training needs, by name.
+    """
+
+    online: Embeddings
+    target: Embeddings
+    num_views: int
+    labels: Tensor | None
+    heads: nn.ModuleDict
 
 
 class Objective(Protocol):
     """What a file of this folder defines.
 
     Attributes:
-        NUM_HEADS: Projections per modality that it needs.
+        NEEDS: What it needs of the network and of a batch.
         TERMS: Names of what `terms` returns; a recipe's `weights` speak of them.
     """
 
-    NUM_HEADS: int
+    NEEDS: Needs
     TERMS: tuple[str, ...]
 
-    def terms(self, student: Student, views: Views, recipe: Recipe) -> dict[str, Tensor]:
+    def terms(self, seen: Seen, recipe: Recipe) -> dict[str, Tensor]:
         """Return the unweighted scalar terms of one batch."""
 
     def similarity_map(self, visual: tuple[Tensor, ...], audio: tuple[Tensor, ...]) -> Tensor:
@@ -48,3 +66,33 @@ def cosine_map(visual: Tensor, audio: Tensor) -> Tensor:
         `(B, h, w)`.
     """
     return (visual * audio[:, :, None, None]).sum(1)
+
+
+Select = Callable[[Embeddings], tuple[Tensor, ...]]
+Loss = Callable[[tuple[Tensor, ...], tuple[Tensor, ...]], dict[str, Tensor]]
+
+
+def of_all_pairs(seen: Seen, loss: Loss, visual: Select, audio: Select) -> dict[str, Tensor]:
+    """Sum a loss of images with sounds over all pairs of views.
+
+    With momentum encoders it is the mean of two such sums: of online images with momentum sounds,
+    and the reverse, so that both encoders learn.
+
+    Args:
+        seen: The batch.
+        loss: From one view of the images and one of the sounds to named terms.
+        visual: What the loss takes of the images, `(V * B, ...)` each.
+        audio: What it takes of the sounds.
+    """
+    online, target, num_views = seen[:3]
+    pairs = [(online, target)] if target is online else [(online, target), (target, online)]
+    sums = [
+        over_pairs(loss, split_views(visual(one), num_views), split_views(audio(other), num_views))
+        for one, other in pairs
+    ]
+    return {name: torch.stack([terms[name] for terms in sums]).mean() for name in sums[0]}
+
+
+def split_views(heads: tuple[Tensor, ...], num_views: int) -> list[tuple[Tensor, ...]]:
+    """Cut each head's `(V * B, ...)` into views: V tuples of `(B, ...)`, one for each head."""
+    return list(zip(*(head.chunk(num_views) for head in heads), strict=True))

@@ -5,35 +5,36 @@ from __future__ import annotations
 from torch import Tensor
 
 from .. import losses
-from ..augment import Views
-from ..model import Student
+from ..model import Needs
 from ..recipe import Recipe
-from . import cosine_map
+from . import Seen, cosine_map, split_views
 
-NUM_HEADS = 1
+NEEDS = Needs()
 TERMS = ("image_to_audio", "audio_to_image")
 
 
-def terms(student: Student, views: Views, recipe: Recipe) -> dict[str, Tensor]:
+def terms(seen: Seen, recipe: Recipe) -> dict[str, Tensor]:
     """Return both directions; with momentum encoders each contrasts with their embeddings."""
-    online = student.online(views.frames, views.spectrograms)
-    target = student.embed_momentum(views.frames, views.spectrograms) or online
-    forward = _loss(online.visual[0], target.audio[0], recipe)
-    backward = forward if target is online else _loss(target.visual[0], online.audio[0], recipe)
+
+    def loss(visual: tuple[Tensor, ...], audio: tuple[Tensor, ...]) -> dict[str, Tensor]:
+        return losses.ez_vsl(
+            visual[0],
+            audio[0],
+            temperature=recipe.temperature,
+            pooling=recipe.pooling,
+            pooling_temperature=recipe.pooling_temperature,
+            pooling_share=recipe.pooling_share,
+        )
+
+    online = [split_views(heads, seen.num_views) for heads in seen.online[:2]]
+    target = [split_views(heads, seen.num_views) for heads in seen.target[:2]]
+    forward = losses.over_pairs(loss, online[0], target[1])
+    same = seen.target is seen.online
+    backward = forward if same else losses.over_pairs(loss, target[0], online[1])
     return {
         "image_to_audio": forward["image_to_audio"],
         "audio_to_image": backward["audio_to_image"],
     }
-
-
-def _loss(visual: Tensor, audio: Tensor, recipe: Recipe) -> dict[str, Tensor]:
-    return losses.ez_vsl(
-        visual,
-        audio,
-        temperature=recipe.temperature,
-        pooling=recipe.pooling,
-        pooling_temperature=recipe.pooling_temperature,
-    )
 
 
 def similarity_map(visual: tuple[Tensor, ...], audio: tuple[Tensor, ...]) -> Tensor:

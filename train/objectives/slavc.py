@@ -2,30 +2,34 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from torch import Tensor
 
 from .. import losses
-from ..augment import Views
-from ..model import Student
+from ..model import Needs
 from ..recipe import Recipe
-from . import cosine_map
+from . import Seen, cosine_map, split_views
 
-NUM_HEADS = 2
+NEEDS = Needs(heads=2)
 TERMS = ("momentum_image", "momentum_audio")
 
 
-def terms(student: Student, views: Views, recipe: Recipe) -> dict[str, Tensor]:
+def terms(seen: Seen, recipe: Recipe) -> dict[str, Tensor]:
     """Return both terms; at `momentum = 0` the online encoders stand in for the others."""
-    online = student.online(views.frames, views.spectrograms)
-    target = student.embed_momentum(views.frames, views.spectrograms) or online
-    return losses.slavc(
-        (online.visual[0], online.visual[1]),
-        (online.audio[0], online.audio[1]),
-        (target.visual[0], target.visual[1]),
-        (target.audio[0], target.audio[1]),
-        form=recipe.slavc_form,
-        temperature=recipe.temperature,
-    )
+
+    def loss(visual: tuple[Any, Any], audio: tuple[Any, Any]) -> dict[str, Tensor]:
+        return losses.slavc(
+            visual[0], audio[0], visual[1], audio[1],
+            form=recipe.slavc_form, temperature=recipe.temperature,
+        )  # fmt: skip
+
+    visual, audio = (
+        [split_views(heads, seen.num_views) for heads in both]
+        for both in ((seen.online.visual, seen.target.visual),
+                     (seen.online.audio, seen.target.audio))
+    )  # fmt: skip
+    return losses.over_pairs(loss, list(zip(*visual, strict=True)), list(zip(*audio, strict=True)))
 
 
 def similarity_map(visual: tuple[Tensor, ...], audio: tuple[Tensor, ...]) -> Tensor:

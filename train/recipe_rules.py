@@ -1,0 +1,110 @@
+"""Which values a recipe may have, and which parts exclude each other."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import fields
+from types import GenericAlias
+from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin
+
+if TYPE_CHECKING:
+    from .recipe import Recipe
+
+_LIMITS: dict[str, tuple[Callable[[float], bool], tuple[str, ...]]] = {
+    "above 0": (
+        lambda value: 0 < value < math.inf,
+        ("temperature", "pooling_temperature", "mask_temperature", "lr", "spectrogram_std"),
+    ),
+    "above 0 and at most 1": (lambda value: 0 < value <= 1, ("pooling_share", "crop_area")),
+    "finite": (math.isfinite, ("spectrogram_mean",)),
+    "at least 0": (
+        lambda value: 0 <= value < math.inf,
+        ("warmup_steps", "weight_decay", "crop_pad", "colour"),
+    ),
+    "at least 1": (
+        lambda value: value >= 1,
+        ("embed_dim", "audio_pool", "epochs", "num_neighbors"),
+    ),
+    "at least 2": (lambda value: value >= 2, ("batch_size",)),
+    # torch 2.11 writes outside its memory in the backward pass of a strided 1 x 1 convolution of
+    # fewer channels on the CPU.
+    "at least 16 (torch cannot be trusted with narrower layers)": (
+        lambda value: value >= 16,
+        ("width",),
+    ),
+    "at least 32": (lambda value: value >= 32, ("image_size", "image_resize")),
+    "2, 3 or 4": (lambda value: value in (2, 3, 4), ("last_layer",)),
+    "1 or 2": (lambda value: value in (1, 2), ("last_stride", "audio_last_stride")),
+    "between 0 and 1": (lambda value: 0 <= value <= 1, ("flip", "blur")),
+    "between -1 and 1": (
+        lambda value: -1 <= value <= 1,
+        ("sound_threshold", "silence_threshold"),
+    ),
+    "at least 0 and below 1": (
+        lambda value: 0 <= value < 1,
+        ("visual_dropout", "audio_dropout", "momentum", "ema"),
+    ),
+}
+"""What numbers must be, and which keys."""
+
+
+def misfit(key: str, value: Any, hint: Any, named: Mapping[str, Sequence[str]]) -> str | None:
+    """Say what is wrong with one value, None if nothing is.
+
+    Args:
+        key: A key of the recipe.
+        value: Its value.
+        hint: The type it should have.
+        named: Choices of keys that name a file or a front-end.
+    """
+    choices = get_args(hint) if get_origin(hint) is Literal else named.get(key, ())
+    if choices and value not in choices:
+        return f"{key} = {value!r}: expected one of {', '.join(choices)}"
+    if not choices and not _is_a(value, hint):
+        expected = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
+        return f"{key} = {value!r}: expected {expected.get(hint, 'a table of numbers')}"
+    for limit, (holds, keys) in _LIMITS.items():
+        if key in keys and not holds(value):
+            return f"{key} = {value!r}: must be {limit}"
+    return None
+
+
+def _is_a(value: Any, hint: Any) -> bool:
+    if isinstance(hint, GenericAlias):
+        return isinstance(value, dict) and all(_is_a(item, float) for item in value.values())
+    if hint in (int, float) and isinstance(value, bool):
+        return False
+    return isinstance(value, int | float if hint is float else hint)
+
+
+def contradictions(recipe: Recipe) -> Iterable[tuple[str, str]]:
+    """Yield (key, what is wrong) for parts that exclude each other."""
+    default = {f.name: f.default for f in fields(recipe)}
+    if recipe.image_size > recipe.image_resize:
+        yield "image_size", "image_size is larger than image_resize, the frame it is cropped from"
+    if recipe.crop_pad >= recipe.image_size:
+        yield "crop_pad", "crop_pad must be below image_size: the border mirrors the frame once"
+    for weights in ("momentum", "ema"):
+        if recipe.test_weights == weights and not getattr(recipe, weights):
+            yield "test_weights", f"test_weights = {weights!r} needs {weights} above 0"
+    if recipe.image_encoder == "compact":
+        for key in ("last_layer", "last_stride", "image_init"):
+            if getattr(recipe, key) != default[key]:
+                yield key, f"{key} belongs to image_encoder = 'resnet18'"
+    if recipe.image_init == "imagenet" and recipe.width != 64:
+        yield "width", "image_init = 'imagenet' needs width = 64"
+    if recipe.image_init == "imagenet" and recipe.last_layer != 4:
+        yield "last_layer", "image_init = 'imagenet' needs last_layer = 4"
+    if recipe.projection == "none" and (
+        recipe.image_encoder != "resnet18" or recipe.last_layer != 4
+    ):
+        yield (
+            "projection",
+            "projection = 'none' needs image_encoder = 'resnet18' and last_layer = 4: as many "
+            "features of an image as of a sound",
+        )
+    if recipe.objective == "spm-audio":
+        for key in ("views", "partners", "hints", "momentum"):
+            if getattr(recipe, key) != default[key]:
+                yield key, f"objective = 'spm-audio' only classifies sounds: it takes no {key}"

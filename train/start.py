@@ -1,0 +1,168 @@
+"""How a run begins: its folder is claimed, its page written or compared, its weights loaded."""
+
+from __future__ import annotations
+
+import fcntl
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+from ..errors import CacheCorruptError, CacheUnwritableError, InputError, UsageError
+from .checkpoint import (
+    latest_checkpoint,
+    load_optimizer,
+    load_weights,
+    require_checkpoint,
+    weights_digest,
+)
+from .encoders import load_imagenet
+from .learner import Learner
+from .model import AudioVisualModel
+from .objectives import Objective
+from .page import RunPage, read_page, require_same, write_page
+from .recipe import Recipe
+from .record import cut_metrics
+from .student import Student
+
+
+class Notices(list[str]):
+    """Lines for the user, kept and passed on."""
+
+    def __init__(self, notify: Callable[[str], None] | None) -> None:
+        """Pass lines on to `notify`, if given."""
+        super().__init__()
+        self._notify = notify
+
+    def tell(self, *lines: str) -> None:
+        """Add lines."""
+        for line in lines:
+            self.append(line)
+            if self._notify:
+                self._notify(line)
+
+
+def batch_size_of(recipe: Recipe, num_clips: int, num_ranks: int, notices: Notices) -> int:
+    """Return the recipe's batch, or all there is, as processes can share it.
+
+    Raises:
+        InputError: A process would have less than two clips.
+        UsageError: The recipe's batch cannot be shared.
+    """
+    least = 2 * num_ranks
+    if num_clips < least:
+        raise InputError(f"contrastive training needs at least {least} clips; there is {num_clips}")
+    if recipe.batch_size % num_ranks or recipe.batch_size < least:
+        raise UsageError(f"batch_size = {recipe.batch_size} cannot be shared by {num_ranks}")
+    size = min(num_clips // num_ranks * num_ranks, recipe.batch_size)
+    if size < recipe.batch_size:
+        notices.tell(f"batches of {size} instead of {recipe.batch_size}: no more clips")
+    return size
+
+
+def check_weights(recipe: Recipe, objective: Objective) -> None:
+    """See that every weight is of a term of the objective, or of a hint.
+
+    Raises:
+        UsageError: It is not.
+    """
+    terms = *objective.TERMS, "audio_hint", "visual_hint"
+    unknown = sorted(set(recipe.weights).difference(terms))
+    if unknown:
+        raise UsageError(
+            f"weights.{unknown[0]}: {recipe.objective} has the terms {', '.join(terms)}"
+        )
+
+
+@contextmanager
+def claimed(folder: Path) -> Iterator[None]:
+    """Hold the run's folder: one process trains in it."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        file = (folder / ".lock").open("w")
+    except OSError as error:
+        raise CacheUnwritableError(f"{folder}: {error.strerror}") from error
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise UsageError(f"{folder}: another process is training this run") from None
+        yield
+
+
+def open_page(folder: Path, page: RunPage, student: Student, weights: Sequence[str]) -> None:
+    """Write the run's page, or see that the folder holds this run; load the weights it begins with.
+
+    Raises:
+        InputError: The run that sounds are taken from is not there, or hears something else.
+        CacheCorruptError: The folder holds another run, or began with other weights.
+        MissingDependencyError: Pretrained weights are missing.
+    """
+    recipe = page.recipe
+    if (folder / "run.json").exists():
+        require_same(folder, found := read_page(folder), page)
+        if latest_checkpoint(folder):
+            return
+        page = found
+    image = audio = None
+    if recipe.image_init == "imagenet":
+        image = load_imagenet(student.online.image_encoder, weights)
+    if recipe.audio_init != "scratch":
+        audio = load_audio_encoder(student.online, recipe)
+    student.copy_online()
+    for what, before, now in (
+        ("ImageNet weights", page.image_weights, image),
+        ("weights of sounds", page.audio_weights, audio),
+    ):
+        if before not in (None, now):
+            raise CacheCorruptError(
+                f"{folder} holds a run that began with other {what}; name another folder with --run"
+            )
+    write_page(folder, replace(page, image_weights=image, audio_weights=audio))
+
+
+def load_audio_encoder(model: AudioVisualModel, recipe: Recipe) -> str:
+    """Give a network the encoder of sounds of the run that `audio_init` names.
+
+    Returns:
+        The digest of that run's weights.
+
+    Raises:
+        InputError: There is no such run, or it hears something else.
+        CacheCorruptError: It is damaged.
+    """
+    folder = Path(recipe.audio_init)
+    theirs = read_page(folder).recipe
+    for key in _HEARD:
+        if getattr(theirs, key) != getattr(recipe, key):
+            raise InputError(
+                f"audio_init = {str(folder)!r} has {key} = {getattr(theirs, key)!r}, this recipe "
+                f"{getattr(recipe, key)!r}; `--set {key}={getattr(theirs, key)}`"
+            )
+    checkpoint, _ = require_checkpoint(folder)
+    prefix = f"{theirs.test_weights}.audio_encoder."
+    weights = load_weights(checkpoint)
+    model.audio_encoder.load_state_dict(
+        {name.removeprefix(prefix): w for name, w in weights.items() if name.startswith(prefix)}
+    )
+    return weights_digest(checkpoint)
+
+
+_HEARD = (
+    "width", "audio_last_stride",
+    "spectrogram", "spectrogram_mean", "spectrogram_std", "audio_pool",
+)  # fmt: skip
+"""What an encoder of sounds depends on."""
+
+
+def resume(folder: Path, learner: Learner) -> int:
+    """Load the last checkpoint and return its step; what leads cuts the metrics to it."""
+    found = latest_checkpoint(folder)
+    step = 0
+    if found:
+        path, step = found
+        learner.student.load_state_dict(load_weights(path))
+        learner.optimizer.load_state_dict(load_optimizer(path))
+    for name in ("metrics.jsonl", "validation.jsonl") if learner.ranks.leads else ():
+        cut_metrics(folder / name, step)
+    return step

@@ -1,0 +1,80 @@
+"""Validation: the loss of clips that are not trained on, with the weights that localize."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..cache.store import Cache
+from ..errors import InputError, UsageError
+from .augment import evaluation_views
+from .clips import ClipReader, square
+from .data import Pick, Stream
+from .learner import Learner
+from .objectives import Objective
+from .record import append_lines
+
+FILE = "validation.jsonl"
+
+
+class Validation:
+    """Clips held back, and the file that says how they fare after each epoch."""
+
+    def __init__(
+        self, cache: Cache, rows: NDArray[np.int64], learner: Learner, workers: int, folder: Path
+    ) -> None:
+        """Keep what to validate on.
+
+        Args:
+            cache: The cache.
+            rows: The clips.
+            learner: What learns.
+            workers: Threads that read.
+            folder: The run's.
+        """
+        reader = ClipReader(cache, rows, square(learner.plan.recipe.image_size))
+        self._source = Stream(reader, workers)
+        size = min(learner.plan.batch_size, len(rows))
+        starts = range(0, len(rows) - size + 1, size)
+        self._picks = [Pick.of(np.arange(at, at + size)) for at in starts]
+        self._learner = learner
+        self._path = folder / FILE
+
+    def after(self, step: int) -> None:
+        """Validate after `step` steps if they end an epoch."""
+        plan = self._learner.plan
+        if step % plan.steps_per_epoch == 0:
+            losses = self._losses()
+            append_lines(self._path, [{"step": step, "epoch": plan.epoch(step - 1) + 1, **losses}])
+
+    def _losses(self) -> dict[str, float]:
+        """Return the loss and its terms, means over batches of the training's size.
+
+        The whole frame is seen and the centre heard; nothing is drawn.
+        """
+        learner, found = self._learner, dict[str, list[float]]()
+        for batch in self._source.batches(self._picks):
+            views = evaluation_views(batch, learner.plan.recipe, learner.device)
+            for name, value in learner.losses.tested(views).items():
+                found.setdefault(name, []).append(value.item())
+        return {name: float(np.mean(values)) for name, values in found.items()}
+
+
+def validation_rows(cache: Cache, ids: Sequence[str], objective: Objective) -> NDArray[np.int64]:
+    """Return the clips to validate on.
+
+    Raises:
+        UsageError: The objective learns pseudo-labels, which they have none of.
+        InputError: Fewer than two of them are in the cache.
+    """
+    if objective.NEEDS.classes_of:
+        raise UsageError("--val-ids: this objective learns clusters; clips held back are in none")
+    wanted = set(ids)
+    pairs = zip(cache.rows.tolist(), cache.ids, strict=True)
+    rows = [row for row, clip_id in pairs if clip_id in wanted]
+    if len(rows) < 2:
+        raise InputError(f"{cache.path} has {len(rows)} of the clips to validate on, 2 are needed")
+    return np.array(rows, np.int64)
