@@ -8,10 +8,14 @@ from typing import Any
 
 import numpy as np
 from avpipe.cache.manifest import Manifest
+from avpipe.cache.schema import Header, shard_path
 from avpipe.cache.segment import Line
 from avpipe.cache.store import Cache
+from avpipe.cache.writer import Rows, write_shard
+from avpipe.stages.cluster import cluster
 from avpipe.stages.extract import ExtractTask, extract_shard
 from avpipe.stages.features import FeatureParams, Row, encode_jpeg
+from avpipe.stages.neighbors import neighbors
 from avpipe.stages.spectrogram import FRONT_ENDS, log_spectrogram
 from numpy.typing import NDArray
 
@@ -28,15 +32,17 @@ def make_cache(
     kind: str = "257x276",
     broken: frozenset[str] = frozenset(),
     first: int = 0,
+    sources: int | None = None,
 ) -> Cache:
     """Write a cache, or add to it: clip number i has id `clip00i` and label `class<i % 4>`.
 
     Frames differ in width by up to 8 px; every fifth clip is `short`: its margins hold no sound.
-    The spectrograms of the clips in `broken` hold a NaN. Numbers begin with `first`; rows with 0.
+    Clips are of videos of their own, or of so many `sources`. The spectrograms of those in `broken`
+    hold a NaN. Numbers begin with `first`; rows with 0.
     """
     lines = [
-        Line(id=f"clip{i:03d}", root=0, path=f"{i}.mp4", source=f"{i}", bytes=1,
-             label=f"class{i % 4}")
+        Line(id=f"clip{i:03d}", root=0, path=f"{i}.mp4", bytes=1,
+             source=f"{i % (sources or i + 1)}", label=f"class{i % 4}")
         for i in range(first, first + num_clips)
     ]  # fmt: skip
     folder.mkdir(parents=True, exist_ok=True)
@@ -98,3 +104,30 @@ def tone_of(
     phase = 2 * np.pi * TONES_HZ[label] / rate_hz
     tone = 0.3 * np.sin(phase * np.arange(num_samples))
     return (tone + 0.003 * rng.standard_normal(num_samples)).astype(np.float32)
+
+
+def add_values(cache: Cache, stage: str, width: tuple[int, ...], weights: str = "made") -> None:
+    """Add a teacher's stage: for each clip noise around a direction of its class, float16."""
+    directions = np.random.default_rng(99).standard_normal((4, *width))
+    for number in range(cache.manifest.num_shards):
+        rows = cache.shard("extract", number).rows
+        value = np.zeros((len(rows), *width), np.float16)
+        for i, row in enumerate(rows.tolist()):
+            noise = np.random.default_rng(row).standard_normal(width)
+            value[i] = directions[row % 4] + 0.2 * noise
+        header = Header(stage, 1, number, {}, {}, n=len(rows), done=len(rows), weights=weights)
+        columns = {"row": Rows.array(rows), "value": Rows.array(value)}
+        write_shard(shard_path(cache.path, stage, number), header, columns)
+
+
+def add_inputs(
+    cache: Cache, *, ids: list[str] | None = None, hold_out: list[str] | None = None, k: int = 5
+) -> None:
+    """Add what recipes read beside clips: hints, neighbours and clusters, small but real."""
+    add_values(cache, "hints/panns-wavegram", (24,))
+    add_values(cache, "hints/detr-r50", (20, 7, 7))
+    add_values(cache, "embeddings/imagenet-resnet18", (16,))
+    add_values(cache, "embeddings/vggsound-resnet18", (16,))
+    for encoder in ("imagenet-resnet18", "vggsound-resnet18"):
+        neighbors(cache, encoder, k, ids=ids, hold_out=hold_out or ())
+    cluster(cache, "vggsound-resnet18", 4, ids=ids, hold_out=hold_out or ())

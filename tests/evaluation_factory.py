@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 
 TINY = [
-    "image_size=64", "image_resize=64", "width=4", "embed_dim=16", "batch_size=8", "epochs=2",
+    "image_size=64", "image_resize=64", "width=16", "embed_dim=16", "batch_size=8", "epochs=2",
     "precision=fp32", "ema=0.5",
 ]  # fmt: skip
 

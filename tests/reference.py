@@ -119,3 +119,97 @@ def mean_pool(values: Floats, side: int) -> Floats:
             square = values[i * side : (i + 1) * side, j * side : (j + 1) * side]
             result[i, j] = sum(float(v) for v in square.ravel()) / side**2
     return result
+
+
+def top_mean(values: Sequence[float], count: int) -> float:
+    """Mean of the `count` largest."""
+    return sum(sorted(values)[-count:]) / count
+
+
+def sigmoid(value: float) -> float:
+    """1 / (1 + exp(-value))."""
+    return 1 / (1 + math.exp(-value))
+
+
+def alignment(
+    visual: Floats, audio: Floats, projected: tuple[Floats, Floats], temperature: float
+) -> tuple[float, float]:
+    """Images to sounds: by the mean cosine over cells, and by the projections' cosine."""
+    num = len(visual)
+    local, whole = 0.0, 0.0
+    for n in range(num):
+        scores = [
+            pooled([cosine(cell, audio[m]) for cell in cells(visual[n])], "mean", 0) / temperature
+            for m in range(num)
+        ]
+        local += cross_entropy(scores, n)
+        scores = [cosine(projected[0][n], projected[1][m]) / temperature for m in range(num)]
+        whole += cross_entropy(scores, n)
+    return local / num, whole / num
+
+
+def lvs(visual: Floats, audio: Floats, own_as_coded: bool, temperature: float = 0.07) -> float:
+    """The tri-map contrast, image by image."""
+    num, total = len(visual), 0.0
+
+    def weighted(values: list[float], weights: list[float]) -> float:
+        pairs = zip(values, weights, strict=True)
+        return sum(value * weight for value, weight in pairs) / sum(weights)
+
+    for n in range(num):
+        own = [cosine(cell, audio[n]) for cell in cells(visual[n])]
+        scores = [weighted(own, [sigmoid((value - 0.65) / 0.03) for value in own])]
+        for m in range(num):
+            other = [cosine(cell, audio[m]) for cell in cells(visual[n])]
+            score = weighted(other, [sigmoid((value - 0.65) / 0.03) for value in other])
+            if m != n:
+                scores.append(score)
+            elif own_as_coded:
+                scores.append(score * (1 - 100))
+        scores.append(weighted(own, [1 - sigmoid((value - 0.4) / 0.03) for value in own]))
+        total += cross_entropy([score / temperature for score in scores], 0)
+    return total / num
+
+
+def hint_mse(student: Floats, teacher: Floats, per_cell: bool) -> float:
+    """Mean over elements of the squared error of normalised features `(B, D, h, w)`."""
+    batch, width, height, columns = student.shape
+    total = 0.0
+    for n in range(batch):
+        groups = [[(d, y, x) for d in range(width)] for y in range(height) for x in range(columns)]
+        if not per_cell:
+            groups = [[index for group in groups for index in group]]
+        for group in groups:
+            long = [math.sqrt(sum(float(f[n][i]) ** 2 for i in group)) for f in (student, teacher)]
+            for i in group:
+                difference = student[n][i] / long[0] - teacher[n][i] / long[1]
+                total += float(difference) ** 2
+    return total / student.size
+
+
+def promotion(
+    visual: Floats, audio: Floats, features: Floats, threshold: float, temperature: float
+) -> tuple[float, list[list[float]]]:
+    """Sound promotion's match loss against the previous clip's sound, and its object features."""
+    num = len(visual)
+    loss, objects = 0.0, []
+    for n in range(num):
+        masks = [
+            [
+                sigmoid((cosine(cell, audio[m]) - threshold) / temperature)
+                for cell in cells(visual[n])
+            ]
+            for m in (n, (n - 1) % num)
+        ]
+        loss -= (math.log(max(masks[0])) + math.log(1 - max(masks[1]))) / (2 * num)
+        objects.append(
+            [
+                sum(
+                    float(cell[c]) * weight
+                    for cell, weight in zip(cells(features[n]), masks[0], strict=True)
+                )
+                / len(masks[0])
+                for c in range(features.shape[1])
+            ]
+        )
+    return loss, objects

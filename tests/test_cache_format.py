@@ -8,9 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from avpipe.cache.schema import shard_path
+from avpipe.cache.schema import HINTS, OBJECTS, shard_path
 from avpipe.cache.shard import Shard
 from avpipe.errors import Reason
+from avpipe.stages.teachers.protocol import choices, load_teacher
 from fake_clips import FakeDecoder, make_cache
 
 PAGE = Path(__file__).parents[1] / "docs" / "cache-format.md"
@@ -32,6 +33,20 @@ def test_tables_of_columns(cache: Path, stage: str) -> None:
     }
     written = Shard(shard_path(cache, stage, 0)).header.columns
     assert documented == {name: (c.dtype, len(c.shape)) for name, c in written.items()}
+
+
+@pytest.mark.parametrize(
+    ("kind", "modality"), [(HINTS, "visual"), (HINTS, "audio"), (OBJECTS,) * 2]
+)
+def test_columns_of_networks(kind: str, modality: str) -> None:
+    section = PAGE.read_text().split("### hints, embeddings, objects\n")[1].split("\n#")[0]
+    text = [line for line in section.splitlines() if ("objects:" in line) == (kind == OBJECTS)]
+    for name in choices(modality):
+        for column, (dtype, item) in load_teacher(name, kind).COLUMNS.items():
+            (line,) = [line for line in text if line.startswith(f"| `{column}` |")]
+            assert f"`{dtype}`" in line, (name, column)
+            sizes = [str(size) for size in item if f", {size}" not in line]
+            assert all(size in line or ", d)" in line for size in sizes), (name, column)
 
 
 def test_keys_of_header_and_lines(cache: Path) -> None:

@@ -113,6 +113,25 @@ def test_errors_are_one_line_and_their_exit_code(
     assert captured.err.count("\n") == 1
 
 
+def test_what_cannot_be_read_is_no_fault_of_the_cache(
+    runner: Runner,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    secret = tmp_path / "run.json"
+    secret.touch()
+    monkeypatch.setattr("os.access", lambda path, mode: path != str(secret))  # root reads all
+    runner(PermissionError(errno.EACCES, "Permission denied", str(secret)))
+    assert main(["extract", "videos"]) == 4
+    assert capsys.readouterr().err == f"avpipe: error: {secret}: Permission denied\n"
+
+
+def test_a_bad_choice_is_told_in_plain_words(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["extract", "videos", "--decoder", "vlc"]) == 2
+    assert "'--decoder': 'vlc' is not one of 'pyav'" in capsys.readouterr().err
+
+
 def test_debug_shows_the_traceback(runner: Runner, capsys: pytest.CaptureFixture[str]) -> None:
     runner(errors.InputError("gone"))
     for words in (["--debug", "extract", "videos"], ["extract", "videos", "--debug"]):
@@ -333,3 +352,11 @@ def test_synth_passes_its_options(
     captured = capsys.readouterr()
     assert json.loads(captured.out)["videos"] == "w/videos"
     assert captured.err == "synth 2/5 clips\nsynth 5/5 clips\n"
+
+
+def test_standard_output_may_be_closed(tmp_path: Path) -> None:
+    command = f'exec "{sys.executable}" -m avpipe status --cache nothing >&-'
+    done = subprocess.run(["sh", "-c", command], cwd=tmp_path, stderr=subprocess.PIPE, text=True)
+    assert (done.returncode, done.stderr.count("\n")) == (4, 1), done.stderr
+    done = subprocess.run(["sh", "-c", f'"{sys.executable}" -m avpipe config >&-'], cwd=tmp_path)
+    assert done.returncode == 0

@@ -44,6 +44,19 @@ def test_a_small_demo_goes_the_whole_way_and_resumes(
     assert json.loads(capsys.readouterr().out)["clips"]["done"] == 52
 
 
+def test_the_demo_takes_no_folder_that_is_something_else(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(UsageError, match="file is a file: name a folder"):
+        demo(tmp_path / "file")
+    (tmp_path / "avpipe.toml").write_bytes(b"\xff")
+    with pytest.raises(UsageError, match="another demo"):
+        demo(tmp_path)
+    (tmp_path / "avpipe.toml").unlink()
+    (tmp_path / "avpipe.toml").mkdir()
+    with pytest.raises(UsageError, match="another demo"):
+        demo(tmp_path)
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("seed", [0, 1, 2])

@@ -1,7 +1,10 @@
 """Teachers over shards: resume, refusals, and values that do not depend on how the run went."""
 
 import shutil
-from collections.abc import Mapping
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,8 +18,10 @@ from avpipe.cache.shard import read_header
 from avpipe.cache.state import drop_stage
 from avpipe.cache.store import Cache
 from avpipe.cache.verify import verify
+from avpipe.cache.writer import write_shard
 from avpipe.errors import (
     CacheCorruptError,
+    CacheUnwritableError,
     ClipError,
     InputError,
     MissingDependencyError,
@@ -24,7 +29,8 @@ from avpipe.errors import (
     UsageError,
 )
 from avpipe.stages import embed_plan
-from avpipe.stages.embed import embed, pick_device
+from avpipe.stages.embed import build_network, embed, pick_device
+from avpipe.stages.embed_read import ahead
 from avpipe.stages.extract import ExtractTask, extract_shard
 from avpipe.stages.features import FeatureParams, Row, encode_jpeg
 from avpipe.stages.teachers.protocol import load_teacher
@@ -123,7 +129,7 @@ class ToyTeacher(SimpleNamespace):
 @pytest.fixture
 def toys(monkeypatch: pytest.MonkeyPatch) -> dict[str, ToyTeacher]:
     made = {"sees": ToyTeacher("frame"), "hears": ToyTeacher("waveform")}
-    monkeypatch.setattr(embed_plan, "load_teacher", made.__getitem__)
+    monkeypatch.setattr(embed_plan, "load_teacher", lambda name, kind: made[name])
     return made
 
 
@@ -251,6 +257,52 @@ def test_a_network_of_another_size_is_refused(folder: Path, toys: dict[str, ToyT
     assert not list((folder / "hints").rglob("*.h5"))
 
 
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_values_that_are_not_finite_are_never_written(
+    folder: Path, toys: dict[str, ToyTeacher], monkeypatch: pytest.MonkeyPatch, bad: float
+) -> None:
+    weights = Weights((Path("/w/toy.pth"),), "0123abcd")
+    monkeypatch.setattr(embed_plan, "resolve", lambda *given: weights)
+    build, calls = toys["sees"].build, Counter[None]()
+
+    def build_bad(weights: Weights, device: str) -> Any:
+        network = build(weights, device)
+
+        def bad_at_last(batch: NDArray[Any]) -> dict[str, NDArray[Any]]:
+            calls[None] += 1
+            columns = network(batch)
+            columns["value"] = columns["value"].astype(float)
+            if calls[None] == 4:  # the second batch of shard 1
+                columns["value"][-1, 1] = bad
+            return columns
+
+        return bad_at_last
+
+    toys["sees"].build = build_bad
+    with pytest.raises(MissingDependencyError, match=r"sees: .*/w/toy\.pth.*value.* not finite"):
+        embed(Cache(folder), "hints", ["sees"], device="cpu", batch_size=3)
+    assert list(contents(folder / "hints/sees")) == ["0000000.h5"]
+
+
+def test_a_device_that_computes_nothing_is_refused_in_a_line(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    import torch
+
+    with pytest.raises(UsageError, match="--device meta cannot be used here: ") as caught:
+        pick_device("meta")
+    assert caught.value.exit_code == 2
+
+    def no_backend(*_: object, **__: object) -> None:
+        raise NotImplementedError("Could not run " + "x" * 2000 + "\nCPU: registered at ...")
+
+    monkeypatch.setattr(torch, "empty", no_backend)
+    with pytest.raises(UsageError) as caught:
+        pick_device("mps")
+    assert len(str(caught.value)) < 220
+    assert "\n" not in str(caught.value)
+
+
 def test_unknown_teachers_devices_and_specs_are_refused(folder: Path) -> None:
     cache = Cache(folder)
     with pytest.raises(UsageError, match=r"no teacher is called 'detr' \(visual: detr-r50, "):
@@ -274,8 +326,137 @@ def test_missing_weights_stop_before_anything_is_made(
     assert not (folder / "hints").exists()
 
 
+def test_the_next_batches_are_read_while_one_is_computed(
+    folder: Path, toys: dict[str, ToyTeacher], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At most two ahead, over the ends of shards; and a shard is written beside the next one."""
+    prepared, seen, computing = Counter[None](), [], threading.Event()
+    sizes = [2, 2, 2, 2, 2, 0, 2, 2]
+    prepare = toys["sees"].prepare
+
+    def counted(*given: Any) -> NDArray[np.float64]:
+        prepared[None] += 1
+        return prepare(*given)
+
+    def build(weights: Weights, device: str) -> Any:
+        def network(batch: NDArray[Any]) -> dict[str, NDArray[Any]]:
+            seen.append(len(batch))
+            position = len(seen) + (len(seen) > 5)  # past the shard without clips
+            wanted = sum(sizes[: position + 2])  # this batch and two more
+            for _ in range(500):
+                if prepared[None] >= wanted:
+                    break
+                time.sleep(0.01)
+            time.sleep(0.05)
+            assert prepared[None] == wanted
+            if len(seen) > 2:
+                computing.set()
+            return {"value": batch, "rank": np.arange(len(batch))}
+
+        return network
+
+    def waits(path: Path, *given: Any) -> Any:
+        assert path.name != "0000000.h5" or computing.wait(20)
+        return write_shard(path, *given)
+
+    toys["sees"].prepare, toys["sees"].build = counted, build
+    monkeypatch.setattr("avpipe.stages.embed.write_shard", waits)
+    embed(Cache(folder), "hints", ["sees"], specs=["random"], device="cpu", batch_size=2)
+    assert seen == [2] * 7
+    assert len(contents(folder / "hints/sees")) == 4
+
+
+def test_what_goes_wrong_in_a_thread_ends_the_run(
+    folder: Path, toys: dict[str, ToyTeacher], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def run() -> Any:
+        return embed(Cache(folder), "hints", ["sees"], specs=["random"], device="cpu", batch_size=3)
+
+    def full(path: Path, *given: Any) -> Any:
+        raise CacheUnwritableError(f"{path}: no space left")
+
+    threads = threading.active_count()
+    with monkeypatch.context() as patch:
+        patch.setattr("avpipe.stages.embed.write_shard", full)
+        with pytest.raises(CacheUnwritableError, match=r"0000000\.h5: no space left"):
+            run()
+    path = shard_path(folder, EXTRACT, 1)
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    with pytest.raises(CacheCorruptError, match=r"0000001\.h5.*does not match"):
+        run()
+    assert list(contents(folder / "hints/sees")) == ["0000000.h5"]
+    assert threading.active_count() == threads
+    path.write_bytes(whole)
+    assert run().skipped == 4
+
+
+def test_items_are_taken_ahead_and_no_further() -> None:
+    taken = []
+
+    def numbers() -> Iterator[int]:
+        for number in range(9):
+            taken.append(number)
+            yield number
+
+    given = ahead(numbers(), 2)
+    assert taken == []  # nothing before it is asked for
+    for number in range(5):
+        assert next(given) == number
+        deadline = time.monotonic() + 5
+        while len(taken) < number + 3 and time.monotonic() < deadline:
+            time.sleep(0.001)
+        time.sleep(0.01)
+        assert taken == list(range(number + 3))
+    given.close()
+    assert taken == list(range(7))
+    assert list(ahead(iter("abc"), 5)) == ["a", "b", "c"]
+    assert list(ahead(iter(""), 2)) == []
+
+
+def test_a_gpu_computes_in_float16_and_a_cpu_in_float32(monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+
+    teacher, asked = ToyTeacher("frame"), []
+    teacher.build = lambda weights, device: lambda batch: {"on": torch.is_autocast_enabled("cuda")}
+    weights = Weights((), "random:0", 0)
+    assert build_network(teacher, weights, "cpu")(np.zeros(1)) == {"on": False}
+    autocast = torch.autocast
+
+    def noted(*given: Any) -> Any:
+        asked.append(given)
+        return autocast("cpu", torch.bfloat16)
+
+    monkeypatch.setattr(torch, "autocast", noted)
+    build_network(teacher, weights, "cuda:1")(np.zeros(1))
+    assert asked == [("cuda", torch.float16)]
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize(
+    "name",
+    ["detr-r50", "detr-r50-encoder", "imagenet-resnet18", "panns-wavegram", "vggsound-resnet18"],
+)
+def test_a_gpu_gives_nearly_what_a_cpu_gives(name: str) -> None:
+    import torch
+
+    if not torch.cuda.is_available():
+        pytest.skip("needs a GPU")
+    teacher, rng = load_teacher(name), np.random.default_rng(0)
+    if teacher.READS == "frame":
+        given = teacher.prepare(frame_of(0, 240, 320, rng))
+    else:
+        given = teacher.prepare((tone_of(0, 320_000, 32_000, rng) * 32767).astype(np.int16), 0)
+    weights = Weights((), "random:0", 0)
+    on_cpu, on_gpu = (
+        build_network(teacher, weights, device)(given[None])["value"].astype(np.float64)
+        for device in ("cpu", "cuda")
+    )
+    assert np.linalg.norm(on_gpu - on_cpu) < 3e-3 * np.linalg.norm(on_cpu)
+
+
 @pytest.mark.parametrize("name", ["imagenet-resnet18", "vggsound-resnet18"])
-def test_real_encoders_fill_the_cache(folder: Path, name: str) -> None:
+def test_real_encoders_fill_the_cache(folder: Path, name: str, one_thread: None) -> None:
     cache = Cache(folder)
     for number in (0, 1, 2):  # one shard is enough
         for stage in (EXTRACT, AUDIO):

@@ -11,8 +11,9 @@ import pytest
 import torch
 from avpipe.cache.store import Cache
 from avpipe.errors import CacheUnwritableError, InputError, UsageError
+from avpipe.pipeline.training import run_folders
 from avpipe.train import evaluate as module
-from avpipe.train import load_run
+from avpipe.train import load_run, maps
 from avpipe.train.controls import blend, center_prior, cie_lab, minmax, saliency
 from avpipe.train.evaluate import evaluate
 from avpipe.train.loop import train
@@ -180,6 +181,75 @@ def test_refusals(cache: Cache, world: Path, runs: list[Path], tmp_path: Path) -
     (blocked / "evaluate").write_text("a file in the way")
     with pytest.raises(CacheUnwritableError, match="synth-maps"):
         evaluate([blocked], cache, annotations=world, device="cpu")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "part"),
+    [
+        ("labels.csv", "id,label\nclip014,x\n", r"labels\.csv: a line without held_out"),
+        ("swapped.csv", "a,b\nx,y\n", r"swapped\.csv: a line without video"),
+        ("swapped.csv", "video,audio,silent\nclip014,clip015,7\n", "do not agree on 'clip014'"),
+        ("swapped.csv", "\udcff", r"swapped\.csv: 'utf-8'"),
+        ("plus_silent.csv", "video,audio\nclip900,clip014\n", "do not agree on 'clip900'"),
+        ("vggss.json", '[{"file": 3', r"vggss\.json: JSONDecodeError"),
+        ("vggss.json", "{}", "do not agree on 'clip014'"),
+        ("silent_boxes.json", '[{"file": "a", "bbox": [1]}]', r"silent_boxes\.json: ValueError"),
+        ("silent_boxes.json", None, r"silent_boxes\.json cannot be read"),
+    ],
+)
+def test_lists_that_are_none_are_named(
+    name: str, content: str | None, part: str, cache: Cache, world: Path, tmp_path: Path
+) -> None:
+    here = tmp_path / "world"
+    shutil.copytree(world, here)
+    (here / name).unlink()
+    if content is None:
+        (here / name).mkdir()
+    else:
+        (here / name).write_bytes(content.encode("utf-8", "surrogateescape"))
+    with pytest.raises(InputError, match=part):
+        evaluate([tmp_path], cache, annotations=here)
+    gone = tmp_path / "gone"
+    with pytest.raises(InputError, match=r"gone/labels\.csv is missing; `avpipe synth .*gone`"):
+        evaluate([tmp_path], cache, annotations=gone)
+
+
+def test_weights_that_go_away(
+    cache: Cache, world: Path, runs: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run that still trains removes a checkpoint while its maps are asked for."""
+    run, found = tmp_path / "run", maps.require_checkpoint
+    shutil.copytree(runs[0], run)
+
+    def found_then_gone(run_dir: Path) -> tuple[Path, int]:
+        newest = found(run_dir)
+        weights = newest[0] / "weights.safetensors"
+        weights.unlink()
+        weights.symlink_to("gone")
+        return newest
+
+    monkeypatch.setattr(maps, "require_checkpoint", found_then_gone)
+    with pytest.raises(InputError, match=r"weights\.safetensors cannot be read .* being trained"):
+        evaluate([run], cache, annotations=world, device="cpu")
+
+
+def test_a_run_counts_once(runs: list[Path], tmp_path: Path) -> None:
+    assert run_folders(runs) == runs
+    (tmp_path / "link").symlink_to(runs[0])
+    with pytest.raises(UsageError, match="link is named twice"):
+        run_folders([*runs, tmp_path / "link"])
+    with pytest.raises(InputError, match=r"run\.json is a file; name the folder"):
+        run_folders([runs[0] / "run.json"])
+
+
+def test_runs_of_different_image_sizes_are_compared(
+    cache: Cache, world: Path, runs: list[Path], tmp_path: Path
+) -> None:
+    recipe = load_recipe("compact", [*TINY, "image_size=48", "image_resize=56", "epochs=1"])
+    train(cache, recipe, tmp_path / "run", ids=cache.ids[:14], device="cpu")
+    both = evaluate([runs[0], tmp_path / "run"], cache, annotations=world, device="cpu")
+    alone = evaluate([tmp_path / "run"], cache, annotations=world, device="cpu")
+    assert both["runs"][1]["scores"] == alone["runs"][0]["scores"]
 
 
 def test_table(document: dict[str, Any]) -> None:

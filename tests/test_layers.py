@@ -34,7 +34,9 @@ EXTRACT_PATH = [
 
 
 def sources() -> list[Path]:
-    folders = [path for name in FOLDERS for path in sorted((ROOT / name).rglob("*.py"))]
+    folders = [
+        path for name in (*FOLDERS, "weights") for path in sorted((ROOT / name).rglob("*.py"))
+    ]
     return [*sorted(ROOT.glob("*.py")), *folders]
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from avpipe.errors import ClipsFailedError, InputError
+from avpipe.errors import CacheUnwritableError, ClipsFailedError, InputError, UsageError
 from avpipe.pipeline.localize import localize_clips, localize_files, sound_around_frame
 from avpipe.stages.features import FeatureParams, make_row
 from avpipe.train.loop import train
@@ -48,7 +48,7 @@ def test_a_folder_becomes_pictures_and_its_bad_files_have_reasons(
 
 def test_nothing_usable_is_an_error_of_one_line(run: Path, tmp_path: Path) -> None:
     (tmp_path / "c.mp4").write_bytes(b"no video")
-    with pytest.raises(ClipsFailedError, match=r"none of 1 clips .*\(c: not_media"):
+    with pytest.raises(ClipsFailedError, match=r"none of 1 clips .*\(c: not_media [^,]+\)$"):
         localize_files([str(tmp_path / "c.mp4")], run, tmp_path / "out")
     with pytest.raises(InputError, match="is no run"):
         localize_files([str(tmp_path / "c.mp4")], tmp_path, tmp_path / "out")
@@ -70,3 +70,26 @@ def test_the_sound_heard_is_that_around_the_frame(tmp_path: Path) -> None:
     row["frame_sample"] = len(row["waveform"]) + 5
     assert np.array_equal(sound_around_frame(row, 3.0), row["waveform"][-96_000:])
     assert np.array_equal(sound_around_frame(row, 9.0), row["waveform"])
+
+
+def test_names_as_long_as_a_disk_takes(run: Path, tmp_path: Path) -> None:
+    name = "é" * 125
+    video = write_clip(tmp_path / f"{name}.mp4", fps=8, seconds=1)
+    assert localize_files([str(video)], run, tmp_path / "out").pictures[0].stem == name
+
+
+def test_pictures_have_to_go_into_a_folder(run: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    video = write_clip(tmp_path / "a.mp4", fps=8, seconds=1)
+    with pytest.raises(UsageError, match="file is no folder: name one with --out"):
+        localize_files([str(video)], run, tmp_path / "file")
+    with pytest.raises(CacheUnwritableError, match=r"a\.png: Not a directory; make its folder"):
+        localize_files([str(video)], run, tmp_path / "file" / "out")
+
+
+def test_a_clip_may_be_called_sheet(run: Path, tmp_path: Path) -> None:
+    for name in ("a", "sheet"):
+        write_clip(tmp_path / f"{name}.mp4", fps=8, seconds=1)
+    result = localize_files([str(tmp_path / f"{n}.mp4") for n in ("a", "sheet")], run, tmp_path)
+    assert [path.name for path in result.pictures] == ["a.png", "sheet.png", "_sheet.png"]
+    assert len({path.read_bytes() for path in result.pictures}) == 3

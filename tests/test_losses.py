@@ -121,3 +121,108 @@ def test_lse_gives_every_cell_a_gradient() -> None:
     cosines = torch.linspace(-1, 1, 9).reshape(1, 1, 9).requires_grad_()
     losses.pool(cosines, "lse").sum().backward()
     assert (cosines.grad > 0).all()
+
+
+def test_alignment_known_value() -> None:
+    visual, audio = published(0.0)
+    v, a = tensors(visual)[0], tensors(audio)[0]
+    terms = losses.alignment(v, a, a, a, temperature=0.07)
+    assert terms["localization"].item() == pytest.approx(1.6048825606, abs=1e-9)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_alignment_equals_loops(seed: int) -> None:
+    visual, audio = random_heads(seed)
+    (_, others), (v, a) = random_heads(seed + 50), (visual[0], audio[0])
+    expected = reference.alignment(v, a, (others[0], others[1]), 0.1)
+    given = (torch.from_numpy(one) for one in (v, a, *others))
+    terms = losses.alignment(*given, temperature=0.1)
+    found = terms["localization"].item(), terms["alignment"].item()
+    assert found == pytest.approx(expected, abs=1e-10)
+
+
+def test_alignment_takes_other_poolings() -> None:
+    visual, audio = random_heads(0)
+    v, a = tensors(visual)[0], tensors(audio)[0]
+    terms = losses.alignment(v, a, a, a, temperature=0.1, pooling="max")
+    as_ez_vsl = losses.ez_vsl(v, a, temperature=0.1)
+    assert terms["localization"].item() == pytest.approx(as_ez_vsl["image_to_audio"].item())
+
+
+def test_lvs_known_value() -> None:
+    visual, audio = published(0.0)
+    loss = losses.lvs(tensors(visual)[0], tensors(audio)[0])["tri_map"]
+    assert loss.item() == pytest.approx(1.3481178795, abs=1e-9)
+
+
+@pytest.mark.parametrize("form", ["code", "paper"])
+@pytest.mark.parametrize("seed", range(3))
+def test_lvs_equals_loops(form: str, seed: int) -> None:
+    visual, audio = random_heads(seed)
+    expected = reference.lvs(visual[0], audio[0], form == "code")
+    loss = losses.lvs(tensors(visual)[0], tensors(audio)[0], form=form)["tri_map"]  # type: ignore[arg-type]
+    assert loss.item() == pytest.approx(expected, abs=1e-10)
+
+
+def test_lvs_is_finite_where_its_weights_underflow() -> None:
+    visual, audio = opposed_pair()
+    visual.requires_grad_()
+    loss = losses.lvs(visual, audio, mask_temperature=0.001)["tri_map"]
+    loss.backward()
+    assert torch.isfinite(loss) and torch.isfinite(visual.grad).all()
+
+
+@pytest.mark.parametrize("norm", ["sample", "cell"])
+def test_hint_mse_equals_loops(norm: losses.HintNorm) -> None:
+    rng = np.random.default_rng(0)
+    student, teacher = rng.standard_normal((2, 3, 5, 2, 3))
+    expected = reference.hint_mse(student, teacher, norm == "cell")
+    found = losses.hint_mse(torch.from_numpy(student), torch.from_numpy(teacher), norm)
+    assert found.item() == pytest.approx(expected, abs=1e-12)
+
+
+def test_the_papers_hint_weights_bring_both_terms_to_the_range_of_one() -> None:
+    torch.manual_seed(0)
+    one, other = torch.randn(2, 4, 2048, 7, 7)
+    assert 1e5 * losses.hint_mse(one, other, "sample") == pytest.approx(2, rel=0.05)
+    assert 1e5 * losses.hint_mse(one, other, "cell") == pytest.approx(98, rel=0.05)
+    one, other = torch.randn(2, 4, 2048)
+    assert 1000 * losses.hint_mse(one, other) == pytest.approx(1, rel=0.1)
+
+
+def test_promotion_equals_loops() -> None:
+    visual, audio = random_heads(0)
+    features = np.random.default_rng(1).standard_normal((5, 6, 2, 3))
+    expected, objects = reference.promotion(visual[0], audio[0], features, 0.2, 0.1)
+    v, a = tensors(visual)[0], tensors(audio)[0]
+    found = losses.match(v, a, threshold=0.2, temperature=0.1)["match"]
+    assert found.item() == pytest.approx(expected, abs=1e-10)
+    mask = losses.sounding_mask(v, a, threshold=0.2, temperature=0.1)
+    np.testing.assert_allclose(losses.masked_mean(torch.from_numpy(features), mask), objects)
+
+
+def test_match_is_finite_far_from_its_threshold() -> None:
+    visual, audio = opposed_pair()
+    loss = losses.match(visual, audio, temperature=1e-4)["match"]
+    assert torch.isfinite(loss) and loss > 1000
+
+
+def test_topk_is_the_mean_of_the_best_cells() -> None:
+    cosines = np.random.default_rng(0).uniform(-1, 1, (2, 2, 10))
+    found = losses.pool(torch.from_numpy(cosines), "topk", share=0.3)
+    expected = [[reference.top_mean(cosines[n, m].tolist(), 3) for m in (0, 1)] for n in (0, 1)]
+    np.testing.assert_allclose(found, expected)
+    one = losses.pool(torch.from_numpy(cosines), "topk", share=0.01)
+    np.testing.assert_array_equal(one, cosines.max(-1))
+
+
+def test_all_pairs_of_views_are_summed() -> None:
+    visual, audio = ([random_heads(seed)[part][0] for seed in range(3)] for part in (0, 1))
+    terms = losses.over_pairs(
+        lambda v, a: losses.ez_vsl(v, a, temperature=0.1),
+        [torch.from_numpy(one) for one in visual],
+        [torch.from_numpy(one) for one in audio],
+    )
+    expected = np.sum([reference.ez_vsl(v, a, 0.1) for v in visual for a in audio], axis=0)
+    found = terms["image_to_audio"].item(), terms["audio_to_image"].item()
+    assert found == pytest.approx(expected.tolist(), abs=1e-9)

@@ -1,15 +1,16 @@
 """ImageNet's and VGGSound's ResNet18: released names in, pooled 512 numbers out."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import scipy.signal
 import torch
 import torchvision
-from avpipe.errors import MissingDependencyError
-from avpipe.stages.teachers.audio import vggsound_resnet18
-from avpipe.stages.teachers.protocol import choices, load_teacher, modality_of
+from avpipe.errors import MissingDependencyError, UsageError
+from avpipe.stages.teachers.audio import vggsound_resnet18, vggsound_resnet18_vlad
+from avpipe.stages.teachers.protocol import choices, load_teacher, modality_of, network_of
 from avpipe.stages.teachers.visual import imagenet_resnet18
 from avpipe.weights import Weights
 
@@ -55,7 +56,8 @@ def test_imagenet_loads_the_released_file(counters: bool, tmp_path: Path) -> Non
 
 def vggsound_state(net: torch.nn.Module, netvlad: bool) -> dict[str, torch.Tensor]:
     state = {f"audnet.{name}": value for name, value in net.state_dict().items()}
-    if netvlad:
+    if netvlad:  # its classifier has a name of its own
+        del state["audnet.fc.weight"], state["audnet.fc.bias"]
         state |= {
             "audnet.avgpool.conv.weight": torch.ones(16, 512, 1, 1),
             "audnet.avgpool.conv.bias": torch.ones(16),
@@ -66,12 +68,20 @@ def vggsound_state(net: torch.nn.Module, netvlad: bool) -> dict[str, torch.Tenso
     return state
 
 
-@pytest.mark.parametrize("netvlad", [False, True])
-def test_vggsound_loads_both_released_files(netvlad: bool, tmp_path: Path) -> None:
-    net, path = trained(1, 309), tmp_path / "H.pth.tar"
-    torch.save({"model_state_dict": vggsound_state(net, netvlad)}, path)
+@pytest.mark.parametrize("counters", [True, False])
+@pytest.mark.parametrize(
+    ("encoder", "name"), [(vggsound_resnet18, "H.pth.tar"), (vggsound_resnet18_vlad, "I.pth.tar")]
+)
+def test_vggsound_loads_both_released_files(
+    encoder: Any, name: str, counters: bool, tmp_path: Path
+) -> None:
+    net, path = trained(1, 309), tmp_path / name
+    assert [Path(file.name).name for file in encoder.FILES] == [name]
+    state = vggsound_state(net, netvlad=name.startswith("I"))
+    state = {n: v for n, v in state.items() if counters or "num_batches" not in n}
+    torch.save({"model_state_dict": state}, path)
     given = np.random.default_rng(0).standard_normal((2, 257, 1004)).astype(np.float32)
-    value = vggsound_resnet18.build(Weights((path,), "x"), "cpu")(given)["value"]
+    value = encoder.build(Weights((path,), "x"), "cpu")(given)["value"]
     expected = pooled(net, torch.from_numpy(given)[:, None])
     np.testing.assert_allclose(value, expected, rtol=1e-4, atol=1e-5)
 
@@ -116,13 +126,20 @@ def test_silence_stays_finite() -> None:
 
 
 def test_teachers_are_found_by_their_files() -> None:
-    assert choices("visual") == ["detr-r50", "imagenet-resnet18"]
-    assert choices("audio") == ["panns-cnn14", "panns-wavegram", "vggsound-resnet18"]
-    for modality in ("visual", "audio"):
+    assert choices("visual") == ["detr-r50", "detr-r50-encoder", "imagenet-resnet18"]
+    assert choices("audio") == [
+        *("panns-cnn14", "panns-wavegram"),
+        *("vggsound-resnet18", "vggsound-resnet18-vlad"),
+    ]
+    assert choices("objects") == ["detr-r50"]
+    assert network_of("detr-r50-encoder") == network_of("detr-r50") == "detr-r50"
+    with pytest.raises(UsageError, match="'imagenet-resnet18' gives no object map: one of detr"):
+        load_teacher("imagenet-resnet18", "objects")
+    for modality in ("visual", "audio", "objects"):
         for name in choices(modality):
-            assert modality_of(name) == modality
-            teacher = load_teacher(name)
-            reads = {"visual": "frame", "audio": "waveform"}[modality]
+            assert modality == "objects" or modality_of(name) == modality
+            teacher = load_teacher(name, modality)
+            reads = "waveform" if modality == "audio" else "frame"
             assert reads == teacher.READS
             assert "value" in teacher.COLUMNS
             assert teacher.FILES

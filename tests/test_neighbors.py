@@ -1,137 +1,25 @@
-"""Exact neighbours against numpy, ties and odd vectors included; and the shards that keep them."""
+"""Shards of neighbours: what they hold, whose they are, how a search resumes."""
 
 import shutil
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
-from avpipe.cache.schema import EXTRACT, Header, shard_path
+from avpipe.cache.schema import EXTRACT, Header, id_set_digest, shard_path
 from avpipe.cache.shard import read_header
 from avpipe.cache.store import Cache
 from avpipe.cache.verify import verify
 from avpipe.cache.writer import Rows, write_shard
 from avpipe.errors import CacheCorruptError, InputError
-from avpipe.stages import cosine
-from avpipe.stages.neighbors import id_set_digest, knn, neighbors
+from avpipe.pipeline import teachers
+from avpipe.stages import candidates, cosine
+from avpipe.stages.neighbors import NeighborSummary, knn, neighbors
 from cache_factory import make_cache
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
 from numpy.typing import NDArray
-
-
-def brute_force(embeddings: NDArray[np.floating], barred: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """Return all cosines in float64, -inf where there may be no neighbour."""
-    x = embeddings.astype(np.float64)
-    norm = np.linalg.norm(x, axis=1, keepdims=True)
-    x = np.divide(x, norm, out=np.zeros_like(x), where=norm > 0)
-    cosines = x @ x.T
-    cosines[:, barred] = -np.inf
-    np.fill_diagonal(cosines, -np.inf)
-    return cosines
-
-
-def check(
-    embeddings: NDArray[np.floating], k: int, exclude: NDArray[np.generic] | None = None
-) -> None:
-    """Compare with brute force: scores everywhere, rows in the order (score, row)."""
-    barred = np.zeros(len(embeddings), bool)
-    if exclude is not None:
-        barred[exclude] = True
-    cosines = brute_force(embeddings, barred)
-    index, similarity = knn(embeddings, k, exclude=exclude)
-    width = min(k, len(embeddings) - 1)
-    assert index.shape == similarity.shape == (len(embeddings), width)
-    assert (index.dtype, similarity.dtype) == (np.int32, np.float32)
-    assert (np.diff(similarity, axis=1)[index[:, 1:] >= 0] <= 0).all()
-    for row in range(len(embeddings)):
-        there = int(np.isfinite(cosines[row]).sum())
-        found, kept = index[row, :there], similarity[row, :there]
-        assert (index[row, there:] == -1).all()
-        assert (similarity[row, there:] == 0).all()
-        assert len(set(found.tolist())) == len(found)
-        rounded = np.round(cosines[row], 9)  # copies of one vector have the same score
-        order = np.lexsort((np.arange(len(embeddings)), -rounded))[:width][:there]
-        np.testing.assert_allclose(kept, cosines[row, order], atol=1e-6)
-        np.testing.assert_allclose(kept, cosines[row, found], atol=1e-6)
-        unlike = found != order
-        # float32 cannot tell scores apart that differ by less than 1e-7; rows ascend among equals
-        assert (np.abs(cosines[row, found] - cosines[row, order])[unlike] < 3e-7).all()
-        equal = np.diff(rounded[found]) == 0
-        assert (np.diff(found)[equal] > 0).all()
-
-
-@pytest.mark.parametrize(("num", "dim", "k"), [(300, 64, 10), (1100, 33, 100), (50, 8, 49)])
-def test_knn_is_brute_force(num: int, dim: int, k: int) -> None:
-    check(np.random.default_rng(num).standard_normal((num, dim)).astype(np.float32), k)
-
-
-@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
-def test_copies_come_in_the_order_of_their_rows(dtype: type) -> None:
-    rng = np.random.default_rng(1)
-    base = rng.standard_normal((40, 24))
-    vectors = np.concatenate([base, base[:30], 3 * base[:20], base[:5].repeat(20, 0)]).astype(dtype)
-    shuffled = vectors[rng.permutation(len(vectors))]
-    for k in (1, 7, 25, 40, len(vectors)):
-        check(shuffled, k)
-
-
-def test_more_copies_than_neighbours() -> None:
-    """The lowest rows win although FAISS hands out any of them."""
-    vectors = np.ones((400, 16), np.float32)
-    vectors[200:] = np.random.default_rng(0).standard_normal((200, 16))
-    index, similarity = knn(vectors, 5)
-    assert index[0].tolist() == [1, 2, 3, 4, 5]
-    assert index[3].tolist() == [0, 1, 2, 4, 5]
-    assert (index[10:200] == np.arange(5)).all()
-    assert similarity[:200].tolist() == np.ones((200, 5)).tolist()
-
-
-def test_blocks_do_not_matter(monkeypatch: pytest.MonkeyPatch) -> None:
-    rng = np.random.default_rng(3)
-    vectors = rng.standard_normal((500, 32)).astype(np.float32)
-    vectors[100:160] = vectors[7]
-    whole = knn(vectors, 60)
-    monkeypatch.setattr(cosine, "BASE_BLOCK", 37)
-    monkeypatch.setattr(cosine, "QUERY_BLOCK", 41)
-    monkeypatch.setattr(cosine, "_EXACT_PAIRS", 13)
-    monkeypatch.setattr(cosine, "_NORM_ROWS", 17)
-    check(vectors, 60)
-    index, similarity = knn(vectors, 60)
-    np.testing.assert_array_equal(index, whole[0])
-    np.testing.assert_allclose(similarity, whole[1], atol=2e-7)
-
-
-def test_excluded_rows_are_never_neighbours() -> None:
-    vectors = np.random.default_rng(4).standard_normal((120, 16)).astype(np.float32)
-    barred = np.arange(0, 120, 3)
-    mask = np.zeros(120, bool)
-    mask[barred] = True
-    check(vectors, 10, barred)
-    check(vectors, 119, mask)
-    assert not np.isin(knn(vectors, 119, exclude=barred)[0], barred).any()
-    assert (knn(vectors, 5, exclude=np.ones(120, bool))[0] == -1).all()
-
-
-def test_zero_vectors_have_cosine_zero() -> None:
-    vectors = np.random.default_rng(5).standard_normal((30, 8)).astype(np.float32)
-    vectors[[3, 11]] = 0
-    check(vectors, 29)
-    assert knn(vectors, 29)[1][3].tolist() == [0] * 29
-
-
-def test_odd_vectors() -> None:
-    vectors = np.ones((5, 3), np.float32)
-    for value in (np.nan, np.inf):
-        vectors[2, 1] = value
-        with pytest.raises(ValueError, match="row 2 "):
-            knn(vectors, 2)
-    with pytest.raises(ValueError, match="k = 0"):
-        knn(np.ones((5, 3)), 0)
-    with pytest.raises(ValueError, match=r"\(5,\)"):
-        knn(np.ones(5), 1)
-    assert knn(np.ones((1, 3)), 4)[0].shape == (1, 0)
-    assert knn(np.ones((0, 3)), 4)[0].shape == (0, 0)
-    huge = np.array([[1e30, 0], [1e30, 1e28], [1e-30, 0]])
-    assert knn(huge, 1)[0].ravel().tolist() == [2, 0, 0]
 
 
 def embedded(cache: Cache, values: NDArray[np.floating], stage: str, weights: str = "w") -> None:
@@ -159,6 +47,14 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
 def cache(template: SimpleNamespace, tmp_path: Path) -> Cache:
     shutil.copytree(template.path, tmp_path / "cache")
     return Cache(tmp_path / "cache")
+
+
+@pytest.fixture(scope="module")
+def reused(template: SimpleNamespace, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One cache for all examples of a property."""
+    path = tmp_path_factory.mktemp("reused") / "cache"
+    shutil.copytree(template.path, path)
+    return path
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -227,6 +123,77 @@ def test_clips_held_out_are_neither_asked_nor_found(
     assert summary.notices == ("k 30 is clipped to 18, the number of other clips in the set",)
 
 
+@settings(max_examples=25, deadline=None)
+@given(
+    held_out=st.sets(st.integers(0, 21), max_size=20),
+    listed=st.none() | st.sets(st.integers(0, 21), min_size=1),
+    k=st.integers(1, 25),
+)
+def test_a_clip_held_out_can_never_be_a_neighbour(
+    reused: Path, held_out: set[int], listed: set[int] | None, k: int
+) -> None:
+    allowed = (set(range(22)) if listed is None else listed) - held_out
+    assume(len(allowed) > 1)
+    cache = Cache(reused)
+    ids = None if listed is None else [cache.ids[row] for row in listed]
+    hold_out = [cache.ids[row] for row in held_out]
+    summary = neighbors(cache, "imagenet-resnet18", k, ids=ids, hold_out=hold_out, overwrite=True)
+    row, rows, _ = stored(Cache(reused), summary.stage)
+    assert set(row.tolist()) == allowed
+    assert set(rows.ravel().tolist()) <= allowed
+    assert not (rows == row[:, None]).any()
+    assert rows.shape[1] == min(k, len(allowed) - 1)
+
+
+def test_copies_and_silence_have_defined_neighbours(
+    cache: Cache, template: SimpleNamespace
+) -> None:
+    values = template.values.copy()
+    values[[4, 9, 15]] = values[2]
+    values[[5, 6]] = 0
+    embedded(cache, values, "embeddings/imagenet-resnet18")
+    _, rows, similarity = stored(cache, neighbors(Cache(cache.path), "imagenet-resnet18", 21).stage)
+    assert rows[9, :3].tolist() == [2, 4, 15]
+    assert similarity[9, :3].tolist() == [1, 1, 1]
+    assert rows[5].tolist() == [row for row in range(22) if row != 5]
+    assert not similarity[5].any()
+
+
+def test_small_shards_are_searched_together(cache: Cache, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One block of queries is several shards, of which some may be there already."""
+    asked = []
+    search = cosine._search
+
+    def note(*call: Any) -> cosine.Found:
+        asked.append(call[-1])
+        return search(*call)
+
+    monkeypatch.setattr(cosine, "_search", note)
+    monkeypatch.setattr("avpipe.stages.neighbors.QUERY_BLOCK", 10)
+    folder = cache.path / neighbors(cache, "imagenet-resnet18", 7).stage
+    assert sorted(asked, key=lambda block: block.start) == [range(12), range(12, 22)]
+    before = contents(folder)
+    (folder / "0000001.h5").unlink()
+    asked.clear()
+    assert neighbors(cache, "imagenet-resnet18", 7).done == 6
+    assert asked == [range(12)]
+    assert contents(folder) == before
+
+
+def test_pytorch_writes_what_faiss_writes(cache: Cache, monkeypatch: pytest.MonkeyPatch) -> None:
+    stage = neighbors(cache, "imagenet-resnet18", 7).stage
+    by_faiss = stored(cache, stage)
+    shutil.rmtree(cache.path / stage)
+    monkeypatch.setattr(
+        cosine, "candidates", lambda base, device: candidates.by_torch(base, device[:3])
+    )
+    assert neighbors(cache, "imagenet-resnet18", 7, device="cpu:0").stage == stage
+    by_torch = stored(Cache(cache.path), stage)
+    np.testing.assert_array_equal(by_torch[1], by_faiss[1])
+    np.testing.assert_allclose(by_torch[2], by_faiss[2], atol=1e-3)
+    assert "torch" in read_header(shard_path(cache.path, stage, 0)).versions
+
+
 def test_an_id_set_has_its_own_folder(cache: Cache) -> None:
     few = ["clip001", "clip002", "clip003", "clip020", "nowhere"]
     summary = neighbors(cache, "imagenet-resnet18", 2, ids=few)
@@ -240,10 +207,19 @@ def test_an_id_set_has_its_own_folder(cache: Cache) -> None:
     assert neighbors(cache, "imagenet-resnet18", 2).stage != summary.stage
     again = neighbors(cache, "imagenet-resnet18", 2, ids=few)
     assert (again.done, again.skipped) == (0, 4)
-    one = neighbors(cache, "imagenet-resnet18", 2, ids=few[:1])
-    assert stored(cache, one.stage)[1].shape == (1, 0)
-    with pytest.raises(InputError, match="no finished clip is left"):
+    with pytest.raises(InputError, match="clip001 is the only finished clip of the set"):
+        neighbors(cache, "imagenet-resnet18", 2, ids=few[:1])
+    with pytest.raises(InputError, match=r"no listed clip is finished in .*cache, nowhere first"):
         neighbors(cache, "imagenet-resnet18", 2, ids=["nowhere"])
+
+
+def test_an_empty_set_is_told_with_its_reason(cache: Cache) -> None:
+    with pytest.raises(InputError, match="--hold-out leaves no clip: it holds all 22 of the set"):
+        neighbors(cache, "imagenet-resnet18", 2, hold_out=cache.ids)
+    with pytest.raises(InputError, match="--hold-out leaves no clip: it holds all 2 of the set"):
+        neighbors(cache, "imagenet-resnet18", 2, ids=cache.ids[:2], hold_out=cache.ids[:3])
+    with pytest.raises(InputError, match=r"1 of 1 listed ids .*, '\\x00\\udcff' first"):
+        neighbors(cache, "imagenet-resnet18", 2, ids=["\0\udcff"])
 
 
 def test_another_k_or_other_weights_are_refused(cache: Cache, template: SimpleNamespace) -> None:
@@ -280,3 +256,22 @@ def test_a_teachers_hint_serves_too_its_map_averaged(
     assert summary.stage.startswith("neighbors/image-detr-r50@")
     expected = knn(maps.astype(np.float32).mean(axis=(2, 3)), 5)[0]
     np.testing.assert_array_equal(stored(cache, summary.stage)[1], expected)
+
+
+def test_the_command_searches_on_its_device(cache: Cache, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What `auto` comes to, once for the encoders and the search."""
+    asked = []
+
+    def note(*_: object, device: str, **__: object) -> NeighborSummary:
+        asked.append(device)
+        return NeighborSummary("neighbors/x", 5, 22, 0, 1.0)
+
+    monkeypatch.setattr(teachers, "embed", lambda *_, device, **__: asked.append(device) or DONE)
+    monkeypatch.setattr(teachers, "neighbors", note)
+    monkeypatch.setattr(teachers, "pick_device", {"auto": "cuda"}.get)
+    settings = teachers.TeacherSettings(cache.path, "imagenet-resnet18", "none", ("random",))
+    teachers.search_neighbors(settings, teachers.NeighborSettings(k=5))
+    assert asked == ["cuda", "cuda"]
+
+
+DONE = SimpleNamespace(done=0, weights={})

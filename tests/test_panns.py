@@ -1,15 +1,23 @@
-"""PANNs: the released names and sizes, librosa's log-mel, and every length of sound."""
+"""PANNs: the released names and sizes, an embedding computed twice, and every length of sound."""
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import librosa
 import numpy as np
 import pytest
+import reference_panns
+import scipy.signal
 import torch
 from avpipe.errors import MissingDependencyError
+from avpipe.pipeline.main import main
 from avpipe.stages.teachers import panns
 from avpipe.stages.teachers.panns_net import Cnn14, WavegramLogmelCnn14
+from avpipe.stages.teachers.protocol import Network
 from avpipe.weights import Weights
+from cache_factory import make_cache
 
 NORM = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
 
@@ -120,33 +128,162 @@ def test_three_seconds_need_no_cut(wavegram: WavegramLogmelCnn14) -> None:
     assert seen["wavegram"] == seen["logmel"] == (1, 4, 150, 32)
 
 
-@pytest.mark.parametrize("make", [SmallCnn14, SmallWavegram])
-def test_a_checkpoint_in_the_released_form_gives_its_own_embedding(
-    make: type[Cnn14], tmp_path: Path
-) -> None:
+def sounds(num: int, num_samples: int) -> np.ndarray:
+    """Tones of several pitches and loudness in noise, `(num, num_samples)` float32."""
+    rng, time = np.random.default_rng(1), np.arange(num_samples) / 32_000
+    tones = [0.4**i * np.sin(2 * np.pi * 440 * 3**i * time) for i in range(num)]
+    return (tones + 0.01 * rng.standard_normal((num, num_samples))).astype(np.float32)
+
+
+@dataclass(frozen=True)
+class Released:
+    make: type[Cnn14]
+    network: Network
+    state: dict[str, np.ndarray]
+
+
+@pytest.fixture(scope="module", params=[Cnn14, WavegramLogmelCnn14])
+def released(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Released:
+    """A checkpoint of the released form and size, as if trained: norms far from 0 and 1."""
     torch.manual_seed(5)
-    source = make().eval()
-    for name, value in source.state_dict().items():  # as if trained
-        if "running_mean" in name:
-            value.uniform_(-0.1, 0.1)
-        elif "running_var" in name:  # so small that no signal dies on its way
-            value.uniform_(0.4, 0.8)
-    path = tmp_path / "net_mAP=0.4.pth"
-    content = {"iteration": 3, "model": source.state_dict(), "sampler": {"order": np.arange(9)}}
-    torch.save(content, path)
-    rng = np.random.default_rng(1)
-    waveforms = (0.1 * rng.standard_normal((3, 12_800))).astype(np.float32)
-    columns = panns.build_network(make, Weights((path,), "x"), "cpu")(waveforms)
-    with torch.inference_mode():
-        embedding, scores = source(torch.from_numpy(waveforms))
-    np.testing.assert_array_equal(columns["value"], embedding.numpy())
-    best = np.argsort(-scores.numpy(), axis=1, kind="stable")[:, :5]
-    np.testing.assert_array_equal(columns["tags"], best)
-    np.testing.assert_array_equal(
-        columns["tag_scores"], np.take_along_axis(scores.numpy(), best, 1)
+    source, generator = request.param(), torch.Generator().manual_seed(6)
+    for name, module in source.named_modules():
+        if "bn" in name:
+            module.momentum = 1.0
+            for value, middle in ((module.weight, 1), (module.bias, 0)):
+                torch.nn.init.uniform_(value, middle - 0.4, middle + 0.4, generator)
+    with torch.no_grad():
+        source.train()(torch.from_numpy(sounds(4, 32_000)))  # so that no sound dies on its way
+    path = tmp_path_factory.mktemp("released") / "net_mAP=0.4.pth"
+    sampler = {"indexes": np.arange(9), "pointer": np.int64(4), "random_state": "x"}
+    torch.save({"iteration": 3, "model": source.state_dict(), "sampler": sampler}, path)
+    state = {
+        name: value.double().numpy()
+        for name, value in source.state_dict().items()
+        if "extractor" not in name
+    }
+    network = panns.build_network(request.param, Weights((path,), "x"), "cpu")
+    return Released(request.param, network, state)
+
+
+@pytest.mark.parametrize(
+    "num_samples",
+    [25_600, 81 * 320 + 17, pytest.param(96_000, marks=pytest.mark.slow)],
+    ids=["even", "odd", "3s"],
+)
+def test_the_embedding_is_that_of_an_independent_computation(
+    released: Released, num_samples: int, one_thread: None
+) -> None:
+    """With an odd number of hops the branches of the Wavegram net differ by a column."""
+    given = sounds(2 if num_samples == 25_600 else 1, num_samples)
+    columns = released.network(given)
+    with_wavegram = released.make is WavegramLogmelCnn14
+    for i, sound in enumerate(given.astype(np.float64)):
+        embedding, scores = reference_panns.embedding_and_scores(
+            sound, released.state, with_wavegram=with_wavegram
+        )
+        ours = columns["value"][i]
+        assert ours.shape == (2048,)
+        assert np.linalg.norm(ours - embedding) < 1e-4 * np.linalg.norm(embedding)
+        np.testing.assert_allclose(ours, embedding, rtol=1e-4, atol=5e-4 * embedding.std())
+        best = np.argsort(-scores)[:5]
+        assert np.diff(scores[best]).max() < -1e-6  # no ties: the order is certain
+        assert columns["tags"][i].tolist() == best.tolist()
+        np.testing.assert_allclose(columns["tag_scores"][i], scores[best], rtol=1e-5)
+    if len(given) > 1:  # the network tells them apart: a wrong front end would show
+        first, second = columns["value"]
+        assert np.linalg.norm(first - second) > 0.1 * np.linalg.norm(first)
+
+
+def test_our_front_end_is_the_one_that_the_released_files_hold() -> None:
+    net = SmallCnn14()
+    window = scipy.signal.get_window("hann", 1024)
+    transform = np.fft.rfft(np.eye(1024) * window, axis=1).T  # (513, 1024)
+    stft = net.spectrogram_extractor.stft
+    for conv, expected in ((stft.conv_real, transform.real), (stft.conv_imag, transform.imag)):
+        np.testing.assert_allclose(conv.weight[:, 0].detach(), expected, atol=1e-6)
+    bank = reference_panns.mel_matrix()
+    np.testing.assert_allclose(
+        net.logmel_extractor.melW.detach(), bank, rtol=1e-4, atol=1e-6 * bank.max()
     )
-    assert np.ptp(columns["value"], axis=0).max() > 0
-    assert 0.501 < columns["tag_scores"].max() < 0.9999
+
+
+def test_a_file_with_another_filterbank_is_heard_with_its_own(tmp_path: Path) -> None:
+    """As it was trained: what the file holds wins over what we would make."""
+    source = SmallCnn14().eval()
+    low = librosa.filters.mel(sr=32_000, n_fft=1024, n_mels=64, fmin=0, fmax=8000).T
+    with torch.no_grad():
+        source.logmel_extractor.melW.copy_(torch.from_numpy(low))
+        source.spectrogram_extractor.stft.conv_real.weight.mul_(0.5)
+    path = tmp_path / "own.pth"
+    torch.save({"model": source.state_dict()}, path)
+    given = sounds(2, 12_800)
+    with torch.inference_mode():
+        expected = source(torch.from_numpy(given))[0].numpy()
+        plain = SmallCnn14().eval()
+        plain.load_state_dict(
+            {n: v for n, v in source.state_dict().items() if "extractor" not in n}, strict=False
+        )
+        other = plain(torch.from_numpy(given))[0].numpy()
+    ours = panns.build_network(SmallCnn14, Weights((path,), "x"), "cpu")(given)["value"]
+    np.testing.assert_array_equal(ours, expected)
+    assert np.abs(ours - other).max() > 0.1 * expected.std()
+
+
+def test_the_front_end_stays_in_float32_beside_autocast() -> None:
+    net, given = SmallCnn14().eval(), torch.from_numpy(sounds(2, 12_800))
+    with torch.inference_mode():
+        expected = net.logmel(given)
+        with torch.autocast("cpu", torch.bfloat16):
+            ours = net.logmel(given)
+            assert net(given)[0].dtype == torch.bfloat16
+    assert ours.dtype == torch.float32
+    assert torch.equal(ours, expected)
+
+
+class Payload:
+    """Unpickling it would write a file."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return self.path.touch, ()
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda content, path: {"net": content["model"]}, "has no 'model' (it has net)"),
+        (lambda content, path: {"model": {}}, "not the weights of Cnn14: lacks bn0.bias, "),
+        (
+            lambda content, path: {"model": {**content["model"], "fc1.bias": torch.zeros(9)}},
+            "has of another shape fc1.bias (9,) instead of (2048,)",
+        ),
+        (lambda content, path: {**content, "extra": Payload(path)}, "holds more than tensors"),
+    ],
+    ids=["key", "names", "shape", "pickle"],
+)
+def test_files_that_are_not_the_networks_end_the_command_in_one_line(
+    spoil: Callable[[dict[str, Any], Path], Any],
+    message: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    make_cache(tmp_path / "avcache", 2)
+    path = tmp_path / "Cnn14_mAP=0.431.pth"
+    with torch.device("meta"):
+        names = Cnn14().state_dict()
+    state = {name: torch.zeros(()).expand(value.shape) for name, value in names.items()}
+    torch.save(spoil({"model": state}, tmp_path / "ran"), path)
+    words = f"embed-teachers --visual none --audio panns-cnn14 --cache {tmp_path}/avcache"
+    assert main([*words.split(), "--device", "cpu", "--weights", f"panns-cnn14={path}"]) == 6
+    told = capsys.readouterr().err.strip().splitlines()
+    assert len(told) == 1
+    assert message in told[0]
+    assert str(path) in told[0]
+    assert not (tmp_path / "ran").exists()
+    assert not list((tmp_path / "avcache").glob("hints/*/*"))
 
 
 def test_another_network_is_refused(tmp_path: Path) -> None:

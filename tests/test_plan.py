@@ -225,7 +225,9 @@ def test_lost_segment_is_not_given_again(tmp_path: Path, folder: Path) -> None:
     cache = make_cache(tmp_path / "cache", ["a", "b"])
     segment = Manifest(cache).segments[0].path
     segment.unlink()
-    with pytest.raises(CacheCorruptError, match="missing; run `avpipe verify --repair`"):
+    with pytest.raises(
+        CacheCorruptError, match=r"missing; run `avpipe verify --repair --cache /.*`"
+    ):
         add(cache, candidates(folder, ["c.mp4"]))
     copy_path(segment).unlink()
     with pytest.raises(CacheCorruptError, match="the manifest ends before it"):

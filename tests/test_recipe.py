@@ -17,7 +17,8 @@ from avpipe.train.recipe import (
 
 def test_every_shipped_recipe_loads_and_is_described() -> None:
     recipes = list_recipes()
-    assert {"compact", "ez-vsl", "slavc"} <= recipes.keys()
+    papers = {"ez-vsl", "slavc", "slavc-paper", "multi-positive", "distill", "lvs"}
+    assert papers | {"spm-audio", "spm", "best", "compact"} == recipes.keys()
     for name, description in recipes.items():
         assert load_recipe(name).objective in objective_names()
         assert len(description) > 20 and not description.startswith("#")
@@ -29,6 +30,44 @@ def test_papers_values() -> None:
         assert (recipe.temperature, recipe.lr, recipe.batch_size) == (0.03, 1e-4, 128)
         assert (recipe.image_init, recipe.image_size, recipe.epochs) == ("imagenet", 224, 20)
     assert (slavc.momentum, slavc.visual_dropout, slavc.test_weights) == (0.999, 0.9, "momentum")
+
+
+def test_values_of_the_other_papers() -> None:
+    form = load_recipe("slavc-paper")
+    assert (form, form.slavc_form) == (load_recipe("slavc", ["slavc_form=paper"]), "paper")
+    nine = load_recipe("multi-positive")
+    assert (nine.objective, nine.pooling, nine.temperature) == ("alignment", "mean", 0.07)
+    assert (nine.num_neighbors, nine.epochs, nine.image_init) == (1000, 50, "scratch")
+    assert (nine.last_stride, nine.audio_last_stride, nine.projection) == (1, 1, "none")
+    distill = load_recipe("distill")
+    assert distill.weights == {"audio_hint": 1000, "visual_hint": 100_000}
+    assert (distill.embed_dim, distill.hints, distill.hint_align) == (2048, "both", "none")
+    lvs = load_recipe("lvs")
+    assert (lvs.temperature, lvs.sound_threshold, lvs.silence_threshold) == (0.07, 0.65, 0.4)
+    sounds, spm = load_recipe("spm-audio"), load_recipe("spm")
+    assert sounds.clusters == spm.clusters == "vggsound-resnet18-k11"
+    assert (spm.audio_init, spm.audio_frozen) == ("runs/spm-audio", True)
+    assert (spm.sound_threshold, spm.mask_temperature) == (0.65, 0.03)
+
+
+@pytest.mark.parametrize(
+    ("views", "names"),
+    [
+        ("single", ("anchor",)),
+        ("augmented", ("anchor", "augmented")),
+        ("neighbour", ("anchor", "neighbour")),
+        ("multi", ("anchor", "augmented", "neighbour")),
+    ],
+)
+def test_the_rows_of_the_alignment_papers_ablation(views: str, names: tuple[str, ...]) -> None:
+    recipe = load_recipe("multi-positive", [f"views={views}", "weights.alignment=0"])
+    assert recipe.view_names == names and recipe.weights == {"alignment": 0}
+
+
+def test_the_encoder_of_sounds_alone_takes_no_part_of_images() -> None:
+    for setting in ("views=multi", "hints=both", "momentum=.9", "partners=source"):
+        with pytest.raises(UsageError, match="only classifies sounds"):
+            load_recipe("spm-audio", [setting])
 
 
 def test_settings_replace_the_files() -> None:
@@ -55,8 +94,8 @@ def test_a_users_file(tmp_path: Path) -> None:
     [
         ("poolin=max", "unknown key 'poolin' (did you mean 'pooling'?)"),
         ("zzz=1", "unknown key 'zzz'"),
-        ("pooling=median", "pooling = 'median': expected one of max, lse, mean"),
-        ("objective=avc", "expected one of ez-vsl, slavc"),
+        ("pooling=median", "pooling = 'median': expected one of max, lse, mean, topk"),
+        ("objective=avc", "expected one of alignment, ez-vsl, lvs, slavc"),
         ("lr=fast", "lr = 'fast': expected a number"),
         ("lr=nan", "lr = nan: must be above 0"),
         ("lr=inf", "lr = inf: must be above 0"),
@@ -65,6 +104,12 @@ def test_a_users_file(tmp_path: Path) -> None:
         ("epochs=true", "epochs = 'true': expected a whole number"),
         ("time_shift=1", "time_shift = '1': expected true or false"),
         ("momentum=1", "momentum = 1: must be at least 0 and below 1"),
+        ("width=8", "width = 8: must be at least 16 (torch"),
+        ("crop_area=0", "crop_area = 0: must be above 0 and at most 1"),
+        ("sound_threshold=2", "must be between -1 and 1"),
+        ("audio_last_stride=4", "must be 1 or 2"),
+        ("hints=all", "hints = 'all': expected one of none, audio, visual, both"),
+        ("projection=none", "projection = 'none' needs image_encoder = 'resnet18'"),
         ("flip=1.5", "flip = 1.5: must be between 0 and 1"),
         ("batch_size=1", "batch_size = 1: must be at least 2"),
         ("spectrogram=257x277", "spectrogram = '257x277': expected one of 257x276"),
@@ -102,7 +147,7 @@ def test_a_bad_value_in_a_file_names_the_file(tmp_path: Path) -> None:
 
 def test_an_unknown_recipe_lists_those_there_are(tmp_path: Path) -> None:
     for name in ("slavk", str(tmp_path / "none.toml"), str(tmp_path)):
-        with pytest.raises(UsageError, match="compact, ez-vsl, slavc"):
+        with pytest.raises(UsageError, match="compact, distill, ez-vsl"):
             load_recipe(name)
 
 
@@ -123,3 +168,21 @@ def test_every_key_is_explained_where_it_is_defined() -> None:
     for field in fields(Recipe):
         line = next(line for line in lines if line.startswith(f"    {field.name}: "))
         assert field.name in obvious or "  # " in line, line
+
+
+PAGE = (Path(__file__).parents[1] / "docs" / "recipes.md").read_text(encoding="utf-8")
+
+
+def test_the_page_explains_every_key_and_recipe() -> None:
+    assert [field.name for field in fields(Recipe) if f"`{field.name}`" not in PAGE] == ["weights"]
+    assert "`weights.TERM`" in PAGE
+    assert [name for name in list_recipes() if f"| `{name}` |" not in PAGE] == []
+
+
+def test_the_pages_ablations_are_recipes() -> None:
+    lines = [line for line in PAGE.splitlines() if line.startswith("avpipe train --recipe")]
+    assert len(lines) >= 15
+    for line in lines:
+        words = line.partition("   ")[0].split()
+        settings = [words[i + 1] for i, word in enumerate(words) if word == "--set"]
+        load_recipe(words[3], settings)

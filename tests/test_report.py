@@ -111,7 +111,9 @@ def test_runs_and_estimates() -> None:
     run: dict[str, Any] = {"run": "runs/a", "seed": 3, "clips": 24, "batch_size": 8}
     run |= {"num_steps": 60, "done": 20, "loss": 0.5, "per_second": 9.96, "weights": None}
     done = {**run, "run": "r", "done": 0, "loss": None, "per_second": 0.0, "weights": "random:0"}
-    assert report.train_text({"runs": [run, done]}).splitlines() == [
+    assert report.train_text(
+        {"runs": [run, done], "mean": {"val_loss": None}, "std": None}
+    ).splitlines() == [
         "run     seed  clips  batch  steps  done now  loss   steps/s",
         "-----------------------------------------------------------",
         "runs/a     3     24      8     60        20  0.500  10.0",

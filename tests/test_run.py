@@ -10,15 +10,16 @@ from avpipe.train import load_run
 from avpipe.train.augment import evaluation_views
 from avpipe.train.checkpoint import latest_checkpoint, load_weights
 from avpipe.train.clips import ClipReader, square
-from avpipe.train.data import open_source
+from avpipe.train.data import Pick
 from avpipe.train.loop import train
-from avpipe.train.model import build_model
+from avpipe.train.model import Needs, build_model
 from avpipe.train.recipe import load_recipe
 from avpipe.train.run import Localizer, centre_window
+from avpipe.train.sources import open_source
 from cache_factory import make_cache, tone_of
 
 TINY = [
-    "image_size=64", "image_resize=64", "width=4", "embed_dim=16", "batch_size=8", "epochs=3",
+    "image_size=64", "image_resize=64", "width=16", "embed_dim=16", "batch_size=8", "epochs=3",
     "precision=fp32", "audio_pool=4", "spectrogram_mean=-10", "spectrogram_std=4", "lr=1e-3",
 ]  # fmt: skip
 
@@ -50,8 +51,8 @@ def test_maps_are_those_of_the_tested_weights(cache: Cache, run_dir: Path, run: 
     found = latest_checkpoint(run_dir)
     assert found
     name = {"compact": "ema", "slavc": "momentum"}[run_dir.name]
-    heads = {"compact": 1, "slavc": 2}[run_dir.name]
-    network = build_model(run.recipe, heads, 99).eval()
+    needs = Needs(heads={"compact": 1, "slavc": 2}[run_dir.name])
+    network = build_model(run.recipe, needs, 99).eval()
     network.load_state_dict(
         {
             key.partition(".")[2]: value
@@ -64,14 +65,14 @@ def test_maps_are_those_of_the_tested_weights(cache: Cache, run_dir: Path, run: 
     maps = run.maps(cache, cache.rows, batch_size=7)
     for row in (0, 6, 7, 19):
         views = evaluation_views(
-            next(source.batches([np.array([row])])), run.recipe, torch.device("cpu")
+            next(source.batches([Pick.of(np.array([row]))])), run.recipe, torch.device("cpu")
         )
         with torch.inference_mode():
-            visual, audio = network(views.frames, views.spectrograms)
+            visual, audio = network(views.frames, views.spectrograms)[:2]
         by_hand = sum(
             torch.einsum("dhw,d->hw", v[0], a[0]) for v, a in zip(visual, audio, strict=True)
         )
-        np.testing.assert_allclose(maps[row], by_hand.numpy() / heads, atol=1e-5)
+        np.testing.assert_allclose(maps[row], by_hand.numpy() / needs.heads, atol=1e-5)
 
 
 def test_sounds_may_be_those_of_other_clips(cache: Cache, run: Localizer) -> None:

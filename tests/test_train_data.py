@@ -8,15 +8,8 @@ import torch
 from avpipe.cache.store import Cache
 from avpipe.errors import InputError
 from avpipe.stages.spectrogram import FRONT_ENDS
-from avpipe.train import data as data_module
-from avpipe.train.augment import (
-    crop_resize,
-    evaluation_views,
-    hear,
-    random_crops,
-    training_views,
-    window_starts,
-)
+from avpipe.train import sources
+from avpipe.train.augment import evaluation_views, hear, training_views, window_starts
 from avpipe.train.clips import (
     ClipReader,
     check_spectrogram,
@@ -25,9 +18,11 @@ from avpipe.train.clips import (
     short_side,
     square,
 )
-from avpipe.train.data import Batch, open_source
+from avpipe.train.crops import align_hint, area_crops, crop_resize, random_crops
+from avpipe.train.data import Batch, DataMode, Pick
 from avpipe.train.plan import Plan
 from avpipe.train.recipe import Recipe, load_recipe
+from avpipe.train.sources import open_source
 from cache_factory import make_cache
 from PIL import Image
 from torch.nn import functional as F
@@ -40,10 +35,10 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Cache:
     return make_cache(tmp_path_factory.mktemp("cache"), 24)
 
 
-def batches(cache: Cache, mode: data_module.DataMode, plan: Plan, size: int) -> list[Batch]:
+def batches(cache: Cache, mode: DataMode, plan: Plan, size: int) -> list[Batch]:
     reader = ClipReader(cache, cache.rows, short_side(size))
     source, _ = open_source(reader, mode, CPU, workers=2)
-    return list(source.batches(plan.picks(0)))
+    return list(source.batches(map(Pick.of, plan.picks(0))))
 
 
 # Clips
@@ -150,19 +145,20 @@ def test_resident_and_stream_give_the_same_bytes(cache: Cache, size: int) -> Non
 
 def test_auto_streams_what_does_not_fit(cache: Cache, monkeypatch: pytest.MonkeyPatch) -> None:
     reader = ClipReader(cache, cache.rows, short_side(256))
-    frames, spectrograms = data_module.resident_bytes(reader)
+    sizes = sources.resident_bytes(reader)
+    frames, spectrograms = sizes["frames"], sizes["spectrograms"]
     assert spectrograms == 24 * 257 * 462 * 2
     assert frames == sum(64 * (80 + i % 9) * 3 for i in range(24))
-    monkeypatch.setattr(data_module, "free_memory_bytes", lambda: 2 * (frames + spectrograms))
+    monkeypatch.setattr(sources, "free_memory_bytes", lambda: 2 * (frames + spectrograms))
     source, line = open_source(reader, "auto", CPU)
-    assert isinstance(source, data_module.Resident) and "6 MB" in line
-    monkeypatch.setattr(data_module, "free_memory_bytes", lambda: 2 * (frames + spectrograms) - 2)
+    assert isinstance(source, sources.Resident) and "6 MB" in line
+    monkeypatch.setattr(sources, "free_memory_bytes", lambda: 2 * (frames + spectrograms) - 2)
     source, line = open_source(reader, "auto", CPU)
-    assert isinstance(source, data_module.Stream) and "streamed" in line
+    assert isinstance(source, sources.Stream) and "streamed" in line
 
 
 def test_free_memory_is_plausible() -> None:
-    assert 1e7 < data_module.free_memory_bytes() < 1e14
+    assert 1e7 < sources.free_memory_bytes() < 1e14
 
 
 @pytest.mark.parametrize(
@@ -233,15 +229,14 @@ def test_crops_lie_inside_and_reach_every_corner() -> None:
 
 
 def test_shifts_stay_inside_the_sound_there_is() -> None:
-    recipe = Recipe(time_shift=True)
+    kind = "257x276"
     valid = np.array([[0, 462]] * 300 + [[93, 369]] * 300 + [[60, 400]] * 300 + [[94, 368]] * 300)
-    starts = window_starts(valid, recipe, np.random.default_rng(0)).reshape(4, 300)
+    starts = window_starts(valid, kind, np.random.default_rng(0)).reshape(4, 300)
     assert (starts[0].min(), starts[0].max()) == (0, 186)
     assert set(starts[1].tolist()) == {93}
     assert (starts[2].min(), starts[2].max()) == (60, 124)
     assert set(starts[3].tolist()) == {93}
-    assert set(window_starts(valid, recipe, None).tolist()) == {93}
-    assert set(window_starts(valid, Recipe(), np.random.default_rng(0)).tolist()) == {93}
+    assert set(window_starts(valid, kind, None).tolist()) == {93}
 
 
 @pytest.mark.parametrize("pool", [1, 4])
@@ -273,7 +268,7 @@ def test_evaluation_sees_the_whole_frame_and_hears_the_centre(cache: Cache) -> N
     recipe = load_recipe("compact", ["image_size=40", "image_resize=48", "audio_pool=1"])
     reader = ClipReader(cache, cache.rows, square(40))
     source, _ = open_source(reader, "stream", CPU)
-    views = evaluation_views(next(source.batches([np.arange(3)])), recipe, CPU)
+    views = evaluation_views(next(source.batches([Pick.of(np.arange(3))])), recipe, CPU)
     for i in range(3):
         clip = cache.clip(f"clip{i:03d}")
         squeezed = Image.fromarray(clip.frame).resize((40, 40), Image.Resampling.BICUBIC)
@@ -283,3 +278,45 @@ def test_evaluation_sees_the_whole_frame_and_hears_the_centre(cache: Cache) -> N
         heard = (clip.spectrogram + 10) / 4
         np.testing.assert_allclose(views.spectrograms[i, 0].numpy(), heard, atol=1e-5)
     assert FRONT_ENDS[recipe.spectrogram].num_columns == views.spectrograms.shape[3]
+
+
+def cell_ramp(cells: int) -> np.ndarray:
+    """Centres of the cells of a side, from 0 to 1."""
+    return (np.arange(cells) + 0.5) / cells
+
+
+def test_a_ramp_of_hints_cuts_to_its_analytic_crop() -> None:
+    frame_hw = np.array([[100, 140], [100, 140], [90, 120]])
+    boxes = np.array([[20, 30, 56, 70], [10, 12, 63, 70], [9, 20, 70, 70]])
+    mirrored = np.array([False, True, True])
+    y, x = np.meshgrid(cell_ramp(7), cell_ramp(7), indexing="ij")
+    hint = torch.from_numpy(np.stack([y, x, 2 * y - 3 * x])).float().expand(3, 3, 7, 7)
+    found = align_hint(hint, boxes, mirrored, frame_hw, "roi").numpy()
+    for i in range(3):
+        top, left, height, width = boxes[i]
+        rows = (top + cell_ramp(7) * height) / frame_hw[i, 0]
+        columns = (left + cell_ramp(7) * width) / frame_hw[i, 1]
+        columns = columns[::-1] if mirrored[i] else columns
+        y, x = np.meshgrid(rows, columns, indexing="ij")
+        np.testing.assert_allclose(found[i], np.stack([y, x, 2 * y - 3 * x]), atol=1e-5)
+
+
+def test_hints_may_only_flip_or_stay() -> None:
+    hint = torch.rand(2, 5, 7, 7)
+    where = np.array([[0, 0, 50, 50]] * 2), np.array([True, False]), np.array([[60, 80]] * 2)
+    flipped = align_hint(hint, *where, "flip")
+    assert torch.equal(flipped, torch.stack([hint[0].flip(2), hint[1]]))
+    assert torch.equal(align_hint(hint, *where, "none"), hint)
+    whole = np.array([[0, 0, 60, 80]] * 2), np.zeros(2, bool), np.array([[60, 80]] * 2)
+    torch.testing.assert_close(align_hint(hint, *whole, "roi"), hint)
+
+
+def test_area_crops_have_their_area_and_shape() -> None:
+    frame_hw = np.array([[400, 500]] * 3000)
+    boxes = area_crops(frame_hw, np.random.default_rng(0), 0.08)
+    area, shape = boxes[:, 2:].prod(1) / 200_000, boxes[:, 3] / boxes[:, 2]
+    assert (boxes[:, :2] >= 0).all() and (boxes[:, :2] + boxes[:, 2:] <= frame_hw).all()
+    assert 0.075 < area.min() < 0.1 and area.max() > 0.9
+    assert np.quantile(area, 0.5) == pytest.approx(0.54, abs=0.03)
+    inside = (boxes[:, 2:] < frame_hw).all(1)
+    assert 0.74 < shape[inside].min() < 0.76 and 1.31 < shape[inside].max() < 1.35

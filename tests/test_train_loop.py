@@ -13,17 +13,23 @@ import pytest
 import torch
 from avpipe.cache.store import Cache
 from avpipe.errors import CacheCorruptError, CacheUnwritableError, InputError, UsageError
-from avpipe.train.augment import Views
+from avpipe.train import load_run, losses
+from avpipe.train.augment import Views, evaluation_views
 from avpipe.train.checkpoint import latest_checkpoint, load_weights
+from avpipe.train.clips import ClipReader, square
+from avpipe.train.columns import Inputs
+from avpipe.train.data import Pick, Stream
+from avpipe.train.learner import build_student
 from avpipe.train.loop import TrainResult, train
-from avpipe.train.model import Student, build_model
-from avpipe.train.objectives import load_objective
-from avpipe.train.recipe import Recipe, load_recipe
-from avpipe.train.record import NonFiniteLossError, Progress
-from cache_factory import make_cache
+from avpipe.train.model import Needs, build_model
+from avpipe.train.objectives import Seen, load_objective
+from avpipe.train.recipe import Recipe, load_recipe, objective_names
+from avpipe.train.record import NonFiniteLossError, Progress, last_loss
+from avpipe.train.student import Student
+from cache_factory import add_inputs, make_cache
 
 TINY = [
-    "image_size=40", "image_resize=48", "width=4", "embed_dim=16", "batch_size=8", "epochs=4",
+    "image_size=40", "image_resize=48", "width=16", "embed_dim=16", "batch_size=8", "epochs=4",
     "warmup_steps=5", "precision=fp32", "audio_pool=8", "time_shift=true",
 ]  # fmt: skip
 RECIPES = {
@@ -32,7 +38,12 @@ RECIPES = {
         "slavc",
         [*TINY, "image_init=scratch", "momentum=0.9", "visual_dropout=0.5", "audio_dropout=0.2"],
     ),
-}
+    "multi-positive": load_recipe(
+        "multi-positive",
+        [*TINY, "num_neighbors=3", "hints=both", "hint_align=roi", "momentum=0.5", "ema=0.9",
+         "visual_dropout=0.2", "weights.visual_hint=10"],
+    ),
+}  # fmt: skip
 
 
 class Killed(BaseException):
@@ -41,7 +52,9 @@ class Killed(BaseException):
 
 @pytest.fixture(scope="module")
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Cache:
-    return make_cache(tmp_path_factory.mktemp("cache"), 24)
+    cache = make_cache(tmp_path_factory.mktemp("cache"), 24)
+    add_inputs(cache)
+    return cache
 
 
 @pytest.fixture(autouse=True)
@@ -99,10 +112,10 @@ def test_a_run_is_recorded(cache: Cache, whole: dict[str, Path]) -> None:
 
 
 def test_learning_lowers_the_loss(cache: Cache, tmp_path: Path) -> None:
-    recipe = load_recipe("compact", [*TINY, "epochs=25", "width=8", "lr=3e-3"])
+    recipe = load_recipe("compact", [*TINY, "epochs=25", "lr=3e-3"])
     train(cache, recipe, tmp_path, device="cpu")
-    losses = [line["loss"] for line in metrics_of(tmp_path)]
-    assert np.mean(losses[-6:]) < 0.75 * np.mean(losses[:6])
+    found = [line["loss"] for line in metrics_of(tmp_path)]
+    assert np.mean(found[-6:]) < 0.75 * np.mean(found[:6])
 
 
 def test_both_data_modes_learn_the_same(
@@ -327,7 +340,7 @@ def test_sigterm_saves_before_it_ends(cache: Cache, whole: dict[str, Path], tmp_
 def test_momentum_follows_as_a_plain_loop_would() -> None:
     recipe = RECIPES["slavc"]
     objective = load_objective("slavc")
-    student = Student(build_model(recipe, objective.NUM_HEADS, 0), recipe).train()
+    student = Student(build_model(recipe, objective.NEEDS, 0), recipe).train()
     assert student.momentum is not None
     expected = {name: p.clone() for name, p in student.momentum.named_parameters()}
     statistics = copy.deepcopy(dict(student.momentum.named_buffers()))
@@ -348,7 +361,7 @@ def test_momentum_follows_as_a_plain_loop_would() -> None:
 
 def test_the_test_copy_averages_statistics_too() -> None:
     recipe = RECIPES["compact"]
-    student = Student(build_model(recipe, 1, 0), recipe)
+    student = Student(build_model(recipe, Needs(), 0), recipe)
     assert student.ema is not None and student.tested() is student.ema
     old = copy.deepcopy(student.ema.state_dict())
     with torch.no_grad():
@@ -364,18 +377,34 @@ def test_the_test_copy_averages_statistics_too() -> None:
     torch.testing.assert_close(found, 0.1 * (old["image_heads.0.bias"] + 0.01) + 0.9 * new)
 
 
-@pytest.mark.parametrize("objective", ["ez-vsl", "slavc"])
+def seen_by(student: Student, views: Views) -> Seen:
+    online = student.online(views.frames, views.spectrograms)
+    target = student.embed_momentum(views.frames, views.spectrograms) or online
+    return Seen(online, target, views.num_views, views.labels, student.heads)
+
+
+OBJECTIVES = [name for name in objective_names() if name != "spm-audio"]
+
+
+@pytest.mark.parametrize("objective", OBJECTIVES)
 @pytest.mark.parametrize("momentum", [0.0, 0.9])
-def test_every_objective_runs_with_and_without_momentum(objective: str, momentum: float) -> None:
-    recipe = Recipe(objective=objective, momentum=momentum, width=4, embed_dim=8)
+@pytest.mark.parametrize("num_views", [1, 3])
+def test_every_objective_runs_with_every_part(
+    objective: str, momentum: float, num_views: int
+) -> None:
+    recipe = Recipe(objective=objective, momentum=momentum, width=16, embed_dim=8)
     part = load_objective(objective)
-    student = Student(build_model(recipe, part.NUM_HEADS, 0), recipe).train()
-    views = Views(torch.rand(4, 3, 64, 64), torch.rand(4, 1, 64, 69))
-    terms = part.terms(student, views, recipe)
+    inputs = Inputs(num_classes=5)
+    student = build_student(recipe, part, 0, inputs).train()
+    torch.manual_seed(1)
+    frames = torch.rand(4 * num_views, 3, 64, 64)
+    sounds = torch.rand(4 * num_views, 1, 64, 69)
+    views = Views(frames, sounds, num_views, labels=torch.tensor([0, 1, 4, 1]))
+    terms = part.terms(seen_by(student, views), recipe)
     assert tuple(terms) == part.TERMS
+    assert all(torch.isfinite(term) and term > 0 for term in terms.values())
     torch.stack(list(terms.values())).sum().backward()
-    missing = [name for name, p in student.online.named_parameters() if p.grad is None]
-    assert not missing
+    assert all(parameter.grad is not None for parameter in student.trained())
     if student.momentum is not None:
         assert all(p.grad is None for p in student.momentum.parameters())
     online = student.online(views.frames, views.spectrograms)
@@ -383,4 +412,92 @@ def test_every_objective_runs_with_and_without_momentum(objective: str, momentum
     expected = sum(
         (v * a[:, :, None, None]).sum(1) for v, a in zip(online.visual, online.audio, strict=True)
     )
-    torch.testing.assert_close(maps, expected / part.NUM_HEADS)
+    torch.testing.assert_close(maps, expected / part.NEEDS.heads)
+
+
+def test_nine_pairs_of_views_are_nine_losses() -> None:
+    recipe = Recipe(objective="alignment", pooling="mean", width=16, embed_dim=8)
+    part = load_objective("alignment")
+    student = build_student(recipe, part, 0, Inputs()).eval()
+    views = Views(torch.rand(12, 3, 64, 64), torch.rand(12, 1, 64, 69), 3)
+    terms = part.terms(seen_by(student, views), recipe)
+    expected = dict.fromkeys(part.TERMS, 0.0)
+    for i in range(3):
+        for j in range(3):
+            frames, sounds = views.frames[4 * i : 4 * i + 4], views.spectrograms[4 * j : 4 * j + 4]
+            pair = part.terms(seen_by(student, Views(frames, sounds)), recipe)
+            expected = {name: value + pair[name].item() for name, value in expected.items()}
+    found = {name: term.item() for name, term in terms.items()}
+    assert found == pytest.approx(expected, rel=1e-5)
+
+
+def test_momentum_may_average_statistics() -> None:
+    recipe = Recipe(momentum=0.9, momentum_buffers=True, width=16, embed_dim=8)
+    student = Student(build_model(recipe, Needs(), 0), recipe)
+    assert student.momentum is not None
+    with torch.no_grad():
+        for buffer in student.online.buffers():
+            buffer.add_(1)
+    student.update_momentum()
+    for average, online in zip(student.momentum.buffers(), student.online.buffers(), strict=True):
+        step = 0.9 if average.is_floating_point() else 0
+        torch.testing.assert_close(average, online - step)
+
+
+# Validation
+
+
+def validation_of(run: Path) -> list[dict[str, float]]:
+    return [json.loads(line) for line in (run / "validation.jsonl").read_text().splitlines()]
+
+
+VAL = [f"clip{i:03d}" for i in range(5)]
+
+
+def test_validation_is_the_loss_of_clips_held_back(cache: Cache, tmp_path: Path) -> None:
+    recipe = RECIPES["compact"]
+    train(cache, recipe, tmp_path / "run", device="cpu", val_ids=[*VAL, "gone"])
+    train(cache, recipe, tmp_path / "plain", device="cpu", hold_out=VAL)
+    assert_same_run(tmp_path / "run", tmp_path / "plain")
+    lines = validation_of(tmp_path / "run")
+    assert [(line["step"], line["epoch"]) for line in lines] == [(2, 1), (4, 2), (6, 3), (8, 4)]
+    run = load_run(tmp_path / "run", device="cpu")
+    clips = [cache.clip(name) for name in VAL]
+    visual = torch.stack([torch.from_numpy(run.embed_frame(clip.frame)) for clip in clips])
+    reader = ClipReader(cache, np.arange(5), square(recipe.image_size))
+    (batch,) = Stream(reader, 1).batches([Pick.of(np.arange(5))])
+    views = evaluation_views(batch, recipe, torch.device("cpu"))
+    with torch.inference_mode():
+        (audio,) = run._model.embed_spectrograms(views.spectrograms)
+    terms = losses.ez_vsl(visual, audio, temperature=recipe.temperature, pooling="lse")
+    assert lines[-1]["loss"] == pytest.approx(sum(terms.values()).item(), rel=1e-4)
+    assert last_loss(tmp_path / "run" / "validation.jsonl") == lines[-1]["loss"]
+    assert last_loss(tmp_path / "plain" / "validation.jsonl") is None
+
+
+def test_validation_survives_a_kill(cache: Cache, tmp_path: Path) -> None:
+    def kill(progress: Progress) -> None:
+        if progress.step >= 5:
+            raise Killed
+
+    recipe = RECIPES["slavc"]
+    train(cache, recipe, tmp_path / "whole", device="cpu", val_ids=VAL)
+    with pytest.raises(Killed):
+        train(
+            cache, recipe, tmp_path / "run", device="cpu", val_ids=VAL,
+            checkpoint_every_s=0, progress=kill,
+        )  # fmt: skip
+    train(cache, recipe, tmp_path / "run", device="cpu", val_ids=VAL)
+    assert_same_run(tmp_path / "run", tmp_path / "whole")
+    ours, theirs = validation_of(tmp_path / "run"), validation_of(tmp_path / "whole")
+    assert len(ours) == len(theirs) == 4
+    for line, other in zip(ours, theirs, strict=True):
+        assert line == pytest.approx(other, abs=1e-6)
+
+
+def test_what_cannot_be_validated_is_refused(cache: Cache, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="has 1 of the clips to validate on"):
+        train(cache, RECIPES["compact"], tmp_path, device="cpu", val_ids=["clip001", "gone"])
+    recipe = load_recipe("spm-audio", ["clusters=vggsound-resnet18-k4"])
+    with pytest.raises(UsageError, match="learns clusters"):
+        train(cache, recipe, tmp_path, device="cpu", val_ids=VAL)

@@ -9,11 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from avpipe.cache.manifest import Manifest, copy_path
-from avpipe.cache.schema import AUDIO, EXTRACT, Header, shard_path
+from avpipe.cache.schema import AUDIO, EXTRACT, shard_path
 from avpipe.cache.state import drop_stage, extracted_shards
 from avpipe.cache.store import Cache
 from avpipe.cache.verify import verify
-from avpipe.cache.writer import Rows, write_shard
 from avpipe.errors import CacheCorruptError, InputError
 from fake_clips import FakeDecoder, extract_all, file_bytes, make_cache
 
@@ -96,27 +95,6 @@ def test_several_damaged_at_once(cache: Path) -> None:
     extract_all(cache, Manifest(cache), FakeDecoder(FAILURES))
     shutil.rmtree(cache / "damaged")
     assert file_bytes(cache) == good
-
-
-@pytest.mark.parametrize(
-    ("stage", "inputs", "command"),
-    [
-        ("hints/detr-r50", {"extract": "x"}, "embed-teachers --visual detr-r50"),
-        ("hints/panns-cnn14", {"extract": "x", "audio": "y"}, "embed-teachers --audio panns-cnn14"),
-        ("embeddings/net", {"extract": "x"}, "knn --image net --k 7"),
-        ("neighbors/image-net@1a2b3c4d", {"ids": "x"}, "knn --image net --k 7"),
-    ],
-)
-def test_command_that_makes_a_network_stage_again(
-    cache: Path, stage: str, inputs: dict[str, str], command: str
-) -> None:
-    rows = {"row": Rows.array(np.arange(2))}
-    for name in {stage, "neighbors/image-net@1a2b3c4d"}:
-        header = Header(name, 1, 0, {"k": 7}, inputs, n=2, done=2, weights="random:0")
-        write_shard(shard_path(cache, name, 0), header, rows)
-    flip(shard_path(cache, stage, 0), 8 * 5000)
-    report = verify(cache, repair=True)
-    assert report.commands == [f"avpipe {command} --weights random --cache {cache}"]
 
 
 def test_segment_and_copy_both_damaged(cache: Path) -> None:

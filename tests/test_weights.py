@@ -1,27 +1,35 @@
 """Where weights come from, and that nothing but tensors of the right names and shapes gets in."""
 
-import functools
+import dataclasses
+import errno
 import hashlib
+import os
 import pickle
+import socket
 import threading
 from collections.abc import Iterator
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from avpipe.errors import MissingDependencyError, UsageError
+from avpipe.errors import CacheUnwritableError, MissingDependencyError, UsageError
 from avpipe.weights import (
     WeightFile,
+    Weights,
     check_specs,
     file_digest,
+    listening,
     load_exact,
     read_checkpoint,
+    remember,
+    require,
     resolve,
     section,
 )
 from safetensors.torch import save_file
+from weights_server import Answer, Origin, origin_running
 
 FILE = WeightFile("net_mAP=0.4.pth", "http://127.0.0.1:9/net_mAP=0.4.pth", "md5:" + "0" * 32)
 
@@ -31,24 +39,30 @@ def weights_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path / "weights"
     monkeypatch.setenv("AVPIPE_WEIGHTS_DIR", str(folder))
     monkeypatch.setenv("NO_PROXY", "*")
-    monkeypatch.setattr("pooch.core.time.sleep", lambda seconds: None)
+    monkeypatch.setattr("avpipe.weights.transfer.BLOCK", 2)  # what is lost where a download breaks
     return folder
 
 
-class _Silent(SimpleHTTPRequestHandler):
-    def log_message(self, format: str, *args: object) -> None:
-        pass
-
-
 @pytest.fixture
-def server(tmp_path: Path) -> Iterator[tuple[str, Path]]:
-    folder = tmp_path / "origin"
-    folder.mkdir()
-    handler = functools.partial(_Silent, directory=str(folder))
-    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as http:
-        threading.Thread(target=http.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{http.server_port}", folder
-        http.shutdown()
+def origin() -> Iterator[Origin]:
+    with origin_running() as origin:
+        yield origin
+
+
+@pytest.fixture(autouse=True)
+def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """Collect the waits between tries instead of waiting."""
+    found: list[float] = []
+    monkeypatch.setattr("avpipe.weights.download.sleep", found.append)
+    return found
+
+
+def md5(content: bytes) -> str:
+    return f"md5:{hashlib.md5(content, usedforsecurity=False).hexdigest()}"
+
+
+def names_in(folder: Path) -> list[str]:
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
 
 
 def test_random_weights_are_stamped_with_their_seed() -> None:
@@ -92,6 +106,7 @@ def test_a_missing_file_says_what_to_do(tmp_path: Path, weights_folder: Path) ->
         assert "\n" not in message
         for part in ("net", str(place), FILE.url, str(FILE.known_hash)):
             assert part in message
+        assert ("put it there" in message) == (specs == ["pretrained"])
 
 
 def test_a_name_that_is_not_of_this_run_is_refused() -> None:
@@ -100,34 +115,332 @@ def test_a_name_that_is_not_of_this_run_is_refused() -> None:
         check_specs(["nett=x.pth"], ["net"])
 
 
-def test_a_download_is_kept_and_its_hash_remembered(
-    server: tuple[str, Path], weights_folder: Path
-) -> None:
-    url, origin = server
-    (origin / "new.pth").write_bytes(b"first")
-    file = WeightFile("sub/new.pth", f"{url}/new.pth")
-    assert resolve("net", (file,)).digest == hashlib.sha256(b"first").hexdigest()
-    (origin / "new.pth").unlink()
-    assert resolve("net", (file,)).paths == (weights_folder / "sub/new.pth",)  # no second download
+def test_a_folder_that_lacks_one_of_two_files(tmp_path: Path) -> None:
+    files = (WeightFile("net/a.json", "http://h/a"), WeightFile("net/b.bin", "http://h/b"))
+    (tmp_path / "net").mkdir()
+    (tmp_path / "net/a.json").write_bytes(b"{}")
+    for place in (tmp_path, tmp_path / "net"):
+        with pytest.raises(MissingDependencyError) as caught:
+            resolve("net", files, [f"net={place}"])
+        assert "b.bin is not there; get it from http://h/b (hash not known" in str(caught.value)
+    with pytest.raises(MissingDependencyError, match=r"a\.json is one file; net takes a folder wi"):
+        resolve("net", files, [f"net={tmp_path}/net/a.json"])
+    (tmp_path / "net/b.bin").write_bytes(b"b")
+    for place in (tmp_path, tmp_path / "net"):
+        paths = (tmp_path / "net/a.json", tmp_path / "net/b.bin")
+        assert resolve("net", files, [f"net={place}"]).paths == paths
+
+
+def test_a_download_is_kept_and_its_hash_remembered(origin: Origin, weights_folder: Path) -> None:
+    file = origin.file("sub/new.pth", b"first")
+    sha256 = hashlib.sha256(b"first").hexdigest()
+    weights = resolve("net", (file,))
+    assert weights.digest == sha256
+    assert names_in(weights_folder) == ["sub/new.pth"]  # it may be no network's yet
+    remember(weights)
+    assert names_in(weights_folder) == ["sub/new.pth", "sub/new.pth.sha256"]
+    assert (weights_folder / "sub/new.pth.sha256").read_text() == f"{sha256}  new.pth\n"
+    assert resolve("net", (file,)) == Weights((weights_folder / "sub/new.pth",), sha256)
+    assert len(origin.asked) == 1  # no second download
     (weights_folder / "sub/new.pth").write_bytes(b"other")
-    with pytest.raises(MissingDependencyError, match="another file than sha256:"):
+    with pytest.raises(MissingDependencyError, match=f"another file than sha256:{sha256}.*256 if"):
+        resolve("net", (file,))
+    (weights_folder / "sub/new.pth").unlink()
+    origin.files["sub/new.pth"] = b"changed there"
+    with pytest.raises(MissingDependencyError, match="what came is another file than sha256:"):
         resolve("net", (file,))
 
 
-def test_a_wrong_published_hash_leaves_nothing(
-    server: tuple[str, Path], weights_folder: Path
-) -> None:
-    url, origin = server
-    (origin / "net.pth").write_bytes(b"not it")
-    file = WeightFile("net.pth", f"{url}/net.pth", "md5:" + hashlib.md5(b"it").hexdigest())
-    with pytest.raises(MissingDependencyError, match="could not be fetched"):
+def test_a_wrong_published_hash_leaves_nothing(origin: Origin, weights_folder: Path) -> None:
+    file = origin.file("net.pth", b"not it", md5(b"it"))
+    with pytest.raises(MissingDependencyError, match=r"could not be fetched .what came is ano"):
         resolve("net", (file,))
-    assert not (weights_folder / "net.pth").exists()
-    (origin / "net.pth").write_bytes(b"it")
+    assert len(origin.asked) == 1  # the same again would be no better
+    assert names_in(weights_folder) == []
+    origin.files["net.pth"] = b"it"
     resolve("net", (file,))
     (weights_folder / "net.pth").write_bytes(b"not it")
     with pytest.raises(MissingDependencyError, match="another file than md5:"):
         resolve("net", (file,))
+    assert names_in(weights_folder) == ["net.pth"]  # a published hash needs no record
+
+
+def test_files_put_there_by_hand_need_no_network(
+    weights_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(socket, "socket", None)
+    files = (FILE, WeightFile("b.pth", "http://127.0.0.1:9/b.pth"))
+    files = (dataclasses.replace(FILE, known_hash=md5(b"a")), files[1])
+    weights_folder.mkdir()
+    (weights_folder / FILE.name).write_bytes(b"a")
+    (weights_folder / "b.pth").write_bytes(b"b")
+    for _ in range(2):
+        weights = resolve("net", files)
+        assert weights.paths == tuple(weights_folder / file.name for file in files)
+        remember(weights)
+    assert (weights_folder / "b.pth.sha256").exists()
+
+
+def test_a_folder_that_may_not_be_written_serves(
+    weights_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    weights_folder.mkdir()
+    (weights_folder / "b.pth").write_bytes(b"b")
+
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(Path, "write_text", refuse)
+    remember(resolve("net", (WeightFile("b.pth", "http://127.0.0.1:9/b.pth"),)))
+    monkeypatch.setattr("avpipe.weights.download.os.open", refuse)
+    with pytest.raises(
+        CacheUnwritableError, match=r"cannot be put there: Permission denied;.*/net"
+    ):
+        resolve("net", (FILE,))
+
+
+def test_a_folder_of_weights_that_is_a_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = tmp_path / "good.pth"
+    place.write_bytes(b"good")
+    monkeypatch.setenv("AVPIPE_WEIGHTS_DIR", str(place))
+    with pytest.raises(UsageError, match=rf"AVPIPE_WEIGHTS_DIR is {place}, a file"):
+        resolve("net", (FILE,))
+    monkeypatch.setenv("AVPIPE_WEIGHTS_DIR", str(place / "below"))
+    with pytest.raises(CacheUnwritableError, match="Not a directory"):
+        resolve("net", (dataclasses.replace(FILE, known_hash=None),))
+
+
+def test_how_a_published_hash_begins_is_compared(origin: Origin, weights_folder: Path) -> None:
+    begins = f"sha256:{hashlib.sha256(b'it').hexdigest()[:8]}"
+    file = origin.file("net.pth", b"not it", begins)
+    with pytest.raises(MissingDependencyError, match=f"another file than {begins}"):
+        resolve("net", (file,))
+    origin.files["net.pth"] = b"it"
+    assert resolve("net", (file,)).unknown == ()
+    (weights_folder / "net.pth").write_bytes(b"not it")
+    with pytest.raises(MissingDependencyError, match=f"is another file than {begins}; remove it"):
+        resolve("net", (file,))
+
+
+def test_all_that_does_not_come_is_told_at_once(
+    origin: Origin, weights_folder: Path, tmp_path: Path
+) -> None:
+    eye = (origin.file("eye/a.json", b"a"), origin.file("eye/b.bin", b"b", None, Answer(404)))
+    ear = (origin.file("ear.pth", b"c", None, Answer(404)),)
+    nose = (origin.file("nose.pth", b"d"),)
+    networks = {"eye": eye, "ear": ear, "nose": nose}
+    with pytest.raises(MissingDependencyError) as caught:
+        require(networks, ["pretrained", f"nose={tmp_path}"])
+    told = str(caught.value)
+    assert "\n" not in told
+    for part in ("eye/b.bin could", "; also ear: ", "ear.pth could", f"{tmp_path}/nose.pth is not"):
+        assert part in told
+    assert "a.json" not in told
+    assert names_in(weights_folder) == ["eye/a.json"]
+    require(networks, ["pretrained", "nose=random"])
+    assert names_in(weights_folder) == ["ear.pth", "eye/a.json", "eye/b.bin"]
+    with pytest.raises(MissingDependencyError, match=r"a\.json could .*; also .*b\.bin could"):
+        resolve("dog", [dataclasses.replace(file, name=f"x/{file.name}", url=FILE.url)
+                        for file in eye])  # fmt: skip
+
+
+def test_a_host_that_nobody_knows_is_given_up_on_at_once(waits: list[float]) -> None:
+    file = WeightFile("a.pth", "https://no-such-host.invalid/a.pth")
+    with pytest.raises(MissingDependencyError, match=r"could not be fetched .*no-such-host"):
+        resolve("net", (file,))
+    assert waits == []
+
+
+@pytest.mark.parametrize("spec", ["=good.pth", "randm", "", "net=", "net=randm", "Net=a.pth"])
+def test_a_spec_that_speaks_of_nothing_is_refused(spec: str) -> None:
+    with pytest.raises(UsageError, match=f"--weights {spec}: ") as caught:
+        check_specs(["random", spec], ["net"])
+    assert caught.value.exit_code == 2
+
+
+@pytest.mark.parametrize("known", [True, False])
+@pytest.mark.parametrize(
+    "first",
+    [Answer(429), Answer(503), Answer(500), Answer(cut=600)],
+    ids=lambda answer: f"{answer.status} {answer.cut}",
+)
+def test_what_may_pass_is_tried_again(
+    first: Answer, known: bool, origin: Origin, weights_folder: Path, waits: list[float]
+) -> None:
+    content = bytes(range(256)) * 4
+    file = origin.file("a.pth", content, md5(content) if known else None, first, first)
+    told: list[str] = []
+    with listening(lambda name, present, wanted, note="": told.append(note)):
+        weights = resolve("net", (file,))
+    assert weights.paths[0].read_bytes() == content
+    assert weights.unknown == (() if known else weights.paths)
+    assert names_in(weights_folder) == ["a.pth"]
+    spans = [span for _, span in origin.asked]
+    if first.cut and known:  # the rest was asked for, and no more
+        assert spans == [None, "bytes=600-"]
+        assert waits == [1]
+    else:
+        assert spans == [None] * 3
+        assert waits == [1, 2]
+    assert [note for note in told if note.endswith("trying again in 1 s")]
+
+
+def test_tries_that_bring_something_are_not_counted(origin: Origin, waits: list[float]) -> None:
+    content = bytes(1000)
+    file = origin.file("a.pth", content, md5(content), *[Answer(cut=100)] * 9)
+    resolve("net", (file,))
+    assert waits == [1] * 9
+    assert [span for _, span in origin.asked][-1] == "bytes=900-"
+
+
+def test_it_gives_up_at_last_and_goes_on_another_day(
+    origin: Origin, weights_folder: Path, waits: list[float]
+) -> None:
+    content = b"0123456789"
+    file = origin.file("a.pth", content, md5(content), Answer(cut=4), *[Answer(502)] * 4)
+    with pytest.raises(MissingDependencyError, match=r"could not be fetched .HTTP 502 Bad Gateway"):
+        resolve("net", (file,))
+    assert waits == [1, 2, 4]
+    assert names_in(weights_folder) == [".a.pth.part"]
+    origin.asked.clear()
+    origin.answers.clear()
+    resolve("net", (file,))
+    assert origin.asked == [("a.pth", "bytes=4-")]
+    assert names_in(weights_folder) == ["a.pth"]
+
+
+@pytest.mark.parametrize(
+    ("answers", "spans"),
+    [
+        ([Answer(cut=4), Answer(ranges=False)], [None, "bytes=4-"]),  # a server without parts
+        ([Answer(cut=4, body=b"x" * 10)], [None, "bytes=4-", None]),  # a piece of another file
+        ([Answer(cut=4), Answer(416)], [None, "bytes=4-", None]),
+    ],
+)
+def test_pieces_that_do_not_fit(
+    answers: list[Answer], spans: list[str | None], origin: Origin
+) -> None:
+    content = b"0123456789"
+    file = origin.file("a.pth", content, md5(content), *answers)
+    (path,) = resolve("net", (file,)).paths
+    assert path.read_bytes() == content
+    assert [span for _, span in origin.asked] == spans
+
+
+@pytest.mark.parametrize("answer", [Answer(404), Answer(403), Answer(410)])
+def test_an_answer_is_not_asked_for_again(
+    answer: Answer, origin: Origin, weights_folder: Path, waits: list[float]
+) -> None:
+    file = origin.file("a.pth", b"a", None, answer)
+    with pytest.raises(
+        MissingDependencyError, match=rf"could not be fetched .HTTP {answer.status}"
+    ):
+        resolve("net", (file,))
+    assert len(origin.asked) == 1
+    assert waits == []
+    assert names_in(weights_folder) == []
+
+
+def test_the_server_says_how_long_to_wait(origin: Origin, waits: list[float]) -> None:
+    def busy(seconds: str) -> Answer:
+        return Answer(429, headers={"Retry-After": seconds})
+
+    resolve("net", (origin.file("a.pth", b"a", None, busy("7"), busy("9999"), busy("soon")),))
+    assert waits == [7, 60, 4]
+
+
+def test_a_web_page_is_no_file(origin: Origin, weights_folder: Path) -> None:
+    page = Answer(body=b"<html>log in", headers={"Content-Type": "text/html; charset=utf-8"})
+    with pytest.raises(MissingDependencyError, match="a web page came instead"):
+        resolve("net", (origin.file("a.pth", b"a", None, page),))
+    assert names_in(weights_folder) == []
+
+
+def test_nobody_listens(waits: list[float], weights_folder: Path) -> None:
+    with pytest.raises(MissingDependencyError, match=r"could not be fetched .*Connection refused"):
+        resolve("net", (FILE,))
+    assert waits == [1, 2, 4]
+    assert names_in(weights_folder) == []
+
+
+def test_a_server_that_stops_talking(
+    origin: Origin, monkeypatch: pytest.MonkeyPatch, waits: list[float]
+) -> None:
+    monkeypatch.setattr("avpipe.weights.transfer.TIMEOUT_S", 0.1)
+    never = threading.Event()
+    file = origin.file("a.pth", bytes(100), md5(bytes(100)), Answer(wait=never))
+    resolve("net", (file,))
+    never.set()
+    assert origin.asked == [("a.pth", None), ("a.pth", "bytes=50-")]
+    assert waits == [1]
+
+
+def test_an_interrupted_download_leaves_no_file_of_that_name(
+    origin: Origin, weights_folder: Path
+) -> None:
+    content = bytes(range(100))
+    for known, left in ((md5(content), [".a.pth.part"]), (None, [])):
+        file = origin.file("a.pth", content, known, Answer(cut=50))
+
+        def interrupt(name: str, present: int, wanted: int, note: str = "") -> None:
+            if note:
+                raise KeyboardInterrupt
+
+        with listening(interrupt), pytest.raises(KeyboardInterrupt):
+            resolve("net", (file,))
+        assert names_in(weights_folder) == left
+        (path,) = resolve("net", (file,)).paths
+        assert path.read_bytes() == content
+        path.unlink()
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_two_at_once_fetch_one_file_once(fails: bool, origin: Origin, weights_folder: Path) -> None:
+    """Two threads hold two locks on the draft, as two processes would; one may fail."""
+    content, gate = bytes(range(100)), threading.Event()
+    answers = [Answer(wait=gate, cut=60), Answer(404)] if fails else [Answer(wait=gate)]
+    file = origin.file("a.pth", content, None, *answers)
+
+    def run() -> Path | None:
+        def tell(name: str, present: int, wanted: int, note: str = "") -> None:
+            if "another process" in note:
+                gate.set()
+
+        with listening(tell):
+            try:
+                return resolve("net", (file,)).paths[0]
+            except MissingDependencyError:
+                return None
+
+    with ThreadPoolExecutor(2) as pool:
+        paths = [job.result(20) for job in [pool.submit(run) for _ in range(2)]]
+    assert gate.is_set()
+    assert paths.count(None) == fails
+    assert len(origin.asked) == (3 if fails else 1)
+    assert (weights_folder / "a.pth").read_bytes() == content
+    assert names_in(weights_folder) == ["a.pth"]
+
+
+def test_a_full_disk_is_told_and_resumes(
+    origin: Origin, weights_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    content = bytes(range(100))
+    file = origin.file("a.pth", content, md5(content))
+    write = os.write
+
+    def full(fd: int, block: bytes) -> int:
+        if os.fstat(fd).st_size >= 40:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return write(fd, bytes(block)[:40])
+
+    with monkeypatch.context() as patch, pytest.raises(CacheUnwritableError, match="No space left"):
+        patch.setattr("avpipe.weights.transfer.os.write", full)
+        resolve("net", (file,))
+    assert names_in(weights_folder) == [".a.pth.part"]
+    resolve("net", (file,))
+    assert origin.asked[-1] == ("a.pth", "bytes=40-")
 
 
 class _Payload:
@@ -151,15 +464,19 @@ def test_a_pickle_payload_is_refused_and_does_not_run(tmp_path: Path) -> None:
 def test_damaged_files_are_refused_by_name(tmp_path: Path) -> None:
     whole = tmp_path / "whole.pth"
     torch.save({"w": torch.ones(1000)}, whole)
-    for name, content in (
-        ("cut.pth", whole.read_bytes()[:2000]),
-        ("empty.pth", b""),
-        ("page.pth", b"<html>404</html>"),
-        ("page.safetensors", b"<html>404</html>"),
+    for name, content, why in (
+        ("cut.pth", whole.read_bytes()[:2000], r"damaged or incomplete \(PytorchStreamReader"),
+        ("cut.safetensors", b"\x10" + bytes(7) + b"{", "damaged or incomplete"),
+        ("empty.pth", b"", "is empty"),
+        ("page.pth", b"\n<html>404</html>", "is a web page"),
+        ("page.safetensors", b"<html>404</html>", "is a web page"),
+        ("four.pth", pickle.dumps({"w": Path("x")}, protocol=4), "holds more than tensors"),
     ):
         (tmp_path / name).write_bytes(content)
-        with pytest.raises(MissingDependencyError, match=name):
+        with pytest.raises(MissingDependencyError, match=f"{name}: .*{why}") as caught:
             read_checkpoint(tmp_path / name)
+        assert "\n" not in str(caught.value)
+        assert "If you are" not in str(caught.value)
     torch.save([1, 2], tmp_path / "list.pth")
     with pytest.raises(MissingDependencyError, match="holds a list"):
         read_checkpoint(tmp_path / "list.pth")
@@ -199,3 +516,7 @@ def test_names_and_shapes_must_be_exact(tmp_path: Path) -> None:
         load_exact(net(), renamed, path)
     with pytest.raises(MissingDependencyError, match=r"0\.weight \(3, 3\) instead of \(2, 1, 3"):
         load_exact(net(), {**state, "0.weight": torch.ones(3, 3)}, path)
+    bad = state["0.weight"].clone()
+    bad[0, 0, 1, 1] = torch.nan
+    with pytest.raises(MissingDependencyError, match=r"values that are not finite in 0\.weight"):
+        load_exact(net(), {**state, "0.weight": bad}, path)

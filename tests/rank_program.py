@@ -1,0 +1,78 @@
+"""One of several processes that learn together; started by test_ranks with torchrun's variables."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+from avpipe.cache.store import Cache
+from avpipe.train.augment import Views
+from avpipe.train.columns import Column, Inputs
+from avpipe.train.learner import Learner, build_student
+from avpipe.train.loop import train
+from avpipe.train.objectives import load_objective
+from avpipe.train.plan import Plan
+from avpipe.train.ranks import join_ranks
+from avpipe.train.recipe import Recipe, recipe_from
+from torch import Tensor
+
+CLIPS = 6
+
+
+def gradients(recipe: Recipe, rank: int = 0, size: int = 1) -> dict[str, Tensor]:
+    """Return loss, terms and gradients of one batch, of this process's share of its clips."""
+    ranks, device = join_ranks(torch.device("cpu"))
+    assert (ranks.rank, ranks.size) == (rank, size)
+    objective = load_objective(recipe.objective)
+    columns = {
+        "audio_hint": Column("a", "value", False, (12,)),
+        "visual_hint": Column("v", "value", True, (12, 3, 3)),
+    }
+    inputs = Inputs({name: columns[name] for name in recipe.hint_names}, num_classes=3)
+    student = build_student(recipe, objective, 0, inputs).train()
+    plan = Plan(recipe, 0, CLIPS, CLIPS, rank, size)
+    learner = Learner(plan, objective, student, device, ranks)
+    found = learner.backward(share_of_views(recipe, rank, size))
+    for name, parameter in student.online.named_parameters():
+        if parameter.grad is not None:
+            found[name] = parameter.grad
+    return found
+
+
+def share_of_views(recipe: Recipe, rank: int, size: int) -> Views:
+    """Return every `size`-th clip of a batch, with all its views."""
+    torch.manual_seed(3)
+    num_views = len(recipe.view_names)
+    frames = torch.rand(num_views, CLIPS, 3, 64, 64)
+    sounds = torch.rand(num_views, CLIPS, 1, 64, 64)
+    hints = {"audio_hint": torch.rand(CLIPS, 12), "visual_hint": torch.rand(CLIPS, 12, 3, 3)}
+    return Views(
+        frames[:, rank::size].flatten(0, 1),
+        sounds[:, rank::size].flatten(0, 1),
+        num_views,
+        {name: hints[name][rank::size] for name in recipe.hint_names},
+        torch.arange(CLIPS)[rank::size] % 3,
+    )
+
+
+def main(task: dict[str, Any], rank: int, size: int) -> None:
+    torch.set_num_threads(1)
+    out = Path(task["out"])
+    if "recipes" in task:
+        for name, values in task["recipes"].items():
+            torch.save(gradients(recipe_from(values), rank, size), out / f"{name}{rank}.pt")
+        return
+    told: list[str] = []
+    result = train(
+        Cache(task["cache"]), recipe_from(task["recipe"]), out / "run",
+        device="cpu", notify=told.append, checkpoint_every_s=task["every"],
+    )  # fmt: skip
+    facts = {"steps": result.num_steps, "first": result.first_step, "told": told}
+    (out / f"{rank}.json").write_text(json.dumps(facts))
+
+
+if __name__ == "__main__":
+    import os
+
+    main(json.loads(sys.argv[1]), int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"]))
