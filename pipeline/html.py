@@ -1,0 +1,117 @@
+"""Pages that are one file: style and pictures inside, nothing fetched, readable on a phone.
+
+Colours follow the reader's setting, light or dark. A table or picture wider than the screen
+scrolls by itself; the page never does sideways. Text is escaped here, so whatever a clip is called
+stays text.
+"""
+
+from __future__ import annotations
+
+from base64 import b64encode
+from collections.abc import Iterable, Sequence
+from html import escape
+
+_STYLE = """
+:root { color-scheme: light dark; --ink: #1c1e21; --soft: #5f6670; --paper: #fff; --line: #d9dde2;
+  --band: #f3f5f7; --accent: #0b62b8; --warn: #9a4a00 }
+@media (prefers-color-scheme: dark) { :root { --ink: #e4e6e9; --soft: #9da4ad; --paper: #16181b;
+  --line: #363b42; --band: #202429; --accent: #7db7ff; --warn: #ffb26b } }
+* { box-sizing: border-box }
+body { margin: 0 auto; padding: 1rem clamp(.8rem, 3vw, 2.5rem) 3rem; max-width: 80rem;
+  background: var(--paper); color: var(--ink); overflow-wrap: anywhere;
+  font: 1rem/1.5 system-ui, sans-serif; -webkit-text-size-adjust: 100% }
+h1 { font-size: 1.5rem; line-height: 1.25; margin: .4rem 0 }
+h2 { font-size: 1.15rem; line-height: 1.3; margin: 2rem 0 .4rem }
+h3 { font-size: 1rem; margin: 1.2rem 0 .3rem }
+p, ul { margin: .4rem 0; max-width: 46rem }
+a { color: var(--accent) }
+.soft { color: var(--soft) }
+.warn { color: var(--warn) }
+code { font: .92em ui-monospace, monospace; background: var(--band); padding: .05em .3em;
+  border-radius: 3px }
+figure { margin: .8rem 0 }
+figcaption { color: var(--soft); font-size: .9rem; margin-top: .2rem }
+img { max-width: 100%; height: auto; display: block; background: #fff; border-radius: 4px }
+.scroll { overflow-x: auto; margin: .6rem 0 }
+table { border-collapse: collapse; font-size: .92rem; font-variant-numeric: tabular-nums }
+th, td { padding: .3rem .7rem; border-bottom: 1px solid var(--line); text-align: left;
+  vertical-align: top }
+thead th { background: var(--band); white-space: nowrap }
+td { overflow-wrap: normal }
+td.number, th.number { text-align: right; white-space: nowrap }
+.cards { display: grid; gap: .8rem 1.2rem;
+  grid-template-columns: repeat(auto-fill, minmax(min(100%, 20rem), 1fr)) }
+"""
+
+
+def page(title: str, body_html: str) -> str:
+    """Return a whole HTML page.
+
+    Args:
+        title: Text of the window's title and of the heading.
+        body_html: What follows the heading; HTML, made with the functions below.
+    """
+    return (
+        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        '<link rel="icon" href="data:,">\n'
+        f"<title>{text(title)}</title>\n<style>{_STYLE}</style>\n</head>\n"
+        f"<body>\n<h1>{text(title)}</h1>\n{body_html}\n</body>\n</html>\n"
+    )
+
+
+def text(content: object) -> str:
+    """Return something as text that no browser takes for a tag."""
+    # a file's name may hold bytes that are no UTF-8
+    return escape(str(content).encode("utf-8", "backslashreplace").decode())
+
+
+def paragraph(content: object, style: str = "") -> str:
+    """Return a paragraph of text; `style` may be `soft` or `warn`."""
+    return f"<p{_class(style)}>{text(content)}</p>"
+
+
+def picture(png: bytes, alt: str, caption: str = "", width_px: int | None = None) -> str:
+    """Return a PNG inside the page; never wider than the screen.
+
+    Args:
+        png: The file.
+        alt: What it shows, in words.
+        caption: Text below it.
+        width_px: Shown so wide where there is room; as it is if None.
+    """
+    size = "" if width_px is None else f' width="{width_px}"'
+    data = b64encode(png).decode()
+    image = f'<img alt="{text(alt)}"{size} src="data:image/png;base64,{data}">'
+    below = f"<figcaption>{text(caption)}</figcaption>" if caption else ""
+    return f"<figure>{image}{below}</figure>"
+
+
+def table(header: Sequence[str], rows: Iterable[Sequence[object]], numbers: str = "") -> str:
+    """Return a table of text, which scrolls by itself where the screen is narrow.
+
+    Args:
+        header: Names of the columns.
+        rows: Cells; `None` is shown as a dash.
+        numbers: A letter a column: `r` is set to the right as numbers are, all else to the left.
+    """
+    styles = ["number" if side == "r" else "" for side in numbers.ljust(len(header))]
+    head = "".join(
+        f"<th{_class(one)}>{text(name)}</th>" for name, one in zip(header, styles, strict=True)
+    )
+    body = "\n".join(
+        "<tr>" + "".join(_cell(cell, one) for cell, one in zip(row, styles, strict=True)) + "</tr>"
+        for row in rows
+    )
+    return (
+        f'<div class="scroll"><table>\n<thead><tr>{head}</tr></thead>\n'
+        f"<tbody>\n{body}\n</tbody>\n</table></div>"
+    )
+
+
+def _cell(content: object, style: str) -> str:
+    return f"<td{_class(style)}>{'-' if content is None else text(content)}</td>"
+
+
+def _class(style: str) -> str:
+    return f' class="{style}"' if style else ""
