@@ -191,3 +191,14 @@ def test_an_absent_device_is_a_usage_error(run_dir: Path) -> None:
     for name in ("tpu9", "cuda:77"):
         with pytest.raises(UsageError, match=name):
             load_run(run_dir, device=name)
+
+
+def test_another_branch_may_be_opened(cache: Cache, run_dir: Path, run: Localizer) -> None:
+    tested = {"compact": "ema", "slavc": "momentum"}[run_dir.name]
+    named = load_run(run_dir, "cpu", tested).maps(cache, [3])
+    assert np.array_equal(named, run.maps(cache, [3]))
+    assert not np.allclose(load_run(run_dir, "cpu", "online").maps(cache, [3]), named, atol=1e-4)
+    absent = {"compact": "momentum", "slavc": "ema"}[run_dir.name]
+    for name in (absent, "heads", "nothing"):
+        with pytest.raises(UsageError, match=f"has no '{name}' weights; it has .*{tested}"):
+            load_run(run_dir, "cpu", name)

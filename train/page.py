@@ -35,6 +35,9 @@ class RunPage:
         image_weights: sha256 of the file the image encoder began with, None from scratch.
         audio_weights: sha256 of the weights the audio encoder was taken from, None from scratch.
         inputs: Stages read beside `extract`, and the digest of the weights behind each.
+        imported: None for a run that was trained here; else where its weights come from
+            (`peers.import_checkpoint`): there is then no cache, no data digest, and ids only where
+            the user named the list it was trained on.
     """
 
     recipe: Recipe
@@ -49,6 +52,7 @@ class RunPage:
     image_weights: str | None = None
     audio_weights: str | None = None
     inputs: Mapping[str, str | None] = field(default_factory=dict)
+    imported: Mapping[str, Any] | None = None
 
 
 def library_versions() -> dict[str, str]:

@@ -15,6 +15,7 @@ from PIL import Image
 from torch import Tensor
 
 from ..cache.store import Cache
+from ..errors import UsageError
 from ..stages.spectrogram import FRONT_ENDS, log_spectrogram, resample
 from .augment import evaluation_views, hear, normalise_frames
 from .checkpoint import load_weights, require_checkpoint
@@ -25,6 +26,9 @@ from .geometry import Geometry, cell_centres, upsample
 from .model import AudioVisualModel, build_model
 from .objectives import Objective, load_objective
 from .page import RunPage, read_page
+
+BRANCHES = ("online", "momentum", "ema")
+"""The networks that a checkpoint may hold."""
 
 
 class Localizer:
@@ -197,26 +201,42 @@ def centre_window(waveform: NDArray[Any], rate_hz: int, kind: str) -> NDArray[np
     return sound[start : start + front_end.window_samples]
 
 
-def load_run(run_dir: str | os.PathLike[str], device: str = "auto") -> Localizer:
-    """Open a run for localizing, with the weights its recipe tests (`test_weights`).
+def load_run(
+    run_dir: str | os.PathLike[str], device: str = "auto", branch: str | None = None
+) -> Localizer:
+    """Open a run for localizing.
 
     Args:
         run_dir: The run's folder.
         device: `auto`, `cpu`, `cuda`, ...
+        branch: Which of its weights: `online`, `momentum` or `ema`; None for those that its recipe
+            tests (`test_weights`).
 
     Raises:
         InputError: If there is no run, or it has no checkpoint yet.
         CacheCorruptError: If its page or its checkpoint is damaged.
-        UsageError: If there is no such device.
+        UsageError: If there is no such device, or the run has no such weights.
     """
     folder = Path(run_dir)
     page = read_page(folder)
     checkpoint, _ = require_checkpoint(folder)
     objective = load_objective(page.recipe.objective)
     model = build_model(page.recipe, objective.NEEDS, page.seed)
-    prefix = f"{page.recipe.test_weights}."
-    weights = load_weights(checkpoint)
-    model.load_state_dict(
-        {name.removeprefix(prefix): w for name, w in weights.items() if name.startswith(prefix)}
-    )
+    model.load_state_dict(branch_weights(folder, checkpoint, branch or page.recipe.test_weights))
     return Localizer(page, model, objective, choose_device(device))
+
+
+def branch_weights(run_dir: Path, checkpoint: Path, branch: str) -> dict[str, Tensor]:
+    """Read one network out of a checkpoint, which may hold the momentum and the averaged ones too.
+
+    Raises:
+        UsageError: If the run has no such network.
+    """
+    weights = load_weights(checkpoint)
+    chosen = {
+        name.partition(".")[2]: w for name, w in weights.items() if name.startswith(f"{branch}.")
+    }
+    if branch not in BRANCHES or not chosen:
+        have = {name.partition(".")[0] for name in weights}.intersection(BRANCHES)
+        raise UsageError(f"{run_dir} has no {branch!r} weights; it has {', '.join(sorted(have))}")
+    return chosen
