@@ -1,0 +1,133 @@
+"""From stored similarity maps to the maps that a protocol scores, alone or with object maps."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .geometry import Geometry, upsample
+from .protocols import Protocol
+
+Floats = NDArray[np.float32]
+SIZE_PX = 224
+_OBJECT_RANGE = 2.5
+"""SLAVC divides object maps by this."""
+
+
+def localization_maps(
+    similarity: NDArray[np.floating[Any]],
+    protocol: Protocol,
+    *,
+    size_px: int = SIZE_PX,
+    geometry: Geometry | None = None,
+    centres_px: NDArray[np.float64] | None = None,
+    image_px: int | None = None,
+) -> Floats:
+    """Return the maps that are scored.
+
+    Args:
+        similarity: `(n, h, w)` cosines, the mean over heads, before the temperature. The peers'
+            (x + 1/tau) / (2/tau) of x = cosine/tau is the protocol's `unit` scale.
+        protocol: How they are filled in and scaled. Min-max belongs to blends: it moves no pixel
+            over a threshold that is a rank.
+        size_px: Side of the result.
+        geometry: Where cells lie, if not as in the protocol.
+        centres_px: For `rf-centred`, as in `geometry.upsample`.
+        image_px: The same.
+
+    Returns:
+        `(n, size_px, size_px)` float32.
+    """
+    size = (size_px, size_px)
+    where = geometry or protocol.geometry
+    maps = upsample(similarity, size, where, centres_px, image_px, protocol.kernel)
+    return to_unit(maps) if protocol.scale == "unit" else maps
+
+
+def object_maps(
+    activity: NDArray[np.floating[Any]],
+    protocol: Protocol,
+    *,
+    size_px: int = SIZE_PX,
+    geometry: Geometry | None = None,
+    centres_px: NDArray[np.float64] | None = None,
+    image_px: int | None = None,
+) -> Floats:
+    """Return object maps in image size, in their own scale.
+
+    Args:
+        activity: `(n, h, w)`, 0 or more: OGL's mean over channels, or DETR's map.
+        protocol: How they are filled in.
+        size_px: Side of the result.
+        geometry: Where cells lie, if not as in the protocol.
+        centres_px: For `rf-centred`, as in `geometry.upsample`.
+        image_px: The same.
+
+    Returns:
+        `(n, size_px, size_px)` float32.
+    """
+    where = geometry or protocol.geometry
+    return upsample(activity, (size_px, size_px), where, centres_px, image_px, protocol.kernel)
+
+
+def to_unit(cosines: Floats) -> Floats:
+    """Bring cosines from [-1, 1] to [0, 1]."""
+    return (cosines + np.float32(1)) / np.float32(2)
+
+
+def minmax(values: NDArray[np.floating[Any]]) -> Floats:
+    """Bring each map of `(..., H, W)` to [0, 1]; a constant map becomes 0, NaN stays."""
+    low = np.fmin.reduce(values, (-2, -1), keepdims=True)
+    span = np.fmax.reduce(values, (-2, -1), keepdims=True) - low
+    scaled: Floats = ((values - low) / np.where(span > 0, span, 1)).astype(np.float32)
+    return scaled
+
+
+def blend(
+    protocol: Protocol,
+    av_maps: NDArray[np.floating[Any]],
+    object_maps: NDArray[np.floating[Any]],
+    alpha: float | None = None,
+) -> Floats:
+    """Mix maps of sound and of objects as a protocol does.
+
+    Args:
+        protocol: Its scales, and its `alpha`.
+        av_maps: `(..., H, W)` of `localization_maps`.
+        object_maps: The same shape, of `object_maps`.
+        alpha: Share of the audio-visual maps, if not the protocol's.
+
+    Returns:
+        The same shape.
+    """
+    share = protocol.alpha if alpha is None else alpha
+    return mix(protocol, av_maps, {"objects": (1 - share, object_maps)})
+
+
+def mix(
+    protocol: Protocol,
+    av_maps: NDArray[np.floating[Any]],
+    others: dict[str, tuple[float, NDArray[np.floating[Any]]]],
+) -> Floats:
+    """Mix audio-visual maps with several kinds of object maps.
+
+    OG-AVC-DETR is a third of each (AVC distillation, section 3).
+
+    Args:
+        protocol: Its scales.
+        av_maps: `(..., H, W)` of `localization_maps`.
+        others: Share and maps by name; the shares' rest is that of the audio-visual maps.
+
+    Returns:
+        The same shape.
+    """
+    scaled = minmax(av_maps) if protocol.blend_scale == "minmax" else av_maps
+    rest = 1 - sum(share for share, _ in others.values())
+    mixed = np.float32(rest) * scaled
+    for share, maps in others.values():
+        fixed = protocol.object_scale == "fixed"
+        mixed = mixed + np.float32(share) * (maps / _OBJECT_RANGE if fixed else minmax(maps))
+    mixed = mixed.astype(np.float32)
+    return minmax(mixed) if protocol.blend_stretched else mixed
