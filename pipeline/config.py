@@ -12,7 +12,9 @@ from ..errors import Reason, UsageError
 Backend = Literal["loky", "sequential"]
 Decoder = Literal["pyav", "ffmpeg"]
 IdFrom = Literal["stem", "path"]
-Spectrogram = Literal["257x276", "257x300", "16k-257x200", "16k-257x299", "16k-257x1004"]
+Spectrogram = Literal[
+    "257x276", "257x300", "16k-257x200", "16k-257x299", "16k-257x671", "16k-257x1004"
+]
 
 
 @dataclass(frozen=True)

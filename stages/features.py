@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import math
 from dataclasses import dataclass
 from typing import TypedDict
 
@@ -13,14 +12,20 @@ from PIL import Image
 
 from .media import Clip, decode_clip
 from .media_open import MAX_PIXELS
-from .spectrogram import FRONT_ENDS, SEGMENT, FrontEnd, log_spectrogram, resample
+from .spectrogram import (
+    CONTEXT_S,
+    FRONT_ENDS,
+    log_spectrogram,
+    part_around,
+    place_window,
+    resample,
+    wide_window,
+)
 
 AUDIO_RATE_HZ = 32_000
 JPEG_QUALITY = 95
 SILENCE_RMS = 1e-3
 """-60 dB of full scale."""
-
-_CONTEXT_S = 0.05  # sound on both sides of a cut that lets the resampler ring before it
 
 
 @dataclass(frozen=True)
@@ -96,7 +101,7 @@ def make_row(
     clip = decode_clip(
         path,
         seconds=max(
-            params.audio_seconds, front_end.wide_samples / front_end.rate_hz + 2 * _CONTEXT_S
+            params.audio_seconds, front_end.wide_samples / front_end.rate_hz + 2 * CONTEXT_S
         ),
         start_s=start_s,
         decoder=params.decoder,
@@ -104,11 +109,14 @@ def make_row(
         audio_path=audio_path,
         max_pixels=params.max_pixels,
     )
-    short = len(clip.waveform) < front_end.window_s * clip.rate_hz
-    if short:
-        wide, valid_cols = _tiled(clip, front_end)
-    else:
-        wide, valid_cols = _centred(clip, front_end)
+    placed = place_window(
+        len(clip.waveform),
+        clip.rate_hz,
+        front_end,
+        start_s=clip.audio_start_s,
+        time_s=clip.time_s,
+    )
+    wide = wide_window(clip.waveform, clip.rate_hz, front_end, placed)
     begin = front_end.margin * front_end.hop
     window = wide[begin : begin + front_end.window_samples]
     waveform, frame_sample = _audio(clip, params.audio_seconds)
@@ -116,11 +124,11 @@ def make_row(
         frame_jpeg=encode_jpeg(clip.frame),
         frame_hw=(clip.frame.shape[0], clip.frame.shape[1]),
         spectrogram_wide=log_spectrogram(wide, front_end.name).astype(np.float16),
-        valid_cols=valid_cols,
+        valid_cols=placed.valid_cols,
         frame_pts_s=clip.frame_pts_s,
         duration_s=clip.duration_s,
         silent=bool(np.sqrt(np.dot(window, window) / len(window)) < SILENCE_RMS),
-        short=short,
+        short=placed.tiled,
         waveform=waveform,
         frame_sample=frame_sample,
     )
@@ -131,32 +139,6 @@ def encode_jpeg(frame: NDArray[np.uint8]) -> bytes:
     buffer = io.BytesIO()
     Image.fromarray(frame).save(buffer, "JPEG", quality=JPEG_QUALITY)
     return buffer.getvalue()
-
-
-def _tiled(clip: Clip, front_end: FrontEnd) -> tuple[NDArray[np.float32], tuple[int, int]]:
-    """Repeat a short clip's sound, from its first sample, through the centred window."""
-    length = math.ceil(len(clip.waveform) * front_end.rate_hz / clip.rate_hz)
-    sound = resample(clip.waveform, clip.rate_hz, front_end.rate_hz, length)
-    wide = np.zeros(front_end.wide_samples, np.float32)
-    begin = front_end.margin * front_end.hop
-    wide[begin : begin + front_end.window_samples] = np.resize(sound, front_end.window_samples)
-    return wide, (front_end.margin, front_end.margin + front_end.num_columns)
-
-
-def _centred(clip: Clip, front_end: FrontEnd) -> tuple[NDArray[np.float32], tuple[int, int]]:
-    """Cut the wide window, moved so that its centre has sound throughout; the rest is zero."""
-    rate_hz, half_s = front_end.rate_hz, front_end.window_s / 2
-    end_s = clip.audio_start_s + len(clip.waveform) / clip.rate_hz
-    centre_s = min(max(clip.time_s, clip.audio_start_s + half_s), end_s - half_s)
-    wide_s = front_end.wide_samples / rate_hz
-    sound, sound_start_s = _cut(clip, centre_s - wide_s / 2, wide_s, rate_hz)
-    index = round((sound_start_s - centre_s + wide_s / 2) * rate_hz)
-    low, high = max(index, 0), min(index + len(sound), front_end.wide_samples)
-    wide = np.zeros(front_end.wide_samples, np.float32)
-    wide[low:high] = sound[low - index : high - index]
-    first = min(math.ceil(low / front_end.hop), front_end.margin)
-    last = max((high - SEGMENT) // front_end.hop + 1, front_end.margin + front_end.num_columns)
-    return wide, (first, last)
 
 
 def _audio(clip: Clip, audio_seconds: float) -> tuple[NDArray[np.int16], int]:
@@ -176,9 +158,8 @@ def _cut(
     clip: Clip, begin_s: float, length_s: float, rate_hz: int
 ) -> tuple[NDArray[np.float32], float]:
     """Return a part of a clip's sound, and a little around it, resampled; and its start."""
-    first = max(math.floor((begin_s - _CONTEXT_S - clip.audio_start_s) * clip.rate_hz), 0)
-    last = max(
-        math.ceil((begin_s + length_s + _CONTEXT_S - clip.audio_start_s) * clip.rate_hz), first
+    first, last = part_around(
+        len(clip.waveform), clip.rate_hz, clip.audio_start_s, begin_s, length_s
     )
     part = clip.waveform[first:last]
     sound = resample(part, clip.rate_hz, rate_hz, len(part) * rate_hz // clip.rate_hz)

@@ -7,6 +7,7 @@ front-end of the family is one entry of `FRONT_ENDS`; they differ in rate and ho
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +22,9 @@ SEGMENT = 512
 NUM_BINS = SEGMENT // 2 + 1
 FLOOR = 1e-7
 """Added before the logarithm, as SLAVC, EZ-VSL and LVS do: silence becomes -16.118."""
+
+CONTEXT_S = 0.05
+"""Sound on both sides of a cut that lets the resampler ring before it."""
 
 _BLOCK = 64  # columns transformed at a time: the intermediate arrays stay in the processor's cache
 _TAPER = (
@@ -76,8 +80,9 @@ FRONT_ENDS = {
         FrontEnd(
             "257x300", 22050, 219, 300, 3.0, _MARGIN_COLUMNS
         ),  # the size the SLAVC paper states
-        FrontEnd("16k-257x200", 16000, 238, 200, 3.0, _MARGIN_COLUMNS),  # LVS and FNAC at 16 kHz
+        FrontEnd("16k-257x200", 16000, 238, 200, 3.0, _MARGIN_COLUMNS),  # FNAC at 16 kHz
         FrontEnd("16k-257x299", 16000, 159, 299, 3.0, _MARGIN_COLUMNS),  # multi-positive alignment
+        FrontEnd("16k-257x671", 16000, 238, 671, 10.0, 0),  # LVS hears the whole 10 s
         FrontEnd(
             "16k-257x1004", 16000, 159, 1004, 10.0, 0
         ),  # VGGSound's classifier hears the whole 10 s
@@ -165,3 +170,100 @@ def resample(
     count = min(num_samples, len(converted))
     result[:count] = converted[:count]
     return result
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Where the wide window of a front-end lies in a sound.
+
+    Attributes:
+        first: First sample of the sound that the window is made of.
+        last: Behind its last.
+        index: Where in the window that part begins, once resampled; may be negative.
+        low: First sample of the window that holds sound.
+        high: Behind its last.
+        valid_cols: Half-open range of columns made of the sound alone.
+        tiled: The sound is shorter than the centred window and repeated through it.
+    """
+
+    first: int
+    last: int
+    index: int
+    low: int
+    high: int
+    valid_cols: tuple[int, int]
+    tiled: bool
+
+
+def place_window(
+    num_samples: int, rate_hz: int, front_end: FrontEnd, *, start_s: float, time_s: float
+) -> Placement:
+    """Lay the wide window around a moment, moved so that its centre has sound throughout.
+
+    Args:
+        num_samples: Length of the sound.
+        rate_hz: Its rate.
+        front_end: Whose window.
+        start_s: When the sound begins, on the same clock as `time_s`.
+        time_s: The moment.
+    """
+    begin = front_end.margin * front_end.hop
+    if num_samples < front_end.window_s * rate_hz:
+        columns = (front_end.margin, front_end.margin + front_end.num_columns)
+        end = begin + front_end.window_samples
+        return Placement(0, num_samples, begin, begin, end, columns, tiled=True)
+    half_s, wide_s = front_end.window_s / 2, front_end.wide_samples / front_end.rate_hz
+    end_s = start_s + num_samples / rate_hz
+    centre_s = min(max(time_s, start_s + half_s), end_s - half_s)
+    first, last = part_around(num_samples, rate_hz, start_s, centre_s - wide_s / 2, wide_s)
+    index = round((start_s + first / rate_hz - centre_s + wide_s / 2) * front_end.rate_hz)
+    length = (last - first) * front_end.rate_hz // rate_hz
+    low, high = max(index, 0), min(index + length, front_end.wide_samples)
+    first_column = min(math.ceil(low / front_end.hop), front_end.margin)
+    last_column = max(
+        (high - SEGMENT) // front_end.hop + 1, front_end.margin + front_end.num_columns
+    )
+    return Placement(first, last, index, low, high, (first_column, last_column), tiled=False)
+
+
+def part_around(
+    num_samples: int, rate_hz: int, start_s: float, begin_s: float, length_s: float
+) -> tuple[int, int]:
+    """Return first and last sample (half-open) of a part of a sound and a little around it.
+
+    Args:
+        num_samples: Length of the sound.
+        rate_hz: Its rate.
+        start_s: When it begins.
+        begin_s: When the part begins, on the same clock.
+        length_s: How long the part is.
+    """
+    first = max(math.floor((begin_s - CONTEXT_S - start_s) * rate_hz), 0)
+    last = math.ceil((begin_s + length_s + CONTEXT_S - start_s) * rate_hz)
+    return first, max(min(last, num_samples), first)
+
+
+def wide_window(
+    waveform: NDArray[np.float32], rate_hz: int, front_end: FrontEnd, placed: Placement
+) -> NDArray[np.float32]:
+    """Fill a wide window with sound; what is missing is zero.
+
+    Args:
+        waveform: `(L,)` mono.
+        rate_hz: Its rate.
+        front_end: Whose window.
+        placed: What `place_window` says of this sound.
+
+    Returns:
+        `(wide_samples,)` at the front-end's rate.
+    """
+    part, to_hz = waveform[placed.first : placed.last], front_end.rate_hz
+    wide = np.zeros(front_end.wide_samples, np.float32)
+    if placed.tiled:  # from its first sample
+        sound = resample(part, rate_hz, to_hz, math.ceil(len(part) * to_hz / rate_hz))
+        wide[placed.low : placed.high] = np.resize(sound, placed.high - placed.low)
+    else:
+        sound = resample(part, rate_hz, to_hz, len(part) * to_hz // rate_hz)
+        shift = placed.index
+        wide[placed.low : placed.high] = sound[placed.low - shift : placed.high - shift]
+    return wide
