@@ -46,6 +46,8 @@ def decode_frame(target: Target) -> NDArray[np.uint8]:
     """
     pictures = target.pictures
     target.video.codec_context.thread_count = 1
+    # dav1d (AV1) reads `skip_frame` when it is opened, and skips to the end: it is never to skip
+    target.video.codec_context.open(strict=False)
     if pictures.counted:
         return upright(_numbered(target), target.size)
     frame, clean = _decode(target, pictures.packets[: pictures.wanted + 1], "NONREF")
@@ -196,14 +198,14 @@ def _decode_window(
             continue
         for frame in frames:
             time_s = None if frame.pts is None else frame.pts * base - origin_s
-            window.add(_channels(frame), frame.sample_rate, time_s)
+            window.add(channels_of(frame), frame.sample_rate, time_s)
     return window
 
 
 _SAMPLE_TYPES = {"u8": "u1", "s16": "i2", "s32": "i4", "s64": "i8", "flt": "f4", "dbl": "f8"}
 
 
-def _channels(frame: AudioFrame) -> list[NDArray[Any]]:
+def channels_of(frame: AudioFrame) -> list[NDArray[Any]]:
     """Return a piece of sound as one (n,) array per channel; nothing is copied."""
     dtype = np.dtype(_SAMPLE_TYPES[frame.format.name.removesuffix("p")])
     planes = cast("list[Any]", frame.planes)  # they have the buffer protocol, their stubs do not

@@ -17,7 +17,7 @@ PREROLL_S = 0.25
 MAX_RATE_HZ = 768_000
 
 # Time stamps rounded to milliseconds stray this far from a continuous waveform, and no further.
-_JITTER_S = 0.015
+JITTER_S = 0.015
 
 Channels = Sequence[NDArray[Any]]
 
@@ -64,7 +64,7 @@ class SoundWindow:
         index = self._next
         if time_s is not None:
             said = round((time_s - self.first_s) * rate_hz)
-            if index is None or abs(said - index) > _JITTER_S * rate_hz:
+            if index is None or abs(said - index) > JITTER_S * rate_hz:
                 index = said
         if rate_hz != self.rate_hz or index is None:
             return
@@ -73,7 +73,7 @@ class SoundWindow:
         if low < high:
             if high - low < end - index:
                 samples = [channel[low - index : high - index] for channel in samples]
-            _mean(samples, self._mono[low:high])
+            mean_of(samples, self._mono[low:high])
             self._filled = (min(self._filled[0], low), max(self._filled[1], high))
 
     def waveform(self) -> tuple[NDArray[np.float32], float]:
@@ -91,7 +91,7 @@ class SoundWindow:
         return result, self.first_s + first / max(self.rate_hz, 1)
 
 
-def _mean(channels: Channels, out: NDArray[np.float32]) -> None:
+def mean_of(channels: Channels, out: NDArray[np.float32]) -> None:
     """Write the mean of (n,) channels into `out`; integers become [-1, 1]."""
     dtype = channels[0].dtype
     if dtype.kind != "f":
