@@ -181,8 +181,9 @@ def test_a_damaged_page(run_dir: Path, tmp_path: Path, damage: str) -> None:
     assert "\n" not in str(caught.value)
 
 
-def test_another_spectrogram_is_refused(run: Localizer, tmp_path: Path) -> None:
+def test_another_spectrogram_without_sound_is_refused(run: Localizer, tmp_path: Path) -> None:
     other = make_cache(tmp_path / "other", 2, kind="257x300")
+    (tmp_path / "other/audio/DROPPED").touch()
     with pytest.raises(InputError, match=r"257x300.*257x276"):
         run.maps(other, other.rows)
 

@@ -12,7 +12,6 @@ from avpipe.train import sources
 from avpipe.train.augment import evaluation_views, hear, training_views, window_starts
 from avpipe.train.clips import (
     ClipReader,
-    check_spectrogram,
     data_fingerprint,
     select_rows,
     short_side,
@@ -22,6 +21,7 @@ from avpipe.train.crops import align_hint, area_crops, crop_resize, random_crops
 from avpipe.train.data import Batch, DataMode, Pick
 from avpipe.train.plan import Plan
 from avpipe.train.recipe import Recipe, load_recipe
+from avpipe.train.sounds import front_end_to_compute
 from avpipe.train.sources import open_source
 from cache_factory import make_cache
 from PIL import Image
@@ -71,10 +71,15 @@ def test_the_fingerprint_is_of_rows_and_content(cache: Cache, tmp_path: Path) ->
     assert len(grown) == 30 and data_fingerprint(grown, rows) == before
 
 
-def test_another_spectrogram_is_refused_by_name(cache: Cache) -> None:
-    recipe = load_recipe("compact", ["spectrogram=257x300"])
-    with pytest.raises(InputError, match=r"257x276.*257x300"):
-        check_spectrogram(cache, cache.rows, recipe)
+def test_another_spectrogram_without_sound_is_refused_by_name(tmp_path: Path) -> None:
+    cache = make_cache(tmp_path, 3)
+    (tmp_path / "audio/0000000.h5").unlink()
+    with pytest.raises(InputError, match=r"257x276.*257x300.*lacks 1 of 1 shards.*verify --repair"):
+        front_end_to_compute(cache, cache.rows, "257x300")
+    (tmp_path / "audio/DROPPED").touch()
+    with pytest.raises(InputError, match=r"257x276.*257x300.*dropped.*avpipe extract --overwrite"):
+        ClipReader(cache, cache.rows, square(40), kind="257x300")
+    assert front_end_to_compute(cache, cache.rows, "257x276") is None
 
 
 # Order

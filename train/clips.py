@@ -8,20 +8,27 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from PIL import Image
+from torch.nn import functional as F
 
 from ..cache.advice import advice
-from ..cache.schema import EXTRACT, digest, shard_path
+from ..cache.schema import AUDIO, EXTRACT, digest, shard_path
 from ..cache.shard import Shard, read_header
 from ..cache.state import shard_numbers
 from ..cache.store import Cache
 from ..errors import InputError
+from ..stages.spectrogram import NUM_BINS
 from .columns import Column
 from .recipe import Recipe
+from .sounds import compute_spectrogram, front_end_to_compute, valid_columns
 
 FrameSize = Callable[[int, int], tuple[int, int]]
 """From a stored frame's height and width to those it is brought to."""
+
+Resize = Callable[[Image.Image, tuple[int, int]], NDArray[np.uint8]]
+"""Brings an RGB frame to a height and width, `(H, W, 3)`."""
 
 
 def select_rows(
@@ -74,22 +81,6 @@ def _fingerprints(cache: Cache, stage: str, shards: Sequence[int]) -> list[str]:
     return [read_header(shard_path(cache.path, stage, number)).fingerprint for number in shards]
 
 
-def check_spectrogram(cache: Cache, rows: NDArray[np.int64], recipe: Recipe) -> None:
-    """See that the cache holds what the recipe hears.
-
-    Raises:
-        InputError: If it holds another kind of spectrogram.
-    """
-    shard, _ = cache.locate(EXTRACT, int(rows[0]))
-    stored = shard.header.params["spectrogram"]
-    if stored != recipe.spectrogram:
-        raise InputError(
-            f"{cache.path} holds spectrograms {stored}, the recipe hears {recipe.spectrogram}: use "
-            f"`--set spectrogram={stored}`, or `avpipe extract --spectrogram {recipe.spectrogram} "
-            "--cache` with another cache"
-        )
-
-
 def short_side(size_px: int) -> FrameSize:
     """Shrink to this short side; smaller frames stay as they are."""
 
@@ -114,8 +105,33 @@ def squeeze(frame: Image.Image, size_hw: tuple[int, int]) -> NDArray[np.uint8]:
     return np.asarray(frame)
 
 
+def squeeze_tensor(frame: Image.Image, size_hw: tuple[int, int]) -> NDArray[np.uint8]:
+    """Resize as torchvision's resize of tensors did before 0.17: bicubic, never smoothed first."""
+    pixels = torch.from_numpy(np.array(frame)).permute(2, 0, 1)[None].float()
+    resized = F.interpolate(pixels, size_hw, mode="bicubic", align_corners=False)[0]
+    return resized.round_().clamp_(0, 255).to(torch.uint8).permute(1, 2, 0).contiguous().numpy()
+
+
+def middle_square(frame: Image.Image, size_hw: tuple[int, int]) -> NDArray[np.uint8]:
+    """Resize the short side and cut the middle out, as LVS does at test."""
+    side = min(frame.size)
+    left, top = ((length - side) / 2 for length in frame.size)
+    box = (left, top, left + side, top + side)
+    return np.asarray(frame.resize(size_hw[::-1], Image.Resampling.BICUBIC, box=box))
+
+
+AT_TEST: dict[str, Resize] = {
+    "squash": squeeze, "tensor": squeeze_tensor, "crop": middle_square
+}  # fmt: skip
+"""How a whole frame becomes a square, by the recipe's `image_test`."""
+
+
 class ClipReader:
-    """Says where clips lie and reads them; what reads may run in many threads."""
+    """Says where clips lie and reads them; what reads may run in many threads.
+
+    Attributes:
+        sound_stage: Folder of the cache that sounds are read from.
+    """
 
     def __init__(
         self,
@@ -123,6 +139,9 @@ class ClipReader:
         rows: NDArray[np.int64],
         frame_size: FrameSize,
         columns: Mapping[str, Column] | None = None,
+        *,
+        kind: str | None = None,
+        resize: Resize = squeeze,
     ) -> None:
         """Keep where to read.
 
@@ -131,11 +150,19 @@ class ClipReader:
             rows: Clips; positions speak of them.
             frame_size: What frames are brought to.
             columns: Read beside frame and sound, by the name that batches use.
+            kind: The front-end that is heard; None for the one whose spectrograms the cache holds.
+            resize: How frames are brought to their size.
+
+        Raises:
+            InputError: Spectrograms of that kind have to be computed and the sound is not there.
         """
         self.cache = cache
         self.rows = rows
         self.columns = dict(columns or {})
         self._frame_size = frame_size
+        self._resize = resize
+        self._computed = kind and front_end_to_compute(cache, rows, kind)
+        self.sound_stage = AUDIO if self._computed else EXTRACT
 
     def locate(self, position: int, stage: str = EXTRACT) -> tuple[Shard, int]:
         """Open the shard of a position among `rows`; for one thread only."""
@@ -147,7 +174,14 @@ class ClipReader:
         jpeg = shard.span("frame_jpeg", int(offsets[index]), int(offsets[index + 1]))
         with Image.open(io.BytesIO(jpeg.data)) as image:
             size = self._frame_size(image.height, image.width)
-            return squeeze(image.convert("RGB"), size)
+            return self._resize(image.convert("RGB"), size)
+
+    def read_sound(self, target: NDArray[np.float16], shard: Shard, index: int) -> None:
+        """Put a wide spectrogram into `target`, `spectrogram_shape`; the shard of `sound_stage`."""
+        if self._computed:
+            target[...] = compute_spectrogram(shard, index, self._computed)
+        else:
+            target[...] = shard.item("spectrogram_wide", index)
 
     @cached_property
     def frame_hw(self) -> NDArray[np.int64]:
@@ -158,14 +192,34 @@ class ClipReader:
     @cached_property
     def valid_cols(self) -> NDArray[np.int64]:
         """Half-open range of each wide spectrogram's columns that hold real sound, `(N, 2)`."""
-        return self._facts("valid_cols").astype(np.int64)
+        if not self._computed:
+            return self._facts("valid_cols").astype(np.int64)
+        places = (self.locate(position, AUDIO) for position in range(len(self.rows)))
+        return np.array([valid_columns(*place, self._computed) for place in places], np.int64)
 
     @cached_property
     def spectrogram_shape(self) -> tuple[int, ...]:
         """Shape of a wide spectrogram."""
+        if self._computed:
+            return NUM_BINS, self._computed.wide_columns
         return self.locate(0)[0].header.columns["spectrogram_wide"].shape[1:]
 
     def _facts(self, name: str) -> NDArray[Any]:
         """Return a small column for all rows, aligned with them."""
         found = (self.locate(position) for position in range(len(self.rows)))
         return np.stack([shard.column(name)[index] for shard, index in found])
+
+
+def whole_clips(cache: Cache, rows: NDArray[np.int64], recipe: Recipe) -> ClipReader:
+    """Read clips as a run is tested: the whole frame as a square, what the recipe hears.
+
+    Raises:
+        InputError: The sound has to be computed and is not there.
+    """
+    return ClipReader(
+        cache,
+        rows,
+        square(recipe.image_size),
+        kind=recipe.spectrogram,
+        resize=AT_TEST[recipe.image_test],
+    )

@@ -1,6 +1,7 @@
 """Batches from the cache, read ahead while the network works.
 
-Frames are uint8, spectrograms and hints float16, as stored; `sources.Resident` gives the same.
+Frames are uint8, spectrograms and hints float16, as stored or as `extract` would have stored them;
+`sources.Resident` gives the same.
 """
 
 from __future__ import annotations
@@ -105,7 +106,6 @@ class Stream:
         reader = self._reader
         frame_hw = reader.frame_hw[pick.frames]
         frames = self._empty((len(pick.frames), *largest(frame_hw), 3), torch.uint8)
-        frames.zero_()
         sounds = self._empty((len(pick.sounds), *reader.spectrogram_shape), torch.float16)
         columns = {
             name: self._empty((len(pick.clips), *column.shape), torch_dtype(reader, name))
@@ -116,7 +116,9 @@ class Stream:
             for i, at in enumerate(pick.frames.tolist())
         ]
         jobs += [
-            pool.submit(read_item, sounds[i].numpy(), "spectrogram_wide", *reader.locate(at))
+            pool.submit(
+                reader.read_sound, sounds[i].numpy(), *reader.locate(at, reader.sound_stage)
+            )
             for i, at in enumerate(pick.sounds.tolist())
         ]
         for name, column in reader.columns.items():
@@ -137,9 +139,11 @@ class Stream:
 
 
 def read_frame(reader: ClipReader, target: NDArray[np.uint8], shard: Shard, index: int) -> None:
-    """Decode a frame into the top left corner of `target`."""
+    """Decode a frame into the top left corner of `target`; what lies beside it becomes 0."""
     frame = reader.read_frame(shard, index)
-    target[: frame.shape[0], : frame.shape[1]] = frame
+    height, width, _ = frame.shape
+    target[:height, :width] = frame
+    target[height:], target[:height, width:] = 0, 0
 
 
 def read_item(target: NDArray[Any], name: str, shard: Shard, index: int) -> None:

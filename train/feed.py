@@ -52,7 +52,13 @@ def open_feed(
     recipe = plan.recipe
     alone = recipe.partners == "own" and "neighbour" not in recipe.view_names
     held = rows[plan.rank :: plan.num_ranks] if alone else rows
-    reader = ClipReader(cache, held, short_side(recipe.image_resize), inputs.columns)
+    reader = ClipReader(
+        cache,
+        held,
+        short_side(recipe.image_resize),
+        inputs.columns,
+        kind=recipe.spectrogram,
+    )
     partners = Partners(cache, held, recipe, inputs, frames=needs.frames)
     source, line = open_source(reader, mode, device, workers, frames=needs.frames)
     share = np.arange(len(held)) if alone else np.array(plan.share)

@@ -17,7 +17,7 @@ import torch
 from ..cache.store import Cache
 from ..weights import PRETRAINED
 from .checkpoint import save_checkpoint
-from .clips import check_spectrogram, data_fingerprint, select_rows
+from .clips import data_fingerprint, select_rows
 from .columns import find_inputs
 from .data import DataMode
 from .device import choose_device, cuda_devices, keep_freed_memory
@@ -29,6 +29,7 @@ from .plan import Plan
 from .ranks import join_ranks, share_norms
 from .recipe import Recipe
 from .record import Progress, Record
+from .sounds import front_end_to_compute
 from .sources import reading_threads
 from .start import Notices, batch_size_of, check_weights, claimed, open_page, resume
 from .validate import Validation, validation_rows
@@ -99,7 +100,8 @@ def train(
         notify: Called with each line of the result's `notices` at once.
 
     Raises:
-        InputError: If there are no clips to train on, or the cache holds another spectrogram.
+        InputError: If there are no clips to train on, or the cache has not the sound to compute
+            the spectrograms of another front-end from.
         CacheCorruptError: If the folder holds another run, or cache or checkpoint is damaged.
         MissingDependencyError: If pretrained weights are missing.
         CacheUnwritableError: If the run's folder cannot be written; the same command resumes.
@@ -114,7 +116,7 @@ def train(
     check_weights(recipe, objective)
     validated = None if val_ids is None else validation_rows(cache, val_ids, objective)
     rows, absent = select_rows(cache, ids, [*(hold_out or ()), *(val_ids or ())])
-    check_spectrogram(cache, rows, recipe)
+    front_end_to_compute(cache, rows, recipe.spectrogram)  # what is missing is told first
     inputs = find_inputs(cache, rows, recipe, objective.NEEDS)
     notices.tell(*absent, *inputs.notices)
     batch_size = batch_size_of(recipe, len(rows), ranks.size, notices)

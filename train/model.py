@@ -85,7 +85,11 @@ class AudioVisualModel(nn.Module):
             _projection(recipe, widths[1], on_maps=False) for _ in range(needs.heads)
         )
         self.pooled_heads = nn.ModuleList(
-            nn.Linear(width, recipe.embed_dim) for width in widths if needs.pooled
+            nn.Identity()
+            if recipe.pooled_projection == "none"
+            else nn.Linear(width, recipe.embed_dim)
+            for width in widths
+            if needs.pooled
         )
         for module in (*self.image_heads.modules(), *self.audio_heads.modules(),
                        *self.pooled_heads):  # fmt: skip

@@ -45,6 +45,7 @@ class Recipe:
     last_stride: int = 2  # its stride; 1 doubles the map's side
     audio_last_stride: int = 2  # stride of layer 4 for sounds
     projection: Literal["linear", "mlp", "none"] = "linear"  # from features to the common space
+    pooled_projection: Literal["linear", "none"] = "linear"  # the same of wholes (alignment)
     embed_dim: int = 512
     batch_norm: Literal["batch", "frozen", "sync"] = "batch"  # frozen: statistics stay; sync: GPUs
     visual_dropout: float = 0.0  # on the image feature grid
@@ -69,6 +70,7 @@ class Recipe:
     partners: Literal["own", "source", "nearest", "both"] = "own"  # of one video; nearest sound
     image_size: int = 224  # side of the square crop, and of the whole frame at test
     image_resize: int = 256  # short side of the frame that the crop is taken from
+    image_test: Literal["squash", "tensor", "crop"] = "squash"  # how the whole frame becomes square
     crop_pad: int = 0  # pixels of mirrored border around that frame that a crop may reach into
     crop_area: float = 0.08  # smallest share of the frame in the augmented view
     colour: float = 1.0  # strength of its changes of colour

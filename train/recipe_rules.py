@@ -96,14 +96,14 @@ def contradictions(recipe: Recipe) -> Iterable[tuple[str, str]]:
         yield "width", "image_init = 'imagenet' needs width = 64"
     if recipe.image_init == "imagenet" and recipe.last_layer != 4:
         yield "last_layer", "image_init = 'imagenet' needs last_layer = 4"
-    if recipe.projection == "none" and (
-        recipe.image_encoder != "resnet18" or recipe.last_layer != 4
-    ):
-        yield (
-            "projection",
-            "projection = 'none' needs image_encoder = 'resnet18' and last_layer = 4: as many "
-            "features of an image as of a sound",
-        )
+    for key in ("projection", "pooled_projection"):
+        alike = recipe.image_encoder == "resnet18" and recipe.last_layer == 4
+        if getattr(recipe, key) == "none" and not alike:
+            yield (
+                key,
+                f"{key} = 'none' needs image_encoder = 'resnet18' and last_layer = 4: as many "
+                "features of an image as of a sound",
+            )
     if recipe.objective == "spm-audio":
         for key in ("views", "partners", "hints", "momentum"):
             if getattr(recipe, key) != default[key]:

@@ -19,7 +19,7 @@ from ..errors import UsageError
 from ..stages.spectrogram import FRONT_ENDS, log_spectrogram, resample
 from .augment import evaluation_views, hear, normalise_frames
 from .checkpoint import load_weights, require_checkpoint
-from .clips import ClipReader, check_spectrogram, square, squeeze
+from .clips import AT_TEST, whole_clips
 from .data import Batch, Pick, Stream
 from .device import choose_device
 from .geometry import Geometry, cell_centres, upsample
@@ -110,11 +110,11 @@ class Localizer:
             `(n, h, w)` float32 cosines; `upsample` brings them to image size.
 
         Raises:
-            InputError: If the cache holds another kind of spectrogram than the run hears.
+            InputError: If the cache holds another kind of spectrogram than the run hears, and its
+                sound was dropped.
         """
         images = np.asarray(rows, np.int64)
         sounds = images if audio_rows is None else np.asarray(audio_rows, np.int64)
-        check_spectrogram(cache, images, self.recipe)
         heard, sound_of = np.unique(sounds, return_inverse=True)
         seen, frame_of = np.unique(images, return_inverse=True)
         parts = [
@@ -152,15 +152,16 @@ class Localizer:
         return _joined(self._embed_audio(waveform, rate_hz))
 
     def _read(self, cache: Cache, rows: NDArray[np.int64], batch_size: int) -> Iterator[Batch]:
-        reader = ClipReader(cache, rows, square(self.recipe.image_size))
+        reader = whole_clips(cache, rows, self.recipe)
         cuts = range(batch_size, len(rows), batch_size)
         picks = map(Pick.of, np.split(np.arange(len(rows)), cuts))
         return Stream(reader, min(8, os.cpu_count() or 1)).batches(picks)
 
     def _embed_frame(self, frame: NDArray[np.uint8]) -> tuple[Tensor, ...]:
         size = self.recipe.image_size
-        squeezed = np.array(squeeze(Image.fromarray(frame), (size, size)))
-        pixels = torch.from_numpy(squeezed).to(self.device).permute(2, 0, 1)[None].float()
+        resize = AT_TEST[self.recipe.image_test]
+        seen = np.array(resize(Image.fromarray(frame), (size, size)))
+        pixels = torch.from_numpy(seen).to(self.device).permute(2, 0, 1)[None].float()
         return self._model.embed_frames(normalise_frames(pixels))
 
     def _embed_audio(self, waveform: NDArray[Any], rate_hz: int) -> tuple[Tensor, ...]:

@@ -47,7 +47,8 @@ class Resident:
                 span = pixels[self._offset[position] : self._offset[position + 1]]
                 target = span.reshape(*reader.frame_hw[position], 3)
                 yield read_frame, (reader, target, *place)
-            yield read_item, (heard[position], "spectrogram_wide", *place)
+            sound = reader.locate(position, reader.sound_stage)
+            yield reader.read_sound, (heard[position], *sound)
             for name, column in reader.columns.items():
                 target = columns[name][position : position + 1].numpy()
                 yield read_item, (target, column.name, *reader.locate(position, column.stage))

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from ..cache.store import Cache
 from ..errors import InputError, UsageError
 from .augment import evaluation_views
-from .clips import ClipReader, square
+from .clips import whole_clips
 from .data import Pick, Stream
 from .learner import Learner
 from .objectives import Objective
@@ -35,8 +35,7 @@ class Validation:
             workers: Threads that read.
             folder: The run's.
         """
-        reader = ClipReader(cache, rows, square(learner.plan.recipe.image_size))
-        self._source = Stream(reader, workers)
+        self._source = Stream(whole_clips(cache, rows, learner.plan.recipe), workers)
         size = min(learner.plan.batch_size, len(rows))
         starts = range(0, len(rows) - size + 1, size)
         self._picks = [Pick.of(np.arange(at, at + size)) for at in starts]
