@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ..errors import UsageError
 from . import report
-from .commands import cache, cluster, inspect, teachers, training, trial, weights
+from .commands import cache, cluster, doctor, inspect, teachers, training, trial, weights
 from .options import Json
 from .settings import FILE_NAME, Commands, read_settings, settings_of
 
@@ -62,7 +63,12 @@ def avpipe(
             config = Path(FILE_NAME)
         state.settings_file = config
         if config is not None:
-            ctx.default_map = dict(read_settings(config, commands()))
+            try:
+                ctx.default_map = dict(read_settings(config, commands()))
+            except UsageError as error:
+                if ctx.invoked_subcommand != "doctor":
+                    raise
+                state.settings_error = str(error)
 
 
 def init() -> None:
@@ -94,6 +100,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "status": cache.status,
     "verify": cache.verify,
     "drop": cache.drop,
+    "doctor": doctor.doctor,
     "weights": weights.weights,
     "demo": trial.demo,
 }

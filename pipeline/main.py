@@ -35,6 +35,8 @@ class State:
     wants_help: bool
     debug: bool = False
     settings_file: Path | None = None
+    settings_error: str = ""
+    """What `doctor` tells instead of ending with it."""
     terminated: bool = False
 
 

@@ -241,18 +241,21 @@ def estimate(settings: TeacherSettings, kind: str) -> dict[str, Any]:
         clips = sum(
             read_header(shard_path(settings.cache, EXTRACT, shard)).done for shard in missing
         )
-        row_bytes = sum(
-            np.dtype(dtype).itemsize * math.prod(shape) for dtype, shape in teacher.COLUMNS.values()
-        )
         rows.append(
             {
                 "stage": f"{kind}/{name}",
                 "clips": clips,
-                "bytes_out": clips * row_bytes,
+                "bytes_out": clips * bytes_per_clip(teacher),
                 "seconds": round(clips * _seconds_per_clip(teacher, device), 1) if clips else 0.0,
             }
         )
     return {"schema": "avpipe.embed-estimate/1", "device": device, "stages": rows}
+
+
+def bytes_per_clip(teacher: Teacher) -> int:
+    """Return what a teacher's columns take of one clip."""
+    columns = teacher.COLUMNS.values()
+    return sum(np.dtype(dtype).itemsize * math.prod(shape) for dtype, shape in columns)
 
 
 def _seconds_per_clip(teacher: Teacher, device: str) -> float:

@@ -1,0 +1,47 @@
+"""The command that looks at the machine."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from .. import report
+from ..options import ALL_CORES, DEFAULT_CACHE, Cache, Jobs, Json
+from ..settings import Example
+
+if TYPE_CHECKING:
+    from ..main import State
+
+
+def doctor(
+    ctx: typer.Context,
+    inputs: Annotated[
+        list[Path] | None,
+        typer.Argument(
+            metavar="INPUT",
+            show_default="what the cache has planned already",
+            readable=False,
+            help="As for extract: is there room for these?",
+        ),
+        Example(["videos"]),
+    ] = None,
+    cache: Cache = DEFAULT_CACHE,
+    jobs: Jobs = ALL_CORES,
+    json: Json = False,
+) -> None:
+    """Say what this machine has and lacks, and what mends it."""
+    from ..doctor import DoctorSettings, doctor, doctor_text
+
+    state: State = ctx.find_root().obj
+    document = doctor(
+        DoctorSettings(
+            cache=cache,
+            jobs=jobs,
+            inputs=tuple(str(path) for path in inputs or []),
+            config=state.settings_file,
+            config_error=state.settings_error,
+        )
+    )
+    report.show(document, json, doctor_text)
+    if document["exit_code"]:
+        raise typer.Exit(document["exit_code"])

@@ -1,0 +1,164 @@
+"""`avpipe doctor`: what this machine has for avpipe, what it lacks, and what mends that."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..errors import AvpipeError, MissingDependencyError
+from .doctor_check import Check, ok, problem, warning
+from .doctor_folder import check_folder, check_space
+from .doctor_machine import check_cores, check_memory
+from .doctor_packages import check_packages
+from .report import Document
+
+_WIDTH = 80
+
+
+@dataclass(frozen=True)
+class DoctorSettings:
+    """What `doctor` is told.
+
+    Attributes:
+        cache: Folder, which need not be there yet.
+        jobs: Worker processes that will run.
+        inputs: What `extract` would be given; it says how much is still to do.
+        config: The settings file, if there is one.
+        config_error: What is wrong with the settings; empty if nothing is.
+    """
+
+    cache: Path
+    jobs: int = 1
+    inputs: tuple[str, ...] = ()
+    config: Path | None = None
+    config_error: str = ""
+
+
+def doctor(settings: DoctorSettings) -> Document:
+    """Look at everything; return the `avpipe.doctor/1` document.
+
+    Nothing is fetched or left behind. A check that breaks is a problem that is told, and stops no
+    other: packages are imported in a process of their own, which one of them may crash.
+    """
+    checks = [_check_settings(settings), *_guarded("packages", check_packages)]
+    broken = {check.name for check in checks if check.state == "problem"}
+    parts: list[tuple[str, set[str], Callable[[], Sequence[Check]]]] = [
+        ("decoder", {"av", "numpy", "pillow", "soxr"}, _decoders),
+        ("cache", {"h5py", "numpy"}, lambda: check_folder(settings.cache)),
+        ("space", {"av", "h5py", "numpy", "soxr"},
+         lambda: check_space(settings.cache, settings.inputs, _options(settings))),
+        ("cores", set(), check_cores),
+        ("memory", set(), lambda: check_memory(settings.jobs)),
+        ("weights", {"numpy"}, _weights),
+    ]  # fmt: skip
+    for name, needs, look in parts:
+        if lacking := sorted(needs & broken):
+            checks.append(warning(name, f"not looked at: needs {', '.join(lacking)}"))
+        else:
+            checks += _guarded(name, look)
+    return {
+        "schema": "avpipe.doctor/1",
+        "problems": sum(check.state == "problem" for check in checks),
+        "warnings": sum(check.state == "warning" for check in checks),
+        "exit_code": next((one.exit_code for one in checks if one.state == "problem"), 0),
+        "checks": [check.as_json() for check in checks],
+    }
+
+
+def _guarded(name: str, look: Callable[[], Sequence[Check]]) -> Sequence[Check]:
+    try:
+        return look()
+    except AvpipeError as error:
+        return [problem(name, str(error), exit_code=error.exit_code)]
+    except Exception as error:  # whatever is broken: that is what is looked for
+        return [problem(name, f"{type(error).__name__}: {error}", exit_code=1)]
+
+
+def _check_settings(settings: DoctorSettings) -> Check:
+    if settings.config_error:
+        advice = "mend that line; `avpipe config` lists the settings"
+        return problem("settings", settings.config_error, advice, exit_code=2)
+    if settings.config is None:
+        return ok("settings", "no settings file; `avpipe init` writes one")
+    return ok("settings", f"{settings.config} is valid")
+
+
+def _options(settings: DoctorSettings) -> list[str] | None:
+    """Return what `extract` is to be asked with; None if the settings let it do nothing."""
+    if settings.config_error:
+        return None
+    config = [] if settings.config is None else ["--config", str(settings.config)]
+    return [*config, "--cache", str(settings.cache), "--jobs", str(settings.jobs)]
+
+
+def _decoders() -> Sequence[Check]:
+    from .doctor_media import check_decoder, check_program
+
+    return [*check_decoder(), check_program()]
+
+
+def _weights() -> Sequence[Check]:
+    """Say which pretrained files are there and whether they are what they should be."""
+    from .weights import list_weights
+
+    document = list_weights()
+    states: dict[str, list[str]] = {}
+    for entry in document["files"]:
+        states.setdefault(entry["state"], []).append(entry["file"])
+    if differing := states.get("differs"):
+        return [
+            problem(
+                "weights",
+                f"{', '.join(differing)} in {document['folder']} differs from what it should be",
+                "avpipe weights verify",
+                MissingDependencyError.exit_code,
+            )
+        ]
+    counts = f"{len(states.get('agrees', []))} verified"
+    if unverified := len(states.get("present", [])):
+        counts += f", {unverified} there with no hash to compare"
+    total = len(document["files"])
+    if absent := states.get("missing"):
+        found = (
+            f"{total} files known: {counts}, {len(absent)} not in {document['folder']}: "
+            f"{', '.join(absent)}"
+        )
+        advice = "avpipe weights fetch, or --weights random to try things out"
+        return [warning("weights", found, advice)]
+    return [ok("weights", f"{total} files in {document['folder']}: {counts}")]
+
+
+def doctor_text(document: Document) -> str:
+    """Render `avpipe doctor`, at most 80 columns wide where words allow."""
+    name_width = max(len(check["name"]) for check in document["checks"])
+    indent = " " * (len("problem") + name_width + 4)
+    lines = []
+    for check in document["checks"]:
+        start = f"{check['state']:7}  {check['name']:{name_width}}  "
+        lines += _wrapped(check["found"], start, indent)
+        if check["advice"]:
+            lines += _wrapped(check["advice"], f"{indent}do: ", indent + "    ")
+    return "\n".join([*lines, "", _verdict(document)])
+
+
+def _wrapped(text: str, first: str, other: str) -> list[str]:
+    return textwrap.wrap(
+        text,
+        _WIDTH,
+        initial_indent=first,
+        subsequent_indent=other,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+
+
+def _verdict(document: Document) -> str:
+    problems, warnings = document["problems"], document["warnings"]
+    if not problems and not warnings:
+        return "everything is there"
+    told = [f"{problems or 'no'} problem{'' if problems == 1 else 's'}"]
+    if warnings:
+        told.append(f"{warnings} warning{'' if warnings == 1 else 's'}")
+    return ", ".join(told) + ("" if problems else ": the everyday commands can run")
