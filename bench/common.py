@@ -6,7 +6,9 @@ import argparse
 import json
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -23,6 +25,19 @@ def parser(about: str | None) -> argparse.ArgumentParser:
     return made
 
 
+def add_clock(made: argparse.ArgumentParser) -> None:
+    """Add `--cpu-time`, for benches whose work all runs in the process that is timed."""
+    made.add_argument(
+        "--cpu-time", action="store_true",
+        help="count CPU seconds, not wall time: for a machine that others use too",
+    )  # fmt: skip
+
+
+def clock(*, cpu_time: bool) -> Callable[[], float]:
+    """The clock that `--cpu-time` chooses."""
+    return time.process_time if cpu_time else time.perf_counter
+
+
 def pin_to_one_core() -> int:
     """Keep this process and its children on one core, the last one it may use."""
     core = max(os.sched_getaffinity(0))
@@ -31,7 +46,10 @@ def pin_to_one_core() -> int:
 
 
 def interleave(
-    methods: Mapping[str, Callable[[Item], object]], items: Sequence[Item], rounds: int
+    methods: Mapping[str, Callable[[Item], object]],
+    items: Sequence[Item],
+    rounds: int,
+    now: Callable[[], float] = time.perf_counter,
 ) -> dict[str, NDArray[np.float64]]:
     """Time every method on every item, turn by turn, so that all meet the same disturbances.
 
@@ -46,15 +64,53 @@ def interleave(
         for column, item in enumerate(items):
             first = (turn + column) % len(names)
             for name in names[first:] + names[:first]:
-                begin = time.perf_counter()
+                begin = now()
                 methods[name](item)
-                seconds[name][turn, column] = time.perf_counter() - begin
+                seconds[name][turn, column] = now() - begin
     return {name: values[1:] for name, values in seconds.items()}
 
 
 def typical(seconds: NDArray[np.float64]) -> float:
     """The mean over items of each item's median over rounds."""
     return float(np.median(seconds, axis=0).mean())
+
+
+class Stopwatch:
+    """Seconds by part; while a part runs inside another, the outer one's time stands still."""
+
+    def __init__(self, now: Callable[[], float] = time.perf_counter) -> None:
+        """Start with nothing measured, by the clock `now`."""
+        self._now = now
+        self.seconds: dict[str, float] = defaultdict(float)
+        self._running: list[str] = []
+        self._since = 0.0
+
+    @contextmanager
+    def part(self, name: str) -> Iterator[None]:
+        """Count what runs inside as `name`."""
+        self._charge()
+        self._running.append(name)
+        try:
+            yield
+        finally:
+            self._charge()
+            self._running.pop()
+
+    def watch(self, owner: Any, function: str, name: str) -> None:
+        """Count every call of `owner.function` as `name`."""
+        inner = getattr(owner, function)
+
+        def timed(*args: Any, **kwargs: Any) -> Any:
+            with self.part(name):
+                return inner(*args, **kwargs)
+
+        setattr(owner, function, timed)
+
+    def _charge(self) -> None:
+        now = self._now()
+        if self._running:
+            self.seconds[self._running[-1]] += now - self._since
+        self._since = now
 
 
 def anonymous_bytes(pids: Sequence[int]) -> int:

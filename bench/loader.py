@@ -26,7 +26,7 @@ from avpipe.train.device import keep_freed_memory
 from avpipe.train.recipe import Recipe, load_recipe
 from avpipe.train.sources import Resident
 from clips import bench_clips
-from common import interleave, parser, pin_to_one_core, report, table, typical
+from common import add_clock, clock, interleave, parser, pin_to_one_core, report, table, typical
 from numpy.typing import NDArray
 from PIL import Image
 from read import CENTRE, make_cache
@@ -118,27 +118,28 @@ def seen_from_memmap(read: Make, recipe: Recipe) -> Make:
     return make
 
 
-def write_files(folder: Path, rows: Sequence[Row]) -> None:
+def write_files(folder: Path, rows: Sequence[Row], num_clips: int = NUM_CLIPS) -> None:
     """What SLAVC reads: of each clip a JPEG, the cache's, and its 10 s as a wav of 22.05 kHz."""
     sounds = []
     for row in rows:
         sound = row["waveform"].astype(np.float32) / np.float32(32767)
         heard = resample(sound, AUDIO_RATE_HZ, RATE_HZ, len(sound) * RATE_HZ // AUDIO_RATE_HZ)
         sounds.append(np.rint(32767 * heard.clip(-1, 1)).astype(np.int16))
-    for i in range(NUM_CLIPS):
+    for i in range(num_clips):
         (folder / f"{i:06d}.jpg").write_bytes(rows[i % len(rows)]["frame_jpeg"])
         with wave.open(str(folder / f"{i:06d}.wav"), "wb") as file:
             file.setparams((1, 2, RATE_HZ, 0, "NONE", ""))
             file.writeframes(sounds[i % len(rows)].tobytes())
 
 
-def pyav_sound(path: Path) -> NDArray[np.float64]:
-    """The middle 3 s of a wav through PyAV, as SLAVC reads it."""
+def pyav_sound(path: Path, start_s: float | None = None) -> NDArray[np.float64]:
+    """3 s of a wav through PyAV, as SLAVC reads it: from `start_s` on, or the middle."""
     parts: list[NDArray[np.int16]] = []
     first_s = None
     with av.open(str(path)) as container:
         stream = container.streams.audio[0]
-        start_s = max((container.duration or 0) / av.time_base / 2 - 1.5, 0)
+        if start_s is None:
+            start_s = max((container.duration or 0) / av.time_base / 2 - 1.5, 0)
         container.seek(int(start_s * av.time_base))
         resampler = av.AudioResampler("s16p", "mono")
         for frame in container.decode(stream):
@@ -159,33 +160,43 @@ def wave_sound(path: Path) -> NDArray[np.float64]:
     return (np.frombuffer(data, "<i2") / 32767).clip(-1, 1)
 
 
-def like_slavc(folder: Path, read_sound: Callable[[Path], NDArray[np.float64]]) -> Make:
-    """Each sample by itself from two files, then stacked; the frame's short side becomes 246."""
+def plain_crop(frame: Image.Image, rng: np.random.Generator) -> Image.Image:
+    """SLAVC's crop: the short side becomes 246, a square of 224 is cut and mirrored or not."""
+    scale = 246 / min(frame.size)
+    frame = frame.resize(
+        (round(frame.width * scale), round(frame.height * scale)), Image.Resampling.BICUBIC
+    )
+    left, top = (int(rng.integers(side - 224 + 1)) for side in frame.size)
+    frame = frame.crop((left, top, left + 224, top + 224))
+    return frame.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if rng.random() < 0.5 else frame
+
+
+def to_tensor(frame: Image.Image) -> Tensor:
+    """ToTensor and Normalize."""
     mean, std = (torch.tensor(of).view(3, 1, 1) for of in (IMAGE_MEAN, IMAGE_STD))
+    pixels = torch.from_numpy(np.array(frame)).permute(2, 0, 1).contiguous().float()
+    return pixels.div_(255).sub_(mean).div_(std)
+
+
+def hear(sound: NDArray[np.float64]) -> Tensor:
+    """SLAVC's log-spectrogram, `(1, 257, 276)`."""
+    _, _, density = spectrogram(sound, RATE_HZ, nperseg=512, noverlap=274)
+    return torch.from_numpy(np.log(density + 1e-7)).float()[None].div_(12)
+
+
+def like_slavc(folder: Path, read_sound: Callable[[Path], NDArray[np.float64]]) -> Make:
+    """Each sample by itself from two files, then stacked."""
     rng = np.random.default_rng(0)
 
     def see(path: Path) -> Tensor:
         with Image.open(path) as image:
-            frame = image.convert("RGB")
-        scale = 246 / min(frame.size)
-        frame = frame.resize(
-            (round(frame.width * scale), round(frame.height * scale)), Image.Resampling.BICUBIC
-        )
-        left, top = (int(rng.integers(side - 224 + 1)) for side in frame.size)
-        frame = frame.crop((left, top, left + 224, top + 224))
-        if rng.random() < 0.5:
-            frame = frame.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
-        pixels = torch.from_numpy(np.array(frame)).permute(2, 0, 1).contiguous().float()
-        return pixels.div_(255).sub_(mean).div_(std)
-
-    def hear(path: Path) -> Tensor:
-        _, _, density = spectrogram(read_sound(path), RATE_HZ, nperseg=512, noverlap=274)
-        return torch.from_numpy(np.log(density + 1e-7)).float()[None].div_(12)
+            return to_tensor(plain_crop(image.convert("RGB"), rng))
 
     def make(positions: Positions) -> Pair:
         names = [folder / f"{at:06d}" for at in positions.tolist()]
         samples = [
-            (see(name.with_suffix(".jpg")), hear(name.with_suffix(".wav"))) for name in names
+            (see(name.with_suffix(".jpg")), hear(read_sound(name.with_suffix(".wav"))))
+            for name in names
         ]
         frames, sounds = zip(*samples, strict=True)
         return torch.stack(frames), torch.stack(sounds)
@@ -222,7 +233,9 @@ def in_words(ms: dict[str, float]) -> str:
 
 def main() -> None:
     """Measure and print."""
-    arguments = parser(__doc__).parse_args()
+    options = parser(__doc__)
+    add_clock(options)
+    arguments = options.parse_args()
     recipe = load_recipe("slavc")
     rows = [make_row(str(clip)) for clip in bench_clips()]
     torch.set_num_threads(1)
@@ -249,10 +262,12 @@ def main() -> None:
         methods[KINDER] = like_slavc(folder, wave_sound)
         order = np.random.default_rng(0).permutation(NUM_CLIPS)
         check(methods, order[-8:])
-        seconds = interleave(methods, [order[:BATCH]], ROUNDS)
+        seconds = interleave(methods, [order[:BATCH]], ROUNDS, clock(cpu_time=arguments.cpu_time))
     ms = {key: 1000 * typical(values) / BATCH for key, values in seconds.items()}
-    text = f"random clips, batches of {BATCH}, files in memory, core {core}\n\n{in_words(ms)}"
-    report("loader", {"ms_per_sample": ms}, text, as_json=arguments.json)
+    counted = "CPU time" if arguments.cpu_time else "wall time"
+    text = f"random clips, batches of {BATCH}, files in memory, core {core}, {counted}\n\n"
+    text += in_words(ms)
+    report("loader", {"ms_per_sample": ms, "counted": counted}, text, as_json=arguments.json)
 
 
 if __name__ == "__main__":

@@ -41,11 +41,11 @@ class Again:
         return self._rows[int(line["id"]) % len(self._rows)]
 
 
-def make_cache(folder: Path, rows: list[Row]) -> Cache:
-    """A cache of `NUM_CLIPS` rows."""
+def make_cache(folder: Path, rows: list[Row], num_clips: int = NUM_CLIPS) -> Cache:
+    """A cache of `num_clips` rows."""
     lines = [
         Line(id=f"{i:06d}", root=0, path=f"{i:06d}", source=f"{i:06d}", bytes=0)
-        for i in range(NUM_CLIPS)
+        for i in range(num_clips)
     ]
     root = Root(path=str(folder), device=folder.stat().st_dev)
     Manifest(folder).publish(iter(lines), len(lines), [root], shard_clips=256)
