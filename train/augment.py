@@ -88,12 +88,14 @@ def training_views(
 
 
 def evaluation_views(batch: Batch, recipe: Recipe, device: torch.device) -> Views:
-    """Take the whole frame, already squeezed to a square, and the centre window."""
-    frames = batch.frames.to(device)
+    """Take the whole frame, already squeezed to a square, and the centre window; or one of them."""
+    frames, spectrograms = batch.frames.to(device), batch.spectrograms.to(device)
     if len(frames):
         frames = normalise_frames(frames.permute(0, 3, 1, 2).float())
-    start = window_starts(batch.valid_cols, recipe.spectrogram, None)
-    return Views(frames, hear(batch.spectrograms.to(device), start, recipe))
+    if len(spectrograms):
+        start = window_starts(batch.valid_cols, recipe.spectrogram, None)
+        spectrograms = hear(spectrograms, start, recipe)
+    return Views(frames, spectrograms)
 
 
 def window_starts(
@@ -121,7 +123,7 @@ def normalise_frames(frames: Tensor) -> Tensor:
         torch.tensor(values, device=frames.device)[:, None, None] * 255
         for values in (IMAGE_MEAN, IMAGE_STD)
     )
-    return (frames - mean) / std
+    return (frames - mean).div_(std)
 
 
 def hear(spectrograms: Tensor, start: NDArray[np.int64], recipe: Recipe) -> Tensor:
@@ -145,4 +147,4 @@ def hear(spectrograms: Tensor, start: NDArray[np.int64], recipe: Recipe) -> Tens
     heard = windows.float()[:, None]
     if recipe.audio_pool > 1:
         heard = F.avg_pool2d(heard, recipe.audio_pool)
-    return (heard - recipe.spectrogram_mean) / recipe.spectrogram_std
+    return (heard - recipe.spectrogram_mean).div_(recipe.spectrogram_std)

@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
+from torch.nn import functional as F
 
 from ..cache.store import Cache
 from ..errors import UsageError
@@ -121,12 +122,12 @@ class Localizer:
             self._model.embed_spectrograms(
                 evaluation_views(batch, self.recipe, self.device).spectrograms
             )
-            for batch in self._read(cache, heard, batch_size)
+            for batch in self._read(cache, heard, batch_size, frames=False)
         ]
         audio = [torch.cat(heads) for heads in zip(*parts, strict=True)]
         found: list[NDArray[np.float32]] = []
         order, done = np.argsort(frame_of, kind="stable"), 0
-        for batch in self._read(cache, seen, batch_size):
+        for batch in self._read(cache, seen, batch_size, frames=True):
             visual = self._model.embed_frames(
                 evaluation_views(batch, self.recipe, self.device).frames
             )
@@ -142,6 +143,37 @@ class Localizer:
         return result
 
     @torch.inference_mode()
+    def embeddings(
+        self, cache: Cache, rows: Sequence[int] | NDArray[np.int64], batch_size: int = 64
+    ) -> NDArray[np.float32]:
+        """Embed clips of a cache as wholes, for retrieval.
+
+        Frames and sounds have projections of their own where the recipe's objective trains some
+        (alignment); else a frame is the mean of its map's cells.
+
+        Args:
+            cache: The cache.
+            rows: `(n,)` their rows.
+            batch_size: Clips at a time.
+
+        Returns:
+            `(n, 2, D)` of frames and of sounds, unit length.
+
+        Raises:
+            InputError: As `maps` does.
+        """
+        parts: list[Tensor] = []
+        for batch in self._read(cache, np.asarray(rows, np.int64), batch_size):
+            views = evaluation_views(batch, self.recipe, self.device)
+            embedded = self._model(views.frames, views.spectrograms)
+            both = embedded.pooled or (
+                torch.cat([head.mean((2, 3)) for head in embedded.visual], 1),
+                torch.cat(embedded.audio, 1),
+            )
+            parts.append(F.normalize(torch.stack(both, 1), dim=2).cpu())
+        return torch.cat(parts).numpy()
+
+    @torch.inference_mode()
     def embed_frame(self, frame: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Embed a frame `(H, W, 3)` uint8 as `(D, h, w)`; see `embed_audio`."""
         return _joined(self._embed_frame(frame))
@@ -151,10 +183,14 @@ class Localizer:
         """Embed a sound as `(D,)`; times `embed_frame` it is the mean of the heads' cosines."""
         return _joined(self._embed_audio(waveform, rate_hz))
 
-    def _read(self, cache: Cache, rows: NDArray[np.int64], batch_size: int) -> Iterator[Batch]:
-        reader = whole_clips(cache, rows, self.recipe)
+    def _read(
+        self, cache: Cache, rows: NDArray[np.int64], batch_size: int, *, frames: bool
+    ) -> Iterator[Batch]:
+        """Read either the frames or the sounds of clips."""
+        reader, none = whole_clips(cache, rows, self.recipe), np.zeros(0, np.int64)
         cuts = range(batch_size, len(rows), batch_size)
-        picks = map(Pick.of, np.split(np.arange(len(rows)), cuts))
+        parts = np.split(np.arange(len(rows)), cuts)
+        picks = (Pick(part, *((part, none) if frames else (none, part))) for part in parts)
         return Stream(reader, min(8, os.cpu_count() or 1)).batches(picks)
 
     def _embed_frame(self, frame: NDArray[np.uint8]) -> tuple[Tensor, ...]:

@@ -1,6 +1,6 @@
 """Where pretrained files come from, and how they are read: never unpickled, never guessed."""
 
-from .checkpoint import load_exact, read_checkpoint, section
+from .checkpoint import load_exact, read_checkpoint, require_exact, section
 from .choice import (
     PRETRAINED,
     RANDOM,
@@ -28,6 +28,7 @@ __all__ = [
     "read_checkpoint",
     "remember",
     "require",
+    "require_exact",
     "resolve",
     "section",
     "weights_dir",

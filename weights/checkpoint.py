@@ -94,7 +94,24 @@ def load_exact(
             another shape or not finite.
     """
     given = {name: value for name, value in state.items() if not name.startswith(ignore or "\0")}
-    wanted = module.state_dict()
+    require_exact(given, module.state_dict(), path, type(module).__name__)
+    module.load_state_dict(dict(given), strict=False)
+
+
+def require_exact(
+    given: Mapping[str, Tensor], wanted: Mapping[str, Tensor], path: Path, network: str
+) -> None:
+    """See that tensors have the names and shapes that are wanted, and finite values.
+
+    Args:
+        given: Tensors by name.
+        wanted: What a network has; its `num_batches_tracked` may be absent.
+        path: The file of what is given, for messages.
+        network: What it should be of, for messages.
+
+    Raises:
+        MissingDependencyError: As `load_exact` does.
+    """
     counters = {name for name in wanted if name.endswith(".num_batches_tracked")}
     problems = {
         "lacks": sorted(wanted.keys() - given.keys() - counters),
@@ -114,9 +131,7 @@ def load_exact(
         if names
     ]
     if told:
-        network = type(module).__name__
         raise MissingDependencyError(f"{path}: not the weights of {network}: {'; '.join(told)}")
-    module.load_state_dict(dict(given), strict=False)
 
 
 def section(checkpoint: Mapping[str, Any], key: str, path: Path) -> dict[str, Tensor]:
