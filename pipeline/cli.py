@@ -8,7 +8,7 @@ import typer
 
 from ..errors import UsageError
 from . import report
-from .commands import cache, cluster, doctor, inspect, teachers, training, trial, weights
+from .commands import cache, cluster, doctor, inspect, localize, teachers, training, trial, weights
 from .options import Json
 from .settings import FILE_NAME, Commands, read_settings, settings_of
 
@@ -95,7 +95,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "cluster": cluster.cluster,
     "train": training.train,
     "evaluate": training.evaluate,
-    "localize": training.localize,
+    "localize": localize.localize,
     "inspect": inspect.inspect,
     "status": cache.status,
     "verify": cache.verify,

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ..cache.store import Cache
-from ..errors import InputError
+from ..errors import ClipsFailedError, InputError, UsageError
 from ..train.geometry import Geometry
 from .id_lists import read_ids
-from .inputs import scan
-from .localize import localize_clips, localize_files
+from .inputs import Candidate, scan
+from .localize import LocalizeResult, localize_clips, localize_files, localize_videos
+from .sounding import PICTURE_SUFFIXES, cached_sources, with_sound
 from .training import run_folders
+from .video import EVERY_S
 from .watch import watch
 
 
@@ -31,46 +34,71 @@ class DrawSettings:
     alpha: float = 0.5
     geometry: Geometry = "rf-centred"
     device: str = "auto"
+    sound: Path | None = None
+    """Instead of the one input's own."""
+    video: bool = False
+    """Films instead of pictures."""
+    every_s: float = EVERY_S
 
 
 def draw(settings: DrawSettings) -> dict[str, Any]:
     """Localize and draw; return the `avpipe.localize/1` document.
 
     Raises:
-        Errors as `localize_files` and `localize_clips` do.
+        UsageError: The settings contradict each other.
+        Errors as `localize_files`, `localize_videos` and `localize_clips` do.
     """
     (run, *others) = run_folders([settings.run])
     if others:
         raise InputError(f"{settings.run} holds several runs; name one, as in --run {run}")
-    options: dict[str, Any] = {
-        "alpha": settings.alpha,
-        "geometry": settings.geometry,
-        "device": settings.device,
-    }
-    with watch("localize") as update:
-        if settings.ids is None:
-            progress = _counted(update, len(scan(settings.inputs).candidates))
-            done = localize_files(settings.inputs, run, settings.out, progress=progress, **options)
-        else:
-            ids = read_ids(settings.ids) or []
-            if not ids:
-                raise InputError(f"{settings.ids} names no clip")
-            done = localize_clips(
-                ids,
-                Cache(settings.cache),
-                run,
-                settings.out,
-                world=settings.world,
-                progress=_counted(update, len(ids)),
-                **options,
-            )
+    try:
+        done = _drawn(settings, run)
+    except ClipsFailedError as error:
+        if settings.sound is None:
+            raise
+        raise ClipsFailedError(f"{error}, with the sound of {settings.sound}") from None
     return {
         "schema": "avpipe.localize/1",
         "pictures": [str(path) for path in done.pictures],
+        "videos": [str(path) for path in done.videos],
         "failed": {
             failure.id: f"{failure.reason} {failure.detail}".rstrip() for failure in done.failures
         },
+        "notices": done.notices,
     }
+
+
+def _drawn(settings: DrawSettings, run: Path) -> LocalizeResult:
+    options: dict[str, Any] = {"geometry": settings.geometry, "device": settings.device}
+    filming: dict[str, Any] = {**options, "every_s": settings.every_s}
+    drawing: dict[str, Any] = {**options, "alpha": settings.alpha}
+    if settings.ids is not None:
+        ids = read_ids(settings.ids) or []
+        if not ids:
+            raise InputError(f"{settings.ids} names no clip")
+        cache = Cache(settings.cache)
+        if settings.video:
+            return localize_videos(cached_sources(cache, ids), run, settings.out, **filming)
+        with watch("localize") as update:
+            drawing |= {"world": settings.world, "progress": _counted(update, len(ids))}
+            return localize_clips(ids, cache, run, settings.out, **drawing)
+    with ExitStack() as stack:
+        candidates = _named(settings, stack)
+        if settings.video:
+            return localize_videos(candidates, run, settings.out, **filming)
+        update = stack.enter_context(watch("localize"))
+        drawing["progress"] = _counted(update, len(candidates))
+        return localize_files(candidates, run, settings.out, **drawing)
+
+
+def _named(settings: DrawSettings, stack: ExitStack) -> list[Candidate]:
+    """Return the clips that the inputs name."""
+    candidates = scan(settings.inputs).candidates
+    if settings.sound is not None:
+        return stack.enter_context(with_sound(candidates, settings.sound))
+    if len(settings.inputs) == 1 and Path(settings.inputs[0]).suffix.lower() in PICTURE_SUFFIXES:
+        raise UsageError(f"{settings.inputs[0]} is a picture: name its sound, --sound FILE")
+    return candidates
 
 
 def _counted(update: Callable[[int, int], None], total: int) -> Callable[[int], None]:

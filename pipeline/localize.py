@@ -13,15 +13,18 @@ from PIL import Image
 
 from ..cache.schema import AUDIO_RATE_HZ
 from ..cache.store import Cache, Failure
-from ..errors import ClipError, ClipsFailedError, Reason
+from ..cache.writer import remove_orphans
+from ..errors import ClipError, ClipsFailedError, Reason, UsageError
 from ..stages.decoder import TIMEOUT_S, DecoderChild
 from ..stages.features import FeatureParams, Row
+from ..stages.render import RenderChild
 from ..stages.spectrogram import FRONT_ENDS
 from ..train.controls import ALPHA
 from ..train.geometry import Geometry
 from ..train.localize import Localized, localize_cached, localize_sound, write_overlays
 from ..train.run import Localizer, load_run
-from .inputs import Candidate, scan
+from .inputs import Candidate
+from .video import EVERY_S, write_video
 
 
 @dataclass(frozen=True)
@@ -31,14 +34,18 @@ class LocalizeResult:
     Attributes:
         pictures: One per clip; if there are several, `sheet.png` last.
         failures: Clips that could not be used; their `row` is their place among the inputs.
+        videos: Films, one per clip.
+        notices: What people should know of them.
     """
 
-    pictures: list[Path]
+    pictures: list[Path] = field(default_factory=list)
     failures: list[Failure] = field(default_factory=list)
+    videos: list[Path] = field(default_factory=list)
+    notices: list[str] = field(default_factory=list)
 
 
 def localize_files(
-    inputs: Sequence[str],
+    candidates: Sequence[Candidate],
     run: Path,
     out: Path,
     *,
@@ -52,7 +59,7 @@ def localize_files(
     """Draw where the sound of video files comes from.
 
     Args:
-        inputs: Folders, lists and files, as `extract` takes them.
+        candidates: What `scan` found.
         run: Folder of the run.
         out: Folder of the pictures.
         alpha: Share of the audio-visual map in the blend.
@@ -63,23 +70,76 @@ def localize_files(
         progress: Called with the number of pictures written.
 
     Raises:
-        InputError: Nothing to localize, or no run.
+        InputError: No run.
         ClipsFailedError: No clip could be used.
         CacheUnwritableError: The pictures cannot be written.
     """
-    candidates = scan(inputs).candidates
     localizer = load_run(run, device)
     failures: list[Failure] = []
     with DecoderChild(FeatureParams(decoder=decoder), timeout_s=timeout_s) as child:
         clips = _decoded(localizer, candidates, child, geometry, failures)
         pictures = write_overlays(clips, out, alpha=alpha, geometry=geometry, progress=progress)
     if not pictures:
-        first = failures[0]
-        told = f"{first.id}: {first.reason} {first.detail}".rstrip()
-        if len(failures) > 1:
-            told += ", ..."
-        raise ClipsFailedError(f"none of {len(candidates)} clips could be localized ({told})")
+        raise _all_failed(failures)
     return LocalizeResult(pictures, failures)
+
+
+def localize_videos(
+    candidates: Sequence[Candidate],
+    run: Path,
+    out: Path,
+    *,
+    every_s: float = EVERY_S,
+    geometry: Geometry = "rf-centred",
+    device: str = "auto",
+    timeout_s: float = TIMEOUT_S,
+) -> LocalizeResult:
+    """Draw films of where the sound of video files comes from, with bars on stderr.
+
+    Args:
+        candidates: What `scan` found.
+        run: Folder of the run.
+        out: Folder of the films.
+        every_s: Time between two maps.
+        geometry: Where the map's cells lie.
+        device: Of the network.
+        timeout_s: Wall-clock limit for one step, not for a whole film.
+
+    Raises:
+        UsageError: `out` is a file.
+        InputError: No run.
+        ClipsFailedError: No clip could be used.
+        CacheUnwritableError: The films cannot be written.
+    """
+    localizer = load_run(run, device)
+    if out.exists() and not out.is_dir():
+        raise UsageError(f"{out} is no folder: name one with --out")
+    remove_orphans(out)
+    done = LocalizeResult()
+    with RenderChild(timeout_s=timeout_s) as child:
+        for number, (clip, reject) in enumerate(_in_turn(candidates)):
+            path = out / f"{clip.id}.mp4"
+            line = _line(clip, reject)
+            try:
+                notice = write_video(
+                    localizer, child, clip.id, line, path, every_s=every_s, geometry=geometry
+                )
+            except ClipError as error:
+                done.failures.append(Failure(clip.id, str(error.reason), error.detail, number))
+                continue
+            done.videos.append(path)
+            done.notices.extend([notice] if notice else [])
+    if not done.videos:
+        raise _all_failed(done.failures)
+    return done
+
+
+def _all_failed(failures: Sequence[Failure]) -> ClipsFailedError:
+    first = failures[0]
+    told = f"{first.id}: {first.reason} {first.detail}".rstrip()
+    if len(failures) > 1:
+        told += ", ..."
+    return ClipsFailedError(f"none of {len(failures)} clips could be localized ({told})")
 
 
 def localize_clips(
@@ -125,11 +185,8 @@ def _decoded(
     failures: list[Failure],
 ) -> Iterator[Localized]:
     """Decode and localize clip by clip; what cannot be used goes to `failures`."""
-    taken: set[str] = set()
     window_s = FRONT_ENDS[localizer.recipe.spectrogram].window_s
-    for number, clip in enumerate(candidates):
-        reject = clip.reject or (Reason.DUPLICATE_ID if clip.id in taken else None)
-        taken.add(clip.id)
+    for number, (clip, reject) in enumerate(_in_turn(candidates)):
         try:
             row = child.row(_line(clip, reject))
         except ClipError as error:
@@ -138,6 +195,14 @@ def _decoded(
         frame = np.array(Image.open(io.BytesIO(row["frame_jpeg"])).convert("RGB"))
         sound = sound_around_frame(row, window_s)
         yield localize_sound(localizer, clip.id, frame, sound, AUDIO_RATE_HZ, geometry=geometry)
+
+
+def _in_turn(candidates: Sequence[Candidate]) -> Iterator[tuple[Candidate, Reason | None]]:
+    """Yield each clip with what is wrong about its name, if anything."""
+    taken: set[str] = set()
+    for clip in candidates:
+        yield clip, clip.reject or (Reason.DUPLICATE_ID if clip.id in taken else None)
+        taken.add(clip.id)
 
 
 def _line(clip: Candidate, reject: Reason | None) -> dict[str, str | float]:

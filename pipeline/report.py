@@ -111,21 +111,12 @@ def train_text(document: Document) -> str:
 def localize_text(document: Document) -> str:
     """Render `avpipe localize`."""
     failed = [f"failed  {name}: {why}" for name, why in document["failed"].items()]
-    return "\n".join([*failed, *document["pictures"]])
+    return "\n".join([*failed, *document["notices"], *document["pictures"], *document["videos"]])
 
 
 def inspect_text(document: Document) -> str:
     """Render `avpipe inspect`: the picture, and what is missing from it."""
     return "\n".join([document["picture"], *document["notices"]])
-
-
-def failures_text(document: Document) -> str:
-    """Render `avpipe inspect --failures`."""
-    rows = [
-        [one[key] or "-" for key in ("id", "reason", "detail", "path")]
-        for one in document["failures"]
-    ]
-    return table(("id", "reason", "detail", "path"), rows) if rows else "no clip failed"
 
 
 def weights_text(digest: str) -> str:

@@ -92,6 +92,7 @@ def _drawn(film: str, heat: Heat, place: dict[str, Any]) -> Iterator[Message]:
         first = next(pictures)
         height, width = upright(first.frame, size).shape[:2]
         painter = Painter(heat, height, width)
+        yield _told(0, source.duration_s * rate_hz, 0.0, source.duration_s)
         told, end_s = time.monotonic(), 0.0
         with Film(film, (width, height), rate_hz, sound) as output:
             for number, shown in enumerate(chain([first], pictures), 1):

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from avpipe.errors import CacheUnwritableError, ClipsFailedError, InputError, UsageError
+from avpipe.pipeline.inputs import Candidate, scan
 from avpipe.pipeline.localize import localize_clips, localize_files, sound_around_frame
 from avpipe.stages.features import FeatureParams, make_row
 from avpipe.train.loop import train
@@ -13,6 +14,10 @@ from avpipe.train.recipe import load_recipe
 from cache_factory import make_cache
 from evaluation_factory import TINY
 from media_factory import write_clip
+
+
+def found(path: Path) -> list[Candidate]:
+    return scan([str(path)]).candidates
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +44,7 @@ def test_a_folder_becomes_pictures_and_its_bad_files_have_reasons(
     write_clip(videos / "below" / "a.mp4", fps=8, seconds=1)
     (videos / "c.mp4").write_bytes(b"no video")
     done: list[int] = []
-    result = localize_files([str(videos)], run, tmp_path / "out", progress=done.append)
+    result = localize_files(found(videos), run, tmp_path / "out", progress=done.append)
     assert [path.name for path in result.pictures] == ["a.png", "b.png", "sheet.png"]
     assert all(path.read_bytes().startswith(b"\x89PNG") for path in result.pictures)
     assert {f.id: f.reason for f in result.failures} == {"a": "duplicate_id", "c": "not_media"}
@@ -49,9 +54,9 @@ def test_a_folder_becomes_pictures_and_its_bad_files_have_reasons(
 def test_nothing_usable_is_an_error_of_one_line(run: Path, tmp_path: Path) -> None:
     (tmp_path / "c.mp4").write_bytes(b"no video")
     with pytest.raises(ClipsFailedError, match=r"none of 1 clips .*\(c: not_media [^,]+\)$"):
-        localize_files([str(tmp_path / "c.mp4")], run, tmp_path / "out")
+        localize_files(found(tmp_path / "c.mp4"), run, tmp_path / "out")
     with pytest.raises(InputError, match="is no run"):
-        localize_files([str(tmp_path / "c.mp4")], tmp_path, tmp_path / "out")
+        localize_files(found(tmp_path / "c.mp4"), tmp_path, tmp_path / "out")
 
 
 def test_cached_clips(run: Path, tmp_path: Path) -> None:
@@ -75,21 +80,21 @@ def test_the_sound_heard_is_that_around_the_frame(tmp_path: Path) -> None:
 def test_names_as_long_as_a_disk_takes(run: Path, tmp_path: Path) -> None:
     name = "é" * 125
     video = write_clip(tmp_path / f"{name}.mp4", fps=8, seconds=1)
-    assert localize_files([str(video)], run, tmp_path / "out").pictures[0].stem == name
+    assert localize_files(found(video), run, tmp_path / "out").pictures[0].stem == name
 
 
 def test_pictures_have_to_go_into_a_folder(run: Path, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     video = write_clip(tmp_path / "a.mp4", fps=8, seconds=1)
     with pytest.raises(UsageError, match="file is no folder: name one with --out"):
-        localize_files([str(video)], run, tmp_path / "file")
+        localize_files(found(video), run, tmp_path / "file")
     with pytest.raises(CacheUnwritableError, match=r"a\.png: Not a directory; make its folder"):
-        localize_files([str(video)], run, tmp_path / "file" / "out")
+        localize_files(found(video), run, tmp_path / "file" / "out")
 
 
 def test_a_clip_may_be_called_sheet(run: Path, tmp_path: Path) -> None:
     for name in ("a", "sheet"):
         write_clip(tmp_path / f"{name}.mp4", fps=8, seconds=1)
-    result = localize_files([str(tmp_path / f"{n}.mp4") for n in ("a", "sheet")], run, tmp_path)
+    result = localize_files(found(tmp_path), run, tmp_path / "out")
     assert [path.name for path in result.pictures] == ["a.png", "sheet.png", "_sheet.png"]
     assert len({path.read_bytes() for path in result.pictures}) == 3

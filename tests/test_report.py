@@ -127,8 +127,10 @@ def test_runs_and_estimates() -> None:
 
 
 def test_pictures() -> None:
-    document = {"pictures": ["o/a.png"], "failed": {"b": "empty no bytes"}}
-    assert report.localize_text(document) == "failed  b: empty no bytes\no/a.png"
+    document = {"failed": {"b": "empty no bytes"}, "notices": ["c: cut"], "pictures": ["o/a.png"]}
+    document["videos"] = ["o/a.mp4"]
+    told = ["failed  b: empty no bytes", "c: cut", "o/a.png", "o/a.mp4"]
+    assert report.localize_text(document).splitlines() == told
 
 
 def test_random_weights_stand_in_the_status() -> None:

@@ -18,7 +18,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.patches import Rectangle
 from matplotlib.patheffects import withStroke
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont
 
 Map = NDArray[np.floating[Any]]
 COLOUR_MAP = "inferno"
@@ -66,10 +66,56 @@ def heat_over(
     Returns:
         `(H, W, 3)` in [0, 1].
     """
-    share = _normalize(heat, limits)(heat).filled(0)[..., None]
-    colours = mpl.colormaps[COLOUR_MAP](share[..., 0])[..., :3]
+    share = _normalize(heat, limits)(heat).filled(0)
+    leaves, glow = _heat_colours(share)
+    return np.asarray(leaves[..., None] * frame / 255 + glow)
+
+
+def heat_table() -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Return what `heat_over` makes of 256 shares from 0 to 1.
+
+    Returns:
+        `(256,)`, what is left of the frame, and `(256, 3)`, what is added, RGB of 255.
+    """
+    leaves, glow = _heat_colours(np.linspace(0, 1, 256))
+    return leaves.astype(np.float32), (glow * 255).astype(np.float32)
+
+
+def _heat_colours(share: Map) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return what is left of the frame, `(...)`, and what is added, `(..., 3)` in [0, 1]."""
     strength = 0.15 + 0.6 * share
-    return np.asarray((1 - strength) * _DIMMED * frame / 255 + strength * colours)
+    colours = mpl.colormaps[COLOUR_MAP](share)[..., :3]
+    return np.asarray((1 - strength) * _DIMMED), np.asarray(strength[..., None] * colours)
+
+
+def legend(limits: tuple[float, float], height_px: int, width_px: int) -> NDArray[np.uint8]:
+    """Draw the colours from low to high with their values, for a corner of a small picture.
+
+    Args:
+        limits: Values at the ends.
+        height_px: Of the whole picture.
+        width_px: The same.
+
+    Returns:
+        `(h, w, 4)` RGBA; without the values where there is no room for them.
+    """
+    text_px = max(10, min(height_px, width_px) // 26)
+    font = ImageFont.load_default(text_px)
+    low, high = (f"{value:.2f}" for value in limits)
+    pad, bar = text_px // 2, max(4, min(6 * text_px, width_px // 4))
+    low_px, high_px = (math.ceil(font.getlength(text)) for text in (low, high))
+    width = low_px + bar + high_px + 4 * pad
+    if width > width_px:
+        low = high = ""
+        low_px, high_px, width = -pad, -pad, bar + 2 * pad
+    picture = Image.new("RGBA", (width, 2 * text_px), (0, 0, 0, 150))
+    colours = mpl.colormaps[COLOUR_MAP](np.linspace(0, 1, bar), bytes=True)
+    strip = np.broadcast_to(colours, (text_px, bar, 4)).copy()
+    picture.paste(Image.fromarray(strip), (low_px + 2 * pad, text_px // 2))
+    draw = ImageDraw.Draw(picture)
+    for text, left in ((low, pad), (high, low_px + bar + 3 * pad)):
+        draw.text((left, text_px), text, fill="white", font=font, anchor="lm")
+    return np.array(picture)
 
 
 def _normalize(heat: Map, limits: tuple[float, float] | None) -> Normalize:
@@ -93,6 +139,8 @@ def picture_of_panels(title: str, panels: Sequence[Panel]) -> bytes:
     figure = Figure(size_in, dpi=110, layout="constrained")
     figure.suptitle(plain(title), fontsize=11, parse_math=False)
     places = figure.subplots(num_rows, num_columns, squeeze=False).ravel()
+    for axes in places[len(panels) :]:
+        axes.set_axis_off()
     for axes, panel in zip(places, panels, strict=False):
         draw_panel(axes, panel)
         if panel.heat is not None and panel.unit:

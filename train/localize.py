@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ..cache.advice import advice
+from ..cache.state import shard_numbers
 from ..cache.store import Cache
 from ..cache.writer import remove_orphans
 from ..errors import InputError, MissingDependencyError, UsageError
@@ -20,12 +21,16 @@ from .benchmarks.synth import Item, Synth
 from .benchmarks.synth import load as load_world
 from .controls import ALPHA, Floats, Frame, blend, saliency
 from .drawing import Panel
-from .geometry import Geometry
+from .geometry import Geometry, upsample
 from .maps import write_whole
 from .object_prior import ObjectPrior
 from .run import Localizer
 
 Boxes = NDArray[np.float64]
+DETR = "objects/detr-r50"
+_DETR_CENTRES = np.arange(7) * np.float64(
+    32
+)  # a padded ResNet50 puts cell i at pixel stride * i of 224
 _COSINE = "cosine"
 _SHEET_CLIPS = 60
 """More clips than this in one picture cannot be told apart."""
@@ -47,6 +52,7 @@ class Localized:
         label: What sounds, if known.
         sounding: `(k, 4)` boxes of what sounds, shares of the sides, if known.
         silent: `(k, 4)` boxes of what does not.
+        objects: `(7, 7)` object map of DETR, if the cache has it.
     """
 
     name: str
@@ -55,6 +61,7 @@ class Localized:
     label: str = ""
     sounding: Boxes = field(default_factory=no_boxes)
     silent: Boxes = field(default_factory=no_boxes)
+    objects: Floats | None = None
 
 
 def localize_sound(
@@ -107,6 +114,7 @@ def localize_cached(
         see = advice("status", cache.path)
         raise InputError(f"{cache.path} has no finished clip {absent[0]!r}; see {see}")
     known = positives(load_world(world)) if world else {}
+    detr = detr_maps(cache)
     for start in range(0, len(ids), batch_size):
         part = ids[start : start + batch_size]
         maps = localizer.maps(cache, [cache.row_of(name) for name in part], batch_size=batch_size)
@@ -116,7 +124,16 @@ def localize_cached(
             heat = localizer.upsample(one_map[None], size, geometry)[0]
             item, boxes = known.get(name, (None, no_boxes()))
             label = (item.label if item else clip.label) or ""
-            yield Localized(name, clip.frame, heat, label, boxes[:1], boxes[1:])
+            objects = detr(cache.row_of(name))
+            yield Localized(name, clip.frame, heat, label, boxes[:1], boxes[1:], objects)
+
+
+def detr_maps(cache: Cache) -> Callable[[int], Floats | None]:
+    """Return what gives a row's object map of DETR; None where the cache has none."""
+    if not shard_numbers(cache.path, DETR):
+        return lambda row: None
+    column = cache.column(DETR)
+    return lambda row: column[row].astype(np.float32) if row in column else None
 
 
 def positives(world: Synth) -> Mapping[str, tuple[Item, Boxes]]:
@@ -205,7 +222,8 @@ def overlay_picture(
         object_map: `(h, w)`, the whole frame.
         alpha: Share of the audio-visual map in the blend.
     """
-    size = (clip.frame.shape[1], clip.frame.shape[0])
+    height, width = clip.frame.shape[:2]
+    size = (width, height)
     objects = np.asarray(Image.fromarray(object_map).resize(size, Image.Resampling.BILINEAR))
     mixed = blend(clip.map, objects, alpha)
     panels = [
@@ -214,6 +232,9 @@ def overlay_picture(
         Panel(object_title, clip.frame, objects, unit="contrast"),
         Panel(f"blend, alpha {alpha:g}", clip.frame, mixed, unit="share"),
     ]
+    if clip.objects is not None:
+        heat = upsample(clip.objects[None], (height, width), "rf-centred", _DETR_CENTRES, 224)[0]
+        panels.append(Panel("object map (DETR)", clip.frame, heat, unit="attention"))
     return drawing.picture_of_panels(" | ".join(filter(None, (clip.name, clip.label))), panels)
 
 

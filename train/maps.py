@@ -6,7 +6,8 @@ import hashlib
 import io
 import json
 import zipfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -173,10 +174,21 @@ def write_whole(path: Path, content: bytes) -> None:
     Raises:
         CacheUnwritableError: If the disk is full or cannot be written.
     """
+    with whole(path) as draft:
+        write_durably(draft, content)
+
+
+@contextmanager
+def whole(path: Path) -> Iterator[Path]:
+    """Give a draft to write, which takes the file's place at the end of the `with` block.
+
+    Raises:
+        CacheUnwritableError: If the disk is full or cannot be written.
+    """
     short = path.with_name(path.name[:40])  # a draft's name is longer, names have 255 bytes at most
     try:
         with temporary(short) as draft:
-            write_durably(draft, content)
+            yield draft
             draft.replace(path)
     except CacheUnwritableError as error:  # its advice is for a cache
         reason = getattr(error.__cause__, "strerror", None) or error.__cause__
