@@ -127,7 +127,7 @@ class Localizer:
         audio = [torch.cat(heads) for heads in zip(*parts, strict=True)]
         found: list[NDArray[np.float32]] = []
         order, done = np.argsort(frame_of, kind="stable"), 0
-        for batch in self._read(cache, seen, batch_size, frames=True):
+        for batch in self._read(cache, seen, batch_size, sounds=False):
             visual = self._model.embed_frames(
                 evaluation_views(batch, self.recipe, self.device).frames
             )
@@ -162,10 +162,15 @@ class Localizer:
         Raises:
             InputError: As `maps` does.
         """
+        clips = np.asarray(rows, np.int64)
+        seen, heard = (
+            self._read(cache, clips, batch_size, frames=frames) for frames in (True, False)
+        )
         parts: list[Tensor] = []
-        for batch in self._read(cache, np.asarray(rows, np.int64), batch_size):
-            views = evaluation_views(batch, self.recipe, self.device)
-            embedded = self._model(views.frames, views.spectrograms)
+        for one, other in zip(seen, heard, strict=True):
+            frames = evaluation_views(one, self.recipe, self.device).frames
+            sounds = evaluation_views(other, self.recipe, self.device).spectrograms
+            embedded = self._model(frames, sounds)
             both = embedded.pooled or (
                 torch.cat([head.mean((2, 3)) for head in embedded.visual], 1),
                 torch.cat(embedded.audio, 1),
@@ -184,13 +189,18 @@ class Localizer:
         return _joined(self._embed_audio(waveform, rate_hz))
 
     def _read(
-        self, cache: Cache, rows: NDArray[np.int64], batch_size: int, *, frames: bool
+        self,
+        cache: Cache,
+        rows: NDArray[np.int64],
+        batch_size: int,
+        *,
+        frames: bool = True,
+        sounds: bool = True,
     ) -> Iterator[Batch]:
-        """Read either the frames or the sounds of clips."""
+        """Read whole clips, or only their frames or their sounds."""
         reader, none = whole_clips(cache, rows, self.recipe), np.zeros(0, np.int64)
-        cuts = range(batch_size, len(rows), batch_size)
-        parts = np.split(np.arange(len(rows)), cuts)
-        picks = (Pick(part, *((part, none) if frames else (none, part))) for part in parts)
+        parts = np.split(np.arange(len(rows)), range(batch_size, len(rows), batch_size))
+        picks = (Pick(part, part if frames else none, part if sounds else none) for part in parts)
         return Stream(reader, min(8, os.cpu_count() or 1)).batches(picks)
 
     def _embed_frame(self, frame: NDArray[np.uint8]) -> tuple[Tensor, ...]:
