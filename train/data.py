@@ -7,7 +7,7 @@ Frames are uint8, spectrograms and hints float16, as stored or as `extract` woul
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
@@ -24,6 +24,8 @@ from .clips import ClipReader
 DataMode = Literal["resident", "stream", "auto"]
 _AHEAD = 3
 """Batches that `stream` reads ahead: enough to hide an uneven one."""
+_PARTS = 4
+"""Tasks for each thread and batch: few, as handing over one costs a tenth of reading a clip."""
 
 
 @dataclass(frozen=True)
@@ -111,31 +113,34 @@ class Stream:
             name: self._empty((len(pick.clips), *column.shape), torch_dtype(reader, name))
             for name, column in reader.columns.items()
         }
-        jobs = [
-            pool.submit(read_frame, reader, frames[i].numpy(), *reader.locate(at))
+        jobs: list[tuple[Callable[..., None], tuple[Any, ...]]] = [
+            (read_frame, (reader, frames[i].numpy(), *reader.locate(at)))
             for i, at in enumerate(pick.frames.tolist())
         ]
         jobs += [
-            pool.submit(
-                reader.read_sound, sounds[i].numpy(), *reader.locate(at, reader.sound_stage)
-            )
+            (read_item, (sounds[i].numpy(), "spectrogram_wide", *reader.locate(at)))
             for i, at in enumerate(pick.sounds.tolist())
         ]
         for name, column in reader.columns.items():
             owners = (pick.frames if column.of_frames else pick.sounds)[: len(pick.clips)]
             jobs += [
-                pool.submit(
-                    read_item, columns[name][i : i + 1].numpy(), column.name,
-                    *reader.locate(at, column.stage),
-                )
+                (read_item, (columns[name][i : i + 1].numpy(), column.name,
+                             *reader.locate(at, column.stage)))
                 for i, at in enumerate(owners.tolist())
             ]  # fmt: skip
+        parts = min(len(jobs), _PARTS * self._workers)
+        running = [pool.submit(_do_all, jobs[part::parts]) for part in range(parts)]
         rows, valid_cols = reader.rows[pick.clips], reader.valid_cols
         batch = Batch(rows, frames, frame_hw, sounds, valid_cols[pick.sounds], columns)
-        return batch, jobs
+        return batch, running
 
     def _empty(self, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
         return torch.empty(shape, dtype=dtype, pin_memory=self._pin)
+
+
+def _do_all(jobs: Iterable[tuple[Callable[..., None], tuple[Any, ...]]]) -> None:
+    for job, given in jobs:
+        job(*given)
 
 
 def read_frame(reader: ClipReader, target: NDArray[np.uint8], shard: Shard, index: int) -> None:
