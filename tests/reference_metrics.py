@@ -1,4 +1,4 @@
-"""Metrics as plain loops, one pixel or one sample at a time."""
+"""Metrics as plain loops, one pixel or one sample at a time; peers as REFERENCE 4 and 5 say."""
 
 from __future__ import annotations
 
@@ -78,3 +78,105 @@ def recall_at(
         order = sorted(range(len(scores)), key=lambda item: (-scores[item], item))
         hits += any(gallery[item] == label for item in order[:k])
     return hits / len(queries)
+
+
+def slavc_average_precision(
+    confidence: list[float], cious: list[float], positive: list[bool], at: float = 0.5
+) -> float:
+    ascending = sorted(confidence)
+    ascending.pop()
+    step = max(1, len(confidence) // 200)
+    points = [
+        precision_recall(*counts(confidence, cious, positive, threshold, at))
+        for threshold in ascending[::-1][::step]
+    ]
+    area = 0.0
+    for index in range(len(points) - 1):
+        envelope = max(precision for precision, _ in points[index:])
+        area += envelope * (points[index + 1][1] - points[index][1])
+    return area
+
+
+def slavc_max_f1(
+    confidence: list[float], cious: list[float], positive: list[bool], at: float = 0.5
+) -> float:
+    found = []
+    for threshold in sorted(confidence)[:: max(1, len(confidence) // 10)]:
+        precision, recall = precision_recall(*counts(confidence, cious, positive, threshold, at))
+        both = precision + recall
+        found.append(2 * precision * recall / both if both else 0.0)
+    return max(found)
+
+
+def minmax(values: list[float]) -> list[float]:
+    """What cannot be stretched stays as it is (the peers)."""
+    low, high = min(values), max(values)
+    return [(v - low) / (high - low) for v in values] if high > low else list(values)
+
+
+def ez_vsl(values: list[float], truth: list[float]) -> dict[str, float]:
+    stretched = minmax(values)
+    threshold = sorted(stretched)[int(len(stretched) * 0.5)]
+    return {"ciou": ciou([v >= threshold for v in stretched], truth)}
+
+
+def slavc(values: list[float], truth: list[float], temperature: float = 0.03) -> dict[str, float]:
+    """With `--relative_prediction`; `ciou_fixed` is without."""
+    logits = [v / temperature for v in values]
+    fixed = [(v + 1 / temperature) / (2 / temperature) for v in logits]
+    highest = sorted(fixed, reverse=True)[: len(fixed) // 4]
+    stretched = minmax(fixed)
+    threshold = sorted(stretched)[int(len(stretched) * 0.5)]
+    return {
+        "confidence": sum(highest) / len(highest),
+        "ciou": ciou([v >= threshold for v in stretched], truth),
+        "ciou_fixed": ciou([v >= 0 for v in values], truth),  # 0.5 of the fixed range
+    }
+
+
+def ssl_alignment(values: list[float], truth: list[float]) -> dict[str, float]:
+    stretched = [1 - v for v in minmax([-v for v in values])]
+    ascending = sorted(stretched)
+    area = sum(t != 0 for t in truth)
+    middle = ascending[len(ascending) // 2]
+    last = ascending[len(ascending) - area] if area else middle
+    return {
+        "ciou": ciou([v > middle for v in stretched], truth),
+        "ciou_adaptive": ciou([v > last for v in stretched], truth),
+    }
+
+
+def lvs(values: list[float], truth: list[float]) -> dict[str, float]:
+    stretched = minmax(values)
+    threshold = sorted(stretched)[len(stretched) // 2]
+    return {"ciou": ciou([v > threshold for v in stretched], truth)}
+
+
+def avpipe(values: list[float], truth: list[float]) -> dict[str, float]:
+    known = [v for v in values if not math.isnan(v)]
+    middle = (min(known) + max(known)) / 2 if known else math.inf
+    area = sum(t > 0 for t in truth)
+    return {
+        "confidence": max(known, default=-math.inf),
+        "ciou": ciou(top_pixels(values, len(values) - len(values) // 2), truth),
+        "ciou_adaptive": ciou(top_pixels(values, area), truth),
+        "ciou_fixed": ciou([v >= middle for v in values], truth),
+    }
+
+
+def blended(protocol: str, av: list[float], objects: list[float], alpha: float) -> list[float]:
+    if protocol == "slavc":
+        pairs = zip([(v + 1) / 2 for v in av], [v / 2.5 for v in objects], strict=True)
+    else:
+        pairs = zip(minmax(av), minmax(objects), strict=True)
+    mixed = [alpha * v + (1 - alpha) * o for v, o in pairs]
+    return minmax(mixed) if protocol in ("ez-vsl", "ssl-alignment") else mixed
+
+
+def worst_of_groups(cious: list[float], groups: list[int], at: float) -> float:
+    """IIoU: the share of groups all of whose members reach `at`."""
+    reached = [
+        min(float(c >= at) for c, g in zip(cious, groups, strict=True) if g == group)
+        for group in set(groups)
+    ]
+    return sum(reached) / len(reached)

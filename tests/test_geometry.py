@@ -3,7 +3,7 @@ import pytest
 import torch
 import torchvision
 from avpipe.train.encoders import compact, resnet18
-from avpipe.train.geometry import Geometry, cell_centres, upsample
+from avpipe.train.geometry import Geometry, Kernel, cell_centres, upsample
 from torch import nn
 from torch.nn import functional as F
 
@@ -71,15 +71,24 @@ def test_compact_cells_lie_in_the_middle_of_tiles() -> None:
     assert cell_centres(compact(3, 1), 96).tolist() == [8 * i + 3.5 for i in range(12)]
 
 
+@pytest.mark.parametrize(("kernel", "mode"), [("linear", "bilinear"), ("bicubic", "bicubic")])
 @pytest.mark.parametrize(("geometry", "align"), [("cell-centred", False), ("corners", True)])
-def test_upsampling_equals_torchs(geometry: Geometry, align: bool) -> None:
+def test_upsampling_equals_torchs(
+    geometry: Geometry, align: bool, kernel: Kernel, mode: str
+) -> None:
     maps = np.random.default_rng(0).standard_normal((3, 7, 5)).astype(np.float32)
     expected = F.interpolate(
-        torch.from_numpy(maps)[:, None], (224, 100), mode="bilinear", align_corners=align
+        torch.from_numpy(maps)[:, None], (224, 100), mode=mode, align_corners=align
     )[:, 0]
-    found = upsample(maps, (224, 100), geometry)
+    found = upsample(maps, (224, 100), geometry, kernel=kernel)
     assert found.dtype == np.float32
     np.testing.assert_allclose(found, expected.numpy(), atol=1e-5)
+
+
+@pytest.mark.parametrize("kernel", ["linear", "bicubic"])
+def test_one_cell_fills_the_picture(kernel: Kernel) -> None:
+    found = upsample(np.full((1, 1, 1), 0.5, np.float32), (4, 4), "cell-centred", kernel=kernel)
+    np.testing.assert_allclose(found, 0.5, atol=1e-6)
 
 
 def test_straight_cells_need_no_correction() -> None:

@@ -1,11 +1,13 @@
 """Metrics against parity vectors, loops and scikit-learn."""
 
+import itertools
 import math
 
 import numpy as np
 import pytest
 import reference_metrics as loops
-from avpipe.train import metrics
+from avpipe.train import detection, metrics
+from avpipe.train.binarize import order_statistic
 from avpipe.train.metrics import Threshold
 from hypothesis import given
 from hypothesis import strategies as st
@@ -46,18 +48,51 @@ def test_loc_acc_and_auc_vector(vector) -> None:
 
 
 def test_ap_and_f1_vector_at_the_thresholds_of_slavc(vector) -> None:
-    confidence, _, positive = vector
-    n = len(confidence)
-    chosen = np.sort(confidence)[:-1][::-1][:: max(1, n // 200)]
-    precision, recall = metrics.precision_recall(*vector, chosen)
-    assert len(chosen) == 200
-    envelope = np.maximum.accumulate(precision[::-1])[::-1]
-    assert np.sum(envelope[:-1] * np.diff(recall)) == pytest.approx(0.2524251407313618, abs=1e-14)
-    coarse = np.sort(confidence)[:: max(1, n // 10)]
-    tp, fp, fn = metrics.detection_counts(*vector, coarse)
-    assert np.max(2 * tp / (2 * tp + fp + fn)) == pytest.approx(0.3974358974358974, abs=1e-15)
+    found = metrics.slavc_average_precision(*vector)
+    assert found == pytest.approx(0.2524251407313618, abs=1e-15)
+    assert metrics.slavc_max_f1(*vector) == pytest.approx(0.3974358974358974, abs=1e-15)
     assert metrics.max_f1(*vector) >= 0.3974358974358974
-    assert positive.sum() == 500
+    assert metrics.average_precision(*vector) == pytest.approx(0.2524, abs=0.01)
+
+
+@pytest.mark.parametrize(("n", "num_thresholds"), [(10316, 203), (1000, 200), (500, 250)])
+def test_slavc_takes_every_nth_threshold(n: int, num_thresholds: int, monkeypatch) -> None:
+    seen = []
+    count = detection.precision_recall
+
+    def spy(confidence, ciou, positive, thresholds, at):
+        seen.append(len(thresholds))
+        return count(confidence, ciou, positive, thresholds, at)
+
+    monkeypatch.setattr(detection, "precision_recall", spy)
+    metrics.slavc_average_precision(np.arange(float(n)), np.ones(n), np.arange(n) % 2 == 0)
+    assert seen == [num_thresholds]
+
+
+@given(
+    st.one_of(st.integers(1, 60), st.integers(400, 450)),
+    st.sampled_from([2, 7, 10**6]),
+    st.integers(0, 99),
+)
+def test_order_statistics_agree_with_a_sort(n: int, num_values: int, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    values = rng.integers(0, num_values, n).astype(np.float32)
+    values[rng.random(n) < 0.2] = -np.inf
+    ascending = np.sort(values)
+    assert [order_statistic(values, rank) for rank in range(n)] == ascending.tolist()
+
+
+def test_a_sample_that_misleads_costs_time_but_no_exactness() -> None:
+    values = np.random.default_rng(0).random(5000)
+    values[::33] += 10  # all that the sample sees
+    assert order_statistic(values, 2500) == np.sort(values)[2500]
+
+
+@given(small_maps)
+def test_top_quarter_agrees_with_a_sort(maps: metrics.Floats) -> None:
+    for found, one in zip(metrics.top_quarter(maps), maps, strict=True):
+        plain = sorted((-math.inf if math.isnan(v) else v for v in one.flat), reverse=True)
+        assert found == pytest.approx(sum(plain[:5]) / 5, abs=1e-12)
 
 
 @given(small_maps, st.lists(st.integers(0, 20), min_size=3, max_size=3))
@@ -94,6 +129,25 @@ def test_ciou_agrees_with_a_loop(predicted: metrics.Bools, truth: metrics.Floats
     assert metrics.ciou(predicted, truth) == pytest.approx(expected, abs=1e-15)
 
 
+boxes = st.lists(st.lists(st.floats(-0.5, 1.5), min_size=4, max_size=4), max_size=3)
+
+
+@given(st.lists(boxes, max_size=3))
+def test_many_unions_are_each_one(many: list[list[list[float]]]) -> None:
+    masks = metrics.union_masks(many, 9)
+    assert masks.shape == (len(many), 9, 9)
+    for mask, own in zip(masks, many, strict=True):
+        for y in range(9):
+            for x in range(9):
+                inside = any(
+                    int(min(max(x1, 0), 1) * 9) <= x < int(min(max(x2, 0), 1) * 9)
+                    and int(min(max(y1, 0), 1) * 9) <= y < int(min(max(y2, 0), 1) * 9)
+                    for x1, y1, x2, y2 in own
+                )
+                assert mask[y, x] == inside
+        assert (metrics.consensus_union(own, 9) == mask).all()
+
+
 def test_union_of_boxes_clips_what_overflowed() -> None:
     truth = metrics.consensus_union([(-2.88e16, 0.5, 0.5, 1.2), (0.25, 0.25, 0.75, 0.75)], 8)
     assert truth.astype(int).tolist() == [
@@ -125,9 +179,14 @@ def test_detection_agrees_with_a_loop(given_samples) -> None:
         expected = loops.average_precision(*plain), loops.max_f1(*plain)
         found = metrics.average_precision(*given_samples), metrics.max_f1(*given_samples)
         assert found == pytest.approx(expected, abs=1e-12)
+        expected = loops.slavc_average_precision(*plain), loops.slavc_max_f1(*plain)
+        coarse = metrics.slavc_average_precision, metrics.slavc_max_f1
+        assert [f(*given_samples) for f in coarse] == pytest.approx(expected, abs=1e-12)
     else:
         assert math.isnan(metrics.average_precision(*given_samples))
         assert math.isnan(metrics.max_f1(*given_samples))
+        assert math.isnan(metrics.slavc_average_precision(*given_samples))
+        assert math.isnan(metrics.slavc_max_f1(*given_samples))
 
 
 def test_a_perfect_detector_scores_one() -> None:
@@ -179,3 +238,35 @@ def test_retrieval_agrees_with_a_loop(
     queries, gallery = labels[:4], labels[4:]
     expected = loops.recall_at(similarity.tolist(), queries, gallery, k)
     assert metrics.retrieval_recall(similarity, queries, gallery, k) == expected
+
+
+def test_retrieval_goes_both_ways_over_clips_and_classes() -> None:
+    rng = np.random.default_rng(0)
+    similarity = rng.integers(0, 9, (30, 30)).astype(float)
+    labels = rng.integers(0, 5, 30).tolist()
+    found = metrics.retrieval_scores(similarity, labels)
+    assert len(found) == 12
+    for name, plain in (("a2i", similarity.tolist()), ("i2a", similarity.T.tolist())):
+        for k in (1, 5, 10):
+            own = list(range(30))
+            assert found[f"{name}_r{k}"] == loops.recall_at(plain, own, own, k)
+            assert found[f"{name}_r{k}_class"] == loops.recall_at(plain, labels, labels, k)
+
+
+def test_retrieval_ranks_nan_last_and_knows_labels_that_nobody_has() -> None:
+    similarity = np.array([[math.nan, 0.1, math.nan], [0.5, 0.5, 0.5]])
+    assert metrics.first_hits(similarity, ["a", "z"], ["a", "b", "c"]).tolist() == [1, 3]
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from([0.0, 0.05, 0.49, 0.5, 1.0]), st.integers(0, 3)), min_size=1)
+)
+def test_the_worst_of_a_group_agrees_with_a_loop(rows: list[tuple[float, int]]) -> None:
+    cious, groups = [row[0] for row in rows], [row[1] for row in rows]
+    worst = metrics.group_minima(np.array(cious), groups)
+    assert len(worst) == len(set(groups))
+    for at in (0.0, 0.5, 0.75):
+        assert metrics.loc_acc(worst, at) == loops.worst_of_groups(cious, groups, at)
+    rates = [loops.worst_of_groups(cious, groups, 0.05 * i) for i in range(21)]
+    area = sum((low + high) / 2 * 0.05 for low, high in itertools.pairwise(rates))
+    assert metrics.auc(worst) == pytest.approx(area, abs=1e-12)

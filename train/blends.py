@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .benchmarks import SIZE_PX
 from .geometry import Geometry, upsample
 from .protocols import Protocol
 
 Floats = NDArray[np.float32]
-SIZE_PX = 224
 _OBJECT_RANGE = 2.5
 """SLAVC divides object maps by this."""
 
@@ -42,8 +42,9 @@ def localization_maps(
     """
     size = (size_px, size_px)
     where = geometry or protocol.geometry
-    maps = upsample(similarity, size, where, centres_px, image_px, protocol.kernel)
-    return to_unit(maps) if protocol.scale == "unit" else maps
+    unit = protocol.scale == "unit"  # the same before as after, on fewer cells
+    scaled = (similarity + 1) / 2 if unit else similarity
+    return upsample(scaled, size, where, centres_px, image_px, protocol.kernel)
 
 
 def object_maps(
@@ -70,11 +71,6 @@ def object_maps(
     """
     where = geometry or protocol.geometry
     return upsample(activity, (size_px, size_px), where, centres_px, image_px, protocol.kernel)
-
-
-def to_unit(cosines: Floats) -> Floats:
-    """Bring cosines from [-1, 1] to [0, 1]."""
-    return (cosines + np.float32(1)) / np.float32(2)
 
 
 def minmax(values: NDArray[np.floating[Any]]) -> Floats:

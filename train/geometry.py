@@ -8,6 +8,7 @@ pixels: 15.5 at stride 32. Pixel positions here count from the centre of the fir
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import Any, Literal
 
 import numpy as np
@@ -88,20 +89,36 @@ def upsample(
     Raises:
         ValueError: If `rf-centred` is asked for without centres.
     """
-    fill = _bicubic if kernel == "bicubic" else _linear
+    centres = None if centres_px is None else tuple(centres_px.tolist())
     rows, columns = (
-        fill(_places(cells, pixels, geometry, centres_px, image_px), pixels)
+        _matrix(cells, pixels, geometry, kernel, centres, image_px)
         for cells, pixels in zip(maps.shape[1:], size, strict=True)
     )
     result: NDArray[np.float32] = rows @ maps.astype(np.float32) @ columns.T
     return result
 
 
+@lru_cache(16)  # an evaluation asks for one and the same, a few maps at a time
+def _matrix(
+    cells: int,
+    pixels: int,
+    geometry: Geometry,
+    kernel: Kernel,
+    centres_px: tuple[float, ...] | None,
+    image_px: int | None,
+) -> NDArray[np.float32]:
+    """Return the `(pixels, cells)` matrix that fills in the pixels of one side."""
+    places = _places(cells, pixels, geometry, centres_px, image_px)
+    matrix = _bicubic(places, pixels) if kernel == "bicubic" else _linear(places, pixels)
+    matrix.flags.writeable = False
+    return matrix
+
+
 def _places(
     cells: int,
     pixels: int,
     geometry: Geometry,
-    centres_px: NDArray[np.float64] | None,
+    centres_px: tuple[float, ...] | None,
     image_px: int | None,
 ) -> NDArray[np.float64]:
     """Return where `cells` cells lie among `pixels` output pixels, `(cells,)`."""
@@ -111,7 +128,7 @@ def _places(
         return (np.arange(cells) + 0.5) * pixels / cells - 0.5
     if centres_px is None or image_px is None or len(centres_px) != cells:
         raise ValueError(f"rf-centred upsampling of {cells} cells needs their {cells} centres")
-    return (centres_px + 0.5) * pixels / image_px - 0.5
+    return (np.array(centres_px) + 0.5) * pixels / image_px - 0.5
 
 
 def _linear(places: NDArray[np.float64], pixels: int) -> NDArray[np.float32]:

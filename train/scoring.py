@@ -10,7 +10,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import metrics
-from .binarize import Bools, Floats, Maps, Threshold, binarize
+from .binarize import (
+    Bools,
+    Floats,
+    Maps,
+    Threshold,
+    mean_of_top_quarter,
+    order_statistic,
+    sorted_sample,
+)
 from .protocols import Protocol
 
 SIZES = {
@@ -58,28 +66,52 @@ def measure(
         num_boxes: `(n,)`.
         protocol: Its confidence and its thresholds.
     """
-    areas = np.count_nonzero(truths, axis=(1, 2))
-    half = 0.5 if protocol.scale == "unit" else _middle(maps)
-
-    def overlap(rule: Threshold) -> Floats:
-        chosen = binarize(maps, rule, areas_px=areas, level=half, strict=protocol.strict)
-        return metrics.ciou(chosen, truths)
-
-    sure = metrics.top_quarter if protocol.confidence == "top-quarter" else metrics.confidences
-    return Measured(
-        sure(maps),
-        overlap(Threshold.MEDIAN),
-        overlap(Threshold.ADAPTIVE),
-        overlap(Threshold.FIXED),
-        truths.sum((1, 2), dtype=np.float64),
-        np.asarray(num_boxes, np.int64),
-    )
+    rows = [
+        _look(one.ravel(), truth.ravel(), protocol) for one, truth in zip(maps, truths, strict=True)
+    ]
+    columns = np.array(rows, np.float64).reshape(-1, 5).T
+    return Measured(*columns, np.asarray(num_boxes, np.int64))
 
 
-def _middle(maps: Maps) -> Floats:
-    low, high = np.fmin.reduce(maps, (1, 2)), np.fmax.reduce(maps, (1, 2))
-    middle: Floats = (low + (high - low) / 2).astype(np.float64)
-    return middle
+def _look(values: NDArray[Any], truth: NDArray[Any], protocol: Protocol) -> tuple[float, ...]:
+    """Return the confidence, three cIoUs and the area of one map, both `(N,)`."""
+    known = None
+    if np.isnan(values.max()):
+        known = ~np.isnan(values)
+        values = np.where(known, values, -np.inf)
+    covered = truth if truth.dtype == bool else truth > 0
+    num_covered = np.count_nonzero(covered)
+    area = float(num_covered if covered is truth else truth.sum(dtype=np.float64))
+    if known is not None and not known.any():
+        return -np.inf, 0.0, 0.0, 0.0, area
+    beats = np.greater if protocol.strict else np.greater_equal
+
+    def overlap(level: Any) -> float:
+        chosen = beats(values, level)
+        if known is not None:
+            chosen &= known
+        num_chosen = np.count_nonzero(chosen)
+        chosen &= covered
+        num_hit = np.count_nonzero(chosen)
+        hit = num_hit if covered is truth else truth[chosen].sum(dtype=np.float64)
+        whole = area + num_chosen - num_hit
+        return float(hit / whole) if whole else 0.0
+
+    num, sample = len(values), sorted_sample(values)
+    median = overlap(order_statistic(values, num // 2, sample))
+    adaptive = 0.0
+    if num_covered:
+        adaptive = overlap(order_statistic(values, num - num_covered, sample))
+    fixed = overlap(0.5 if protocol.scale == "unit" else _middle(values, known))
+    top_quarter = protocol.confidence == "top-quarter"
+    sure = mean_of_top_quarter(values, sample) if top_quarter else float(values.max())
+    return sure, median, adaptive, fixed, area
+
+
+def _middle(values: NDArray[Any], known: Bools | None) -> Any:
+    """Return what lies halfway between a map's extremes."""
+    low = values.min() if known is None else values[known].min(initial=np.inf)
+    return low + (values.max() - low) / 2
 
 
 def summary(
