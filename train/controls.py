@@ -8,12 +8,14 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
+from . import blends
 from .benchmarks import SIZE_PX
+from .protocols import PROTOCOLS
 
 Floats = NDArray[np.float32]
 Frame = NDArray[np.uint8]
-ALPHA = 0.4
-"""Share of the audio-visual map in a blend, as EZ-VSL and SLAVC report it."""
+ALPHA = PROTOCOLS["avpipe"].alpha
+"""Share of the audio-visual map in a blend."""
 _BLUR_PX = 5.0
 
 
@@ -59,18 +61,10 @@ _RGB_TO_XYZ = np.array(
 )  # fmt: skip
 
 
-def minmax(values: NDArray[np.floating[Any]]) -> Floats:
-    """Bring each map of `(..., H, W)` to [0, 1]; a constant map becomes 0."""
-    low = values.min((-2, -1), keepdims=True)
-    span = values.max((-2, -1), keepdims=True) - low
-    scaled: Floats = ((values - low) / np.where(span > 0, span, 1)).astype(np.float32)
-    return scaled
-
-
 def blend(
     av_maps: NDArray[np.floating[Any]], object_maps: NDArray[np.floating[Any]], alpha: float = ALPHA
 ) -> Floats:
-    """Mix maps of sound and objects, each brought to [0, 1] first (EZ-VSL).
+    """Mix maps of sound and objects as protocol `avpipe` does, each brought to [0, 1] first.
 
     Args:
         av_maps: `(..., H, W)` localization maps.
@@ -80,4 +74,4 @@ def blend(
     Returns:
         The same shape, in [0, 1].
     """
-    return alpha * minmax(av_maps) + np.float32(1 - alpha) * minmax(object_maps)
+    return blends.blend(PROTOCOLS["avpipe"], av_maps, object_maps, alpha)

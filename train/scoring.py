@@ -70,7 +70,7 @@ def measure(
         _look(one.ravel(), truth.ravel(), protocol) for one, truth in zip(maps, truths, strict=True)
     ]
     columns = np.array(rows, np.float64).reshape(-1, 5).T
-    return Measured(*columns, np.asarray(num_boxes, np.int64))
+    return Measured._make([*columns, np.asarray(num_boxes, np.int64)])
 
 
 def _look(values: NDArray[Any], truth: NDArray[Any], protocol: Protocol) -> tuple[float, ...]:
@@ -80,7 +80,7 @@ def _look(values: NDArray[Any], truth: NDArray[Any], protocol: Protocol) -> tupl
         known = ~np.isnan(values)
         values = np.where(known, values, -np.inf)
     covered = truth if truth.dtype == bool else truth > 0
-    num_covered = np.count_nonzero(covered)
+    num_covered = int(np.count_nonzero(covered))
     area = float(num_covered if covered is truth else truth.sum(dtype=np.float64))
     if known is not None and not known.any():
         return -np.inf, 0.0, 0.0, 0.0, area
@@ -222,4 +222,4 @@ def measure_all(
 
 
 def _slices(num: int, chunk: int) -> Iterator[slice]:
-    return (slice(start, min(start + chunk, num)) for start in range(0, num, chunk))
+    return (slice(start, min(start + chunk, num)) for start in range(0, max(num, 1), chunk))
