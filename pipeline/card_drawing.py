@@ -165,7 +165,7 @@ def _draw_card(
 ) -> None:
     clip = card.clip
     page.text(_MARGIN, top + 0.06, plain(clip.id), 11, weight="bold")
-    page.text(_MARGIN, top + 0.27, _facts(card), 8.5, color=GREY)
+    page.text(_MARGIN, top + 0.27, facts(card), 8.5, color=GREY)
     if clip.label and any(card.neighbors.values()):
         legend = "green: labelled as this clip"
         page.text(layout.width - _MARGIN, top + 0.27, legend, SMALL, color=SAME, ha="right")
@@ -188,7 +188,7 @@ def _draw_card(
         _draw_strip(page, layout, card, kind, shown[kind], row)
 
 
-def _facts(card: Card) -> str:
+def facts(card: Card) -> str:
     """Say in a line what is known of a clip beside its pictures."""
     clip = card.clip
     facts = [plain(clip.label)] if clip.label else []
@@ -199,18 +199,23 @@ def _facts(card: Card) -> str:
     return "  \N{MIDDLE DOT}  ".join(facts)
 
 
+def seen_by(kind: str, header: Header) -> str:
+    """Say how neighbours were found: by which sense, by which network."""
+    encoder = header.stage.partition("-")[2].partition("@")[0]
+    return {"image": "nearest by sight", "audio": "nearest by sound"}[kind] + f", {encoder}"
+
+
 def _draw_strip(
     page: _Page, layout: _Layout, card: Card, kind: str, header: Header, top: float
 ) -> None:
     """Draw the nearest clips by sight or by sound."""
-    encoder = header.stage.partition("-")[2].partition("@")[0]
-    sense = {"image": "nearest by sight", "audio": "nearest by sound"}[kind]
     found = card.neighbors.get(kind, ())
     for number in range(max(1, len(found))):
         x = layout.strip_x + number * (layout.frame_width + _GAP)
         axes = page.axes(x, top, layout.frame_width, layout.row)
         if number == 0:
-            axes.set_ylabel(f"{sense}\n{plain(encoder)}", fontsize=SMALL, labelpad=4)
+            title = plain(seen_by(kind, header)).replace(", ", "\n")
+            axes.set_ylabel(title, fontsize=SMALL, labelpad=4)
         if not found:
             say(axes, "not in the set of ids\nthat was searched")
             return

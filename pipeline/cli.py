@@ -8,7 +8,18 @@ import typer
 
 from ..errors import UsageError
 from . import report
-from .commands import cache, cluster, doctor, inspect, localize, teachers, training, trial, weights
+from .commands import (
+    cache,
+    cases,
+    cluster,
+    doctor,
+    inspect,
+    localize,
+    teachers,
+    training,
+    trial,
+    weights,
+)
 from .options import Json
 from .settings import FILE_NAME, Commands, read_settings, settings_of
 
@@ -97,6 +108,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "evaluate": training.evaluate,
     "localize": localize.localize,
     "inspect": inspect.inspect,
+    "cases": cases.cases,
     "status": cache.status,
     "verify": cache.verify,
     "drop": cache.drop,

@@ -10,6 +10,7 @@ from __future__ import annotations
 from base64 import b64encode
 from collections.abc import Iterable, Sequence
 from html import escape
+from typing import Literal
 
 _STYLE = """
 :root { color-scheme: light dark; --ink: #1c1e21; --soft: #5f6670; --paper: #fff; --line: #d9dde2;
@@ -39,9 +40,16 @@ th, td { padding: .3rem .7rem; border-bottom: 1px solid var(--line); text-align:
 thead th { background: var(--band); white-space: nowrap }
 td { overflow-wrap: normal }
 td.number, th.number { text-align: right; white-space: nowrap }
-.cards { display: grid; gap: .8rem 1.2rem;
+.cards, .strip { display: grid; gap: .4rem 1.2rem; align-items: start;
   grid-template-columns: repeat(auto-fill, minmax(min(100%, 20rem), 1fr)) }
+.strip { gap: .2rem .6rem; grid-template-columns: repeat(auto-fill, minmax(max(6.5rem, 15%), 1fr)) }
+.strip figure { margin: .2rem 0 }
+.same img { outline: 3px solid #1b7837 }
+audio, video { max-width: 100%; display: block; margin: .4rem 0 }
+audio { width: 20rem }
 """
+
+_JPEG = b"\xff\xd8\xff"
 
 
 def page(title: str, body_html: str) -> str:
@@ -71,20 +79,49 @@ def paragraph(content: object, style: str = "") -> str:
     return f"<p{_class(style)}>{text(content)}</p>"
 
 
-def picture(png: bytes, alt: str, caption: str = "", width_px: int | None = None) -> str:
-    """Return a PNG inside the page; never wider than the screen.
+def picture(
+    content: bytes, alt: str, caption: str = "", width_px: int | None = None, style: str = ""
+) -> str:
+    """Return a PNG or JPEG inside the page; never wider than the screen.
 
     Args:
-        png: The file.
+        content: The file.
         alt: What it shows, in words.
         caption: Text below it.
         width_px: Shown so wide where there is room; as it is if None.
+        style: `same` frames it in green.
     """
     size = "" if width_px is None else f' width="{width_px}"'
-    data = b64encode(png).decode()
-    image = f'<img alt="{text(alt)}"{size} src="data:image/png;base64,{data}">'
+    kind = "image/jpeg" if content.startswith(_JPEG) else "image/png"
+    image = f'<img alt="{text(alt)}"{size} src="{_inside(content, kind)}">'
     below = f"<figcaption>{text(caption)}</figcaption>" if caption else ""
-    return f"<figure>{image}{below}</figure>"
+    return f"<figure{_class(style)}>{image}{below}</figure>"
+
+
+def player(content: bytes, alt: str, tag: Literal["audio", "video"]) -> str:
+    """Return a WAV or MP4 inside the page, with buttons.
+
+    Args:
+        content: The file.
+        alt: What is heard or shown.
+        tag: Whether only its sound is of interest.
+    """
+    where = _inside(content, "audio/wav" if content.startswith(b"RIFF") else "video/mp4")
+    return f'<{tag} controls preload="metadata" aria-label="{text(alt)}" src="{where}"></{tag}>'
+
+
+def block(style: str, parts: Iterable[str]) -> str:
+    """Return HTML side by side: `cards` as wide as a phone, `strip` of small pictures."""
+    return f"<div{_class(style)}>\n" + "\n".join(parts) + "\n</div>"
+
+
+def heading(content: object, level: int = 2) -> str:
+    """Return a heading."""
+    return f"<h{level}>{text(content)}</h{level}>"
+
+
+def _inside(content: bytes, kind: str) -> str:
+    return f"data:{kind};base64,{b64encode(content).decode()}"
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[object]], numbers: str = "") -> str:

@@ -1,4 +1,4 @@
-"""`avpipe inspect`: what the cache knows of single clips, drawn; and the list of failed clips."""
+"""`avpipe inspect`: what the cache knows of single clips, as a picture or a page."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from ..cache.writer import temporary
 from ..errors import CacheUnwritableError, InputError, UsageError
 from ..train.drawing import to_png
 from .card_drawing import draw_cards
+from .card_page import page_of_cards
 from .cards import make_card, read_class_names, remarks, shown_stages, spread
 
 MAX_CLIPS = 100
@@ -26,7 +27,7 @@ class InspectSettings:
         cache: Folder.
         ids: Clips; if there are none, `count` of them from all over the cache.
         count: How many.
-        out: The picture.
+        out: The picture, .png, or the page, .html.
         labels: AudioSet's table of class names.
     """
 
@@ -42,11 +43,10 @@ def inspect(settings: InspectSettings) -> dict[str, Any]:
 
     Raises:
         InputError: The cache is not there or empty, lacks a clip, or the labels cannot be read.
-        UsageError: More clips are named than fit in a picture, or it is no .png file.
-        CacheUnwritableError: The picture cannot be written.
+        UsageError: More clips are named than fit in a picture, or it is no .png or .html file.
+        CacheUnwritableError: The file cannot be written.
     """
-    if settings.out.suffix.lower() != ".png" or settings.out.is_dir():
-        raise UsageError(f"--out {settings.out}: not the name of a .png file")
+    is_page = check_name(settings.out, ".png", ".html") == ".html"
     cache = Cache(settings.cache)
     class_names = read_class_names(settings.labels)
     if len(settings.ids) > MAX_CLIPS:
@@ -59,7 +59,10 @@ def inspect(settings: InspectSettings) -> dict[str, Any]:
     shown = shown_stages(cache, [cache.row_of(clip_id) for clip_id in ids])
     cards = [make_card(cache, clip_id, shown, class_names) for clip_id in ids]
     notes = remarks(shown, settings.cache)
-    _write(settings.out, to_png(draw_cards(cards, shown, notes)))
+    if is_page:
+        write_result(settings.out, page_of_cards(cards, shown, notes).encode())
+    else:
+        write_result(settings.out, to_png(draw_cards(cards, shown, notes)))
     return {
         "schema": "avpipe.inspect/1",
         "picture": str(settings.out),
@@ -69,10 +72,27 @@ def inspect(settings: InspectSettings) -> dict[str, Any]:
     }
 
 
-def _write(out: Path, png: bytes) -> None:
+def check_name(out: Path, *suffixes: str) -> str:
+    """Return the suffix of a file that will be written.
+
+    Raises:
+        UsageError: It is none of these, or names a folder.
+    """
+    suffix = out.suffix.lower()
+    if suffix not in suffixes or out.is_dir():
+        raise UsageError(f"--out {out}: not the name of a {' or '.join(suffixes)} file")
+    return suffix
+
+
+def write_result(out: Path, content: bytes) -> None:
+    """Write a file whole or not at all.
+
+    Raises:
+        CacheUnwritableError: It cannot be written.
+    """
     try:
         with temporary(out) as draft:
-            draft.write_bytes(png)
+            draft.write_bytes(content)
             draft.rename(out)
     except CacheUnwritableError as error:  # its remedy is for a cache
         why = getattr(error.__cause__, "strerror", None) or error.__cause__
@@ -92,18 +112,3 @@ def _require(cache: Cache, ids: Sequence[str]) -> None:
                 why = f"{failure.reason}: {failure.detail}" if failure.detail else failure.reason
                 raise InputError(f"{cache.path}: clip {clip_id} failed ({why})")
         raise InputError(f"{cache.path} has no finished clip {clip_id!r}")
-
-
-def list_failures(folder: Path) -> dict[str, Any]:
-    """List the clips that failed; return the `avpipe.failures/1` document.
-
-    Raises:
-        InputError: There is no cache.
-    """
-    cache = Cache(folder)
-    found = []
-    for failure in cache.failures():
-        line = cache.manifest.line(failure.row)
-        root = Path(cache.manifest.roots[line["root"]]["path"])
-        found.append({**failure._asdict(), "path": str(root / line["path"])})
-    return {"schema": "avpipe.failures/1", "failures": found}

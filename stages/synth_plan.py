@@ -107,7 +107,7 @@ def plan_clips(
                 sound_class=sound_class,
                 offscreen=bool(kind == "offscreen"),
                 held_out=bool(kind == "unheard"),
-                objects=_place(rng, [int(c) for c in shown], size),
+                objects=place(rng, [int(c) for c in shown], [size] * len(shown)),
             )
         )
     return tuple(clips)
@@ -119,14 +119,20 @@ def _cycle(rng: np.random.Generator, pool: Sequence[int]) -> Iterator[int]:
         yield from (int(c) for c in rng.permutation(pool))
 
 
-def _place(
-    rng: np.random.Generator, shown: Sequence[int], size: tuple[float, float]
+def place(
+    rng: np.random.Generator, shown: Sequence[int], sizes: Sequence[tuple[float, float]]
 ) -> tuple[SynthObject, ...]:
     """Boxes wholly inside the picture and apart; every such arrangement is equally likely.
 
     Sizes are drawn before positions, so that rejecting overlaps does not favour small objects.
+
+    Args:
+        rng: Draws.
+        shown: The objects' classes.
+        sizes: Bounds of each object's width and height as shares of the side.
     """
-    sizes_px = np.rint(rng.uniform(*size, (len(shown), 2)) * SIDE_PX).astype(np.int64)
+    low, high = np.array(sizes).T[..., None]
+    sizes_px = np.rint(rng.uniform(low, high, (len(shown), 2)) * SIDE_PX).astype(np.int64)
     while True:
         corners_px = rng.integers(0, SIDE_PX - sizes_px + 1, (256, len(shown), 2))
         apart = _are_apart(corners_px, sizes_px)

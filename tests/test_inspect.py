@@ -1,6 +1,11 @@
 """`inspect`: cards hold what the cache holds, the picture has no overlaps; failures are listed."""
 
+import io
 import json
+import re
+import wave
+from base64 import b64decode
+from collections import Counter
 from collections.abc import Callable, Mapping
 from itertools import combinations
 from pathlib import Path
@@ -246,6 +251,33 @@ def test_the_command_draws_and_tells(full: Cache, tmp_path: Path, ask: Ask) -> N
     assert len(ask(full, "--n", "2", "--out", str(out))["clips"]) == 2
 
 
+def test_a_page_holds_the_same_and_the_sound(full: Cache, tmp_path: Path, ask: Ask) -> None:
+    out = tmp_path / "page.html"
+    made = ask(full, "--id", "clip003", "--id", "clip013", "--out", str(out))
+    assert made["picture"] == str(out)
+    page = out.read_text()
+    embedded = re.findall(r'src="data:(\w+/\w+);base64,([^"]+)"', page)
+    kinds = Counter(kind for kind, _ in embedded)
+    assert kinds == {"image/jpeg": 4 + 10, "image/png": 2, "audio/wav": 2}
+    for kind, data in embedded:
+        if kind != "audio/wav":
+            Image.open(io.BytesIO(b64decode(data))).load()
+    sounds = [b64decode(data) for kind, data in embedded if kind == "audio/wav"]
+    clip = full.clip("clip003")
+    assert clip.waveform is not None and clip.frame_sample is not None
+    heard = clip.waveform[clip.frame_sample - 48_000 : clip.frame_sample + 48_000]
+    with wave.open(io.BytesIO(sounds[0])) as file:
+        assert (file.getframerate(), file.getnchannels()) == (32_000, 1)
+        assert file.readframes(99_999) == heard.astype("<i2").tobytes()
+    for one in made["clips"][0]["neighbors"]["image"]:
+        assert f"{one['similarity']:.3f} {one['label']}" in page
+    assert page.count('<figure class="same">') == sum(
+        one["label"] == "class3" for found in made["clips"][0]["neighbors"].values()
+        for one in found
+    )  # fmt: skip
+    assert "RANDOM weights" in page and "not in the set of ids" in page
+
+
 def test_what_cannot_be_shown_is_told(
     tmp_path: Path, bare: Cache, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -275,7 +307,7 @@ def test_what_cannot_be_shown_is_told(
     assert "x.png: File exists; name another file" in error and "cache writable" not in error
     for name in (tmp_path, tmp_path / "x.jpg"):
         assert main(["inspect", "--cache", str(bare.path), "--out", str(name)]) == 2
-        assert "not the name of a .png file" in capsys.readouterr().err
+        assert "not the name of a .png or .html file" in capsys.readouterr().err
     assert not (tmp_path / "x.png").exists()
 
 
@@ -296,6 +328,18 @@ def test_failed_clips_are_listed(
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].split() == ["id", "reason", "detail", "path"]
     assert lines[3].split() == ["c3", "timeout", "made", "to", "fail", str(tmp_path / "c3.mp4")]
+    assert lines[-1] == f"timeout may pass: `avpipe extract --retry-failed=timeout --cache {cache}`"
+    assert ask(cache, "--failures", "--id", "c3")["counts"] == {"timeout": 1}
+    (one,) = ask(cache, "--failures", "--reason", "no_audio")["failures"]
+    assert one["id"] == "b2"
+    page = tmp_path / "failures.html"
+    assert ask(cache, "--failures", "--out", str(page))["counts"] == {"no_audio": 1, "timeout": 1}
+    written = page.read_text()
+    assert "<h1>2 clips failed</h1>" in written
+    assert all(f"<td>{word}</td>" in written for word in ("b2", "timeout", tmp_path / "c3.mp4"))
+    for words in (["--failures", "--reason", "bad"], ["--failures", "--out", "x.png"],
+                  ["--reason", "timeout"]):  # fmt: skip
+        assert main(["inspect", *words, "--cache", str(cache)]) == 2
     sound = make_fake_cache(tmp_path / "sound", ["a1"])
     assert main(["inspect", "--failures", "--cache", str(sound)]) == 0
     assert capsys.readouterr().out == "no clip failed\n"

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from ...errors import UsageError
 from .. import report
 from ..options import DEFAULT_CACHE, Cache, Json
 from ..settings import ONE_RUN
@@ -24,8 +25,15 @@ def inspect(
         ONE_RUN,
     ] = 3,
     out: Annotated[
-        Path, typer.Option("--out", metavar="FILE", help="The picture, a PNG."), ONE_RUN
-    ] = Path("inspect.png"),
+        Path | None,
+        typer.Option(
+            "--out",
+            metavar="FILE",
+            show_default="inspect.png",
+            help="A picture, .png, or a page with sound, .html.",
+        ),
+        ONE_RUN,
+    ] = None,
     labels: Annotated[
         Path | None,
         typer.Option(
@@ -36,16 +44,37 @@ def inspect(
         ONE_RUN,
     ] = None,
     failures: Annotated[
-        bool, typer.Option("--failures", help="List the clips that failed; draw nothing."), ONE_RUN
+        bool,
+        typer.Option(
+            "--failures",
+            help="List the clips that failed instead; with --out FILE.html as a page too.",
+        ),
+        ONE_RUN,
     ] = False,
+    reasons: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--reason", metavar="REASON", help="With --failures: only these; may be repeated."
+        ),
+        ONE_RUN,
+    ] = None,
     cache: Cache = DEFAULT_CACHE,
     json: Json = False,
 ) -> None:
     """Draw clips with all the cache knows of them: hint, tags, neighbours."""
-    from ..inspect import InspectSettings, inspect, list_failures
+    from ..inspect import InspectSettings, check_name, inspect, write_result
 
     if failures:
-        report.show(list_failures(cache), json, report.failures_text)
+        from ..failures import failures_page, failures_text, list_failures
+
+        if out is not None:
+            check_name(out, ".html")
+        document = list_failures(cache, reasons or (), ids or ())
+        if out is not None:
+            write_result(out, failures_page(document).encode())
+        report.show(document, json, failures_text)
         return
-    settings = InspectSettings(cache, tuple(ids or ()), count, out, labels)
+    if reasons:
+        raise UsageError("--reason belongs to --failures")
+    settings = InspectSettings(cache, tuple(ids or ()), count, out or Path("inspect.png"), labels)
     report.show(inspect(settings), json, report.inspect_text)
