@@ -145,11 +145,19 @@ def world(tmp_path: Path) -> Path:
 
 
 def test_the_gallery_is_a_page_a_picture_and_clips(
-    run: Path, world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    run: Path,
+    world: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("run").symlink_to(run)
+    world.rename("synth")
     out = tmp_path / "cases"
-    words = ["cases", "--run", str(run), "--annotations", str(world), "--out", str(out)]
-    assert main([*words, "--n", "1", "--device", "cpu", "--json"]) == 0
+    page = Path(__file__).parents[1] / "docs" / "inspect.md"
+    (command,) = re.findall(r"(?m)^\$ avpipe (cases.*)$", page.read_text(encoding="utf-8"))
+    assert main([*command.split(), "--n", "1", "--device", "cpu", "--json"]) == 0
     made: dict[str, Any] = json.loads(capsys.readouterr().out)
     assert made["schema"] == "avpipe.cases/1"
     assert [one["case"] for one in made["cases"]] == [kind.name for kind in KINDS]
@@ -159,8 +167,7 @@ def test_the_gallery_is_a_page_a_picture_and_clips(
         assert (out / f"{clip['name']}.mp4").stat().st_size > 10_000
         assert len(clip["heard"]) == {"mixture": 2, "silent": 0}.get(clip["case"], 1)
     page = (out / "cases.html").read_text()
-    kinds = re.findall(r'src="data:(\w+/\w+);base64,([^"]{9})', page)
-    names = [kind for kind, _ in kinds]
+    names = re.findall(r'src="data:(\w+/\w+);base64,', page)
     assert names.count("image/jpeg") == names.count("video/mp4") == 6
     assert "http:" not in page and "https:" not in page
     assert b"ftyp" in b64decode(re.findall(r'data:video/mp4;base64,([^"]{16})', page)[0])

@@ -5,8 +5,11 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
+import shlex
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -313,6 +316,27 @@ def test_wrong_settings_are_told_and_not_in_the_way(
     assert main(["doctor"]) == 0
     told = capsys.readouterr().out
     assert "avpipe.toml is valid" in told and "elsewhere" in told
+
+
+@pytest.mark.usefixtures("few_checks")
+def test_the_commands_of_the_page_run_and_every_line_is_explained(
+    empty_folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = (ROOT / "docs/doctor.md").read_text(encoding="utf-8")
+    commands = re.findall(r"(?m)^\$ avpipe (doctor.*)$", page)
+    assert len(commands) == 4
+    monkeypatch.setattr("avpipe.pipeline.doctor_folder.existing", lambda path: empty_folder)
+    asked: list[Sequence[str]] = []
+    monkeypatch.setattr(
+        "avpipe.pipeline.doctor.check_space", lambda *words: asked.append(words[1]) or []
+    )
+    for command in commands:
+        assert main(shlex.split(command, comments=True)) == 0
+        assert capsys.readouterr().out
+    assert asked == [(), (), ("videos",), ()]
+    explained = re.findall(r"(?m)^\| (\w+) \|", page)[1:]
+    named = ["settings", "packages", "torch", "GPU", "decoder", "isolation", "ffmpeg", "cache"]
+    assert explained == [*named, "space", "cores", "memory", "weights"]
 
 
 @pytest.mark.usefixtures("few_checks")

@@ -3,6 +3,7 @@
 import io
 import json
 import re
+import shlex
 import wave
 from base64 import b64decode
 from collections import Counter
@@ -276,6 +277,20 @@ def test_a_page_holds_the_same_and_the_sound(full: Cache, tmp_path: Path, ask: A
         for one in found
     )  # fmt: skip
     assert "RANDOM weights" in page and "not in the set of ids" in page
+
+
+def test_the_commands_of_the_page_run(
+    full: Cache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("avcache").symlink_to(full.path)
+    page = Path(__file__).parents[1] / "docs" / "inspect.md"
+    commands = re.findall(r"(?m)^\$ avpipe (inspect.*)$", page.read_text(encoding="utf-8"))
+    assert len(commands) == 7
+    for command in commands[1:]:  # the first one draws the same by default
+        assert main(shlex.split(command, comments=True)) == 0
+    made = {"inspect.png", "clips.html", "failures.html"}
+    assert {path.name for path in tmp_path.iterdir()} == {"avcache", *made}
 
 
 def test_what_cannot_be_shown_is_told(
