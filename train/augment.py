@@ -79,12 +79,17 @@ def training_views(
         sounds.append(hear(wide[part], start, recipe))
     labels = batch.columns.get("label")
     return Views(
-        torch.cat(frames) if frames else stored.new_zeros(0),
-        torch.cat(sounds),
+        _joined(frames) if frames else stored.new_zeros(0),
+        _joined(sounds),
         len(sounds),
         {name: hint.to(device, non_blocking=True).float() for name, hint in hints.items()},
         None if labels is None else labels.to(device, non_blocking=True).long(),
     )
+
+
+def _joined(views: list[Tensor]) -> Tensor:
+    """Put views one behind the other; a single one is not copied."""
+    return torch.cat(views) if len(views) > 1 else views[0]
 
 
 def evaluation_views(batch: Batch, recipe: Recipe, device: torch.device) -> Views:
