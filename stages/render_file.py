@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from fractions import Fraction
 from types import TracebackType
@@ -13,13 +13,15 @@ import av
 import numpy as np
 from av.audio.resampler import AudioResampler
 from av.error import FFmpegError
+from av.packet import Packet
 from av.video.reformatter import ColorRange, Colorspace
 from numpy.typing import NDArray
 
 from .render_sound import Samples, SoundStream
 
 _CLOCK_HZ = 90_000
-_VIDEO_OPTIONS = {"preset": "veryfast", "crf": "20", "g": "60"}
+# Without B-frames the file's length is exact also where pictures are not evenly spaced.
+_VIDEO_OPTIONS = {"preset": "veryfast", "crf": "20", "g": "60", "bf": "0"}
 _AUDIO_OPTIONS = {"b": "160000"}
 _AAC_RATES_HZ = (48000, 44100, 32000, 24000, 22050, 16000, 12000, 11025, 8000)
 _BT709 = 1  # of H.273, for matrix, primaries and transfer alike
@@ -72,6 +74,7 @@ class Film:
             )
             self._resampler = AudioResampler("fltp", to, rate)
             self._num_samples = 0
+            self._lengths: dict[int, int] = {}
 
     def __enter__(self) -> Self:
         """Return itself."""
@@ -98,9 +101,9 @@ class Film:
         )
         frame.time_base = Fraction(1, _CLOCK_HZ)
         frame.pts = round(time_s * _CLOCK_HZ)
-        frame.duration = round(until_s * _CLOCK_HZ) - frame.pts
+        self._lengths[frame.pts] = round(until_s * _CLOCK_HZ) - frame.pts
         with _writing():
-            self._container.mux(self._video.encode(frame))
+            self._mux_pictures(self._video.encode(frame))
 
     def add_sound(self, samples: Samples) -> None:
         """Append `(channels, n)` samples in [-1, 1].
@@ -130,8 +133,14 @@ class Film:
             for converted in self._resampler.resample(None):
                 self._container.mux(self._audio.encode(converted))
             self._container.mux(self._audio.encode(None))
-            self._container.mux(self._video.encode(None))
+            self._mux_pictures(self._video.encode(None))
             self._container.close()
+
+    def _mux_pictures(self, packets: Iterable[Packet[Any]]) -> None:
+        """Write packets with the length of their pictures: PyAV does not hand it through."""
+        for packet in packets:
+            packet.duration = self._lengths.pop(packet.pts or 0, 0)
+            self._container.mux(packet)
 
 
 def _layout(name: str) -> tuple[str, bool]:

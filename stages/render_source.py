@@ -35,6 +35,7 @@ _LEAST_GAP_S = 0.9 / MAX_RATE_HZ  # time stamps are rounded
 _STILL_S = 0.25
 _REPEAT_S = 0.1
 _LONGEST_STILL_S = 3600.0
+_LONGEST_REST_S = 1.0  # sound may outlast the pictures; after more than this the file is cut
 _SPAN_S = 10.0  # of a clip that starts inside a longer file, as everywhere
 
 
@@ -146,23 +147,23 @@ def shown_pictures(source: Source) -> Generator[Shown]:
         ClipError: decode_error where there is no picture, or its time stamps are absurd.
     """
     current: tuple[float, VideoFrame] | None = None
-    end_s = source.first_s
+    first_s, end_s = source.first_s, source.first_s
     for time_s, length_s, frame in _decoded(source):
         if time_s >= source.last_s:
-            end_s = source.last_s
             break
-        time_s = max(time_s, source.first_s)
         end_s = max(end_s, time_s + length_s)
-        if current is None or time_s == source.first_s:
+        if current is None or time_s <= first_s:
             current = time_s, frame
         elif time_s - current[0] >= _LEAST_GAP_S:
-            yield from _standing(current[1], current[0], time_s)
+            yield from _standing(current[1], max(current[0], first_s), time_s)
             current = time_s, frame
     if current is None:
         raise ClipError(Reason.DECODE_ERROR, "none of its pictures can be decoded")
-    if source.container.format.name == STILL:
-        end_s = source.last_s
-    yield from _standing(current[1], current[0], min(end_s, source.last_s))
+    rest_s = first_s + source.duration_s - end_s
+    if source.container.format.name != STILL:
+        rest_s = min(rest_s, _LONGEST_REST_S)
+    end_s = min(end_s + max(rest_s, 0), source.last_s)
+    yield from _standing(current[1], max(current[0], first_s), end_s)
 
 
 def _standing(frame: VideoFrame, time_s: float, until_s: float) -> Iterator[Shown]:

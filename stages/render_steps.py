@@ -20,6 +20,7 @@ from .render_sound import SlidingWindow, SoundStream
 from .render_source import drawn_rate_hz, drawn_size, open_source, shown_pictures
 
 _TELL_EVERY_S = 0.5
+_SLACK_S = 1e-6
 _MANY = 1_000_000_000
 
 
@@ -56,9 +57,11 @@ def _moments(*, every_s: float, window_s: float, **place: Any) -> Iterator[Messa
         drawn_hw: tuple[int, ...] = ()
         due_s = -np.inf
         for shown in shown_pictures(source):
-            if shown.time_s < due_s:
+            if shown.time_s < due_s - _SLACK_S:
                 continue
-            due_s = max(due_s, shown.time_s - every_s) + every_s
+            due_s += every_s
+            if due_s <= shown.time_s:  # the first one, or after a picture that stood for long
+                due_s = shown.time_s + every_s
             waveform = window.around(shown.time_s)
             if not len(waveform):
                 raise ClipError(Reason.NO_AUDIO, f"no sound around {shown.time_s:.3f} s")
