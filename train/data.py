@@ -118,7 +118,7 @@ class Stream:
             for i, at in enumerate(pick.frames.tolist())
         ]
         jobs += [
-            (read_item, (sounds[i].numpy(), "spectrogram_wide", *reader.locate(at)))
+            (reader.read_sound, (sounds[i].numpy(), *reader.locate(at, reader.sound_stage)))
             for i, at in enumerate(pick.sounds.tolist())
         ]
         for name, column in reader.columns.items():
