@@ -36,15 +36,16 @@ from avpipe.train.data import Batch, DataMode
 from avpipe.train.device import keep_freed_memory
 from avpipe.train.feed import open_feed
 from avpipe.train.learner import Learner, build_student
+from avpipe.train.model import AudioVisualModel
 from avpipe.train.objectives import load_objective
 from avpipe.train.plan import Plan
 from avpipe.train.recipe import load_recipe
 from clips import bench_clips
 from common import Stopwatch, add_clock, clock, parser, pin_to_one_core, report, table
 from loader import write_files
-from plain import MODELS, MultiPositive, PlainTrainer, Slavc
+from plain import MODELS, Encoders, MultiPositive, PlainTrainer, Slavc
 from read import make_cache
-from torch import Tensor, nn
+from torch import Tensor
 
 RECIPES = "slavc", "multi-positive", "ez-vsl", "lvs", "distill", "best", "spm-audio", "spm"
 PARTS = "data", "forward", "loss", "backward", "optimizer", "EMA", "rest"
@@ -236,14 +237,17 @@ def check(cache: Cache, name: str) -> None:
         assert student.momentum is not None
         sides = (model.online, student.online), (model.momentum, student.momentum)
         for plain, mine in sides:
-            _copy_encoders(plain["encoders"], mine)
-            for number, head in enumerate("12"):
-                plain["img_proj" + head].load_state_dict(mine.image_heads[number].state_dict())
-                plain["aud_proj" + head].load_state_dict(mine.audio_heads[number].state_dict())
+            encoders = plain["encoders"]
+            assert isinstance(encoders, Encoders)
+            _copy_encoders(encoders, mine)
+            for number, which in enumerate("12"):
+                plain["img_proj" + which].load_state_dict(mine.image_heads[number].state_dict())
+                plain["aud_proj" + which].load_state_dict(mine.audio_heads[number].state_dict())
     elif isinstance(model, MultiPositive):
         _copy_encoders(model.encoders, student.online)
-        for plain, mine in zip((model.p_v, model.p_a), student.online.pooled_heads, strict=True):
-            plain.load_state_dict(mine.state_dict())
+        heads = zip((model.p_v, model.p_a), student.online.pooled_heads, strict=True)
+        for plain_head, head in heads:
+            plain_head.load_state_dict(head.state_dict())
     both: list[list[Tensor]] = [
         list(of.chunk(views.num_views)) for of in (views.frames, views.spectrograms)
     ]
@@ -251,7 +255,7 @@ def check(cache: Cache, name: str) -> None:
     torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-4)
 
 
-def _copy_encoders(plain: nn.Module, mine: nn.Module) -> None:
+def _copy_encoders(plain: Encoders, mine: AudioVisualModel) -> None:
     plain.imgnet.load_state_dict(mine.image_encoder.state_dict())
     plain.audnet.load_state_dict(mine.audio_encoder.state_dict())
 
