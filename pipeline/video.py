@@ -25,7 +25,7 @@ EVERY_S = 0.5
 _CELLS = 32  # a side of the maps that are kept: more than networks give, 2 kB a map
 _DARK_PERCENT = 10
 """So much of all maps is shown as the lowest colour: a few low cells would light up the rest."""
-_CUT_S = 1.0
+_CUT_S = 0.05
 
 
 def write_video(
@@ -62,7 +62,7 @@ def write_video(
             update(drawn.num_pictures, drawn.num_expected)
         _sync(draft)
     if drawn.end_s < drawn.said_s - _CUT_S:
-        return f"{clip_id}: its pictures end at {drawn.end_s:.1f} of {drawn.said_s:.1f} s"
+        return f"{clip_id}: cut, it ends at {drawn.end_s:.1f} of {drawn.said_s:.1f} s"
     return ""
 
 
