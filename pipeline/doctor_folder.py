@@ -30,7 +30,7 @@ _ELSEWHERE = "keep the cache on another disk: --cache DIR, or cache in avpipe.to
 def check_folder(cache: Path) -> list[Check]:
     """Try in the cache's folder, or where it would be made, what the cache does there."""
     folder = existing(cache)
-    where = str(cache) if folder == cache.absolute() else f"{cache} (not there yet; in {folder})"
+    where = str(cache) if folder == cache.resolve() else f"{cache} (not there yet; in {folder})"
     if not folder.is_dir():
         return [problem("cache", f"{folder} is no folder", _ELSEWHERE, _UNWRITABLE)]
     try:
@@ -119,7 +119,7 @@ _ACTS: dict[str, Callable[[Path], None]] = {
 
 def existing(path: Path) -> Path:
     """Return a path, or the nearest folder above it that is there."""
-    path = path.absolute()
+    path = path.resolve()
     return next(one for one in (path, *path.parents) if one.exists())
 
 
