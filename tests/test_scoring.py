@@ -83,7 +83,9 @@ def test_curves_hold_the_scores(given_rows: list[tuple[float, ...]]) -> None:
         counts = loops.counts(*plain, threshold, 0.5)
         expected = loops.precision_recall(*counts)
         assert (found["precision"][index], found["recall"][index]) == expected
-    assert max(found["f1"]) == pytest.approx(loops.max_f1(*plain))
+    for suffix, column in (("", 1), ("_adaptive", 2), ("_fixed", 3)):
+        plain = [row[0] for row in given_rows], [row[column] for row in given_rows], positive
+        assert max(found[f"f1{suffix}"]) == pytest.approx(loops.max_f1(*plain))
 
 
 def test_a_curve_has_200_points_and_both_ends() -> None:

@@ -167,31 +167,30 @@ def curves(
     Args:
         measured: Of `measure`.
         keep: `(n,)` the rows that count.
-        protocol: Which rule's cIoU is looked at.
+        protocol: Which rule has no suffix.
         at: As in `summary`.
 
     Returns:
         `ciou_thresholds` and `success_rate` (21 points); `thresholds`, `precision`, `recall` and
-        `f1` at up to 200 confidences, evenly ranked, falling. Empty without negatives.
+        `f1` at up to 200 confidences, evenly ranked, falling. Empty without negatives. What
+        depends on the rule is there for each, with the suffix of its scores.
     """
     rows = measured.only(keep)
     positive = rows.num_boxes > 0
-    ciou = cious(rows, protocol)[""]
     thresholds = np.zeros(0)
     if positive.any() and not positive.all():
         levels = np.unique(rows.confidence)[::-1]
         places = np.linspace(0, len(levels) - 1, min(CURVE_POINTS, len(levels)))
         thresholds = levels[places.round().astype(np.int64)]
-    both = rows.confidence, ciou, positive, thresholds, at
-    precision, recall = metrics.precision_recall(*both)
-    return {
-        "ciou_thresholds": metrics.AUC_THRESHOLDS.tolist(),
-        "success_rate": metrics.success_rates(ciou[positive]).tolist(),
-        "thresholds": thresholds.tolist(),
-        "precision": precision.tolist(),
-        "recall": recall.tolist(),
-        "f1": metrics.f1_scores(*both).tolist(),
-    }
+    found = {"ciou_thresholds": metrics.AUC_THRESHOLDS, "thresholds": thresholds}
+    for suffix, ciou in cious(rows, protocol).items():
+        both = rows.confidence, ciou, positive, thresholds, at
+        precision, recall = metrics.precision_recall(*both)
+        found[f"success_rate{suffix}"] = metrics.success_rates(ciou[positive])
+        found[f"precision{suffix}"] = precision
+        found[f"recall{suffix}"] = recall
+        found[f"f1{suffix}"] = metrics.f1_scores(*both)
+    return {name: values.tolist() for name, values in found.items()}
 
 
 def size_of(area_px: Floats) -> list[str]:
