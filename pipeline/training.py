@@ -168,7 +168,10 @@ class EvaluateSettings:
     annotations: Path
     benchmark: str = "synth"
     protocol: str = "avpipe"
-    geometry: Geometry = "rf-centred"
+    paper: str | None = None
+    geometry: Geometry | None = None
+    alphas: tuple[float, ...] = ()
+    branch: str | None = None
     device: str = "auto"
     batch_size: int = 64
 
@@ -187,16 +190,37 @@ def evaluate_runs(settings: EvaluateSettings) -> dict[str, Any]:
             annotations=settings.annotations,
             benchmark=settings.benchmark,
             protocol=settings.protocol,
+            paper=settings.paper,
             geometry=settings.geometry,
+            alphas=settings.alphas,
+            branch=settings.branch,
             device=settings.device,
             batch_size=settings.batch_size,
             progress=progress,
         )
-    for entry, folder in zip(document["runs"], folders, strict=True):
-        entry["weights"] = digest = read_page(folder).image_weights
-        if digest and digest.startswith(RANDOM):
-            document["notices"].append(f"{folder} began with {weights_text(digest)}")
+    for entry in document["runs"]:
+        if (entry["weights"] or "").startswith(RANDOM):
+            document["notices"].append(
+                f"{entry['run']} began with {weights_text(entry['weights'])}"
+            )
     return document
+
+
+def parse_alphas(text: str | None) -> tuple[float, ...]:
+    """Parse `--alpha 0.4` or `--alpha 0.2,0.4,0.6`.
+
+    Raises:
+        UsageError: Not numbers from 0 to 1, or one comes twice.
+    """
+    try:
+        alphas = [float(word) for word in text.split(",")] if text else []
+    except ValueError:
+        alphas = [-1]
+    if not all(0 <= alpha <= 1 for alpha in alphas):
+        raise UsageError(f"--alpha {text}: should be numbers from 0 to 1, as in 0.4 or 0.2,0.4,0.6")
+    if len(set(alphas)) < len(alphas):
+        raise UsageError(f"--alpha {text}: a number comes twice")
+    return tuple(alphas)
 
 
 def run_folders(named: Sequence[Path]) -> list[Path]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,15 +33,18 @@ def make_cache(
     broken: frozenset[str] = frozenset(),
     first: int = 0,
     sources: int | None = None,
+    ids: Sequence[str] = (),
 ) -> Cache:
     """Write a cache, or add to it: clip number i has id `clip00i` and label `class<i % 4>`.
+
+    Clips may have other ids, ones that end in three digits.
 
     Frames differ in width by up to 8 px; every fifth clip is `short`: its margins hold no sound.
     Clips are of videos of their own, or of so many `sources`. The spectrograms of those in `broken`
     hold a NaN. Numbers begin with `first`; rows with 0.
     """
     lines = [
-        Line(id=f"clip{i:03d}", root=0, path=f"{i}.mp4", bytes=1,
+        Line(id=ids[i - first] if ids else f"clip{i:03d}", root=0, path=f"{i}.mp4", bytes=1,
              source=f"{i % (sources or i + 1)}", label=f"class{i % 4}")
         for i in range(first, first + num_clips)
     ]  # fmt: skip

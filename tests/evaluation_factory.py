@@ -41,3 +41,57 @@ def write_world(folder: Path) -> Path:
 def write_lines(path: Path, lines: list[str]) -> None:
     """Write a list."""
     path.write_text("\n".join(lines) + "\n")
+
+
+FULL_FRAME = [0.0, 0.0, 1.0, 0.8]
+
+
+def write_vggss(folder: Path, names: list[str], *, negatives: int = 0) -> Path:
+    """Write `vggss.json` of clips, boxes of four sizes in turn, classes in pairs, and negatives.
+
+    Of the negatives every third is a clip of its own, `<name>`, every third of the same class.
+    """
+    boxes = [[0.4, 0.4, 0.5, 0.5], SOUNDING, SILENT, FULL_FRAME]
+    entries = [
+        {"file": name, "class": f"class{i // 2}", "bbox": [boxes[i % 4]]}
+        for i, name in enumerate(names)
+    ]
+    (folder / "vggss.json").write_text(json.dumps(entries))
+    last = len(names) - 1
+    lines = []
+    for i in range(negatives):
+        own, alike, other = (
+            (f"other{i:03d}",) * 2,
+            (names[i & ~1], names[i | 1]),
+            (names[i], names[last - i]),
+        )
+        video, audio = (own, alike, other)[i % 3]
+        lines.append(f"{video},{audio},non-sounding")
+    write_lines(folder / "vggss_test_plus_silent.csv", ["video,audio,label", *lines])
+    return folder
+
+
+def write_flickr(folder: Path, boxes_px: dict[str, list[list[list[int]]]]) -> Path:
+    """Write lists and, for each picture, the XML of its annotators' boxes; the format is described.
+
+    The tags beside `bbox` are ours: the released files were not at hand.
+    """
+    (folder / "xml").mkdir(parents=True)
+    for name, annotators in boxes_px.items():
+        text = "".join(
+            "<annotator>" + "<id>7</id>" + "".join(map(_bbox, boxes)) + "</annotator>"
+            for boxes in annotators
+        )
+        (folder / "xml" / f"{name}.xml").write_text(f"<annotation>{text}</annotation>")
+    names = list(boxes_px)
+    (folder / "flickr_test.csv").write_text("\n".join(f"{name},3" for name in names))
+    turned = zip(names, [*names[1:], names[0]], strict=True)
+    lines = [f"{video},{audio},non-sounding" for video, audio in turned]
+    write_lines(folder / "flickr_test_plus_silent.csv", ["video,audio,label", *lines])
+    return folder
+
+
+def _bbox(box: list[int]) -> str:
+    x1, y1, x2, y2 = box
+    corners = f"<xmin>{x1}</xmin><ymin>{y1}</ymin><xmax>{x2}</xmax><ymax>{y2}</ymax>"
+    return f"<bbox><name>object</name>{corners}</bbox>"

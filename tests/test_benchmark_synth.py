@@ -196,7 +196,7 @@ def test_unreadable_worlds_are_refused_in_one_line(folder: Path, tmp_path: Path)
     for path in folder.iterdir():
         (tmp_path / path.name).write_bytes(path.read_bytes())
     (tmp_path / "vggss.json").write_text('[{"name": 1}]')
-    with pytest.raises(InputError, match="not the lists of a synthetic world"):
+    with pytest.raises(InputError, match=r"vggss\.json: not the boxes of clips \(KeyError"):
         load_benchmark("synth", tmp_path)
     assert load_benchmark("synth", folder / "vggss.json").counts == load(folder).counts
 

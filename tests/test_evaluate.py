@@ -14,7 +14,7 @@ from avpipe.errors import CacheUnwritableError, InputError, UsageError
 from avpipe.pipeline.training import run_folders
 from avpipe.train import evaluate as module
 from avpipe.train import load_run, maps
-from avpipe.train.controls import blend, center_prior, cie_lab, minmax, saliency
+from avpipe.train.controls import blend, center_prior, cie_lab, saliency
 from avpipe.train.evaluate import evaluate
 from avpipe.train.loop import train
 from avpipe.train.object_prior import ObjectPrior
@@ -89,7 +89,7 @@ def test_scores_are_those_of_the_localizer(
     document: dict[str, Any], cache: Cache, runs: list[Path]
 ) -> None:
     """One sample by hand: its map from the run, upsampled, cut at its box."""
-    with (runs[0] / "evaluate" / "synth-samples.csv").open() as file:
+    with (runs[0] / "evaluate" / "synth-avpipe.csv").open() as file:
         samples = list(csv.DictReader(file))
     record = next(s for s in samples if s["group"] == "swapped")
     run = load_run(runs[0], "cpu")
@@ -186,14 +186,15 @@ def test_refusals(cache: Cache, world: Path, runs: list[Path], tmp_path: Path) -
 @pytest.mark.parametrize(
     ("name", "content", "part"),
     [
+        ("swapped.csv", "video,audio,silent\nclip014,clip015,x\n", "silent is 'x', no number"),
         ("labels.csv", "id,label\nclip014,x\n", r"labels\.csv: a line without held_out"),
         ("swapped.csv", "a,b\nx,y\n", r"swapped\.csv: a line without video"),
         ("swapped.csv", "video,audio,silent\nclip014,clip015,7\n", "do not agree on 'clip014'"),
-        ("swapped.csv", "\udcff", r"swapped\.csv: 'utf-8'"),
+        ("swapped.csv", "\udcff", r"swapped\.csv: no CSV \('utf-8'"),
         ("plus_silent.csv", "video,audio\nclip900,clip014\n", "do not agree on 'clip900'"),
-        ("vggss.json", '[{"file": 3', r"vggss\.json: JSONDecodeError"),
+        ("vggss.json", '[{"file": 3', r"vggss\.json: not the boxes of clips \(JSONDecodeError"),
         ("vggss.json", "{}", "do not agree on 'clip014'"),
-        ("silent_boxes.json", '[{"file": "a", "bbox": [1]}]', r"silent_boxes\.json: ValueError"),
+        ("silent_boxes.json", '[{"file": "a", "bbox": [1]}]', r"silent_boxes\.json: not the boxes of clips \(ValueError"),
         ("silent_boxes.json", None, r"silent_boxes\.json cannot be read"),
     ],
 )
@@ -297,4 +298,4 @@ def test_blend_is_that_of_ez_vsl() -> None:
     for index in range(3):
         a, b = ((m[index] - m[index].min()) / np.ptp(m[index]) for m in (av, objects))
         assert found[index] == pytest.approx(0.3 * a + 0.7 * b, abs=1e-6)
-    assert not minmax(np.full((1, 2, 2), 3.0)).any()
+    assert not blend(np.full((1, 2, 2), 3.0), np.zeros((1, 2, 2))).any()

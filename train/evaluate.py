@@ -4,44 +4,75 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from functools import lru_cache
+from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, cast
-
-import numpy as np
 
 from ..cache.store import Cache
 from ..errors import InputError, MissingDependencyError, UsageError
 from ..weights import weights_dir
-from .benchmarks import SIZE_PX, Benchmark, MapSource, Pair, Scored, Scores, load_benchmark
-from .controls import ALPHA, Floats, Frame, blend, center_prior, saliency
+from . import map_sources
+from .benchmarks import Benchmark, MapSource, Scored, Subsets, load_benchmark
+from .controls import center_prior, saliency
 from .geometry import Geometry
-from .maps import StoredMaps, stored_maps, write_whole
-from .metrics import Maps
+from .maps import StoredMaps, stored_maps, stored_object_maps, write_whole
 from .object_prior import ObjectPrior
-from .page import read_page
+from .over_runs import over_runs
+from .page import RunPage, read_page
+from .protocols import Protocol, load_protocol
+from .published import published_rows
 from .run import load_run
 
 SCHEMA = "avpipe.evaluate/1"
-PROTOCOLS = ("avpipe",)
-_FRAMES_KEPT = 2048
-Subsets = dict[str, Scores]
+OG_AVC_ALPHA = 0.6
+"""Share of the audio-visual map in OG-AVC; a third in OG-AVC-DETR (AVC distillation, section 3)."""
 
 
 @dataclass(frozen=True)
-class _Settings:
-    """What all runs of one evaluation share."""
+class _Evaluation:
+    """What all runs of one evaluation share.
+
+    Attributes:
+        full: The benchmark.
+        at_hand: What the cache has of it.
+        objects: Object maps by name, `object` of OGL and `detr`.
+        priors: Scores of what is the same for all runs; None for what cannot be had.
+    """
 
     cache: Cache
     name: str
-    protocol: str
+    full: Benchmark
+    at_hand: Benchmark
+    protocol: Protocol
     geometry: Geometry
+    branch: str | None
+    alphas: tuple[float, ...]
     device: str
     batch_size: int
     progress: Callable[[int, int], None] | None
+    objects: dict[str, MapSource]
+    priors: dict[str, Scored | None]
+
+    @property
+    def alpha(self) -> float:
+        """Share of the audio-visual map in `blend`."""
+        return self.alphas[0] if len(self.alphas) == 1 else self.protocol.alpha
+
+    @cached_property
+    def blends(self) -> dict[str, dict[str, tuple[float, MapSource]] | None]:
+        """What is mixed in, by the blend's name; None for what cannot be had."""
+        ogl, detr = self.objects.get("object"), self.objects.get("detr")
+        found: dict[str, dict[str, tuple[float, MapSource]] | None] = {}
+        if "object" in self.at_hand.priors:
+            found["blend"] = ogl and {"object": (1 - self.alpha, ogl)}
+            found["og_avc"] = ogl and {"object": (1 - OG_AVC_ALPHA, ogl)}
+        if detr:
+            found["og_avc_detr"] = ogl and {"object": (1 / 3, ogl), "detr": (1 / 3, detr)}
+        return found
 
 
 def evaluate(
@@ -51,25 +82,32 @@ def evaluate(
     annotations: Path,
     benchmark: str = "synth",
     protocol: str = "avpipe",
-    geometry: Geometry = "rf-centred",
+    paper: str | None = None,
+    geometry: Geometry | None = None,
+    alphas: Sequence[float] = (),
+    branch: str | None = None,
     device: str = "auto",
     batch_size: int = 64,
     progress: Callable[[int, int], None] | None = None,
 ) -> dict[str, Any]:
-    """Score runs and the controls on a benchmark.
+    """Score runs, priors and blends on a benchmark.
 
     Each run's maps are stored in its folder (`evaluate/<benchmark>-maps.npz`) and used again until
-    its weights, the clips or the pairs are others; `evaluate/<benchmark>-samples.csv` there has the
-    figures of every pair.
+    its weights, the clips or the pairs are others. Beside them lie, for each protocol, the figures
+    of every pair (`<benchmark>-<protocol>.csv`) and the run's scores with their curves (`.json`).
 
     Args:
         run_dirs: Folders of the runs.
         cache: The clips.
-        annotations: The benchmark's file or folder; of `synth` the world's folder.
+        annotations: The benchmark's folder or file; of `synth` the world's folder.
         benchmark: One of `benchmarks.benchmark_names()`.
-        protocol: One of `PROTOCOLS`. `avpipe`: maps are linear between their cells, `>=` the
-            threshold is predicted, confidence is the maximum of the map.
-        geometry: Where the maps' cells lie; see `geometry.upsample`.
+        protocol: How maps are filled in, blended and scored: see `protocols`.
+        paper: With protocol `paper`, whose.
+        geometry: Where the maps' cells lie, if not as the protocol has it.
+        alphas: Share of the audio-visual map in `blend`, if not the protocol's. Several make
+            a table of their own, and `blend` stays the protocol's.
+        branch: Which weights of the runs: `online`, `momentum` or `ema`; None for those that their
+            recipes test.
         device: For maps that have to be computed.
         batch_size: Pairs at a time.
         progress: Called with (maps made, maps wanted) of each run.
@@ -78,166 +116,209 @@ def evaluate(
         The document of `--json`; `scoreboard.evaluate_text` makes a table of it.
 
     Raises:
-        UsageError: No such benchmark or protocol, or no run named.
+        UsageError: No such benchmark, protocol or weights, or no run named.
         InputError: Annotations, run or clips are missing.
         CacheUnwritableError: A run's folder cannot be written.
     """
-    if protocol not in PROTOCOLS:
-        raise UsageError(f"no protocol {protocol!r}: one of {', '.join(PROTOCOLS)}")
+    rules = load_protocol(protocol, paper)
     if not run_dirs:
         raise UsageError("name at least one run to evaluate")
     full = load_benchmark(benchmark, annotations)
-    have = set(cache.ids).intersection(full.clip_ids)
-    if not have:
+    pages = [read_page(Path(folder)) for folder in run_dirs]
+    at_hand = full.only(set(cache.ids).intersection(full.clip_ids))
+    if not at_hand.clip_ids:
         raise InputError(
             f"{cache.path} has none of the {len(full.clip_ids)} test clips of {annotations}"
         )
-    settings = _Settings(cache, benchmark, protocol, geometry, device, batch_size, progress)
-    at_hand = full.only(have)
-    object_prior, notices = _object_prior(geometry)
-    sources = {
-        "center": _constant(center_prior()),
-        "saliency": _of_frames(cache, saliency),
-        "object": _of_frames(cache, object_prior) if object_prior else None,
-    }
-    controls: dict[str, Subsets | None] = {
-        name: source and at_hand.score(source).scores for name, source in sources.items()
-    }
-    controls["random_true_box"] = at_hand.score_random_box()
+    shared = _Evaluation(
+        cache,
+        benchmark,
+        full,
+        at_hand,
+        rules,
+        geometry or rules.geometry_on(benchmark),
+        branch,
+        tuple(alphas),
+        device,
+        batch_size,
+        progress,
+        {},
+        {},
+    )
+    notices = [*full.notices, *_add_priors(shared, Path(run_dirs[0]))]
     entries = [
-        _run_entry(Path(folder), settings, full, at_hand, controls, sources["object"])
-        for folder in run_dirs
+        _run_entry(Path(folder), page, shared) for folder, page in zip(run_dirs, pages, strict=True)
     ]
     document = {
         "schema": SCHEMA,
         "runs": entries,
-        "mean": _over_runs(entries, np.mean),
-        "std": _over_runs(entries, _sample_std),
+        **over_runs(entries, pages),
+        "published": published_rows(benchmark),
         "notices": notices,
     }
     return cast(dict[str, Any], _without_nan(document))
 
 
-def _run_entry(
-    folder: Path,
-    settings: _Settings,
-    full: Benchmark,
-    at_hand: Benchmark,
-    controls: dict[str, Subsets | None],
-    object_source: MapSource | None,
-) -> dict[str, Any]:
-    """Return one run's part of the document, and leave maps and csv in its folder."""
-    page = read_page(folder)
+def _add_priors(shared: _Evaluation, first_run: Path) -> list[str]:
+    """Score what is the same for all runs; return lines about what cannot be had."""
+    wanted: Sequence[str] = shared.at_hand.priors
+    notices: list[str] = []
+    sources: dict[str, MapSource | None] = {}
+    if "saliency" in wanted:
+        sources["saliency"] = map_sources.of_frames(shared.cache, saliency)
+    if "center" in wanted:
+        sources["center"] = map_sources.constant(center_prior())
+    if "object" in wanted:
+        maps, notices = _object_maps(shared, first_run)
+        for name, stored in maps.items():
+            shared.objects[name] = map_sources.of_objects(stored, shared.protocol, shared.geometry)
+        sources |= {"object": None, **shared.objects}
+    for name, source in sources.items():
+        shared.priors[name] = source and shared.at_hand.score(source, shared.protocol)
+    return notices
+
+
+def _object_maps(shared: _Evaluation, first_run: Path) -> tuple[dict[str, StoredMaps], list[str]]:
+    """Return the object maps that can be had, and a line that says why OGL cannot."""
+    found, notices = {}, []
+    videos = sorted({pair.video for pair in shared.at_hand.pairs()})
+    try:
+        found["object"] = stored_object_maps(
+            first_run,
+            shared.name,
+            videos,
+            shared.cache,
+            ObjectPrior(device=shared.device),
+            batch_size=shared.batch_size,
+            progress=shared.progress,
+        )
+    except MissingDependencyError:
+        notices.append(
+            f"object (OGL) and blend are null: no ImageNet ResNet18 in {weights_dir()}; "
+            "`avpipe weights fetch imagenet-resnet18` fetches it"
+        )
+    if detr := map_sources.detr_maps(shared.cache, videos):
+        found["detr"] = detr
+    return found, notices
+
+
+def _run_entry(folder: Path, page: RunPage, shared: _Evaluation) -> dict[str, Any]:
+    """Return one run's part of the document, and leave maps, csv and scores in its folder."""
+    full, at_hand = shared.full, shared.at_hand
     stored = stored_maps(
         folder,
-        settings.name,
+        shared.name,
         at_hand.pairs(),
-        settings.cache,
-        lambda: load_run(folder, settings.device),
-        batch_size=settings.batch_size,
-        progress=settings.progress,
+        shared.cache,
+        lambda: load_run(folder, shared.device, shared.branch),
+        reads=at_hand.reads,
+        branch=shared.branch,
+        batch_size=shared.batch_size,
+        progress=shared.progress,
     )
-    source = _of_run(stored, settings.geometry)
-    own = at_hand.score(source)
-    _write_samples(folder / "evaluate" / f"{settings.name}-samples.csv", own)
+    source: MapSource = stored.cells
+    if at_hand.reads == "maps":
+        source = map_sources.of_run(stored, shared.protocol, shared.geometry)
+    av = at_hand.score(source, shared.protocol)
+    scored: dict[str, Scored | None] = {"av": av, **shared.priors, **_blends(source, av, shared)}
     by_source: dict[str, Subsets | None] = {
-        "av": own.scores,
-        "av_shuffled": at_hand.score_shuffled(source),
-        **controls,
-        "blend": object_source and at_hand.score(_blended(source, object_source)).scores,
+        **{name: None if one is None else one.scores for name, one in scored.items()},
+        **at_hand.controls(source, shared.protocol),
     }
-    leaked = sorted(set(page.ids).intersection(full.clip_ids))
-    clean = at_hand.only(set(settings.cache.ids).difference(leaked)) if leaked else None
-    headline, *others = full.counts
-    return {
+    headline, *others = av.scores
+    entry = {
         "run": str(folder),
         "recipe": page.recipe_name,
         "seed": page.seed,
-        "benchmark": settings.name,
-        "protocol": settings.protocol,
-        "geometry": settings.geometry,
-        "n_scored": at_hand.counts[headline]["positive"],
-        "n_official": full.counts[headline]["positive"],
+        "weights": page.image_weights,
+        "branch": shared.branch or page.recipe.test_weights,
+        "benchmark": shared.name,
+        "protocol": shared.protocol.name,
+        "protocol_fields": asdict(shared.protocol),
+        "geometry": shared.geometry,
+        "alpha": shared.alpha,
+        "n_scored": at_hand.counts[headline].get("positive", 0),
+        "n_official": full.num_official,
         "pairs": at_hand.counts,
-        "missing": sorted(set(full.clip_ids).difference(settings.cache.ids)),
-        "leaked": leaked,
+        "pairs_official": full.counts,
+        "missing": sorted(set(full.clip_ids).difference(shared.cache.ids)),
+        **_leaks(page, full, scored),
         "ceiling": at_hand.ceiling,
         "scores": _of_subset(by_source, headline),
         "subsets": {name: _of_subset(by_source, name) for name in others},
-        "leak_free": clean
-        and {
-            "n_scored": clean.counts[headline]["positive"],
-            "scores": {"av": clean.score(source).scores[headline]},
-        },
+        "alphas": _alphas(source, av, shared),
         "maps_reused": stored.reused,
+    }
+    _write_results(folder, shared, entry, av)
+    return entry
+
+
+def _blends(source: MapSource, av: Scored, shared: _Evaluation) -> dict[str, Scored | None]:
+    return {
+        name: None if others is None else _blend(source, av, shared, others)
+        for name, others in shared.blends.items()
     }
 
 
-def _of_subset(by_source: dict[str, Subsets | None], subset: str) -> dict[str, Scores | None]:
-    return {name: None if scores is None else scores[subset] for name, scores in by_source.items()}
+def _blend(
+    source: MapSource, av: Scored, shared: _Evaluation, others: dict[str, tuple[float, MapSource]]
+) -> Scored:
+    rules = shared.protocol
+    maps = map_sources.blended(rules, source, others)
+    sure = av.confidence if rules.blend_confidence == "av" else None
+    return shared.at_hand.score(maps, rules, sure)
 
 
-def _of_run(stored: StoredMaps, geometry: Geometry) -> MapSource:
-    return lambda pairs: stored.of(pairs, SIZE_PX, geometry)
+def _alphas(source: MapSource, av: Scored, shared: _Evaluation) -> dict[str, dict[str, float]]:
+    """Return the scores of the blend at each of several alphas."""
+    ogl = shared.objects.get("object")
+    if len(shared.alphas) < 2 or not ogl:
+        return {}
+    return {
+        f"{alpha:g}": _blend(source, av, shared, {"object": (1 - alpha, ogl)}).headline()[1]
+        for alpha in shared.alphas
+    }
 
 
-def _constant(one_map: Floats) -> MapSource:
-    return lambda pairs: np.broadcast_to(one_map, (len(pairs), *one_map.shape))
+def _leaks(page: RunPage, full: Benchmark, scored: dict[str, Scored | None]) -> dict[str, Any]:
+    """Return the test clips that a run was trained on, and the scores without them.
+
+    Null where a run came without the list of its training.
+    """
+    if page.imported is not None and not page.ids:
+        return {"leaked": None, "leak_free": None}
+    leaked = sorted(set(page.ids).intersection(full.clip_ids))
+    if not leaked:
+        return {"leaked": leaked, "leak_free": None}
+    clean = {name: one and one.headline(set(leaked)) for name, one in scored.items()}
+    assert clean["av"]
+    return {
+        "leaked": leaked,
+        "leak_free": {
+            "n_scored": clean["av"][0],
+            "scores": {name: found and found[1] for name, found in clean.items()},
+        },
+    }
 
 
-def _of_frames(cache: Cache, draw: Callable[[Frame], Floats]) -> MapSource:
-    """Maps that see the frame and hear nothing; a frame's map is kept for its other sounds."""
-
-    @lru_cache(_FRAMES_KEPT)
-    def drawn(video: str) -> Floats:
-        return draw(cache.clip(video).frame)
-
-    def source(pairs: Sequence[Pair]) -> Maps:
-        return np.stack([drawn(pair.video) for pair in pairs])
-
-    return source
+def _of_subset(by_source: dict[str, Subsets | None], subset: str) -> dict[str, Any]:
+    return {name: scores and scores.get(subset) for name, scores in by_source.items()}
 
 
-def _blended(av: MapSource, objects: MapSource) -> MapSource:
-    return lambda pairs: blend(av(pairs), objects(pairs), ALPHA)
-
-
-def _object_prior(geometry: Geometry) -> tuple[ObjectPrior | None, list[str]]:
-    """Return the object prior, or None and a line that says why."""
-    try:
-        return ObjectPrior(geometry), []
-    except MissingDependencyError:
-        return None, [
-            f"object (OGL) and blend are null: no ImageNet ResNet18 in {weights_dir()}; "
-            "`avpipe weights fetch imagenet-resnet18` fetches it"
-        ]
-
-
-def _write_samples(path: Path, scored: Scored) -> None:
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(scored.samples[0]), lineterminator="\n")
+def _write_results(folder: Path, shared: _Evaluation, entry: dict[str, Any], av: Scored) -> None:
+    """Write the csv of pairs and the json of scores and curves, the same however often."""
+    stem = f"{shared.name}-{shared.protocol.name}"
+    stem = f"{shared.name}-{shared.branch}-{shared.protocol.name}" if shared.branch else stem
+    samples, text = av.samples, io.StringIO()
+    writer = csv.DictWriter(text, list(samples[0]), lineterminator="\n")
     writer.writeheader()
-    for record in scored.samples:
+    for record in samples:
         writer.writerow({name: "" if _is_nan(value) else value for name, value in record.items()})
-    write_whole(path, text.getvalue().encode())
-
-
-def _over_runs(
-    entries: Sequence[dict[str, Any]], reduce: Callable[[list[float]], Any]
-) -> dict[str, Any]:
-    """Reduce each score over the runs; the shape is that of a run's `scores` and `subsets`."""
-
-    def merge(parts: Sequence[Any]) -> Any:
-        if isinstance(parts[0], dict):
-            return {name: merge([part[name] for part in parts]) for name in parts[0]}
-        return None if None in parts else float(reduce(list(parts)))
-
-    return {name: merge([entry[name] for entry in entries]) for name in ("scores", "subsets")}
-
-
-def _sample_std(values: list[float]) -> float:
-    """Return the sample standard deviation; NaN of one value."""
-    return float(np.std(values, ddof=1)) if len(values) > 1 else math.nan
+    write_whole(folder / "evaluate" / f"{stem}.csv", text.getvalue().encode())
+    kept = {name: value for name, value in entry.items() if name not in ("run", "maps_reused")}
+    page = {"schema": SCHEMA, **kept, "curves": av.curves}
+    content = json.dumps(_without_nan(page), indent=1) + "\n"
+    write_whole(folder / "evaluate" / f"{stem}.json", content.encode())
 
 
 def _is_nan(value: object) -> bool:

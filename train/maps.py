@@ -1,4 +1,7 @@
-"""Maps are computed once and stored, one file per run and benchmark; scoring reads the file."""
+"""Maps are computed once and stored, one file per run and benchmark; scoring reads the file.
+
+Embeddings for retrieval and object maps are kept in the same way.
+"""
 
 from __future__ import annotations
 
@@ -6,11 +9,11 @@ import hashlib
 import io
 import json
 import zipfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,11 +25,12 @@ from ..errors import CacheUnwritableError, InputError
 from .benchmarks import Pair
 from .checkpoint import require_checkpoint, write_durably
 from .clips import data_fingerprint
-from .geometry import Geometry, upsample
+from .object_prior import ObjectPrior
 from .recipe import Recipe
 
-SCHEMA = "avpipe.maps/1"
+SCHEMA = "avpipe.maps/2"
 Arrays = dict[str, NDArray[Any]]
+_ARRAYS = ("maps", "centres_px", "image_px")
 _PAIRS_AT_ONCE = 1024
 """Between two reports of progress."""
 
@@ -46,29 +50,33 @@ class MapMaker(Protocol):
     ) -> NDArray[np.float32]:
         """Return similarity maps `(n, h, w)` of frames with sounds."""
 
+    def embeddings(
+        self, cache: Cache, rows: Sequence[int] | NDArray[np.int64], batch_size: int = 64
+    ) -> NDArray[np.float32]:
+        """Return `(n, 2, D)`: of whole frames and of sounds, unit length."""
+
 
 @dataclass(frozen=True)
 class StoredMaps:
-    """Similarity maps by pair.
+    """Maps by what they are of.
 
     Attributes:
-        index: Where each pair's map is.
-        maps: `(n, h, w)` cosines.
-        centres_px: `(h,)` centres of the cells in the run's square image.
+        index: Where the map of each pair is; of object maps, of each frame.
+        maps: `(n, h, w)` cosines or activities; embeddings `(n, 2, D)`.
+        centres_px: `(h,)` centres of the cells in the network's square image.
         image_px: Side of that image.
         reused: Whether they were read, not computed.
     """
 
-    index: dict[Pair, int]
+    index: Mapping[Hashable, int]
     maps: NDArray[np.float32]
     centres_px: NDArray[np.float64]
     image_px: int
     reused: bool
 
-    def of(self, pairs: Sequence[Pair], size_px: int, geometry: Geometry) -> NDArray[np.float32]:
-        """Return the localization maps of pairs, `(len(pairs), size_px, size_px)`."""
-        chosen = self.maps[[self.index[pair] for pair in pairs]]
-        return upsample(chosen, (size_px, size_px), geometry, self.centres_px, self.image_px)
+    def cells(self, names: Sequence[Hashable]) -> NDArray[np.float32]:
+        """Return the maps of pairs or frames, `(len(names), h, w)`."""
+        return self.maps[[self.index[name] for name in names]]
 
 
 def stored_maps(
@@ -78,6 +86,8 @@ def stored_maps(
     cache: Cache,
     open_run: Callable[[], MapMaker],
     *,
+    reads: Literal["maps", "embeddings"] = "maps",
+    branch: str | None = None,
     batch_size: int = 64,
     progress: Callable[[int, int], None] | None = None,
 ) -> StoredMaps:
@@ -89,36 +99,88 @@ def stored_maps(
         pairs: What maps are wanted of; their clips are in the cache.
         cache: The clips.
         open_run: Called only where maps have to be computed.
+        reads: What is wanted: maps, or embeddings of the pairs' frames and sounds.
+        branch: Which of the run's weights, if not those its recipe tests; has a file of its own.
         batch_size: Pairs at a time.
         progress: Called with (maps made, maps wanted).
 
     Raises:
-        InputError: If the run has no checkpoint, or hears another kind of spectrogram.
+        InputError: If the run has no checkpoint, or its spectrograms cannot be had.
         CacheUnwritableError: If the maps cannot be stored.
     """
     rows = np.array([[cache.row_of(name) for name in pair] for pair in pairs], np.int64)
-    key = {
+    key = _key(cache, rows, weights=weights_digest(run_dir), branch=branch or "", reads=reads)
+    stem = f"{benchmark}-{branch}" if branch else benchmark
+    make = _make if reads == "maps" else _embed
+    return _kept(
+        run_dir / "evaluate" / f"{stem}-{reads}.npz",
+        key,
+        pairs,
+        lambda: make(open_run(), cache, rows, batch_size, progress),
+    )
+
+
+def stored_object_maps(
+    run_dir: Path,
+    benchmark: str,
+    videos: Sequence[str],
+    cache: Cache,
+    prior: ObjectPrior,
+    *,
+    batch_size: int = 64,
+    progress: Callable[[int, int], None] | None = None,
+) -> StoredMaps:
+    """Read the object maps of frames, or compute and store them beside a run's maps.
+
+    Args:
+        run_dir: The file is `evaluate/<benchmark>-object-maps.npz` in it.
+        benchmark: Name of the benchmark.
+        videos: Ids of the clips; they are in the cache.
+        cache: The clips.
+        prior: The network.
+        batch_size: Frames at a time.
+        progress: Called with (maps made, maps wanted).
+
+    Raises:
+        CacheUnwritableError: If the maps cannot be stored.
+    """
+    rows = np.array([cache.row_of(name) for name in videos], np.int64)
+    key = _key(cache, rows, weights=prior.digest, branch="", reads="object-maps")
+
+    def make() -> Arrays:
+        return {
+            "maps": prior.activities(cache, rows, batch_size, progress),
+            "centres_px": prior.centres_px,
+            "image_px": np.array(prior.image_px),
+        }
+
+    return _kept(run_dir / "evaluate" / f"{benchmark}-object-maps.npz", key, videos, make)
+
+
+def _key(cache: Cache, rows: NDArray[np.int64], **facts: str) -> dict[str, str]:
+    """Return all that stored maps depend on."""
+    return {
         "schema": SCHEMA,
-        "weights": weights_digest(run_dir),
         "data": data_fingerprint(cache, np.unique(rows)),
         "rows": hashlib.sha256(rows.tobytes()).hexdigest(),
+        **facts,
     }
-    path = run_dir / "evaluate" / f"{benchmark}-maps.npz"
-    index = {pair: number for number, pair in enumerate(pairs)}
+
+
+def _kept(
+    path: Path, key: dict[str, str], names: Sequence[Hashable], make: Callable[[], Arrays]
+) -> StoredMaps:
+    """Return what a file made for this key holds; make the file if need be."""
     found = _read(path, key)
-    arrays = found or _make(open_run(), cache, rows, batch_size, progress)
+    arrays = found or make()
     remove_orphans(path.parent)
     if not found:
         content = io.BytesIO()
         stamp = np.frombuffer(canonical_json(key), np.uint8)
-        np.savez(
-            content,
-            key=stamp,
-            maps=arrays["maps"],
-            centres_px=arrays["centres_px"],
-            image_px=arrays["image_px"],
-        )
+        maps, centres_px, image_px = (arrays[name] for name in _ARRAYS)
+        np.savez(content, key=stamp, maps=maps, centres_px=centres_px, image_px=image_px)
         write_whole(path, content.getvalue())
+    index = {name: number for number, name in enumerate(names)}
     return StoredMaps(
         index, arrays["maps"], arrays["centres_px"], int(arrays["image_px"]), reused=bool(found)
     )
@@ -147,6 +209,23 @@ def _make(
         "centres_px": maker.centres_px,
         "image_px": np.array(maker.recipe.image_size),
     }
+
+
+def _embed(
+    maker: MapMaker,
+    cache: Cache,
+    rows: NDArray[np.int64],
+    batch_size: int,
+    progress: Callable[[int, int], None] | None,
+) -> Arrays:
+    """Compute the embeddings of `(n, 2)` rows, where each pair is one clip's."""
+    parts = []
+    for start in range(0, len(rows), _PAIRS_AT_ONCE):
+        part = rows[start : start + _PAIRS_AT_ONCE, 0]
+        parts.append(maker.embeddings(cache, part, batch_size))
+        if progress:
+            progress(start + len(part), len(rows))
+    return {"maps": np.concatenate(parts), "centres_px": np.zeros(0), "image_px": np.array(0)}
 
 
 def weights_digest(run_dir: Path) -> str:
@@ -203,7 +282,7 @@ def _read(path: Path, key: dict[str, str]) -> Arrays | None:
     try:
         with np.load(path) as stored:
             if json.loads(stored["key"].tobytes()) == key:
-                return {name: stored[name] for name in ("maps", "centres_px", "image_px")}
+                return {name: stored[name] for name in _ARRAYS}
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         pass
     return None

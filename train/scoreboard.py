@@ -2,90 +2,246 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-COLUMNS = {
-    "right_object": "right object",
-    "swapped_right_object": "swapped",
-    "auroc_offscreen": "off-screen",
-    "auroc_mismatched": "mismatched",
-    "loc_acc_adaptive": "LocAcc",
-    "ciou_mean_adaptive": "mean cIoU",
-}
-SOURCES = {
-    "av": "audio-visual map",
+Document = Mapping[str, Any]
+Scores = Mapping[str, float | None]
+
+
+@dataclass(frozen=True)
+class Form:
+    """How a kind of benchmark is shown.
+
+    Attributes:
+        columns: Heading of each score.
+        accuracy: The score that a line about leaked clips gives.
+        legend: What the columns mean.
+        percent: Whether figures are percent, as papers print them.
+    """
+
+    columns: Mapping[str, str]
+    accuracy: str
+    legend: str
+    percent: bool = True
+
+
+_LOC_ACC = """\
+LocAcc: share of clips with cIoU >= 0.5, which others print as cIoU; the upper half of the map's
+pixels is predicted. AUC: area under that share over thresholds 0 to 1. adaptive: as many pixels
+are predicted as the truth has. Percent."""
+SYNTH = Form(
+    {
+        "right_object": "right object",
+        "swapped_right_object": "swapped",
+        "auroc_offscreen": "off-screen",
+        "auroc_mismatched": "mismatched",
+        "loc_acc_adaptive": "LocAcc",
+        "ciou_mean_adaptive": "mean cIoU",
+    },
+    "loc_acc_adaptive",
+    """\
+right object: the map is higher on the object that sounds than on the silent one (chance 0.5)
+swapped: the same when the frame is given its silent object's sound: the map has to move
+off-screen, mismatched: AUROC of the map's peak against sounds of nothing in the picture
+LocAcc (cIoU@0.5) and mean cIoU: as many pixels predicted as the sounding object has""",
+    percent=False,
+)
+BOXES = Form(
+    {
+        "loc_acc": "LocAcc",
+        "auc": "AUC",
+        "ciou_mean": "mean cIoU",
+        "loc_acc_adaptive": "adaptive",
+        "auc_adaptive": "AUC adapt.",
+    },
+    "loc_acc",
+    _LOC_ACC,
+)
+EXTENDED = Form(
+    {
+        "ap": "AP",
+        "max_f1": "max-F1",
+        "loc_acc": "LocAcc",
+        "auc": "AUC",
+        "loc_acc_adaptive": "adaptive",
+    },
+    "loc_acc",
+    "AP, max-F1: is there a source, and is it found, with sounds of nothing in the picture in the\n"
+    f"test; by kind of these, among as many clips that have one. {_LOC_ACC}",
+)
+RETRIEVAL = Form(
+    {
+        **{f"{way}_r{k}": f"{way.upper()} R@{k}" for way in ("a2i", "i2a") for k in (1, 5, 10)},
+        "a2i_r1_class": "A2I class",
+        "i2a_r1_class": "I2A class",
+    },
+    "a2i_r1",
+    "A2I R@k: a sound's own frame is among its k most similar; I2A: a frame's own sound.\n"
+    "class: the most similar one is of the same class. Percent.",
+)
+OF_RUN = {
     "av_shuffled": "sounds shuffled",
+    "blend": "blend with OGL",
+    "og_avc": "OG-AVC",
+    "og_avc_detr": "OG-AVC-DETR",
+}
+OF_ALL = {
     "random_true_box": "random true box",
     "saliency": "saliency",
     "center": "center prior",
     "object": "object prior (OGL)",
-    "blend": "blend with OGL",
+    "detr": "object map (DETR)",
 }
-LEGEND = """\
-right object: the map is higher on the object that sounds than on the silent one (chance 0.5)
-swapped: the same when the frame is given its silent object's sound: the map has to move
-off-screen, mismatched: AUROC of the map's peak against sounds of nothing in the picture
-LocAcc (cIoU@0.5) and mean cIoU: as many pixels predicted as the sounding object has"""
+_SIZES = ("small", "medium", "large", "huge")
+_TITLE_WIDTH = 20
 
 
-def evaluate_text(document: Mapping[str, Any]) -> str:
+def evaluate_text(document: Document) -> str:
     """Return the table of an evaluation.
 
     Args:
         document: What `evaluate` returned.
     """
-    runs: Sequence[Mapping[str, Any]] = document["runs"]
-    first = runs[0]
+    first = document["runs"][0]
+    form = form_of(first["benchmark"])
+    rows = [*_ours(document, form), *_subsets(document), *_alphas(document)]
+    published = [row for row in document["published"] if row["main"]]
+    titles = [title for title, _ in rows] + [f"  {row['method']}" for row in published]
+    width = max(_TITLE_WIDTH, *(len(title) + 1 for title in titles))
     lines = [
-        f"{first['benchmark']}, protocol {first['protocol']}, maps {first['geometry']}: "
-        f"{first['n_scored']} of {first['n_official']} clips scored",
+        _head(first),
         "",
-        _row("", list(COLUMNS.values())),
+        _row("", list(form.columns.values()), width, form),
+        *(_scores(title, scores, width, form) for title, scores in rows),
+        *_published(document, published, width, form),
+        "",
+        form.legend,
+        *_remarks(document, form),
+        *document["notices"],
     ]
-    if len(runs) > 1:
-        lines += [_scores(_name(run), run["scores"]["av"]) for run in runs]
-        lines.append(f"mean of {len(runs)} runs")
-    scores, std = document["mean"]["scores"], document["std"]["scores"]
-    for source, title in SOURCES.items():
-        if scores.get(source):
-            lines.append(_scores(title, scores[source]))
-            if source == "av" and len(runs) > 1:
-                lines.append(_scores("  +- std", std[source]))
-    for subset, by_source in document["mean"]["subsets"].items():
-        lines.append(_scores(f"{subset} classes", by_source["av"]))
-    lines += ["", LEGEND, *_remarks(runs), *document["notices"]]
     return "\n".join(lines)
 
 
-def _remarks(runs: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Return the lines about clips that are missing or were trained on."""
-    lines = []
-    missing = runs[0]["missing"]
-    if missing:
-        lines.append(f"missing: {len(missing)} test clips are not in the cache ({missing[0]}, ...)")
+def form_of(benchmark: str) -> Form:
+    """Return how a benchmark is shown."""
+    if benchmark in ("synth", "retrieval"):
+        return SYNTH if benchmark == "synth" else RETRIEVAL
+    return EXTENDED if benchmark.endswith("-extended") else BOXES
+
+
+def _head(run: Document) -> str:
+    maps = f", maps {run['geometry']}" if run["benchmark"] != "retrieval" else ""
+    text = (
+        f"{run['benchmark']}, protocol {run['protocol']}{maps}: "
+        f"{run['n_scored']} of {run['n_official']} clips scored"
+    )
+    if run["ceiling"] and form_of(run["benchmark"]).percent:
+        text += f"; LocAcc can reach {100 * run['ceiling']:.2f} %"
+    return text
+
+
+def _ours(document: Document, form: Form) -> Iterator[tuple[str, Scores]]:
+    """Yield the rows of runs, of their means and blends, and of what all runs share."""
+    groups = document["groups"]
+    names = short_names([run["run"] for run in document["runs"]])
+    for group in groups:
+        alone = len(groups) == 1
+        mean, std = group["mean"]["scores"], group["std"]["scores"]
+        if len(group["runs"]) > 1:
+            for run in document["runs"]:
+                if run["run"] in group["runs"]:
+                    yield names[run["run"]], run["scores"]["av"]
+            yield f"mean of {len(group['runs'])} runs", {}
+        yield "audio-visual map" if alone else names.get(group["name"], group["name"]), mean["av"]
+        if len(group["runs"]) > 1:
+            yield "  +- std", std["av"]
+        for source, title in OF_RUN.items():
+            if mean.get(source):
+                yield title if alone else f"  {title}", mean[source]
+    for source, title in OF_ALL.items():
+        if found := document["runs"][0]["scores"].get(source):
+            yield title, found
+
+
+def _subsets(document: Document) -> Iterator[tuple[str, Scores]]:
+    """Yield the rows of subsets: the runs' maps, means over runs."""
+    run = document["runs"][0]
+    for subset, by_source in document["mean"]["subsets"].items():
+        if run["benchmark"] == "synth":
+            yield f"{subset} classes", by_source["av"]
+        elif subset in run["pairs"]:
+            yield f"{subset} ({run['pairs'][subset].get('positive', 0)})", by_source["av"]
+        else:
+            yield f"{subset} negatives ({run['pairs']['all'][subset]})", by_source["av"]
+
+
+def _alphas(document: Document) -> Iterator[tuple[str, Scores]]:
+    for alpha, scores in document["mean"]["alphas"].items():
+        yield f"blend, alpha {alpha}", scores
+
+
+def _published(
+    document: Document, main: Sequence[Document], width: int, form: Form
+) -> Iterator[str]:
+    """Yield the rows that papers print, under a line for each table of theirs."""
+    if not document["published"]:
+        return
+    yield ""
+    yield "published, each by its paper's own protocol:"
+    table = ""
+    for row in main:
+        where = f"{row['source']}, trained on {row['trained_on']}"
+        if where != table:
+            yield where
+        table = where
+        yield _scores(f"  {row['method']}", row["scores"], width, form)
+    if more := len(document["published"]) - len(main):
+        yield f"{more} more published rows, of other training sets and ablations, are in --json"
+
+
+def _remarks(document: Document, form: Form) -> Iterator[str]:
+    """Yield the lines about clips that are missing or were trained on."""
+    runs = document["runs"]
+    if missing := runs[0]["missing"]:
+        yield f"missing: {len(missing)} test clips are not in the cache ({missing[0]}, ...)"
+    if len(runs[0]["alphas"]) > 1:
+        yield "alphas: the best one here was chosen on the test; choose on other clips"
+    names = short_names([run["run"] for run in runs])
+    title = form.columns[form.accuracy] if form.percent else "LocAcc"
     for run in runs:
-        if run["leaked"]:
+        if run["leaked"] is None:
+            yield f"leaked: unknown, {names[run['run']]} came without the list it was trained on"
+        elif run["leaked"]:
             clean = run["leak_free"]
-            accuracy = _figure(clean["scores"]["av"]["loc_acc_adaptive"]).strip()
-            lines.append(
-                f"leaked: {_name(run)} was trained on {len(run['leaked'])} test clips; "
-                f"on the {clean['n_scored']} others LocAcc is {accuracy}"
+            figures = [s["av"][form.accuracy] for s in (run["scores"], clean["scores"])]
+            on_all, on_others = (_figure(figure, form) for figure in figures)
+            yield (
+                f"leaked: {names[run['run']]} was trained on {len(run['leaked'])} test clips; "
+                f"{title} is {on_all} with them, {on_others} on the {clean['n_scored']} others"
             )
-    return lines
 
 
-def _name(run: Mapping[str, Any]) -> str:
-    return str(run["run"]).rstrip("/").rpartition("/")[2]
+def short_names(runs: Sequence[str]) -> dict[str, str]:
+    """Return each run's folder name, or its whole path where names repeat."""
+    last = [run.rstrip("/").rpartition("/")[2] for run in runs]
+    repeat = len(set(last)) < len(last)
+    return dict(zip(runs, runs if repeat else last, strict=True))
 
 
-def _scores(title: str, scores: Mapping[str, float | None]) -> str:
-    return _row(title, [_figure(scores.get(column)) for column in COLUMNS])
+def _scores(title: str, scores: Scores, width: int, form: Form) -> str:
+    cells = [_figure(scores.get(column), form) for column in form.columns] if scores else []
+    return _row(title, cells, width, form)
 
 
-def _figure(value: float | None) -> str:
-    return "-" if value is None else f"{value:.3f}"
+def _figure(value: float | None, form: Form) -> str:
+    if value is None:
+        return "-"
+    return f"{100 * value:.2f}" if form.percent else f"{value:.3f}"
 
 
-def _row(title: str, cells: Sequence[str]) -> str:
-    return f"{title:<20}" + "".join(f"{cell:>13}" for cell in cells)
+def _row(title: str, cells: Sequence[str], width: int, form: Form) -> str:
+    widths = (max(9, len(heading) + 2) for heading in form.columns.values())
+    cells_text = "".join(f"{cell:>{room}}" for cell, room in zip(cells, widths, strict=False))
+    return f"{title:<{width}}{cells_text}".rstrip()

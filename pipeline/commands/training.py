@@ -15,7 +15,7 @@ from ..options import (
     BatchSize,
     Cache,
     Device,
-    Geometry,
+    Geometries,
     HoldOut,
     Ids,
     Json,
@@ -24,6 +24,12 @@ from ..options import (
 from ..settings import ONE_RUN, Example
 
 Data = Literal["auto", "resident", "stream"]
+Branch = Literal["online", "momentum", "ema"]
+BENCHMARKS = (
+    "synth, vggss, vggss-extended, vggss-heard, vggss-unheard, flickr, flickr-extended, retrieval"
+)
+PROTOCOLS = "avpipe, slavc, ez-vsl, ssl-alignment, lvs, paper"
+PAPERS = "slavc, alignment, avc"
 
 
 def train(
@@ -105,13 +111,44 @@ def evaluate(
     ],
     cache: Cache = DEFAULT_CACHE,
     benchmark: Annotated[
-        str, typer.Option("--benchmark", metavar="NAME", help="What is scored: synth.")
+        str, typer.Option("--benchmark", metavar="NAME", help=f"What is scored: {BENCHMARKS}.")
     ] = "synth",
     annotations: Annotations = None,
     protocol: Annotated[
-        str, typer.Option("--protocol", metavar="NAME", help="How it is scored: avpipe.")
+        str,
+        typer.Option("--protocol", metavar="NAME", help=f"How it is scored: {PROTOCOLS}."),
     ] = "avpipe",
-    geometry: Geometry = "rf-centred",
+    paper: Annotated[
+        str | None,
+        typer.Option("--paper", metavar="NAME", help=f"Of protocol paper, whose: {PAPERS}."),
+        Example("slavc"),
+    ] = None,
+    alpha: Annotated[
+        str | None,
+        typer.Option(
+            "--alpha",
+            metavar="A,A,...",
+            show_default="the protocol's",
+            help="Share of the audio-visual map in the blend; several make a table.",
+        ),
+        ONE_RUN,
+    ] = None,
+    branch: Annotated[
+        Branch | None,
+        typer.Option(
+            "--branch", show_default="the recipe's", help="Which of a run's weights are tested."
+        ),
+        ONE_RUN,
+    ] = None,
+    geometry: Annotated[
+        Geometries | None,
+        typer.Option(
+            "--geometry",
+            show_default="the protocol's",
+            help="Where a map's cells lie: at the centres of their receptive fields, or spread.",
+        ),
+        Example("corners"),
+    ] = None,
     device: Device = "auto",
     batch_size: BatchSize = 64,
     json: Json = False,
@@ -120,7 +157,7 @@ def evaluate(
     if annotations is None:
         raise UsageError("say where the true boxes are: --annotations, or annotations in a file")
     from ...train.scoreboard import evaluate_text
-    from ..training import EvaluateSettings, evaluate_runs
+    from ..training import EvaluateSettings, evaluate_runs, parse_alphas
 
     document = evaluate_runs(
         EvaluateSettings(
@@ -129,7 +166,10 @@ def evaluate(
             annotations=annotations,
             benchmark=benchmark,
             protocol=protocol,
+            paper=paper,
             geometry=geometry,
+            alphas=parse_alphas(alpha),
+            branch=branch,
             device=device,
             batch_size=batch_size,
         )

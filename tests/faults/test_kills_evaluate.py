@@ -98,7 +98,7 @@ def test_evaluate(world: World, finish: Finish, tmp_path: Path) -> None:
         assert not (run / "evaluate" / "synth-maps.npz").exists()
     assert drafts(run / "evaluate")
     kill("file 2", arguments(run))  # the maps are there, of the scores half a table
-    assert not (run / "evaluate" / "synth-samples.csv").exists()
+    assert not (run / "evaluate" / "synth-avpipe.csv").exists()
     found = finish(arguments(run))
     (entry,), (calm_entry,) = found["runs"], expected["runs"]
     assert entry.pop("maps_reused") > calm_entry.pop("maps_reused")

@@ -5,12 +5,12 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple, Protocol, cast
+from typing import Literal, NamedTuple, Protocol, cast
 
 from ...errors import UsageError
-from ..metrics import Maps
+from .. import protocols
+from ..binarize import Floats, Maps
 
 SIZE_PX = 224
 """Side of the maps that are scored, as in every protocol of the family."""
@@ -24,30 +24,59 @@ class Pair(NamedTuple):
 
 
 MapSource = Callable[[Sequence[Pair]], Maps]
-"""Localization maps of pairs, `(n, 224, 224)`: of a run, of a prior, or of shuffled sound."""
+"""What a benchmark reads, of pairs: maps `(n, 224, 224)` of a run or of a prior, or embeddings."""
 
 Scores = dict[str, float]
+Subsets = dict[str, Scores]
+Sample = dict[str, str | float]
+Prior = Literal["center", "saliency", "object"]
 
 
-@dataclass(frozen=True)
-class Scored:
-    """What a benchmark says about one source of maps.
+class Scored(Protocol):
+    """What a benchmark says about one source of maps."""
 
-    Attributes:
-        scores: Scores of each subset by name; NaN where a subset has nothing to score.
-        samples: One record per pair, for the csv.
-    """
+    @property
+    def scores(self) -> Subsets:
+        """Scores of each subset by name; NaN where a subset has nothing to score."""
 
-    scores: dict[str, Scores]
-    samples: list[dict[str, str | float]]
+    def headline(self, without: AbstractSet[str] = frozenset()) -> tuple[int, Scores]:
+        """Return how many clips count without those, and their scores: the first subset's."""
+
+    @property
+    def confidence(self) -> Floats:
+        """`(pairs,)` how sure each map is that there is a source."""
+
+    @property
+    def samples(self) -> list[Sample]:
+        """One record per pair, for the csv."""
+
+    @property
+    def curves(self) -> dict[str, list[float]]:
+        """Curves behind the headline's scores; empty where there are none."""
 
 
 class Benchmark(Protocol):
     """What `load` of a file of this folder returns."""
 
     @property
+    def reads(self) -> Literal["maps", "embeddings"]:
+        """What it scores."""
+
+    @property
+    def priors(self) -> Sequence[Prior]:
+        """What is scored beside a run."""
+
+    @property
     def clip_ids(self) -> Sequence[str]:
         """Ids of all clips it needs."""
+
+    @property
+    def notices(self) -> Sequence[str]:
+        """Lines about annotations that are broken or incomplete."""
+
+    @property
+    def num_official(self) -> int:
+        """Clips with a source in the picture, those that cannot be scored included."""
 
     @property
     def counts(self) -> Mapping[str, Mapping[str, int]]:
@@ -55,22 +84,30 @@ class Benchmark(Protocol):
 
     @property
     def ceiling(self) -> float:
-        """Largest LocAcc that a prediction of half the picture can reach."""
+        """Largest LocAcc that a prediction of half the picture can reach; NaN without maps."""
 
     def only(self, have: AbstractSet[str]) -> Benchmark:
         """Leave out what needs other clips than these."""
 
     def pairs(self) -> list[Pair]:
-        """All pairs whose maps it scores, sounds shuffled over clips included; each once."""
+        """All pairs that it reads a source at, those of its controls included; each once."""
 
-    def score(self, maps: MapSource) -> Scored:
-        """Score a source of maps."""
+    def score(
+        self,
+        source: MapSource,
+        protocol: protocols.Protocol = ...,
+        confidence: Floats | None = None,
+    ) -> Scored:
+        """Score a source of maps.
 
-    def score_shuffled(self, maps: MapSource) -> dict[str, Scores]:
-        """Score a source of maps that is given the sounds of other clips: what chance gives."""
+        Args:
+            source: The maps.
+            protocol: How.
+            confidence: `(pairs,)` instead of the maps' own.
+        """
 
-    def score_random_box(self) -> dict[str, Scores]:
-        """Return what a deaf but perfect finder of objects expects."""
+    def controls(self, source: MapSource, protocol: protocols.Protocol) -> dict[str, Subsets]:
+        """Score what tells whether a source listens at all, by name."""
 
 
 class _Module(Protocol):

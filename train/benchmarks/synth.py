@@ -11,28 +11,29 @@ The headline counts the classes heard in training; the held-out ones are the sub
 
 from __future__ import annotations
 
-import csv
-import json
 from collections.abc import Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ...errors import InputError
 from .. import metrics
-from ..metrics import Floats, Maps, Threshold
-from . import SIZE_PX, MapSource, Pair, Scored, Scores
+from ..annotations import read_json_boxes, read_rows
+from ..metrics import Bools, Floats, Maps
+from ..protocols import PROTOCOLS, Protocol
+from ..scoring import Measured, curves, measure, measure_all, summary
+from . import SIZE_PX, MapSource, Pair, Prior, Sample, Scores, Subsets
 
 Group = Literal["positive", "offscreen", "mismatched", "swapped"]
 GROUPS: tuple[Group, ...] = ("positive", "offscreen", "mismatched", "swapped")
 SUBSETS = ("heard", "unheard")
 NUM_SHUFFLES = 4
 """Shuffles that chance is averaged over: one alone strays by 0.05."""
-_CHUNK = 128
+_FILES = ("labels.csv", "vggss.json", "plus_silent.csv", "swapped.csv", "silent_boxes.json")
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,9 @@ class Synth:
 
     items: tuple[Item, ...]
     boxes: dict[str, Floats] = field(repr=False)
+    reads: Literal["maps"] = "maps"
+    priors: tuple[Prior, ...] = ("saliency", "center", "object")
+    notices: tuple[str, ...] = ()
 
     @property
     def clip_ids(self) -> list[str]:
@@ -86,9 +90,14 @@ class Synth:
         }
 
     @property
+    def num_official(self) -> int:
+        """Clips of heard classes whose source is in the picture."""
+        return self.counts[SUBSETS[0]]["positive"]
+
+    @property
     def ceiling(self) -> float:
         """Largest LocAcc of half the picture: boxes under a quarter of it are out of reach."""
-        areas = [truth.sum() for item, truth in self._truths() if item.group == "positive"]
+        areas = [self._truth(item).sum() for item in self.items if item.group == "positive"]
         return metrics.mean(np.array(areas) * 4 >= SIZE_PX**2)
 
     def only(self, have: AbstractSet[str]) -> Synth:
@@ -106,20 +115,47 @@ class Synth:
         ]
         return list(dict.fromkeys([*own, *shuffled]))
 
-    def score(self, maps: MapSource) -> Scored:
-        """Score a source of maps; the records of `samples` are in the order of `items`."""
-        samples = [record for chunk in _chunks(self.items) for record in self._measure(chunk, maps)]
-        return Scored({subset: self._summary(samples, subset) for subset in SUBSETS}, samples)
+    def score(
+        self,
+        source: MapSource,
+        protocol: Protocol = PROTOCOLS["avpipe"],
+        confidence: Floats | None = None,
+    ) -> SynthScores:
+        """Score a source of maps; see `Benchmark.score`."""
+        right = np.full(len(self.items), np.nan)
 
-    def score_shuffled(self, maps: MapSource) -> dict[str, Scores]:
+        def look(part: slice) -> Measured:
+            items = self.items[part]
+            maps = source([item.pair for item in items])
+            right[part] = [
+                self._right_object(item, one) for item, one in zip(items, maps, strict=True)
+            ]
+            num_boxes = np.array([item.target is not None for item in items], np.int64)
+            return measure(maps, self._truths(items), num_boxes, protocol)
+
+        measured = measure_all(len(self.items), look)
+        if confidence is not None:
+            measured = measured._replace(confidence=confidence)
+        return SynthScores(self, measured, right, protocol)
+
+    def controls(self, source: MapSource, protocol: Protocol) -> dict[str, Subsets]:
+        """Score what chance gives: sounds of other clips, and boxes without listening."""
+        return {
+            "av_shuffled": self.score_shuffled(source, protocol),
+            "random_true_box": self.score_random_box(),
+        }
+
+    def score_shuffled(
+        self, source: MapSource, protocol: Protocol = PROTOCOLS["avpipe"]
+    ) -> Subsets:
         """Score maps of every frame with the sound of another clip; mean over the shuffles."""
         rounds = []
         for sounds in self._shuffles():
 
             def shuffled(pairs: Sequence[Pair], sounds: dict[str, str] = sounds) -> Maps:
-                return maps([Pair(video, sounds[audio]) for video, audio in pairs])
+                return source([Pair(video, sounds[audio]) for video, audio in pairs])
 
-            rounds.append(self.score(shuffled).scores)
+            rounds.append(self.score(shuffled, protocol).scores)
         return {
             subset: {
                 name: metrics.mean([scores[subset][name] for scores in rounds])
@@ -128,7 +164,7 @@ class Synth:
             for subset in SUBSETS
         }
 
-    def score_random_box(self) -> dict[str, Scores]:
+    def score_random_box(self) -> Subsets:
         """Return what one of the picture's boxes, taken at random, scores on average.
 
         The mean over all boxes, not a draw.
@@ -147,8 +183,9 @@ class Synth:
     def _guesses(self, group: str, subset: str) -> list[tuple[Floats, float]]:
         """Return, for each pair, the cIoU of every object as the answer, and `right_object`."""
         found = []
-        for item, truth in self._truths():
+        for item in self.items:
             if (item.group, _subset(item)) == (group, subset):
+                truth = self._truth(item)
                 boxes = self.boxes[item.pair.video]
                 guesses = np.stack([metrics.consensus_union(box, SIZE_PX) for box in boxes])
                 ciou = metrics.ciou(guesses > 0, np.broadcast_to(truth, guesses.shape))
@@ -164,43 +201,17 @@ class Synth:
             circle = [*order[1:], *order[:1]]
             yield {names[a]: names[b] for a, b in zip(order, circle, strict=True)}
 
-    def _truths(self) -> Iterator[tuple[Item, Floats]]:
-        """Yield the pairs that have a target, with its box drawn."""
-        for item in self.items:
-            if item.target is not None:
-                box = self.boxes[item.pair.video][item.target]
-                yield item, metrics.consensus_union(box, SIZE_PX)
+    def _truth(self, item: Item) -> Floats:
+        """Draw the box of an item's target, nothing where none sounds."""
+        boxes = np.zeros((0, 4))
+        if item.target is not None:
+            boxes = self.boxes[item.pair.video][item.target]
+        return metrics.consensus_union(boxes, SIZE_PX)
 
-    def _measure(
-        self, items: Sequence[Item], source: MapSource
-    ) -> Iterator[dict[str, str | float]]:
-        """Yield one record per pair."""
-        maps = source([item.pair for item in items])
-        confidence = metrics.confidences(maps)
-        truths = np.zeros(maps.shape)
-        for index, item in enumerate(items):
-            if item.target is not None:
-                truths[index] = metrics.consensus_union(
-                    self.boxes[item.pair.video][item.target], SIZE_PX
-                )
-        areas = np.count_nonzero(truths, axis=(1, 2))
-        median = metrics.ciou(metrics.binarize(maps, Threshold.MEDIAN), truths)
-        adaptive = metrics.ciou(metrics.binarize(maps, Threshold.ADAPTIVE, areas_px=areas), truths)
-        for index, item in enumerate(items):
-            known = item.target is not None
-            yield {
-                "group": item.group,
-                "subset": _subset(item),
-                "video": item.pair.video,
-                "audio": item.pair.audio,
-                "label": item.label,
-                "confidence": float(confidence[index]),
-                "ciou": float(median[index]) if known else float("nan"),
-                "ciou_adaptive": float(adaptive[index]) if known else float("nan"),
-                "right_object": self._right_object(item, maps[index]),
-            }
+    def _truths(self, items: Sequence[Item]) -> Floats:
+        return np.stack([self._truth(item) for item in items])
 
-    def _right_object(self, item: Item, one_map: NDArray[np.floating[Any]]) -> float:
+    def _right_object(self, item: Item, one_map: Maps) -> float:
         """Return the share of the other objects that the target beats; a tie is half a win."""
         if item.target is None:
             return float("nan")
@@ -211,47 +222,90 @@ class Synth:
         others = np.delete(levels, item.target)
         return metrics.mean((levels[item.target] > others) + (levels[item.target] == others) / 2)
 
-    def _summary(self, samples: Sequence[dict[str, str | float]], subset: str) -> Scores:
-        """Reduce the records of one subset to its scores."""
 
-        def column(name: str, *groups: Group) -> Floats:
-            return np.array(
-                [s[name] for s in samples if s["group"] in groups and s["subset"] == subset], float
-            )
+@dataclass(frozen=True)
+class SynthScores:
+    """What a world's test says about one source of maps; see `Scored`.
 
-        peaks = {group: column("confidence", group) for group in GROUPS}
-        negative = np.concatenate([peaks["offscreen"], peaks["mismatched"]])
-        scores: Scores = {
-            "right_object": metrics.mean(column("right_object", "positive")),
-            "swapped_right_object": metrics.mean(column("right_object", "swapped")),
+    Attributes:
+        test: The test.
+        measured: Of every item.
+        right: `(items,)` share of the other objects that the target beats.
+        protocol: How it was measured.
+    """
+
+    test: Synth
+    measured: Measured
+    right: Floats
+    protocol: Protocol
+
+    @property
+    def confidence(self) -> Floats:
+        """`(items,)` how sure each map is that there is a source."""
+        return self.measured.confidence
+
+    @cached_property
+    def scores(self) -> Subsets:
+        """Scores of the heard and of the held-out classes."""
+        return {subset: self._summary(self._of(subset)) for subset in SUBSETS}
+
+    def headline(self, without: AbstractSet[str] = frozenset()) -> tuple[int, Scores]:
+        """Return how many clips of heard classes count without those, and their scores."""
+        keep = np.array([without.isdisjoint(item.pair) for item in self.test.items], bool)
+        keep &= self._of(SUBSETS[0])
+        return int((keep & self._groups["positive"]).sum()), self._summary(keep)
+
+    def _of(self, subset: str) -> Bools:
+        return np.array([_subset(item) == subset for item in self.test.items], bool)
+
+    @cached_property
+    def _groups(self) -> dict[Group, Bools]:
+        groups = np.array([item.group for item in self.test.items])
+        return {group: groups == group for group in GROUPS}
+
+    def _summary(self, keep: Bools) -> Scores:
+        """Reduce the rows of one subset to its scores."""
+        rows = {group: keep & chosen for group, chosen in self._groups.items()}
+        peaks = {group: self.confidence[chosen] for group, chosen in rows.items()}
+        own = summary(self.measured, keep & ~rows["swapped"], self.protocol)
+        moved = summary(self.measured, rows["swapped"], self.protocol)
+        return {
+            "right_object": metrics.mean(self.right[rows["positive"]]),
+            "swapped_right_object": metrics.mean(self.right[rows["swapped"]]),
             "auroc_offscreen": metrics.auroc(peaks["positive"], peaks["offscreen"]),
             "auroc_mismatched": metrics.auroc(peaks["positive"], peaks["mismatched"]),
+            **own,
+            **{f"swapped_{n}": v for n, v in moved.items() if n in ("loc_acc", "loc_acc_adaptive")},
         }
-        for suffix in ("_adaptive", ""):
-            own, moved = (column(f"ciou{suffix}", g) for g in ("positive", "swapped"))
-            scores[f"loc_acc{suffix}"] = metrics.loc_acc(own)
-            scores[f"ciou_mean{suffix}"] = metrics.mean(own)
-            scores[f"auc{suffix}"] = metrics.auc(own)
-            scores[f"swapped_loc_acc{suffix}"] = metrics.loc_acc(moved)
-            if len(negative):
-                everything = (
-                    np.concatenate([peaks["positive"], negative]),
-                    np.concatenate([own, np.zeros(len(negative))]),
-                    np.arange(len(own) + len(negative)) < len(own),
-                )
-                scores[f"ap{suffix}"] = metrics.average_precision(*everything)
-                scores[f"max_f1{suffix}"] = metrics.max_f1(*everything)
-            else:  # there are no held-out negatives
-                scores[f"ap{suffix}"] = scores[f"max_f1{suffix}"] = float("nan")
-        return scores
+
+    @property
+    def samples(self) -> list[Sample]:
+        """One record per item, in their order."""
+        rows, nan = self.measured, float("nan")
+        return [
+            {
+                "group": item.group,
+                "subset": _subset(item),
+                "video": item.pair.video,
+                "audio": item.pair.audio,
+                "label": item.label,
+                "confidence": float(rows.confidence[i]),
+                "ciou": nan if item.target is None else float(rows.ciou[i]),
+                "ciou_adaptive": nan if item.target is None else float(rows.ciou_adaptive[i]),
+                "right_object": float(self.right[i]),
+            }
+            for i, item in enumerate(self.test.items)
+        ]
+
+    @property
+    def curves(self) -> dict[str, list[float]]:
+        """Curves of the heard classes and all negatives."""
+        keep = self._of(SUBSETS[0]) & ~self._groups["swapped"]
+        return curves(self.measured, keep, self.protocol)
 
 
 def _subset(item: Item) -> str:
     return "unheard" if item.unheard else "heard"
-
-
-def _chunks(items: Sequence[Item]) -> Iterator[Sequence[Item]]:
-    return (items[start : start + _CHUNK] for start in range(0, len(items), _CHUNK))
 
 
 def load(annotations: Path) -> Synth:
@@ -264,23 +318,21 @@ def load(annotations: Path) -> Synth:
         InputError: If a list is missing or cannot be read.
     """
     folder = annotations.parent if annotations.is_file() else annotations
+    if absent := [name for name in _FILES if not (folder / name).exists()]:
+        raise InputError(
+            f"{folder / absent[0]} is missing; `avpipe synth {folder}` makes or completes a world"
+        )
     try:
         return _read(folder)
-    except FileNotFoundError as error:
-        raise InputError(
-            f"{error.filename} is missing; `avpipe synth {folder}` makes or completes a world"
-        ) from None
-    except OSError as error:
-        raise InputError(f"{error.filename} cannot be read ({error.strerror})") from None
     except KeyError as error:
         raise InputError(f"{folder}: the lists of this world do not agree on {error}") from None
-    except ValueError as error:
-        raise InputError(f"{folder}: not the lists of a synthetic world ({error})") from None
 
 
 def _read(folder: Path) -> Synth:
-    clips = {row["id"]: row for row in _rows(folder / "labels.csv", "id", "label", "held_out")}
-    sounding, silent = (_boxes(folder / name) for name in ("vggss.json", "silent_boxes.json"))
+    clips = {row["id"]: row for row in read_rows(folder / "labels.csv", "id", "label", "held_out")}
+    sounding, silent = (
+        read_json_boxes(folder / name).by_clip for name in ("vggss.json", "silent_boxes.json")
+    )
     boxes = {
         name: np.concatenate([sounding.get(name, np.zeros((0, 4))), own])
         for name, own in silent.items()
@@ -293,33 +345,12 @@ def _read(folder: Path) -> Synth:
         return Item(group, Pair(video, audio), clips[audio]["label"], unheard, target)
 
     items = [item("positive", name, name, 0) for name in sounding]
-    for row in _rows(folder / "plus_silent.csv", "video", "audio"):
+    for row in read_rows(folder / "plus_silent.csv", "video", "audio"):
         group: Group = "offscreen" if row["video"] == row["audio"] else "mismatched"
         items.append(item(group, row["video"], row["audio"], None))
-    for row in _rows(folder / "swapped.csv", "video", "audio", "silent"):
+    for row in read_rows(folder / "swapped.csv", "video", "audio", "silent"):
+        if not row["silent"].isdecimal():
+            raise InputError(f"{folder / 'swapped.csv'}: silent is {row['silent']!r}, no number")
         target = len(sounding[row["video"]]) + int(row["silent"])
         items.append(item("swapped", row["video"], row["audio"], target))
     return Synth(tuple(items), boxes)
-
-
-def _rows(path: Path, *columns: str) -> list[dict[str, str]]:
-    with path.open(encoding="utf-8", newline="") as file:
-        try:
-            rows = list(csv.DictReader(file))
-        except (ValueError, csv.Error) as error:
-            raise ValueError(f"{path.name}: {error}") from None
-    for row in rows:
-        if absent := [name for name in columns if row.get(name) is None]:
-            raise ValueError(f"{path.name}: a line without {absent[0]}")
-    return rows
-
-
-def _boxes(path: Path) -> dict[str, Floats]:
-    content = path.read_bytes()
-    try:
-        return {
-            entry["file"]: np.asarray(entry["bbox"], float).reshape(-1, 4)
-            for entry in json.loads(content)
-        }
-    except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{path.name}: {error!r}") from None

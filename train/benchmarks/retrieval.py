@@ -1,0 +1,143 @@
+"""Retrieval on VGG-SS: which frame does a sound come from, and the reverse?
+
+As in Table 6 of SSL alignment, which does not say whether a frame of the same class counts: both
+are given, over clips and over classes (`_class`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..binarize import Floats
+from ..protocols import PROTOCOLS, Protocol
+from ..retrieval import first_hits, retrieval_scores
+from . import MapSource, Pair, Prior, Sample, Scores, Subsets, vggss
+
+_ALL = "all"
+
+
+@dataclass(frozen=True)
+class Retrieval:
+    """A test of retrieval; see `Benchmark`.
+
+    Attributes:
+        labels: Class of each clip.
+        notices: Lines about what the file lacks.
+    """
+
+    labels: dict[str, str]
+    notices: tuple[str, ...] = ()
+    reads: Literal["embeddings"] = "embeddings"
+    priors: tuple[Prior, ...] = ()
+
+    @property
+    def clip_ids(self) -> list[str]:
+        """Ids of all clips."""
+        return list(self.labels)
+
+    @property
+    def num_official(self) -> int:
+        """All clips."""
+        return len(self.labels)
+
+    @property
+    def counts(self) -> dict[str, dict[str, int]]:
+        """How many clips there are."""
+        return {_ALL: {"positive": len(self.labels)}}
+
+    @property
+    def ceiling(self) -> float:
+        """There are no maps."""
+        return float("nan")
+
+    def only(self, have: AbstractSet[str]) -> Retrieval:
+        """Leave out other clips than these: retrieval among fewer is easier."""
+        return replace(self, labels={n: label for n, label in self.labels.items() if n in have})
+
+    def pairs(self) -> list[Pair]:
+        """Every clip with its own sound."""
+        return [Pair(name, name) for name in self.labels]
+
+    def score(
+        self,
+        source: MapSource,
+        protocol: Protocol = PROTOCOLS["avpipe"],
+        confidence: Floats | None = None,
+    ) -> RetrievalScores:
+        """Score embeddings `(n, 2, D)` of frames and sounds; protocols do not differ here."""
+        frames, sounds = np.moveaxis(source(self.pairs()), 1, 0)
+        return RetrievalScores(self, sounds @ frames.T)
+
+    def controls(self, source: MapSource, protocol: Protocol) -> dict[str, Subsets]:
+        """Nothing: chance is k in n."""
+        return {}
+
+
+@dataclass(frozen=True)
+class RetrievalScores:
+    """What the test says about embeddings; see `Scored`.
+
+    Attributes:
+        test: The test.
+        similarity: `(n, n)` of sound i and frame j.
+    """
+
+    test: Retrieval
+    similarity: NDArray[np.floating]
+
+    @cached_property
+    def scores(self) -> Subsets:
+        """Recalls among all clips."""
+        return {_ALL: self.headline()[1]}
+
+    def headline(self, without: AbstractSet[str] = frozenset()) -> tuple[int, Scores]:
+        """Return how many clips are searched without those, and the recalls among them."""
+        keep = [i for i, name in enumerate(self.test.labels) if name not in without]
+        labels = [label for name, label in self.test.labels.items() if name not in without]
+        return len(keep), retrieval_scores(self.similarity[np.ix_(keep, keep)], labels)
+
+    @property
+    def confidence(self) -> Floats:
+        """How alike each clip's frame and sound are."""
+        return np.diagonal(self.similarity).astype(np.float64)
+
+    @property
+    def samples(self) -> list[Sample]:
+        """For each clip, how many others are found before it."""
+        clips = range(len(self.test.labels))
+        before = [first_hits(both, clips, clips) for both in (self.similarity, self.similarity.T)]
+        return [
+            {
+                "clip": name,
+                "label": label,
+                "similarity": float(self.confidence[i]),
+                "frames_before": int(before[0][i]),
+                "sounds_before": int(before[1][i]),
+            }
+            for i, (name, label) in enumerate(self.test.labels.items())
+        ]
+
+    @property
+    def curves(self) -> dict[str, list[float]]:
+        """None."""
+        return {}
+
+
+def load(annotations: Path) -> Retrieval:
+    """Read the clips of VGG-SS.
+
+    Args:
+        annotations: `vggss.json`, or the folder that holds it.
+
+    Raises:
+        InputError: If it is missing or cannot be read.
+    """
+    path, boxes = vggss.read_boxes(annotations)
+    return Retrieval(boxes.labels, vggss.short_of(path, len(boxes.labels), vggss.NUM_CLIPS))

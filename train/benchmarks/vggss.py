@@ -1,0 +1,99 @@
+"""VGG-SS: 5,158 clips of VGGSound's test with boxes of what sounds (Chen et al., CVPR 2021).
+
+With the lists of heard and unheard classes beside the boxes, their clips are subsets; `rest` is
+the class "singing choir", which neither list has.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from ...errors import InputError
+from ..annotated import Annotated, Item
+from ..annotations import Boxes, find_file, read_json_boxes, read_list
+from . import Pair
+
+NUM_CLIPS = 5158
+LISTS = {"heard": "vggss_heard_test.csv", "unheard": "vggss_unheard_test.csv"}
+
+
+def load(annotations: Path) -> Annotated:
+    """Read the test.
+
+    Args:
+        annotations: `vggss.json`, or the folder that holds it.
+
+    Raises:
+        InputError: If it is missing or cannot be read.
+    """
+    path, boxes = read_boxes(annotations)
+    return positives_of(boxes, list(boxes.by_clip), NUM_CLIPS, path, _lists(path.parent, boxes))
+
+
+def read_boxes(annotations: Path) -> tuple[Path, Boxes]:
+    """Read the boxes; return their file too.
+
+    Raises:
+        InputError: If it is missing or cannot be read.
+    """
+    path = annotations if annotations.is_file() else find_file(annotations, "vggss.json")
+    return path, read_json_boxes(path)
+
+
+def positives_of(
+    boxes: Boxes,
+    ids: Sequence[str],
+    num_clips: int,
+    path: Path,
+    lists: dict[str, frozenset[str]] | None = None,
+) -> Annotated:
+    """Return the test of some clips.
+
+    Args:
+        boxes: Of all clips.
+        ids: The clips.
+        num_clips: How many there should be.
+        path: The file they are from.
+        lists: Subsets.
+
+    Raises:
+        InputError: If a clip has no boxes.
+    """
+    if absent := [name for name in ids if name not in boxes.by_clip]:
+        raise InputError(f"{path}: {absent[0]} is in no entry of vggss.json")
+    notices = (*boxes.notices, *short_of(path, len(ids), num_clips))
+    items = tuple(Item(Pair(name, name), "positive", boxes.labels[name]) for name in ids)
+    return Annotated(
+        items, boxes.by_clip, num_official=len(ids), lists=lists or {}, notices=notices
+    )
+
+
+def short_of(path: Path, num_found: int, num_clips: int) -> tuple[str, ...]:
+    """Return a line if a list does not have as many clips as the published one."""
+    if num_found == num_clips:
+        return ()
+    return (f"{path} has {num_found:,} clips, the published test {num_clips:,}",)
+
+
+def listed(annotations: Path, name: str, num_clips: int) -> Annotated:
+    """Read the test of the clips of a list.
+
+    Raises:
+        InputError: If list or boxes are missing or cannot be read.
+    """
+    _, boxes = read_boxes(find_file(annotations, "vggss.json"))
+    path = find_file(annotations, name)
+    return positives_of(boxes, read_list(path), num_clips, path)
+
+
+def _lists(folder: Path, boxes: Boxes) -> dict[str, frozenset[str]]:
+    """Return the subsets whose lists lie beside the boxes, and what none of them has."""
+    found = {
+        name: frozenset(read_list(folder / file)).intersection(boxes.by_clip)
+        for name, file in LISTS.items()
+        if (folder / file).is_file()
+    }
+    if len(found) == len(LISTS):
+        found["rest"] = frozenset(boxes.by_clip).difference(*found.values())
+    return found

@@ -1,0 +1,46 @@
+"""Extended VGG-SS: VGG-SS, and as many sounds of nothing in the picture (SLAVC, section 4.1).
+
+The list does not say why a sound is of nothing there, but it follows: the clip's own sound is a
+real negative; another clip's is hard if that has the same class, else easy. That gives the 379,
+3,594 and 1,185 pairs of SLAVC's Table 1.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from ...errors import InputError
+from ..annotated import Annotated, Item, Kind
+from ..annotations import find_file, read_rows
+from . import Pair, vggss
+
+FILES = ("vggss_test_plus_silent.csv", "plus_silent.csv")
+"""The published list, and that of a synthetic world."""
+
+
+def load(annotations: Path) -> Annotated:
+    """Read the test.
+
+    Args:
+        annotations: The folder that holds `vggss.json` and `vggss_test_plus_silent.csv`.
+
+    Raises:
+        InputError: If one is missing or cannot be read.
+    """
+    positives = vggss.load(annotations)
+    labels = {item.pair.video: item.label for item in positives.items}
+    path = find_file(annotations, *FILES)
+
+    def item(video: str, audio: str) -> Item:
+        if video == audio:
+            return Item(Pair(video, audio), "real", "")
+        for name in (video, audio):
+            if name not in labels:
+                raise InputError(f"{path}: {name} is in no entry of vggss.json")
+        kind: Kind = "hard" if labels[video] == labels[audio] else "easy"
+        return Item(Pair(video, audio), kind, labels[audio])
+
+    pairs = dict.fromkeys((row["video"], row["audio"]) for row in read_rows(path, "video", "audio"))
+    negatives = [item(video, audio) for video, audio in pairs]
+    return replace(positives, items=(*positives.items, *negatives), lists={})

@@ -1,0 +1,74 @@
+"""Several runs: mean and deviation over all, and over those that differ by their seed alone."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .page import RunPage
+
+Entry = dict[str, Any]
+_PARTS = ("scores", "subsets", "alphas")
+
+
+def over_runs(entries: Sequence[Entry], pages: Sequence[RunPage]) -> dict[str, Any]:
+    """Return `mean` and `std` over all runs, and `groups` of runs of one recipe.
+
+    Args:
+        entries: The runs' parts of the document.
+        pages: Their pages.
+
+    Returns:
+        `mean` and `std` have the shape of a run's `scores`, `subsets` and `alphas`; a group has
+        `name`, `runs`, `mean` and `std`. The deviation is that of a sample, NaN of one run.
+    """
+    members: dict[int, list[int]] = {}
+    for number, page in enumerate(pages):
+        first = next((n for n in members if pages[n].recipe == page.recipe), number)
+        members.setdefault(first, []).append(number)
+    return {
+        **_reduced(entries),
+        "groups": [
+            {
+                "name": _name([entries[n] for n in numbers]),
+                "runs": [entries[n]["run"] for n in numbers],
+                **_reduced([entries[n] for n in numbers]),
+            }
+            for numbers in members.values()
+        ],
+    }
+
+
+def _name(entries: Sequence[Entry]) -> str:
+    """Return the run of one, the folder that holds several seeds, or else their recipe."""
+    if len(entries) == 1:
+        return str(entries[0]["run"])
+    parents = {str(Path(entry["run"]).parent) for entry in entries}
+    if len(parents) == 1 and all(Path(entry["run"]).name.startswith("seed") for entry in entries):
+        return parents.pop()
+    return str(entries[0]["recipe"])
+
+
+def _reduced(entries: Sequence[Entry]) -> dict[str, Any]:
+    return {"mean": _merged(entries, np.mean), "std": _merged(entries, _sample_std)}
+
+
+def _merged(entries: Sequence[Entry], reduce: Callable[[list[float]], Any]) -> dict[str, Any]:
+    """Reduce each score over runs; null where a run has none."""
+
+    def merge(parts: Sequence[Any]) -> Any:
+        if any(part is None for part in parts):
+            return None
+        if isinstance(parts[0], dict):
+            return {name: merge([part.get(name) for part in parts]) for name in parts[0]}
+        return float(reduce(list(parts)))
+
+    return {name: merge([entry[name] for entry in entries]) for name in _PARTS}
+
+
+def _sample_std(values: list[float]) -> float:
+    return float(np.std(values, ddof=1)) if len(values) > 1 else math.nan
