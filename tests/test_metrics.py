@@ -129,6 +129,20 @@ def test_ciou_agrees_with_a_loop(predicted: metrics.Bools, truth: metrics.Floats
     assert metrics.ciou(predicted, truth) == pytest.approx(expected, abs=1e-15)
 
 
+@given(st.lists(st.lists(st.integers(-40, 300), min_size=4, max_size=4), max_size=4))
+def test_votes_agree_with_a_loop(boxes_px: list[list[int]]) -> None:
+    found = metrics.consensus_votes(boxes_px, size_px=14)
+    for y in range(14):
+        for x in range(14):
+            votes = 0
+            for x1, y1, x2, y2 in boxes_px:
+                left, top, right, bottom = (
+                    int(14 * min(max(corner, 0), 256) / 256) for corner in (x1, y1, x2, y2)
+                )
+                votes += left <= x < right and top <= y < bottom
+            assert found[y, x] == min(1, votes / 2)
+
+
 boxes = st.lists(st.lists(st.floats(-0.5, 1.5), min_size=4, max_size=4), max_size=3)
 
 

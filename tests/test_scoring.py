@@ -96,6 +96,13 @@ def test_a_curve_has_200_points_and_both_ends() -> None:
     assert (len(found), found[0], found[-1]) == (200, 0.999, 0.0)
 
 
+def test_a_map_of_nan_is_no_point_of_a_curve() -> None:
+    pairs = measured([(-math.inf, 0, 0, 0, 1, 1), (0.5, 1, 1, 1, 1, 1), (0.25, 0, 0, 0, 0, 1)])
+    found = curves(pairs, np.ones(3, bool), AVPIPE)
+    assert (found["thresholds"], found["recall"]) == ([0.5, 0.25], [0.5, 0.5])
+    assert summary(pairs, np.ones(3, bool), AVPIPE)["max_f1"] == pytest.approx(2 / 3)
+
+
 def test_maps_of_votes_and_of_masks_are_counted_alike() -> None:
     rng = np.random.default_rng(0)
     maps = rng.random((4, 20, 20)).astype(np.float32)

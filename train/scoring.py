@@ -179,9 +179,9 @@ def curves(
     positive = rows.num_boxes > 0
     thresholds = np.zeros(0)
     if positive.any() and not positive.all():
-        levels = np.unique(rows.confidence)[::-1]
+        levels = np.unique(rows.confidence[np.isfinite(rows.confidence)])[::-1]
         places = np.linspace(0, len(levels) - 1, min(CURVE_POINTS, len(levels)))
-        thresholds = levels[places.round().astype(np.int64)]
+        thresholds = levels[places.round().astype(np.int64)]  # none is minus infinity, as of NaN
     found = {"ciou_thresholds": metrics.AUC_THRESHOLDS, "thresholds": thresholds}
     for suffix, ciou in cious(rows, protocol).items():
         both = rows.confidence, ciou, positive, thresholds, at

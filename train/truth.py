@@ -46,7 +46,8 @@ def consensus_votes(
     """Draw the ground truth of Flickr-SoundNet: the share of the boxes needed that cover a pixel.
 
     Args:
-        boxes_px: `(k, 4)` x1, y1, x2, y2 in pixels of the frame, one or more per annotator.
+        boxes_px: `(k, 4)` x1, y1, x2, y2 in pixels of the frame, one or more per annotator; what
+            reaches over the frame is cut off.
         frame_px: Side of that frame.
         size_px: Side of the map.
         needed: Boxes that make full consensus.
@@ -55,7 +56,7 @@ def consensus_votes(
         `(size_px, size_px)` in [0, 1].
     """
     votes = np.zeros((size_px, size_px))
-    boxes = np.asarray(boxes_px, np.float64).reshape(-1, 4)
+    boxes = np.clip(np.asarray(boxes_px, np.float64).reshape(-1, 4), 0, frame_px)
     for x1, y1, x2, y2 in (size_px * boxes / frame_px).astype(np.int64).tolist():
         votes[y1:y2, x1:x2] += 1
     return np.minimum(votes / needed, 1)
