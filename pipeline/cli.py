@@ -11,15 +11,18 @@ from . import report
 from .commands import (
     cache,
     cases,
+    checkpoints,
     cluster,
     doctor,
     inspect,
     localize,
+    serve,
     teachers,
     training,
     trial,
     weights,
 )
+from .commands.report import report as report_on_runs
 from .options import Json
 from .settings import FILE_NAME, Commands, read_settings, settings_of
 
@@ -106,7 +109,11 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "cluster": cluster.cluster,
     "train": training.train,
     "evaluate": training.evaluate,
+    "report": report_on_runs,
     "localize": localize.localize,
+    "import-checkpoint": checkpoints.import_checkpoint,
+    "export": checkpoints.export,
+    "serve": serve.serve,
     "inspect": inspect.inspect,
     "cases": cases.cases,
     "status": cache.status,

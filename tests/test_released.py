@@ -1,43 +1,16 @@
 """EZ-VSL and SLAVC built again as described, with the released code's parameter names."""
 
-import copy
-
 import numpy as np
 import pytest
 import reference
 import torch
-import torchvision
 from avpipe.train.augment import Views
 from avpipe.train.columns import Inputs
 from avpipe.train.learner import build_student
 from avpipe.train.objectives import Seen, load_objective
 from avpipe.train.recipe import load_recipe
-from torch import Tensor, nn
-from torch.nn import functional as F
-
-
-class Released(nn.Module):
-    """Two torchvision ResNet18 without their last layers, and `heads` projections each."""
-
-    def __init__(self, heads: tuple[str, ...]) -> None:
-        super().__init__()
-        self.imgnet = torchvision.models.resnet18(weights=None)
-        self.audnet = torchvision.models.resnet18(weights=None)
-        self.audnet.conv1 = nn.Conv2d(1, 64, 7, 2, 3, bias=False)
-        for network in (self.imgnet, self.audnet):
-            network.avgpool = network.fc = nn.Identity()
-        for head in heads:
-            setattr(self, f"img_proj{head}", nn.Conv2d(512, 512, 1))
-            setattr(self, f"aud_proj{head}", nn.Linear(512, 512))
-        self.heads = heads
-
-    def embed(self, frames: Tensor, sounds: Tensor) -> tuple[list[Tensor], list[Tensor]]:
-        side, columns = -(-frames.shape[-1] // 32), -(-sounds.shape[-1] // 32)
-        seen = self.imgnet(frames).reshape(len(frames), 512, side, side)
-        heard = self.audnet(sounds).reshape(len(sounds), 512, -1, columns).amax((2, 3))
-        visual = [F.normalize(getattr(self, f"img_proj{head}")(seen)) for head in self.heads]
-        audio = [F.normalize(getattr(self, f"aud_proj{head}")(heard)) for head in self.heads]
-        return visual, audio
+from peer_factory import Released, slower
+from torch import Tensor
 
 
 def ours(released: dict[str, Tensor], heads: tuple[str, ...]) -> dict[str, Tensor]:
@@ -61,10 +34,7 @@ def doubles(tensors: list[Tensor]) -> list[np.ndarray]:
 def test_released_weights_give_the_formulas_loss_and_map(name: str, heads: tuple[str, ...]) -> None:
     torch.manual_seed(0)
     theirs = Released(heads).eval()
-    slow = copy.deepcopy(theirs)
-    with torch.no_grad():
-        for parameter in slow.parameters():
-            parameter.mul_(1.05).add_(0.01)
+    slow = slower(theirs)
     recipe = load_recipe(name, ["batch_norm=frozen", "visual_dropout=0", "precision=fp32"])
     objective = load_objective(name)
     student = build_student(recipe, objective, 0, Inputs()).eval()

@@ -114,10 +114,10 @@ def squeeze_tensor(frame: Image.Image, size_hw: tuple[int, int]) -> NDArray[np.u
 
 def middle_square(frame: Image.Image, size_hw: tuple[int, int]) -> NDArray[np.uint8]:
     """Resize the short side and cut the middle out, as LVS does at test."""
-    side = min(frame.size)
-    left, top = ((length - side) / 2 for length in frame.size)
-    box = (left, top, left + side, top + side)
-    return np.asarray(frame.resize(size_hw[::-1], Image.Resampling.BICUBIC, box=box))
+    side, short = size_hw[0], min(frame.size)
+    width, height = (int(side * length / short) for length in frame.size)
+    left, top = round((width - side) / 2), round((height - side) / 2)
+    return squeeze(frame, (height, width))[top : top + side, left : left + side]
 
 
 AT_TEST: dict[str, Resize] = {

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from ..cache.writer import sync_folder
@@ -178,7 +179,8 @@ def read_released(
     """
     peer = PEERS[peer_name]
     given = _tensors(path, peer.below)
-    ours = build_student(recipe, load_objective(recipe.objective), 0, Inputs()).state_dict()
+    with torch.device("meta"):  # names and shapes alone
+        ours = build_student(recipe, load_objective(recipe.objective), 0, Inputs()).state_dict()
     our_name = {_their_name(name, peer.names): name for name in ours}
     left_out = sorted(name for name in given if name.startswith(peer.unused or "\0"))
     if peer.ignore_others:
@@ -187,8 +189,11 @@ def read_released(
     used = {name: given[name] for name in given.keys() - set(left_out)}
     wanted = {theirs: ours[name] for theirs, name in our_name.items()}
     require_exact(used, wanted, path, peer_name)
-    taken = {our_name[name]: value.to(wanted[name].dtype) for name, value in used.items()}
-    return {**ours, **taken}, left_out  # old files have no num_batches_tracked
+    old = {name: torch.zeros((), dtype=torch.long) for name in wanted.keys() - used.keys()}
+    weights = {
+        our_name[name]: value.to(wanted[name].dtype) for name, value in {**old, **used}.items()
+    }
+    return weights, left_out
 
 
 def _tensors(path: Path, below: str) -> dict[str, Tensor]:
