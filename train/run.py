@@ -170,13 +170,18 @@ class Localizer:
         for one, other in zip(seen, heard, strict=True):
             frames = evaluation_views(one, self.recipe, self.device).frames
             sounds = evaluation_views(other, self.recipe, self.device).spectrograms
-            embedded = self._model(frames, sounds)
-            both = embedded.pooled or (
-                torch.cat([head.mean((2, 3)) for head in embedded.visual], 1),
-                torch.cat(embedded.audio, 1),
-            )
-            parts.append(F.normalize(torch.stack(both, 1), dim=2).cpu())
+            parts.append(self._wholes(frames, sounds))
         return torch.cat(parts).numpy()
+
+    @torch.inference_mode()
+    def embed(
+        self, frame: NDArray[np.uint8], waveform: NDArray[Any], rate_hz: int
+    ) -> NDArray[np.float32]:
+        """Embed a frame and a sound, given as to `localize`, as `embeddings` does: `(2, D)`."""
+        embedded: NDArray[np.float32] = self._wholes(
+            self._pixels(frame), self._heard(waveform, rate_hz)
+        )[0].numpy()
+        return embedded
 
     @torch.inference_mode()
     def embed_frame(self, frame: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -203,18 +208,35 @@ class Localizer:
         picks = (Pick(part, part if frames else none, part if sounds else none) for part in parts)
         return Stream(reader, min(8, os.cpu_count() or 1)).batches(picks)
 
+    def _wholes(self, frames: Tensor, sounds: Tensor) -> Tensor:
+        """Embed frames and sounds, `(n, ...)` each, as wholes: `(n, 2, D)` of unit length."""
+        embedded = self._model(frames, sounds)
+        both = embedded.pooled or (
+            torch.cat([head.mean((2, 3)) for head in embedded.visual], 1),
+            torch.cat(embedded.audio, 1),
+        )
+        return F.normalize(torch.stack(both, 1), dim=2).cpu()
+
     def _embed_frame(self, frame: NDArray[np.uint8]) -> tuple[Tensor, ...]:
+        return self._model.embed_frames(self._pixels(frame))
+
+    def _embed_audio(self, waveform: NDArray[Any], rate_hz: int) -> tuple[Tensor, ...]:
+        return self._model.embed_spectrograms(self._heard(waveform, rate_hz))
+
+    def _pixels(self, frame: NDArray[np.uint8]) -> Tensor:
+        """Return what the network takes of a frame `(H, W, 3)`, as a batch of one."""
         size = self.recipe.image_size
         resize = AT_TEST[self.recipe.image_test]
         seen = np.array(resize(Image.fromarray(frame), (size, size)))
         pixels = torch.from_numpy(seen).to(self.device).permute(2, 0, 1)[None].float()
-        return self._model.embed_frames(normalise_frames(pixels))
+        return normalise_frames(pixels)
 
-    def _embed_audio(self, waveform: NDArray[Any], rate_hz: int) -> tuple[Tensor, ...]:
+    def _heard(self, waveform: NDArray[Any], rate_hz: int) -> Tensor:
+        """Return what the network takes of a sound `(L,)`, as a batch of one."""
         window = centre_window(waveform, rate_hz, self.recipe.spectrogram)
         spectrogram = log_spectrogram(window, self.recipe.spectrogram)
         heard = torch.from_numpy(spectrogram).to(self.device)[None]
-        return self._model.embed_spectrograms(hear(heard, np.zeros(1, np.int64), self.recipe))
+        return hear(heard, np.zeros(1, np.int64), self.recipe)
 
 
 def _joined(heads: tuple[Tensor, ...]) -> NDArray[np.float32]:

@@ -1,0 +1,41 @@
+"""The command that shows a run in the browser."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ...errors import UsageError
+from .. import report
+from ..options import Device
+from ..settings import ONE_RUN, Example
+
+
+def serve(
+    run: Annotated[
+        Path | None,
+        typer.Argument(metavar="RUN", show_default=False, help="The run's folder."),
+        Example("runs/first"),
+    ] = None,
+    cache: Annotated[
+        Path | None,
+        typer.Option(
+            "--cache", metavar="DIR", help="Also show the clips of this cache that are most alike."
+        ),
+        ONE_RUN,
+    ] = None,
+    port: Annotated[
+        int, typer.Option("--port", metavar="N", min=0, max=65535, help="0 for any free one.")
+    ] = 7860,
+    device: Device = "auto",
+) -> None:
+    """Show a run in the browser: a picture and a sound, or a clip, become heat maps."""
+    if run is None:
+        raise UsageError("name the run to show: avpipe serve RUN")
+    from ..serve import ServeSettings, serve
+
+    def ready(address: str) -> None:
+        report.note("the page is on this computer alone; Ctrl-C ends it")
+        print(address, flush=True)
+
+    serve(ServeSettings(run, cache, port, device), ready)

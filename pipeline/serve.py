@@ -1,0 +1,155 @@
+"""`avpipe serve`: a run in the browser, on this computer alone."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from threading import Event
+from typing import Any
+
+from ..cache.store import Cache
+from ..errors import InputError, MissingDependencyError, UsageError
+
+HOST = "127.0.0.1"
+_SESSIONS = 50
+"""Browser windows whose maps are kept."""
+
+
+@dataclass(frozen=True)
+class ServeSettings:
+    """Everything `serve` can be told."""
+
+    run: Path
+    cache: Path | None = None
+    """Clips to compare with."""
+    port: int = 7860
+    """0 for any that is free."""
+    device: str = "auto"
+
+
+def serve(settings: ServeSettings, ready: Callable[[str], None]) -> None:
+    """Serve a run until Ctrl-C.
+
+    Args:
+        settings: Which run, and where.
+        ready: Called with the page's address.
+
+    Raises:
+        MissingDependencyError: gradio is not installed.
+        UsageError: The port is taken.
+        InputError: No run, or no cache.
+    """
+    if find_spec("gradio") is None:
+        raise MissingDependencyError("the page needs gradio: pip install 'avpipe[serve]'")
+    port = free_port(settings.port)
+    from ..train.localize import object_map_maker
+    from .serve_demo import Demo
+    from .serve_examples import write_examples
+    from .serve_page import build_page
+
+    run = _one_run(settings.run)
+    localizer, nearest = _loaded(settings, run)
+    with (
+        TemporaryDirectory(prefix="avpipe-serve-") as folder,
+        Demo(localizer, *object_map_maker(), nearest) as demo,
+    ):
+        gradio = _gradio(Path(folder, "uploads"))
+        samples = Path(folder, "examples")
+        samples.mkdir()
+        page = build_page(gradio, demo, write_examples(samples), run.resolve().name)
+        _launch(gradio, page, port)
+        ready(f"http://{HOST}:{port}")
+        with suppress(KeyboardInterrupt):  # the usual end
+            Event().wait()
+        page.close(verbose=False)
+
+
+def free_port(wanted: int) -> int:
+    """Return the port, or any free one for 0.
+
+    Raises:
+        UsageError: It cannot be had.
+    """
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, wanted))
+        except OSError as error:
+            raise UsageError(
+                f"--port {wanted}: {error.strerror}; name another, or 0 for any free one"
+            ) from None
+        port: int = probe.getsockname()[1]
+    return port
+
+
+def _one_run(named: Path) -> Path:
+    from .training import run_folders
+
+    run, *others = run_folders([named])
+    if others:
+        raise InputError(f"{named} holds several runs; name one, as in {run}")
+    return run
+
+
+def _loaded(settings: ServeSettings, run: Path) -> tuple[Any, Any]:
+    """Return the run's localizer, and the clips to compare with if there are some."""
+    from ..train.run import load_run
+    from .serve_nearest import embed_cache
+    from .watch import watch
+
+    localizer = load_run(run, settings.device)
+    if settings.cache is None:
+        return localizer, None
+    cache = Cache(settings.cache)
+    if not len(cache):
+        raise InputError(f"{cache.path} has no finished clip to compare with; leave out --cache")
+    with watch("neighbours") as update:
+        return localizer, embed_cache(localizer, cache, update)
+
+
+def _gradio(uploads: Path) -> Any:
+    """Import gradio, which reads these when it is imported; nothing is reported to anybody."""
+    for name in ("NO_PROXY", "no_proxy"):  # it asks its own server whether it is there
+        os.environ[name] = ",".join(filter(None, (os.environ.get(name), HOST)))
+    os.environ.update(
+        GRADIO_ANALYTICS_ENABLED="False",
+        GRADIO_TEMP_DIR=str(uploads),
+        HF_HUB_DISABLE_TELEMETRY="1",
+    )
+    return import_module("gradio")
+
+
+def _launch(gradio: Any, page: Any, port: int) -> None:
+    """Start the server in a thread, on this computer alone, with fonts of the system."""
+    from .serve_demo import MAX_UPLOAD_MB
+    from .serve_page import CSS, HEAD
+
+    fonts = ["system-ui", "sans-serif"]
+    theme = gradio.themes.Base(font=fonts, font_mono=["ui-monospace", "monospace"]).set(
+        body_text_color_subdued="*neutral_500",  # the theme's own are too faint to read
+        body_text_color_subdued_dark="*neutral_400",
+        block_info_text_color="*neutral_500",
+        block_info_text_color_dark="*neutral_400",
+    )
+    page.launch(
+        server_name=HOST,
+        server_port=port,
+        share=False,
+        quiet=True,
+        prevent_thread_lock=True,
+        ssr_mode=False,
+        run_history=False,
+        footer_links=[],
+        max_file_size=f"{MAX_UPLOAD_MB}mb",
+        state_session_capacity=_SESSIONS,
+        theme=theme,
+        css=CSS,
+        head=HEAD,
+    )

@@ -1,0 +1,36 @@
+"""Pictures and sounds as a browser takes them, inside a page."""
+
+from __future__ import annotations
+
+import io
+import wave
+from base64 import b64encode
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+_QUALITY = 92
+
+
+def jpeg_bytes(pixels: NDArray[np.uint8]) -> bytes:
+    """Return `(H, W, 3)` RGB as a JPEG file."""
+    content = io.BytesIO()
+    Image.fromarray(pixels).save(content, "JPEG", quality=_QUALITY)
+    return content.getvalue()
+
+
+def wav_bytes(samples: NDArray[np.int16], rate_hz: int) -> bytes:
+    """Return mono samples `(n,)` as a WAV file."""
+    content = io.BytesIO()
+    with wave.open(content, "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(rate_hz)
+        file.writeframes(samples.astype("<i2").tobytes())
+    return content.getvalue()
+
+
+def data_uri(kind: str, content: bytes) -> str:
+    """Return a file as an address that needs no server; `kind` as in `image/jpeg`."""
+    return f"data:{kind};base64,{b64encode(content).decode()}"
