@@ -106,19 +106,19 @@ def evaluate_text(document: Document) -> str:
     """
     first = document["runs"][0]
     form = form_of(first["benchmark"])
-    rows = [*_ours(document, form), *_subsets(document), *_alphas(document)]
+    rows = [*measured_rows(document, form), *subset_rows(document), *alpha_rows(document)]
     published = [row for row in document["published"] if row["main"]]
     titles = [title for title, _ in rows] + [f"  {row['method']}" for row in published]
     width = max(_TITLE_WIDTH, *(len(title) + 1 for title in titles))
     lines = [
-        _head(first),
+        head_text(first),
         "",
         _row("", list(form.columns.values()), width, form),
         *(_scores(title, scores, width, form) for title, scores in rows),
         *_published(document, published, width, form),
         "",
         form.legend,
-        *_remarks(document, form),
+        *remarks(document, form),
         *document["notices"],
     ]
     return "\n".join(lines)
@@ -131,7 +131,8 @@ def form_of(benchmark: str) -> Form:
     return EXTENDED if benchmark.endswith("-extended") else BOXES
 
 
-def _head(run: Document) -> str:
+def head_text(run: Document) -> str:
+    """Say what was scored, how, and on how many clips."""
     maps = f", maps {run['geometry']}" if run["benchmark"] != "retrieval" else ""
     text = (
         f"{run['benchmark']}, protocol {run['protocol']}{maps}: "
@@ -142,20 +143,22 @@ def _head(run: Document) -> str:
     return text
 
 
-def _ours(document: Document, form: Form) -> Iterator[tuple[str, Scores]]:
+def measured_rows(document: Document, form: Form) -> Iterator[tuple[str, Scores]]:
     """Yield the rows of runs, of their means and blends, and of what all runs share."""
     groups = document["groups"]
+    alone = len(groups) == 1
     names = short_names([run["run"] for run in document["runs"]])
+    group_names = short_names([group["name"] for group in groups])
     for group in groups:
-        alone = len(groups) == 1
+        num = len(group["runs"])
         mean, std = group["mean"]["scores"], group["std"]["scores"]
-        if len(group["runs"]) > 1:
+        if num > 1:
             for run in document["runs"]:
                 if run["run"] in group["runs"]:
                     yield names[run["run"]], run["scores"]["av"]
-            yield f"mean of {len(group['runs'])} runs", {}
-        yield "audio-visual map" if alone else names.get(group["name"], group["name"]), mean["av"]
-        if len(group["runs"]) > 1:
+        title = "audio-visual map" if alone else group_names[group["name"]]
+        yield f"{title}, mean of {num}" if num > 1 else title, mean["av"]
+        if num > 1:
             yield "  +- std", std["av"]
         for source, title in OF_RUN.items():
             if mean.get(source):
@@ -165,19 +168,23 @@ def _ours(document: Document, form: Form) -> Iterator[tuple[str, Scores]]:
             yield title, found
 
 
-def _subsets(document: Document) -> Iterator[tuple[str, Scores]]:
+def subset_rows(document: Document) -> Iterator[tuple[str, Scores]]:
     """Yield the rows of subsets: the runs' maps, means over runs."""
-    run = document["runs"][0]
     for subset, by_source in document["mean"]["subsets"].items():
-        if run["benchmark"] == "synth":
-            yield f"{subset} classes", by_source["av"]
-        elif subset in run["pairs"]:
-            yield f"{subset} ({run['pairs'][subset].get('positive', 0)})", by_source["av"]
-        else:
-            yield f"{subset} negatives ({run['pairs']['all'][subset]})", by_source["av"]
+        yield subset_title(document["runs"][0], subset), by_source["av"]
 
 
-def _alphas(document: Document) -> Iterator[tuple[str, Scores]]:
+def subset_title(run: Document, subset: str) -> str:
+    """Say which pairs a subset holds, and how many clips or negatives that is."""
+    if run["benchmark"] == "synth":
+        return f"{subset} classes"
+    if subset in run["pairs"]:
+        return f"{subset} ({run['pairs'][subset].get('positive', 0)})"
+    return f"{subset} negatives ({run['pairs']['all'][subset]})"
+
+
+def alpha_rows(document: Document) -> Iterator[tuple[str, Scores]]:
+    """Yield the rows of a sweep of alpha."""
     for alpha, scores in document["mean"]["alphas"].items():
         yield f"blend, alpha {alpha}", scores
 
@@ -201,7 +208,7 @@ def _published(
         yield f"{more} more published rows, of other training sets and ablations, are in --json"
 
 
-def _remarks(document: Document, form: Form) -> Iterator[str]:
+def remarks(document: Document, form: Form) -> Iterator[str]:
     """Yield the lines about clips that are missing or were trained on."""
     runs = document["runs"]
     if missing := runs[0]["missing"]:
@@ -216,7 +223,7 @@ def _remarks(document: Document, form: Form) -> Iterator[str]:
         elif run["leaked"]:
             clean = run["leak_free"]
             figures = [s["av"][form.accuracy] for s in (run["scores"], clean["scores"])]
-            on_all, on_others = (_figure(figure, form) for figure in figures)
+            on_all, on_others = (figure_text(figure, form) for figure in figures)
             yield (
                 f"leaked: {names[run['run']]} was trained on {len(run['leaked'])} test clips; "
                 f"{title} is {on_all} with them, {on_others} on the {clean['n_scored']} others"
@@ -231,11 +238,12 @@ def short_names(runs: Sequence[str]) -> dict[str, str]:
 
 
 def _scores(title: str, scores: Scores, width: int, form: Form) -> str:
-    cells = [_figure(scores.get(column), form) for column in form.columns] if scores else []
+    cells = [figure_text(scores.get(column), form) for column in form.columns]
     return _row(title, cells, width, form)
 
 
-def _figure(value: float | None, form: Form) -> str:
+def figure_text(value: float | None, form: Form) -> str:
+    """Write a score as the benchmark's papers print it; a dash where there is none."""
     if value is None:
         return "-"
     return f"{100 * value:.2f}" if form.percent else f"{value:.3f}"
