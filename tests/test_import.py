@@ -245,6 +245,8 @@ def test_a_peers_file_is_not_anothers(
     (tmp_path / "best.pth").symlink_to(ez_vsl[0])
     refused(tmp_path / "best.pth", "slavc", 6, "not the weights of slavc: lacks aud_proj1", capsys)
     refused(tmp_path / "best.pth", "lvs", 6, "has no 'model_state_dict' (it has", capsys)
+    assert main(["import-checkpoint", "x", "--run", "r"]) == 2
+    assert "--from, --run" in capsys.readouterr().err
     assert main(["import-checkpoint", "x", "--from", "fnac", "--run", "r"]) == 2
     assert "--from fnac: one of slavc, ez-vsl, lvs, ssl-alignment" in capsys.readouterr().err
 

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from ...errors import UsageError
 from .. import report
 from ..options import Json
 from ..settings import ONE_RUN
@@ -15,15 +16,17 @@ def import_checkpoint(
         Path, typer.Argument(metavar="FILE", help="The released file; it is never unpickled.")
     ],
     peer: Annotated[
-        str,
+        str | None,
         typer.Option(
             "--from", metavar="NAME", help="Whose it is: slavc, ez-vsl, lvs, ssl-alignment."
         ),
         ONE_RUN,
-    ],
+    ] = None,
     run: Annotated[
-        Path, typer.Option("--run", metavar="DIR", help="The folder that becomes a run."), ONE_RUN
-    ],
+        Path | None,
+        typer.Option("--run", metavar="DIR", help="The folder that becomes a run."),
+        ONE_RUN,
+    ] = None,
     variant: Annotated[
         str | None,
         typer.Option(
@@ -53,6 +56,10 @@ def import_checkpoint(
     json: Json = False,
 ) -> None:
     """Make a run of another laboratory's released weights."""
+    if peer is None or run is None:
+        raise UsageError(
+            "say whose weights they are and which folder becomes the run: --from, --run"
+        )
     from ..exchange import imported
 
     document = imported(file, peer, run, variant, trained_on, tuple(set or ()))
