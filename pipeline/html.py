@@ -7,6 +7,7 @@ stays text.
 
 from __future__ import annotations
 
+import re
 from base64 import b64encode
 from collections.abc import Iterable, Sequence
 from html import escape
@@ -47,23 +48,25 @@ td.number, th.number { text-align: right; white-space: nowrap }
 .same img { outline: 3px solid #1b7837 }
 audio, video { max-width: 100%; display: block; margin: .4rem 0 }
 audio { width: 20rem }
+summary { cursor: pointer; padding: .4rem 0; color: var(--accent) }
 """
 
 _JPEG = b"\xff\xd8\xff"
 
 
-def page(title: str, body_html: str) -> str:
+def page(title: str, body_html: str, style: str = "") -> str:
     """Return a whole HTML page.
 
     Args:
         title: Text of the window's title and of the heading.
         body_html: What follows the heading; HTML, made with the functions below.
+        style: Rules beside those that every page has.
     """
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         '<link rel="icon" href="data:,">\n'
-        f"<title>{text(title)}</title>\n<style>{_STYLE}</style>\n</head>\n"
+        f"<title>{text(title)}</title>\n<style>{_STYLE}{style}</style>\n</head>\n"
         f"<body>\n<h1>{text(title)}</h1>\n{body_html}\n</body>\n</html>\n"
     )
 
@@ -77,6 +80,11 @@ def text(content: object) -> str:
 def paragraph(content: object, style: str = "") -> str:
     """Return a paragraph of text; `style` may be `soft` or `warn`."""
     return f"<p{_class(style)}>{text(content)}</p>"
+
+
+def remark(line: object) -> str:
+    """Return a line that tells of something wrong; commands between backquotes look like code."""
+    return re.sub(r"`([^`]+)`", r"<code>\1</code>", paragraph(line, "warn"))
 
 
 def picture(
@@ -118,6 +126,11 @@ def block(style: str, parts: Iterable[str]) -> str:
 def heading(content: object, level: int = 2) -> str:
     """Return a heading."""
     return f"<h{level}>{text(content)}</h{level}>"
+
+
+def fold(title: object, body_html: str) -> str:
+    """Return HTML that is hidden until its title is touched."""
+    return f"<details><summary>{text(title)}</summary>\n{body_html}\n</details>"
 
 
 def _inside(content: bytes, kind: str) -> str:

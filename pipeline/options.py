@@ -123,3 +123,36 @@ Geometry = Annotated[
         help="Where a map's cells lie: at the centres of their receptive fields, or spread evenly.",
     ),
 ]
+Benchmark = Annotated[
+    str,
+    typer.Option(
+        "--benchmark",
+        metavar="NAME",
+        help="What is scored: synth, vggss, vggss-extended, vggss-heard, vggss-unheard, flickr, "
+        "flickr-extended, retrieval.",
+    ),
+]
+Protocol = Annotated[
+    str,
+    typer.Option(
+        "--protocol",
+        metavar="NAME",
+        help="How it is scored: avpipe, slavc, ez-vsl, ssl-alignment, lvs, paper.",
+    ),
+]
+Paper = Annotated[
+    str | None,
+    typer.Option(
+        "--paper", metavar="NAME", help="Of protocol paper, whose: slavc, alignment, avc."
+    ),
+    Example("slavc"),
+]
+ProtocolGeometry = Annotated[
+    Geometries | None,
+    typer.Option(
+        "--geometry",
+        show_default="the protocol's",
+        help="Where a map's cells lie: at the centres of their receptive fields, or spread.",
+    ),
+    Example("corners"),
+]

@@ -305,20 +305,25 @@ def _of_subset(by_source: dict[str, Subsets | None], subset: str) -> dict[str, A
     return {name: scores and scores.get(subset) for name, scores in by_source.items()}
 
 
+def results_path(folder: Path, benchmark: str, protocol: str, branch: str | None = None) -> Path:
+    """Return where a run's results lie, without `.csv` (pairs) and `.json` (scores, curves)."""
+    stem = f"{benchmark}-{branch}" if branch else benchmark
+    return folder / "evaluate" / f"{stem}-{protocol}"
+
+
 def _write_results(folder: Path, shared: _Evaluation, entry: dict[str, Any], av: Scored) -> None:
     """Write the csv of pairs and the json of scores and curves, the same however often."""
-    stem = f"{shared.name}-{shared.protocol.name}"
-    stem = f"{shared.name}-{shared.branch}-{shared.protocol.name}" if shared.branch else stem
+    path = results_path(folder, shared.name, shared.protocol.name, shared.branch)
     samples, text = av.samples, io.StringIO()
     writer = csv.DictWriter(text, list(samples[0]), lineterminator="\n")
     writer.writeheader()
     for record in samples:
         writer.writerow({name: "" if _is_nan(value) else value for name, value in record.items()})
-    write_whole(folder / "evaluate" / f"{stem}.csv", text.getvalue().encode())
+    write_whole(path.with_name(f"{path.name}.csv"), text.getvalue().encode())
     kept = {name: value for name, value in entry.items() if name not in ("run", "maps_reused")}
     page = {"schema": SCHEMA, **kept, "curves": av.curves}
     content = json.dumps(_without_nan(page), indent=1) + "\n"
-    write_whole(folder / "evaluate" / f"{stem}.json", content.encode())
+    write_whole(path.with_name(f"{path.name}.json"), content.encode())
 
 
 def _is_nan(value: object) -> bool:

@@ -13,23 +13,21 @@ from ..options import (
     PRETRAINED,
     Annotations,
     BatchSize,
+    Benchmark,
     Cache,
     Device,
-    Geometries,
     HoldOut,
     Ids,
     Json,
+    Paper,
+    Protocol,
+    ProtocolGeometry,
     Weights,
 )
 from ..settings import ONE_RUN, Example
 
 Data = Literal["auto", "resident", "stream"]
 Branch = Literal["online", "momentum", "ema"]
-BENCHMARKS = (
-    "synth, vggss, vggss-extended, vggss-heard, vggss-unheard, flickr, flickr-extended, retrieval"
-)
-PROTOCOLS = "avpipe, slavc, ez-vsl, ssl-alignment, lvs, paper"
-PAPERS = "slavc, alignment, avc"
 
 
 def train(
@@ -110,19 +108,10 @@ def evaluate(
         typer.Argument(metavar="RUN", help="Runs; a folder of seed0, seed1, ... is all of them."),
     ],
     cache: Cache = DEFAULT_CACHE,
-    benchmark: Annotated[
-        str, typer.Option("--benchmark", metavar="NAME", help=f"What is scored: {BENCHMARKS}.")
-    ] = "synth",
+    benchmark: Benchmark = "synth",
     annotations: Annotations = None,
-    protocol: Annotated[
-        str,
-        typer.Option("--protocol", metavar="NAME", help=f"How it is scored: {PROTOCOLS}."),
-    ] = "avpipe",
-    paper: Annotated[
-        str | None,
-        typer.Option("--paper", metavar="NAME", help=f"Of protocol paper, whose: {PAPERS}."),
-        Example("slavc"),
-    ] = None,
+    protocol: Protocol = "avpipe",
+    paper: Paper = None,
     alpha: Annotated[
         str | None,
         typer.Option(
@@ -140,15 +129,7 @@ def evaluate(
         ),
         ONE_RUN,
     ] = None,
-    geometry: Annotated[
-        Geometries | None,
-        typer.Option(
-            "--geometry",
-            show_default="the protocol's",
-            help="Where a map's cells lie: at the centres of their receptive fields, or spread.",
-        ),
-        Example("corners"),
-    ] = None,
+    geometry: ProtocolGeometry = None,
     device: Device = "auto",
     batch_size: BatchSize = 64,
     json: Json = False,
