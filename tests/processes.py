@@ -10,6 +10,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from avpipe.pipeline import workers
+
 
 def start(*arguments: str | Path, log: Path) -> subprocess.Popen[bytes]:
     """Start `avpipe` with those arguments, as a user would."""
@@ -67,3 +69,9 @@ def drafts(cache: Path) -> Iterator[Path]:
     """Yield the temporary shard files of a cache."""
     for stage in ("audio", "extract"):
         yield from (cache / stage).glob(".*.h5.*")
+
+
+def close_decoders() -> None:
+    """End the decoder child that `extract --jobs 1` keeps in this very process."""
+    for child in workers._children.values():
+        child.close()

@@ -81,6 +81,7 @@ def test_every_option_of_training_reaches_it(monkeypatch: pytest.MonkeyPatch) ->
 
     given: list[Any] = []
     document = {"runs": [], "pictures": [], "failed": {}, "mean": {"val_loss": None}}
+    document |= {"videos": [], "notices": []}
     document["std"] = None
     monkeypatch.setattr(training, "train_runs", lambda *a: given.append(a[0]) or document)
     monkeypatch.setattr(training, "evaluate_runs", lambda *a: given.append(a[0]) or document)
@@ -115,7 +116,8 @@ def test_every_option_of_training_reaches_it(monkeypatch: pytest.MonkeyPatch) ->
         batch_size=7,
     )
     words = "localize a b --run r --cache c --annotations w --out o --alpha 0.3 --geometry corners"
-    assert main([*words.split(), "--device", "cuda"]) == 0
+    words += " --sound s --video --every 0.2 --device cuda"
+    assert main(words.split()) == 0
     found = given.pop()
     assert found == drawing.DrawSettings(
         inputs=("a", "b"),
@@ -127,6 +129,9 @@ def test_every_option_of_training_reaches_it(monkeypatch: pytest.MonkeyPatch) ->
         alpha=0.3,
         geometry="corners",
         device="cuda",
+        sound=Path("s"),
+        video=True,
+        every_s=0.2,
     )
     assert main(["localize", "--ids", "l", "--run", "r"]) == 0
     assert (given[-1].inputs, given[-1].ids) == ((), Path("l"))
@@ -168,6 +173,8 @@ def test_the_choices_are_those_of_the_trainer() -> None:
         ("localize a.mp4 --ids l --run r", 2, "--ids"),
         ("localize a.mp4 --run gone", 4, "gone holds no run"),
         ("localize a.mp4 --run r --alpha 2", 2, "--alpha"),
+        ("localize --ids l --sound s.wav --run r", 2, "not with --ids"),
+        ("localize a.mp4 --run r --video --every 0", 2, "--every"),
     ],
 )
 def test_wrong_words_end_in_one_line(

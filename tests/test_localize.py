@@ -1,6 +1,7 @@
 """Pictures of maps: what is drawn where, and which clips."""
 
 import io
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,7 @@ from avpipe.train.localize import (
 from avpipe.train.loop import train
 from avpipe.train.recipe import load_recipe
 from avpipe.train.run import Localizer
-from cache_factory import make_cache
+from cache_factory import add_values, make_cache
 from evaluation_factory import SILENT, SOUNDING, TINY, write_world
 from PIL import Image
 
@@ -113,6 +114,21 @@ def test_cached_clips_are_drawn_with_their_boxes(
     assert done == [1, 2, 3]
     for path in pictures:
         assert np.ptp(pixels(path.read_bytes())) > 200
+
+
+def test_object_maps_of_detr_are_shown_where_the_cache_has_them(
+    run: Localizer, tmp_path: Path
+) -> None:
+    cache = make_cache(tmp_path / "cache", 4)
+    add_values(cache, "objects/detr-r50", (7, 7))
+    cache = Cache(cache.path)
+    (clip,) = localize_cached(run, cache, ["clip001"])
+    assert clip.objects is not None
+    assert np.array_equal(clip.objects, cache.column("objects/detr-r50")[cache.row_of("clip001")])
+    (with_detr,) = write_overlays([clip], tmp_path)
+    wide = pixels(with_detr.read_bytes()).shape
+    (without,) = write_overlays([replace(clip, objects=None)], tmp_path)
+    assert wide[1] > pixels(without.read_bytes()).shape[1]
 
 
 def test_a_clip_alone_has_no_sheet_and_needs_no_world(

@@ -32,6 +32,7 @@ from cache_factory import make_cache
 from evaluation_factory import TINY
 from media_factory import write_clip
 from PIL import Image
+from processes import close_decoders
 
 RATE_HZ = 22050
 
@@ -241,6 +242,7 @@ def test_films_of_cached_clips(run: Path, tmp_path: Path) -> None:
     videos.mkdir()
     write_clip(videos / "a.mp4", seconds=1.0, fps=8)
     assert main(["extract", str(videos), "--cache", str(tmp_path / "c"), "--jobs", "1"]) == 0
+    close_decoders()
     (tmp_path / "ids.txt").write_text("a\n")
     more = {"ids": tmp_path / "ids.txt", "cache": tmp_path / "c", "video": True}
     found = draw(settings(run, tmp_path / "out", **more))
