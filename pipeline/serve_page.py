@@ -160,7 +160,7 @@ def _starts(
     button = gradio.Button("Localize", variant="primary", elem_id=button_id)
     examples = gradio.Examples(
         [[str(path) for path in row] for row in rows], inputs, elem_id=f"{button_id}-examples",
-        label="Examples: synthetic, one thing sounds", cache_examples=False,
+        label="Examples: synthetic, at most one thing sounds", cache_examples=False,
         api_visibility="private",
     )  # fmt: skip
     return [button.click, examples.load_input_event.then]

@@ -9,7 +9,7 @@ import socket
 import sys
 import threading
 import wave
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -18,10 +18,11 @@ import torch
 from avpipe.errors import InputError, MissingDependencyError, UsageError
 from avpipe.pipeline import serve_demo
 from avpipe.pipeline.localize import sound_around_frame
+from avpipe.pipeline.main import main
 from avpipe.pipeline.serve import ServeSettings, serve
-from avpipe.pipeline.serve_demo import Demo
+from avpipe.pipeline.serve_demo import MAX_PIXELS, MAX_UPLOAD_MB, TIMEOUT_S, Demo
 from avpipe.pipeline.serve_examples import write_examples
-from avpipe.pipeline.serve_nearest import Nearest, embed_cache
+from avpipe.pipeline.serve_nearest import MAX_CLIPS, Nearest, embed_cache
 from avpipe.pipeline.serve_page import answer
 from avpipe.pipeline.serve_panels import neighbors, panels, problem
 from avpipe.stages.features import make_row
@@ -268,3 +269,26 @@ def test_a_port_that_is_taken_and_runs_that_are_none(
         serve(ServeSettings(tmp_path, port=0), print)
     with pytest.raises(InputError, match="is no cache"):
         serve(ServeSettings(folder / "run", cache=tmp_path, port=0), print)
+
+
+def test_the_page_of_docs_names_what_there_is(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given: list[ServeSettings] = []
+
+    def note(settings: ServeSettings, ready: Callable[[str], None]) -> None:
+        given.append(settings)
+        ready("http://127.0.0.1:1")
+
+    monkeypatch.setattr("avpipe.pipeline.serve.serve", note)
+    text = (Path(__file__).parents[1] / "docs" / "serve.md").read_text(encoding="utf-8")
+    for words in re.findall(r"(?m)^\$ avpipe (.*)$", text):
+        assert main(words.split()) == 0
+    assert given == [ServeSettings(Path("run"), Path("avcache"))]
+    assert capsys.readouterr().out == "http://127.0.0.1:1\n"
+    assert f"http://127.0.0.1:{given[0].port}" in text
+    for limit in (f"{MAX_UPLOAD_MB} MB", f"{MAX_PIXELS // 10**6} mega", f"{TIMEOUT_S:g} s"):
+        assert limit in text
+    assert f"{MAX_CLIPS:,} clips" in text
+    assert main(["serve"]) == 2
+    assert "name the run to show" in capsys.readouterr().err
