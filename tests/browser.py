@@ -117,7 +117,7 @@ def open_browser(profile: Path, width: int = 1280, height: int = 900) -> Iterato
         driver.wait()
 
 
-def wait_for(get: Callable[[], Any], what: str, timeout_s: float = 30) -> Any:
+def wait_for(get: Callable[[], Any], what: str, timeout_s: float = 90) -> Any:
     """Return what a function returns as soon as that is true."""
     deadline = time.monotonic() + timeout_s
     while not (value := get()):
