@@ -1,12 +1,14 @@
 """Benchmarks with true boxes: counts of the published files, broken boxes, scores against loops."""
 
 import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 from avpipe.errors import InputError
+from avpipe.pipeline import cli
 from avpipe.train.annotated import Annotated
 from avpipe.train.benchmarks import MapSource, Pair, benchmark_names, load_benchmark
 from avpipe.train.metrics import Floats, Maps
@@ -27,6 +29,8 @@ def test_names() -> None:
         "flickr", "flickr-extended", "retrieval", "synth", "vggss", "vggss-extended",
         "vggss-heard", "vggss-unheard",
     ]  # fmt: skip
+    told = cli.commands()["evaluate"]["benchmark"].help
+    assert sorted(re.findall(r"[a-z-]+", told.partition(":")[2])) == benchmark_names()
 
 
 @published

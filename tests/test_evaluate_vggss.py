@@ -137,7 +137,8 @@ def test_several_runs_make_one_table(run_evaluate: Evaluate, runs: list[Path]) -
     assert other["std"]["scores"]["av"]["ciou_mean"] is None
     lines = evaluate_text(document).splitlines()
     for start in ("seed0", "seed1", "slavc, mean of 2", "  +- std", "compact", "center prior",
-                  "object prior (OGL)", "  blend with OGL", "small (", "hard negatives (3)",
+                  "object prior (OGL)", "  blend with OGL", "slavc, small (",
+                  "compact, hard negatives (3)",
                   "SLAVC (NeurIPS 2022), Table 3, trained on VGGSound 144k",
                   "leaked: seed0 was trained on 2 test clips; LocAcc is"):  # fmt: skip
         assert any(line.startswith(start) for line in lines), start

@@ -31,6 +31,10 @@ _LOC_ACC = """\
 LocAcc: share of clips with cIoU >= 0.5, which others print as cIoU; the upper half of the map's
 pixels is predicted. AUC: area under that share over thresholds 0 to 1. adaptive: as many pixels
 are predicted as the truth has. Percent."""
+_AP = """\
+AP, max-F1: is there a source, and is it found, among sounds of nothing in the picture; by kind of
+these, among as many clips that have a source.
+"""
 SYNTH = Form(
     {
         "right_object": "right object",
@@ -68,8 +72,7 @@ EXTENDED = Form(
         "loc_acc_adaptive": "adaptive",
     },
     "loc_acc",
-    "AP, max-F1: is there a source, and is it found, with sounds of nothing in the picture in the\n"
-    f"test; by kind of these, among as many clips that have one. {_LOC_ACC}",
+    _AP + _LOC_ACC,
 )
 RETRIEVAL = Form(
     {
@@ -138,7 +141,7 @@ def head_text(run: Document) -> str:
         f"{run['benchmark']}, protocol {run['protocol']}{maps}: "
         f"{run['n_scored']} of {run['n_official']} clips scored"
     )
-    if run["ceiling"] and form_of(run["benchmark"]).percent:
+    if run["ceiling"] is not None and form_of(run["benchmark"]).percent:
         text += f"; LocAcc can reach {100 * run['ceiling']:.2f} %"
     return text
 
@@ -169,9 +172,19 @@ def measured_rows(document: Document, form: Form) -> Iterator[tuple[str, Scores]
 
 
 def subset_rows(document: Document) -> Iterator[tuple[str, Scores]]:
-    """Yield the rows of subsets: the runs' maps, means over runs."""
-    for subset, by_source in document["mean"]["subsets"].items():
-        yield subset_title(document["runs"][0], subset), by_source["av"]
+    """Yield the rows of subsets that hold something: a recipe's maps, means over its runs."""
+    for prefix, group in _prefixed(document):
+        for subset, by_source in group["mean"]["subsets"].items():
+            if any(value is not None for value in by_source["av"].values()):
+                yield prefix + subset_title(document["runs"][0], subset), by_source["av"]
+
+
+def _prefixed(document: Document) -> Iterator[tuple[str, Document]]:
+    """Yield the groups, with their names where there are several."""
+    groups = document["groups"]
+    names = short_names([group["name"] for group in groups])
+    for group in groups:
+        yield f"{names[group['name']]}, " if len(groups) > 1 else "", group
 
 
 def subset_title(run: Document, subset: str) -> str:
@@ -185,8 +198,9 @@ def subset_title(run: Document, subset: str) -> str:
 
 def alpha_rows(document: Document) -> Iterator[tuple[str, Scores]]:
     """Yield the rows of a sweep of alpha."""
-    for alpha, scores in document["mean"]["alphas"].items():
-        yield f"blend, alpha {alpha}", scores
+    for prefix, group in _prefixed(document):
+        for alpha, scores in group["mean"]["alphas"].items():
+            yield f"{prefix}blend, alpha {alpha}", scores
 
 
 def _published(
@@ -197,13 +211,12 @@ def _published(
         return
     yield ""
     yield "published, each by its paper's own protocol:"
-    table = ""
-    for row in main:
-        where = f"{row['source']}, trained on {row['trained_on']}"
-        if where != table:
-            yield where
-        table = where
-        yield _scores(f"  {row['method']}", row["scores"], width, form)
+    for source in dict.fromkeys(row["source"] for row in main):
+        rows = [row for row in main if row["source"] == source]
+        learned = {row["trained_on"] for row in rows} - {"nothing"}  # priors learn nothing
+        yield f"{source}, trained on {', '.join(sorted(learned))}"
+        for row in rows:
+            yield _scores(f"  {row['method']}", row["scores"], width, form)
     if more := len(document["published"]) - len(main):
         yield f"{more} more published rows, of other training sets and ablations, are in --json"
 
