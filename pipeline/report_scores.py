@@ -111,7 +111,8 @@ def _published(published: Sequence[Document], form: Form) -> Iterator[str]:
 
 def _published_table(published: Sequence[Document], form: Form) -> str:
     named = dict.fromkeys(key for row in published for key in row["scores"])
-    titles = {key: form.columns.get(key, key.replace("max_f1_", "max-F1 ")) for key in named}
+    own = {key: title for key, title in form.columns.items() if key in named}
+    titles = own | {key: key.replace("max_f1_", "max-F1 ") for key in named if key not in own}
     cells = [
         [
             row["method"],
