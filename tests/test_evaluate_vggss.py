@@ -145,7 +145,7 @@ def test_several_runs_make_one_table(run_evaluate: Evaluate, runs: list[Path]) -
     (row,) = [line.split() for line in lines if line.startswith("  SLAVC + OGL")]
     assert row[3:] == ["34.46", "41.50", "39.80", "-", "-"]
     accuracy = document["runs"][2]["scores"]["av"]["loc_acc"]
-    (row,) = [line.split() for line in lines if line.startswith("compact")]
+    (row,) = [line.split() for line in lines if line.startswith("compact ")]
     assert row[3] == f"{100 * accuracy:.2f}"
     assert (
         max(map(len, lines[1 : lines.index("published, each by its paper's own protocol:")])) <= 100
