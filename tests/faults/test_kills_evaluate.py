@@ -104,6 +104,8 @@ def test_evaluate(world: World, finish: Finish, tmp_path: Path) -> None:
     assert entry.pop("maps_reused") > calm_entry.pop("maps_reused")
     assert entry.pop("run") == str(run)
     assert calm_entry.pop("run") == str(calm)
+    for document in (found, expected):  # paths, too
+        del document["groups"][0]["name"], document["groups"][0]["runs"]
     assert found == expected
     assert file_bytes(run) == file_bytes(calm)
 
