@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+from functools import cache
 from typing import Any
 
 import typer
@@ -44,10 +45,15 @@ def parse(words: str) -> tuple[str, dict[str, Any]]:
     arguments = normalized(shlex.split(words))
     if ACTS_AT_ONCE.intersection(arguments):
         raise ValueError(f"{words}: would act while it is parsed")
-    program: Any = typer.main.get_command(app)
+    program = _program()
     at = next((i for i, word in enumerate(arguments) if word in program.commands), 0)
     whole = program.make_context("avpipe", arguments[: at + 1])
     if arguments[at].startswith("-"):
         return "", dict(whole.params)
     name, command, rest = program.resolve_command(whole, arguments[at:])
     return name, dict(command.make_context(name, list(rest), parent=whole).params)
+
+
+@cache
+def _program() -> Any:
+    return typer.main.get_command(app)

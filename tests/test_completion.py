@@ -28,7 +28,7 @@ def ask(folder: Path, *arguments: str, **variables: str) -> str:
     )
     assert done.returncode == 0, done.stderr
     loaded = {name.partition(".")[0] for name in done.stderr.rpartition("@")[2].split()}
-    assert loaded & HEAVY == set()
+    assert loaded & HEAVY <= {"rich"}  # Typer writes the help that zsh and fish show with it
     return done.stdout
 
 
