@@ -22,44 +22,35 @@ WORLDS = {
     "easy": (),  # two objects, .28 to .42 of the side
     "hard": ("--objects", "3", "--size", "0.2", "0.28"),
 }
-NETWORK = [
-    "image_encoder=compact",
-    "width=32",
-    "embed_dim=512",
-    "projection=linear",
-    "image_init=scratch",
-    "last_stride=2",
-    "audio_last_stride=2",
-    "audio_pool=4",
-    "spectrogram_mean=-10",
-    "spectrogram_std=4",
-    "image_size=96",
-    "image_resize=96",
-    "crop_pad=9",
-]
+
+
+def settings(text: str) -> list[str]:
+    """Return `key=value` settings one by one."""
+    return text.split()
+
+
+def changed(before: Sequence[str], *others: str) -> list[str]:
+    """Return settings with some replaced."""
+    keys = {other.partition("=")[0] for other in others}
+    return [*(s for s in before if s.partition("=")[0] not in keys), *others]
+
+
+NETWORK = settings(
+    "image_encoder=compact width=32 embed_dim=512 projection=linear image_init=scratch "
+    "last_stride=2 audio_last_stride=2 audio_pool=4 spectrogram_mean=-10 spectrogram_std=4 "
+    "image_size=96 image_resize=96 crop_pad=9"
+)
 """Small frames and networks, the same for all."""
-STEPS = [
-    "optimizer=adamw",
-    "lr=1e-3",
-    "weight_decay=1e-4",
-    "warmup_steps=20",
-    "batch_size=32",
-    "epochs=12",
-    "ema=0.99",
-    "test_weights=ema",
-]
+STEPS = settings(
+    "optimizer=adamw lr=1e-3 weight_decay=1e-4 warmup_steps=20 batch_size=32 epochs=12 "
+    "ema=0.99 test_weights=ema"
+)
 """300 steps of 32 clips."""
 PLAIN = [*(s for s in NETWORK if not s.startswith("image_encoder")), "last_layer=3"]
 """The same with torchvision's ResNet18 up to layer 3: stride 16, padded."""
 CLUSTERS = "clusters=panns-cnn14-k12"
-NEIGHBORS = ["num_neighbors=40", "image_neighbors=detr-r50", "audio_neighbors=panns-cnn14"]
+NEIGHBORS = settings("num_neighbors=40 image_neighbors=detr-r50 audio_neighbors=panns-cnn14")
 HEARD = "audio_teacher=panns-cnn14"
-
-
-def changed(settings: Sequence[str], *others: str) -> list[str]:
-    """Return settings with some replaced."""
-    keys = {other.partition("=")[0] for other in others}
-    return [*(s for s in settings if s.partition("=")[0] not in keys), *others]
 
 
 SMALL = [*NETWORK, *STEPS]
@@ -115,11 +106,11 @@ def prepare(folder: Path, name: str) -> None:
 
 def learn(folder: Path, world: str, name: str, seed: int) -> Path:
     """Train one run; return its folder."""
-    recipe, settings = RUNS[name]
+    recipe, values = RUNS[name]
     run = folder / "runs" / world / name / f"seed{seed}"
     if name == "spm":
-        settings = [*settings, f"audio_init={learn(folder, world, 'spm-audio', seed)}"]
-    words = [word for setting in settings for word in ("--set", setting)]
+        values = [*values, f"audio_init={learn(folder, world, 'spm-audio', seed)}"]
+    words = [word for value in values for word in ("--set", value)]
     avpipe("train", "--cache", folder / f"{world}-cache", "--ids", folder / world / "train.txt",
            "--recipe", recipe, "--run", run, "--seeds", seed, *words)  # fmt: skip
     return run
