@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Generator, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from itertools import islice
@@ -98,7 +99,20 @@ def seek(
             container.seek(math.floor(ticks * time_base(stream) / time_base(guide)), stream=guide)
     except FFmpegError as error:
         raise_if_environment(container.name.removeprefix("file:"), error)
-        container.seek(0, unsupported_byte_offset=True)
+        _rewind(container)
+
+
+def _rewind(container: InputContainer) -> None:
+    """Go to the start by bytes, or by the index of AVI.
+
+    AVI stores no times: FFmpeg counts what it read, and only its index takes the count back.
+    """
+    if container.format.name == "avi":
+        first = container.streams[0]
+        with suppress(FFmpegError):
+            container.seek(first.start_time or 0, stream=first, any_frame=True)
+            return
+    container.seek(0, unsupported_byte_offset=True)
 
 
 def is_start(stream: VideoStream | AudioStream, ticks: int) -> bool:

@@ -257,6 +257,24 @@ def test_every_picture_of_a_clip(tmp_path: Path) -> None:
         assert abs(offsets.pop()) <= 0.08, name
 
 
+@pytest.mark.parametrize("cut", [False, True], ids=["whole", "cut"])
+@pytest.mark.parametrize("video", [H264, MPEG4], ids=["h264", "mpeg4"])
+def test_the_start_of_a_file_without_times(
+    video: tuple[str, ...], cut: bool, tmp_path: Path
+) -> None:
+    """AVI only counts: the sound from its start on is what ffmpeg decodes of the whole file."""
+    path = write_clip(tmp_path / "a.avi", video=video, audio=PCM, seconds=2.0)
+    if cut:  # without its index
+        path.write_bytes(path.read_bytes()[: path.stat().st_size * 3 // 4])
+    whole = np.frombuffer(run_ffmpeg("-i", path, "-vn", "-f", "f32le", "-"), np.float32)
+    for seconds in (3.0, 10.0):
+        clip = decode_clip(str(path), seconds=seconds)
+        assert clip.audio_start_s == 0
+        np.testing.assert_array_equal(clip.waveform, whole.reshape(-1, 2).mean(1))
+        shown_s = read_number(clip.frame) / 25
+        assert clip.frame_pts_s == pytest.approx(shown_s, abs=0.081)
+
+
 def test_reads_stay_inside_the_span(tmp_path: Path) -> None:
     path = str(write_clip(tmp_path / "a.mp4", seconds=8.0))
     clip = decode_clip(path, seconds=10.0, start_s=2.5, span_s=3.0)
