@@ -144,7 +144,7 @@ def test_debug_shows_the_traceback(runner: Runner, capsys: pytest.CaptureFixture
 @pytest.mark.parametrize(
     ("words", "part"),
     [
-        (["extrct"], "Did you mean 'extract'?"),
+        (["extrct"], "Did you mean 'extract'"),
         (["extract", "--job", "4"], "--jobs"),
         (["extract", "--jobs", "0"], "--jobs"),
         (["extract", "--jobs", "many"], "--jobs"),
