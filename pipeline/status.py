@@ -10,6 +10,7 @@ from typing import Any
 
 from ..cache.manifest import Manifest
 from ..cache.schema import EXTRACT, MANIFEST, Header, shard_path
+from ..cache.stale import stale_shards
 from ..cache.state import headers, is_dropped, require_manifest_of, stages
 from ..cache.store import Cache
 from ..errors import InputError
@@ -80,12 +81,12 @@ def status(cache: Path, ids: Path | None = None) -> dict[str, Any]:
 def _stage(cache: Path, name: str, extracted: Mapping[int, Header]) -> dict[str, Any]:
     """Describe a stage; `missing` are the clips of extracted shards that it has no shard for."""
     found = {header.shard: header for header in headers(cache, name)}
-    dropped = is_dropped(cache, name)
+    dropped, stale = is_dropped(cache, name), stale_shards(cache, name)
     missing = (header.done for shard, header in extracted.items() if shard not in found)
     return {
         "name": name,
         "done": sum(header.done for header in found.values()),
-        "stale": sum(header.done for header in found.values() if _is_stale(header, extracted)),
+        "stale": sum(found[shard].done for shard in stale),
         "missing": 0 if dropped else sum(missing),
         "dropped": dropped,
         "bytes": sum(shard_path(cache, name, shard).stat().st_size for shard in found),
@@ -93,13 +94,6 @@ def _stage(cache: Path, name: str, extracted: Mapping[int, Header]) -> dict[str,
         "weights": sorted({header.weights for header in found.values() if header.weights}),
         "mixed": _mixed([{**header.params, **header.versions} for header in found.values()]),
     }
-
-
-def _is_stale(header: Header, extracted: Mapping[int, Header]) -> bool:
-    """Whether the extract shard that this one was made from has changed since."""
-    made_from = header.inputs.get(EXTRACT)
-    now = extracted.get(header.shard)
-    return made_from is not None and (now is None or made_from != now.sha256)
 
 
 def _mixed(made_with: list[dict[str, Any]]) -> dict[str, list[str]]:

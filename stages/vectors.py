@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..cache.advice import advice
-from ..cache.schema import EMBEDDINGS, HINTS, Header, digest, id_set_digest, shard_path
+from ..cache.schema import EMBEDDINGS, HINTS, Header, id_set_digest, shard_path
 from ..cache.shard import read_header
+from ..cache.stale import digest_of_shards
 from ..cache.state import extracted_shards, shard_numbers
 from ..cache.store import Cache
 from ..errors import CacheCorruptError, InputError
@@ -148,8 +149,7 @@ def vector_source(cache: Cache, encoder: str, chosen: IdSet) -> Source:
             f"{stage} mixes weights {' and '.join(sorted(map(str, found)))}; make it again with "
             "--overwrite"
         )
-    content = digest([[header.shard, header.sha256] for header in headers])
-    return Source(stage, content, found.pop())
+    return Source(stage, digest_of_shards(headers), found.pop())
 
 
 def _source_header(cache: Cache, stage: str, number: int) -> Header:

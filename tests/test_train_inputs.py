@@ -75,8 +75,14 @@ def test_other_hints_are_other_data(cache: Cache, rows: np.ndarray, tmp_path: Pa
         ({"hints": "visual", "visual_teacher": "gone"}, "--visual gone --cache "),
         ({"hints": "audio", "audio_teacher": "gone"}, "of 22 of 22 clips"),
         ({"hints": "audio", "audio_teacher": "detr-r50"}, "no audio hint of 1 axes"),
-        ({"views": "neighbour", "image_neighbors": "gone"}, "image-gone; run `avpipe knn`"),
-        ({"partners": "nearest", "audio_neighbors": "gone"}, "audio-gone; run `avpipe knn`"),
+        (
+            {"views": "neighbour", "image_neighbors": "gone"},
+            "image-gone; run `avpipe knn --image gone --cache ",
+        ),
+        (
+            {"partners": "nearest", "audio_neighbors": "gone"},
+            "audio-gone; run `avpipe knn --audio gone --cache ",
+        ),
     ],
 )
 def test_what_is_missing_is_named(
@@ -91,11 +97,10 @@ def test_neighbours_of_other_clips_are_refused(cache: Cache) -> None:
     recipe = Recipe(views="neighbour", num_neighbors=1)
     with pytest.raises(InputError, match=r"of other clips than are trained on.*--hold-out"):
         find_inputs(cache, cache.rows, recipe, NEEDS)
-    with pytest.raises(InputError, match="avpipe cluster"):
-        find_inputs(
-            cache, cache.rows, replace(recipe, views="single", clusters="vggsound-resnet18-k4"),
-            Needs(classes_of="objects"),
-        )  # fmt: skip
+    recipe = replace(recipe, views="single", clusters="vggsound-resnet18-k4")
+    command = "`avpipe cluster --encoder vggsound-resnet18 --k 4 --cache "
+    with pytest.raises(InputError, match=command):
+        find_inputs(cache, cache.rows, recipe, Needs(classes_of="objects"))
 
 
 def test_the_neighbours_of_these_clips_are_taken_among_others(

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from ..cache.advice import advice
 from ..cache.schema import CLUSTERS, HINTS, NEIGHBORS, Header, shard_path
 from ..cache.shard import Shard
+from ..cache.stale import stale_shards
 from ..cache.state import headers, shard_numbers, stages
 from ..cache.store import Cache, ColumnView
 from ..errors import InputError
@@ -84,8 +85,7 @@ def find_inputs(cache: Cache, rows: NDArray[np.int64], recipe: Recipe, needs: Ne
     num_classes, neighbors = 0, dict[str, str]()
     notices: list[str] = []
     if needs.classes_of:
-        command = "avpipe cluster"
-        stage = _of_same_clips(cache, f"{CLUSTERS}/{recipe.clusters}", rows, command)
+        stage = _of_same_clips(cache, f"{CLUSTERS}/{recipe.clusters}", rows)
         num_classes = _any_header(cache, stage).params["k"]
         columns["label"] = Column(stage, "label", of_frames=False, shape=())
     if "neighbour" in recipe.view_names:
@@ -93,7 +93,7 @@ def find_inputs(cache: Cache, rows: NDArray[np.int64], recipe: Recipe, needs: Ne
     if "neighbour" in recipe.view_names or recipe.partners in ("nearest", "both"):
         neighbors["audio"] = f"{NEIGHBORS}/audio-{recipe.audio_neighbors}"
     for modality, name in neighbors.items():
-        neighbors[modality] = stage = _of_same_clips(cache, name, rows, "avpipe knn")
+        neighbors[modality] = stage = _of_same_clips(cache, name, rows)
         if "neighbour" in recipe.view_names:
             k = _any_header(cache, stage).params["k"]
             notices += _doubtful(stage, k, recipe.num_neighbors, len(rows))
@@ -103,6 +103,11 @@ def find_inputs(cache: Cache, rows: NDArray[np.int64], recipe: Recipe, needs: Ne
         f"{stage} was made with random weights: it knows nothing"
         for stage, digest in weights.items()
         if digest and digest.startswith(RANDOM)
+    ]
+    notices += [
+        f"{stage} is stale, what it was made from has changed since; run {_command(cache, stage)}"
+        for stage in found.stages
+        if stale_shards(cache.path, stage)
     ]
     return replace(found, notices=tuple(notices), weights=weights)
 
@@ -123,11 +128,11 @@ def _hint(cache: Cache, rows: NDArray[np.int64], recipe: Recipe, name: str) -> C
     modality = name.removesuffix("_hint")
     teacher = getattr(recipe, f"{modality}_teacher")
     stage = f"{HINTS}/{teacher}"
-    command = advice(f"embed-teachers --{modality} {teacher}", cache.path)
     missing = np.setdiff1d(rows, _rows(cache, stage))
     if len(missing):
         raise InputError(
-            f"{cache.path} lacks {stage} of {len(missing)} of {len(rows)} clips; run {command}"
+            f"{cache.path} lacks {stage} of {len(missing)} of {len(rows)} clips; run "
+            f"{advice(f'embed-teachers --{modality} {teacher}', cache.path)}"
         )
     shape = _any_header(cache, stage).columns["value"].shape[1:]
     wanted = {"audio": 1, "visual": 3}[modality]
@@ -136,18 +141,32 @@ def _hint(cache: Cache, rows: NDArray[np.int64], recipe: Recipe, name: str) -> C
     return Column(stage, "value", of_frames=modality == "visual", shape=shape)
 
 
-def _of_same_clips(cache: Cache, name: str, rows: NDArray[np.int64], command: str) -> str:
+def _of_same_clips(cache: Cache, name: str, rows: NDArray[np.int64]) -> str:
     """Return the stage of that name (and `@`, a digest of ids) that is of exactly these clips."""
     found = [s for s in stages(cache.path) if s == name or s.startswith(f"{name}@")]
+    command = _command(cache, name)
     if not found:
-        raise InputError(f"{cache.path} has no {name}; run `{command}` for the clips trained on")
+        raise InputError(f"{cache.path} has no {name}; run {command} for the clips trained on")
     for stage in found:
         if np.array_equal(_rows(cache, stage), rows):
             return stage
     raise InputError(
-        f"{found[0]} is of other clips than are trained on; run `{command}` with the same --ids "
+        f"{found[0]} is of other clips than are trained on; run {command} with the same --ids "
         "and --hold-out"
     )
+
+
+def _command(cache: Cache, stage: str) -> str:
+    """Return what makes a stage, in backquotes."""
+    kind, _, name = stage.partition("@")[0].partition("/")
+    if kind == CLUSTERS:
+        encoder, _, k = name.rpartition("-k")
+        return advice(f"cluster --encoder {encoder} --k {k}", cache.path)
+    if kind == NEIGHBORS:
+        modality, _, encoder = name.partition("-")
+        return advice(f"knn --{modality} {encoder}", cache.path)
+    modality = "audio" if len(_any_header(cache, stage).columns["value"].shape) == 2 else "visual"
+    return advice(f"embed-teachers --{modality} {name}", cache.path)
 
 
 def _rows(cache: Cache, stage: str) -> NDArray[np.int64]:
