@@ -46,13 +46,18 @@ class TrainSettings:
     def run_dirs(self) -> dict[int, Path]:
         """Return the run folder of each seed: one is the run itself, several lie in it.
 
+        One more seed for a folder of several lies in it too.
+
         Raises:
-            UsageError: The seeds are no whole numbers, or one comes twice.
+            UsageError: The seeds are no whole numbers, one comes twice, or several would lie in the
+                folder of one run.
         """
         run = self.run or RUNS / Path(self.recipe).stem
         seeds = parse_seeds(self.seeds)
-        if len(seeds) == 1:
+        if len(seeds) == 1 and not any(run.glob("seed*/run.json")):
             return {seeds[0]: run}
+        if (run / "run.json").exists():
+            raise UsageError(f"{run} is one run; name another folder for several with --run")
         return {seed: run / f"seed{seed}" for seed in seeds}
 
 

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -164,6 +165,8 @@ def test_the_choices_are_those_of_the_trainer() -> None:
         ("train --set lr", 2, "--set lr: expected key=value"),
         ("train --set lrs=1", 2, "did you mean"),
         ("train --data disk", 2, "--data"),
+        ("train --weights randon", 2, "'randon' is neither pretrained nor random"),
+        ("train --weights detr-r50=random", 2, "no detr-r50 (imagenet-resnet18)"),
         ("train --cache nowhere", 4, "nowhere"),
         ("evaluate run", 2, "--annotations"),
         ("evaluate --annotations a", 2, "RUN"),
@@ -244,6 +247,10 @@ def test_seeds_lie_in_one_folder_and_make_one_table(world: Path, ask: Ask) -> No
         "runs/compact/seed10",
     ]
     assert document["runs"][0]["loss"] != document["runs"][1]["loss"]
+    more = words.replace("0,10", "2") + " --set epochs=1"
+    assert [run["run"] for run in ask(more)["runs"]] == ["runs/compact/seed2"]
+    shutil.rmtree("runs/compact/seed2")
+    assert main(f"{words} --run runs/compact/seed0".split()) == 2
     text = report.train_text(document).splitlines()
     assert [line.split()[0] for line in text[-2:]] == ["mean", "std"]
     runs = document["runs"]

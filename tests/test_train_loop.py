@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +24,7 @@ from avpipe.train.learner import build_student
 from avpipe.train.loop import TrainResult, train
 from avpipe.train.model import Needs, build_model
 from avpipe.train.objectives import Seen, load_objective
+from avpipe.train.page import read_page
 from avpipe.train.recipe import Recipe, load_recipe, objective_names
 from avpipe.train.record import NonFiniteLossError, Progress, last_loss
 from avpipe.train.student import Student
@@ -188,6 +190,7 @@ def test_a_loss_that_is_not_finite_names_the_clips(tmp_path: Path) -> None:
         train(cache, RECIPES["compact"], tmp_path / "run", device="cpu", checkpoint_every_s=0)
     message = str(caught.value)
     assert "clip013" in message and "loss = nan" in message and "\n" not in message
+    assert caught.value.exit_code == 4
     assert all(np.isfinite(line["loss"]) for line in metrics_of(tmp_path / "run"))
     if latest_checkpoint(tmp_path / "run"):
         weights = weights_of(tmp_path / "run").values()
@@ -224,6 +227,10 @@ def test_killed_before_the_first_checkpoint(
     with pytest.raises(Killed):
         train(cache, RECIPES["compact"], tmp_path, device="cpu", progress=kill)
     assert latest_checkpoint(tmp_path) is None and metrics_of(tmp_path)
+    other = replace(RECIPES["compact"], lr=1e-5)  # nothing is lost: it may be another run
+    with pytest.raises(Killed):
+        train(cache, other, tmp_path, device="cpu", progress=kill)
+    assert read_page(tmp_path).recipe == other
     result = train(cache, RECIPES["compact"], tmp_path, device="cpu")
     assert result.first_step == 0
     assert_same_run(tmp_path, whole["compact"])

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from ..errors import MissingDependencyError
 from ..weights import PRETRAINED, WeightFile, load_exact, read_checkpoint, resolve
 
+IMAGENET_NETWORK = "imagenet-resnet18"
 IMAGENET = WeightFile(
     "resnet18-f37072fd.pth",
     "https://download.pytorch.org/models/resnet18-f37072fd.pth",
@@ -147,7 +148,7 @@ def load_imagenet(encoder: Encoder, specs: Sequence[str] = (PRETRAINED,)) -> str
 
     Args:
         encoder: `resnet18()` of width 64.
-        specs: Where from, as `weights.resolve` takes it, under the name `imagenet-resnet18`.
+        specs: Where from, as `weights.resolve` takes it, under the name `IMAGENET_NETWORK`.
 
     Returns:
         The digest of the weights.
@@ -156,7 +157,7 @@ def load_imagenet(encoder: Encoder, specs: Sequence[str] = (PRETRAINED,)) -> str
         MissingDependencyError: If the file is missing, cannot be fetched or is another one.
     """
     try:
-        weights = resolve("imagenet-resnet18", (IMAGENET,), specs)
+        weights = resolve(IMAGENET_NETWORK, (IMAGENET,), specs)
     except MissingDependencyError as error:
         raise MissingDependencyError(f"{error}; `--set image_init=scratch` does without") from error
     for path in weights.paths:

@@ -15,12 +15,13 @@ from types import FrameType
 import torch
 
 from ..cache.store import Cache
-from ..weights import PRETRAINED
+from ..weights import PRETRAINED, check_specs
 from .checkpoint import save_checkpoint
 from .clips import data_fingerprint, select_rows
 from .columns import find_inputs
 from .data import DataMode
 from .device import choose_device, cuda_devices, keep_freed_memory
+from .encoders import IMAGENET_NETWORK
 from .feed import Feed, open_feed
 from .learner import Learner, build_student
 from .objectives import load_objective
@@ -106,14 +107,15 @@ def train(
         MissingDependencyError: If pretrained weights are missing.
         CacheUnwritableError: If the run's folder cannot be written; the same command resumes.
         NonFiniteLossError: If the loss is not finite; the message names the batch's clips.
-        UsageError: If another process is training in the folder, a weight names no term, or the
-            objective cannot be validated.
+        UsageError: If another process is training in the folder, a weight names no term,
+            `weights` no network of this run, or the objective cannot be validated.
     """
     ranks, place = join_ranks(choose_device(device))
     notices = Notices(notify if ranks.leads else None)
     folder = Path(run_dir)
     objective = load_objective(recipe.objective)
     check_weights(recipe, objective)
+    check_specs(weights, [IMAGENET_NETWORK])
     validated = None if val_ids is None else validation_rows(cache, val_ids, objective)
     rows, absent = select_rows(cache, ids, [*(hold_out or ()), *(val_ids or ())])
     front_end_to_compute(cache, rows, recipe.spectrogram)  # what is missing is told first

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from ..errors import CacheCorruptError, CacheUnwritableError, InputError, UsageError
+from ..errors import CacheUnwritableError, InputError, UsageError
 from .checkpoint import (
     latest_checkpoint,
     load_optimizer,
@@ -95,29 +95,19 @@ def open_page(folder: Path, page: RunPage, student: Student, weights: Sequence[s
 
     Raises:
         InputError: The run that sounds are taken from is not there, or hears something else.
-        CacheCorruptError: The folder holds another run, or began with other weights.
+        CacheCorruptError: The folder holds another run.
         MissingDependencyError: Pretrained weights are missing.
     """
     recipe = page.recipe
-    if (folder / "run.json").exists():
-        require_same(folder, found := read_page(folder), page)
-        if latest_checkpoint(folder):
-            return
-        page = found
+    if latest_checkpoint(folder):  # without one nothing is lost if it begins anew, otherwise too
+        require_same(folder, read_page(folder), page)
+        return
     image = audio = None
     if recipe.image_init == "imagenet":
         image = load_imagenet(student.online.image_encoder, weights)
     if recipe.audio_init != "scratch":
         audio = load_audio_encoder(student.online, recipe)
     student.copy_online()
-    for what, before, now in (
-        ("ImageNet weights", page.image_weights, image),
-        ("weights of sounds", page.audio_weights, audio),
-    ):
-        if before not in (None, now):
-            raise CacheCorruptError(
-                f"{folder} holds a run that began with other {what}; name another folder with --run"
-            )
     write_page(folder, replace(page, image_weights=image, audio_weights=audio))
 
 
