@@ -54,11 +54,14 @@ def select_rows(
         notices.append(
             f"{len(absent)} of {len(wanted)} ids are not in {cache.path} ({min(absent)!r}, ...)"
         )
-    wanted -= set(hold_out or ())
-    rows = [row for row, name in zip(cache.rows.tolist(), cache.ids, strict=True) if name in wanted]
-    if not rows:
-        see = advice("status", cache.path)
-        raise InputError(f"{cache.path} has none of the clips to train on; see {see}")
+    there = wanted.intersection(cache.ids)
+    if not there:
+        named = f"has none of the {len(wanted)} clips of --ids" if wanted else "has no clips"
+        raise InputError(f"{cache.path} {named} to train on; see {advice('status', cache.path)}")
+    kept = there.difference(hold_out or ())
+    if not kept:
+        raise InputError(f"all {len(there)} clips to train on are held out or validated on")
+    rows = [row for row, name in zip(cache.rows.tolist(), cache.ids, strict=True) if name in kept]
     return np.array(rows, np.int64), notices
 
 

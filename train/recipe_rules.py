@@ -64,6 +64,8 @@ def misfit(key: str, value: Any, hint: Any, named: Mapping[str, Sequence[str]]) 
     if not choices and not _is_a(value, hint):
         expected = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
         return f"{key} = {value!r}: expected {expected.get(hint, 'a table of numbers')}"
+    if isinstance(value, dict) and not all(0 <= item < math.inf for item in value.values()):
+        return f"{key} = {value!r}: must be finite and at least 0"
     for limit, (holds, keys) in _LIMITS.items():
         if key in keys and not holds(value):
             return f"{key} = {value!r}: must be {limit}"
@@ -91,7 +93,11 @@ def contradictions(recipe: Recipe) -> Iterable[tuple[str, str]]:
     if recipe.image_encoder == "compact":
         for key in ("last_layer", "last_stride", "image_init"):
             if getattr(recipe, key) != default[key]:
-                yield key, f"{key} belongs to image_encoder = 'resnet18'"
+                yield (
+                    key,
+                    f"{key} belongs to image_encoder = 'resnet18'; with 'compact' leave it out, or "
+                    f"--set {key}={default[key]}",
+                )
     if recipe.image_init == "imagenet" and recipe.width != 64:
         yield "width", "image_init = 'imagenet' needs width = 64"
     if recipe.image_init == "imagenet" and recipe.last_layer != 4:

@@ -25,6 +25,8 @@ _READ_EVERY_S = 1.0
 class NonFiniteLossError(AvpipeError):
     """The loss is not a number any more."""
 
+    exit_code = 4
+
 
 @dataclass(frozen=True)
 class Progress:
