@@ -194,7 +194,11 @@ def test_refusals(cache: Cache, world: Path, runs: list[Path], tmp_path: Path) -
         ("plus_silent.csv", "video,audio\nclip900,clip014\n", "do not agree on 'clip900'"),
         ("vggss.json", '[{"file": 3', r"vggss\.json: not the boxes of clips \(JSONDecodeError"),
         ("vggss.json", "{}", "do not agree on 'clip014'"),
-        ("silent_boxes.json", '[{"file": "a", "bbox": [1]}]', r"silent_boxes\.json: not the boxes of clips \(ValueError"),
+        (
+            "silent_boxes.json",
+            '[{"file": "a", "bbox": [1]}]',
+            r"silent_boxes\.json: not the boxes of clips \(ValueError",
+        ),
         ("silent_boxes.json", None, r"silent_boxes\.json cannot be read"),
     ],
 )
