@@ -24,6 +24,8 @@ from .report import weights_text
 from .watch import Update, watch
 
 RUNS = Path("runs")
+MOST_SEED = 2**31 - 1
+"""As `cluster` and `synth` take it; torch's generators end not far above."""
 
 
 @dataclass(frozen=True)
@@ -65,12 +67,14 @@ def parse_seeds(text: str) -> list[int]:
     """Parse `--seeds 0,1,2`.
 
     Raises:
-        UsageError: Not of that form, or a seed comes twice.
+        UsageError: Not of that form, a seed is too large, or one comes twice.
     """
     words = [word.strip() for word in text.split(",")]
     if not all(word.isdecimal() for word in words):
         raise UsageError(f"--seeds {text}: should be whole numbers, as in 0,1,2")
     seeds = [int(word) for word in words]
+    if max(seeds) > MOST_SEED:
+        raise UsageError(f"--seeds {text}: a seed is at most {MOST_SEED}")
     if len(set(seeds)) < len(seeds):
         raise UsageError(f"--seeds {text}: a seed comes twice")
     return seeds

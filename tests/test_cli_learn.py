@@ -164,6 +164,7 @@ def test_the_choices_are_those_of_the_trainer() -> None:
         ("train --recipe gone", 2, "no recipe 'gone'"),
         ("train --set lr", 2, "--set lr: expected key=value"),
         ("train --set lrs=1", 2, "did you mean"),
+        ("train --seeds 2147483648", 2, "a seed is at most 2147483647"),
         ("train --data disk", 2, "--data"),
         ("train --weights randon", 2, "'randon' is neither pretrained nor random"),
         ("train --weights detr-r50=random", 2, "no detr-r50 (imagenet-resnet18)"),

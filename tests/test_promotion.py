@@ -121,5 +121,5 @@ def test_an_encoder_that_hears_otherwise_is_refused(
     with pytest.raises(InputError, match=r"audio_pool = 8, this recipe 4"):
         train(cache, recipe, tmp_path / "run", device="cpu")
     recipe = load_recipe("spm", [*IMAGES, "audio_init=nowhere"])
-    with pytest.raises(InputError, match="nowhere is no run"):
+    with pytest.raises(InputError, match=r"'nowhere' is no run.*--recipe spm-audio --run nowhere`"):
         train(cache, recipe, tmp_path / "run", device="cpu")

@@ -113,6 +113,7 @@ def test_a_users_file(tmp_path: Path) -> None:
         ("flip=1.5", "flip = 1.5: must be between 0 and 1"),
         ("batch_size=1", "batch_size = 1: must be at least 2"),
         ("spectrogram=257x277", "spectrogram = '257x277': expected one of 257x276"),
+        ("audio_pool=201", "must be between 1 and 200, the columns of the shortest spectrogram"),
         ("weights.a=nan", "must be finite and at least 0"),
         ("weights.a=-1", "must be finite and at least 0"),
         ("weights.a=x", "weights = {'a': 'x'}: expected a table of numbers"),

@@ -152,7 +152,7 @@ def _of_same_clips(cache: Cache, name: str, rows: NDArray[np.int64]) -> str:
             return stage
     raise InputError(
         f"{found[0]} is of other clips than are trained on; run {command} with the same --ids "
-        "and --hold-out"
+        "and --hold-out; what --val-ids names is to be held out there too"
     )
 
 

@@ -24,7 +24,11 @@ _LIMITS: dict[str, tuple[Callable[[float], bool], tuple[str, ...]]] = {
     ),
     "at least 1": (
         lambda value: value >= 1,
-        ("embed_dim", "audio_pool", "epochs", "num_neighbors"),
+        ("embed_dim", "epochs", "num_neighbors"),
+    ),
+    "between 1 and 200, the columns of the shortest spectrogram": (
+        lambda value: 1 <= value <= 200,
+        ("audio_pool",),
     ),
     "at least 2": (lambda value: value >= 2, ("batch_size",)),
     # torch 2.11 writes outside its memory in the backward pass of a strided 1 x 1 convolution of

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import shlex
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -122,6 +123,11 @@ def load_audio_encoder(model: AudioVisualModel, recipe: Recipe) -> str:
         CacheCorruptError: It is damaged.
     """
     folder = Path(recipe.audio_init)
+    if not (folder / "run.json").exists():
+        raise InputError(
+            f"audio_init = {str(folder)!r} is no run; make one first: `avpipe train --recipe "
+            f"spm-audio --run {shlex.quote(str(folder))}`, or name another with --set audio_init="
+        )
     theirs = read_page(folder).recipe
     for key in _HEARD:
         if getattr(theirs, key) != getattr(recipe, key):
