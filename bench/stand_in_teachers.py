@@ -31,7 +31,7 @@ from torch.nn import functional as F
 CROP_PX = 96
 """About an object's side, with its surroundings, in the 224 px that DETR is shown."""
 MARGIN = 0.15
-NUM_STEPS = 240
+NUM_STEPS = 320
 SCALE = 16.0
 """Of cosines before the softmax of the audio teacher."""
 NOISE = 0.3
