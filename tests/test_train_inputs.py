@@ -95,9 +95,7 @@ def test_what_is_missing_is_named(
 
 def test_neighbours_of_other_clips_are_refused(cache: Cache) -> None:
     recipe = Recipe(views="neighbour", num_neighbors=1)
-    with pytest.raises(
-        InputError, match=r"of other clips than.*--hold-out; what --val-ids names"
-    ):
+    with pytest.raises(InputError, match=r"of other clips than.*--hold-out; what --val-ids names"):
         find_inputs(cache, cache.rows, recipe, NEEDS)
     recipe = replace(recipe, views="single", clusters="vggsound-resnet18-k4")
     command = "`avpipe cluster --encoder vggsound-resnet18 --k 4 --cache "
