@@ -8,9 +8,8 @@ import numpy as np
 import pytest
 import torch
 from avpipe.cache.store import Cache
-from avpipe.errors import InputError, UsageError
+from avpipe.errors import InputError
 from avpipe.train import load_run
-from avpipe.train.device import choose_device
 from avpipe.train.drawing import Panel, grid, heat_over, picture_of_panels, plain
 from avpipe.train.hero import hero_picture
 from avpipe.train.localize import (
@@ -155,12 +154,6 @@ def test_a_decoded_clip_has_the_map_of_the_cached_one(run: Localizer, cache: Cac
 def test_unknown_clips_are_named(run: Localizer, cache: Cache) -> None:
     with pytest.raises(InputError, match="'clip777'"):
         list(localize_cached(run, cache, ["clip000", "clip777"]))
-
-
-def test_a_device_that_is_not_there_is_not_advised() -> None:
-    usable = "auto, cpu or cuda" if torch.cuda.is_available() else "auto or cpu"
-    with pytest.raises(UsageError, match=f"--device cuda:99: not on this machine; use {usable}$"):
-        choose_device("cuda:99")
 
 
 def test_hero_picture(run: Localizer, cache: Cache, world: Path, tmp_path: Path) -> None:
