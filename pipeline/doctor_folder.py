@@ -24,6 +24,7 @@ from .status import status
 _TIMEOUT_S = 300
 _NEARLY_FULL = 0.9
 _UNWRITABLE = CacheUnwritableError.exit_code
+_NAME_ANOTHER = "name another: --cache DIR, or cache in avpipe.toml"
 _ELSEWHERE = "keep the cache on another disk: --cache DIR, or cache in avpipe.toml"
 
 
@@ -32,7 +33,7 @@ def check_folder(cache: Path) -> list[Check]:
     folder = existing(cache)
     where = str(cache) if folder == cache.resolve() else f"{cache} (not there yet; in {folder})"
     if not folder.is_dir():
-        return [problem("cache", f"{folder} is no folder", _ELSEWHERE, _UNWRITABLE)]
+        return [problem("cache", f"{folder} is no folder", _NAME_ANOTHER, _UNWRITABLE)]
     try:
         room = tempfile.TemporaryDirectory(prefix=".avpipe-doctor-", dir=folder)
     except OSError as error:

@@ -29,8 +29,8 @@ class DrawSettings:
     cache: Path
     run: Path
     out: Path
-    world: Path | None = None
-    """Folder of the synthetic world the clips are of: its boxes are drawn."""
+    annotations: Path | None = None
+    """Where the true boxes are; pictures show them."""
     alpha: float = 0.5
     geometry: Geometry = "rf-centred"
     device: str = "auto"
@@ -73,14 +73,15 @@ def _drawn(settings: DrawSettings, run: Path) -> LocalizeResult:
     filming: dict[str, Any] = {**options, "every_s": settings.every_s}
     drawing: dict[str, Any] = {**options, "alpha": settings.alpha}
     if settings.ids is not None:
-        ids = read_ids(settings.ids) or []
+        ids = list(dict.fromkeys(read_ids(settings.ids) or []))
         if not ids:
             raise InputError(f"{settings.ids} names no clip")
         cache = Cache(settings.cache)
         if settings.video:
             return localize_videos(cached_sources(cache, ids), run, settings.out, **filming)
         with watch("localize") as update:
-            drawing |= {"world": settings.world, "progress": _counted(update, len(ids))}
+            drawing |= {"annotations": settings.annotations}
+            drawing["progress"] = _counted(update, len(ids))
             return localize_clips(ids, cache, run, settings.out, **drawing)
     with ExitStack() as stack:
         candidates = _named(settings, stack)
@@ -88,6 +89,8 @@ def _drawn(settings: DrawSettings, run: Path) -> LocalizeResult:
             return localize_videos(candidates, run, settings.out, **filming)
         update = stack.enter_context(watch("localize"))
         drawing["progress"] = _counted(update, len(candidates))
+        if settings.sound is None:  # boxes say what sounds in the clip's own sound
+            drawing["annotations"] = settings.annotations
         return localize_files(candidates, run, settings.out, **drawing)
 
 

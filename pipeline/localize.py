@@ -23,6 +23,7 @@ from ..train.controls import ALPHA
 from ..train.geometry import Geometry
 from ..train.localize import Localized, localize_cached, localize_sound, write_overlays
 from ..train.run import Localizer, load_run
+from ..train.true_boxes import TrueBoxes, read_true_boxes
 from .inputs import Candidate
 from .video import EVERY_S, write_video
 
@@ -51,6 +52,7 @@ def localize_files(
     *,
     alpha: float = ALPHA,
     geometry: Geometry = "rf-centred",
+    annotations: Path | None = None,
     device: str = "auto",
     decoder: str = "pyav",
     timeout_s: float = TIMEOUT_S,
@@ -64,6 +66,7 @@ def localize_files(
         out: Folder of the pictures.
         alpha: Share of the audio-visual map in the blend.
         geometry: Where the map's cells lie.
+        annotations: Where true boxes are, to be drawn on clips of these ids.
         device: Of the network.
         decoder: `pyav` or `ffmpeg`.
         timeout_s: Wall-clock limit for one clip.
@@ -75,9 +78,10 @@ def localize_files(
         CacheUnwritableError: The pictures cannot be written.
     """
     localizer = load_run(run, device)
+    truth_of = read_true_boxes(annotations)
     failures: list[Failure] = []
     with DecoderChild(FeatureParams(decoder=decoder), timeout_s=timeout_s) as child:
-        clips = _decoded(localizer, candidates, child, geometry, failures)
+        clips = _decoded(localizer, candidates, child, geometry, truth_of, failures)
         pictures = write_overlays(clips, out, alpha=alpha, geometry=geometry, progress=progress)
     if not pictures:
         raise _all_failed(failures)
@@ -148,7 +152,7 @@ def localize_clips(
     run: Path,
     out: Path,
     *,
-    world: Path | None = None,
+    annotations: Path | None = None,
     alpha: float = ALPHA,
     geometry: Geometry = "rf-centred",
     device: str = "auto",
@@ -161,7 +165,7 @@ def localize_clips(
         cache: Where they are.
         run: Folder of the run.
         out: Folder of the pictures.
-        world: Folder of the synthetic world they are of: its boxes are drawn too.
+        annotations: Where their true boxes are, to be drawn.
         alpha: Share of the audio-visual map in the blend.
         geometry: Where the map's cells lie.
         device: Of the network.
@@ -171,7 +175,9 @@ def localize_clips(
         InputError: The cache lacks a clip, or no run.
         CacheUnwritableError: The pictures cannot be written.
     """
-    clips = localize_cached(load_run(run, device), cache, ids, world=world, geometry=geometry)
+    clips = localize_cached(
+        load_run(run, device), cache, ids, annotations=annotations, geometry=geometry
+    )
     return LocalizeResult(
         write_overlays(clips, out, alpha=alpha, geometry=geometry, progress=progress)
     )
@@ -182,6 +188,7 @@ def _decoded(
     candidates: Sequence[Candidate],
     child: DecoderChild,
     geometry: Geometry,
+    truth_of: Callable[[str], TrueBoxes],
     failures: list[Failure],
 ) -> Iterator[Localized]:
     """Decode and localize clip by clip; what cannot be used goes to `failures`."""
@@ -194,7 +201,10 @@ def _decoded(
             continue
         frame = np.array(Image.open(io.BytesIO(row["frame_jpeg"])).convert("RGB"))
         sound = sound_around_frame(row, window_s)
-        yield localize_sound(localizer, clip.id, frame, sound, AUDIO_RATE_HZ, geometry=geometry)
+        yield localize_sound(
+            localizer, clip.id, frame, sound, AUDIO_RATE_HZ, geometry=geometry,
+            truth=truth_of(clip.id),
+        )  # fmt: skip
 
 
 def _in_turn(candidates: Sequence[Candidate]) -> Iterator[tuple[Candidate, Reason | None]]:

@@ -19,9 +19,10 @@ def write_world(folder: Path) -> Path:
     heard = [f"clip{number:03d}" for number in [*range(14, 22), 99]]
     unheard, offscreen = ["clip022", "clip023"], [f"clip{number:03d}" for number in range(24, 28)]
     lines = ["id,path,label,split,offscreen,held_out,silent"]
-    for name in [*heard, *unheard, *offscreen]:
+    labels = {name: f"class{int(name[-3:]) % 4}" for name in [*heard, *unheard, *offscreen]}
+    for name, label in labels.items():
         flags = f"{int(name in offscreen)},{int(name in unheard)}"
-        lines.append(f"{name},x.mp4,class{int(name[-3:]) % 4},test,{flags},other")
+        lines.append(f"{name},x.mp4,{label},test,{flags},other")
     positives = [*heard, *unheard]
     write_lines(folder / "labels.csv", lines)
     pairs = [f"{name},{name},non-sounding" for name in offscreen]
@@ -29,7 +30,7 @@ def write_world(folder: Path) -> Path:
     write_lines(folder / "plus_silent.csv", ["video,audio,label", *pairs])
     swaps = [f"{a},{b},0" for a, b in itertools.pairwise(heard)]
     write_lines(folder / "swapped.csv", ["video,audio,silent", *swaps])
-    entries = [{"file": name, "class": "a", "bbox": [SOUNDING]} for name in positives]
+    entries = [{"file": name, "class": labels[name], "bbox": [SOUNDING]} for name in positives]
     (folder / "vggss.json").write_text(json.dumps(entries))
     entries = [
         {"file": name, "class": "other", "bbox": [SILENT]} for name in [*positives, *offscreen]

@@ -126,7 +126,7 @@ def test_every_option_of_training_reaches_it(monkeypatch: pytest.MonkeyPatch) ->
         cache=Path("c"),
         run=Path("r"),
         out=Path("o"),
-        world=Path("w"),
+        annotations=Path("w"),
         alpha=0.3,
         geometry="corners",
         device="cuda",

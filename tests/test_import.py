@@ -222,6 +222,7 @@ class Harmful:
     [
         (b"", "is empty"),
         (b"<html>", "is a web page"),
+        (b"\xff\xd8\xff\xe0 a picture", "is no checkpoint of PyTorch or safetensors"),
         (pickle.dumps({"model": Harmful()}), "holds more than tensors"),
         ({"model": {"module.fc.weight": torch.zeros(1)}, "epoch": 1}, "not the weights of ez-vsl"),
         ({"epoch": 1}, "has no 'model' (it has epoch)"),

@@ -1,6 +1,7 @@
 """Pictures of maps: what is drawn where, and which clips."""
 
 import io
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,8 +9,9 @@ import numpy as np
 import pytest
 import torch
 from avpipe.cache.store import Cache
-from avpipe.errors import InputError
+from avpipe.errors import InputError, UsageError
 from avpipe.train import load_run
+from avpipe.train.device import choose_device
 from avpipe.train.drawing import Panel, grid, heat_over, picture_of_panels, plain
 from avpipe.train.hero import hero_picture
 from avpipe.train.localize import (
@@ -96,7 +98,7 @@ def test_cached_clips_are_drawn_with_their_boxes(
     run: Localizer, cache: Cache, world: Path, tmp_path: Path
 ) -> None:
     ids = ["clip014", "clip015", "clip016"]
-    clips = list(localize_cached(run, cache, ids, world=world, batch_size=2))
+    clips = list(localize_cached(run, cache, ids, annotations=world, batch_size=2))
     assert [clip.name for clip in clips] == ids
     for clip in clips:
         row = cache.row_of(clip.name)
@@ -149,6 +151,25 @@ def test_a_decoded_clip_has_the_map_of_the_cached_one(run: Localizer, cache: Cac
     assert found.map == pytest.approx(
         run.localize(clip.frame, clip.waveform, 32000, size=clip.frame.shape[:2])
     )
+
+
+def test_boxes_of_vggss_are_drawn_too(run: Localizer, cache: Cache, tmp_path: Path) -> None:
+    entry = {"file": "clip003", "class": "a dog", "bbox": [[-0.5, 0.25, 1.5, 0.75]]}
+    (tmp_path / "vggss.json").write_text(json.dumps([entry]))
+    for annotations in (tmp_path, tmp_path / "vggss.json"):
+        ids = ["clip003", "clip005"]
+        known, unknown = localize_cached(run, cache, ids, annotations=annotations)
+        assert known.label == "a dog"
+        assert known.sounding.tolist() == [[0, 0.25, 1, 0.75]]  # as released: beyond the frame
+        assert (unknown.label, len(unknown.sounding), len(known.silent)) == ("class1", 0, 0)
+    with pytest.raises(InputError, match=r"has no vggss\.json"):
+        list(localize_cached(run, cache, ["clip003"], annotations=tmp_path / "gone"))
+
+
+def test_a_device_that_is_not_there_is_not_advised() -> None:
+    usable = "auto, cpu or cuda" if torch.cuda.is_available() else "auto or cpu"
+    with pytest.raises(UsageError, match=f"--device cuda:99: not on this machine; use {usable}$"):
+        choose_device("cuda:99")
 
 
 def test_unknown_clips_are_named(run: Localizer, cache: Cache) -> None:

@@ -1,11 +1,14 @@
 """From video files to pictures, through the decoder child."""
 
+import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from avpipe.errors import CacheUnwritableError, ClipsFailedError, InputError, UsageError
+from avpipe.pipeline.drawing import DrawSettings, draw
 from avpipe.pipeline.inputs import Candidate, scan
 from avpipe.pipeline.localize import localize_clips, localize_files, sound_around_frame
 from avpipe.stages.features import FeatureParams, make_row
@@ -57,6 +60,29 @@ def test_nothing_usable_is_an_error_of_one_line(run: Path, tmp_path: Path) -> No
         localize_files(found(tmp_path / "c.mp4"), run, tmp_path / "out")
     with pytest.raises(InputError, match="is no run"):
         localize_files(found(tmp_path / "c.mp4"), tmp_path, tmp_path / "out")
+
+
+def test_boxes_of_files_are_drawn(run: Path, tmp_path: Path) -> None:
+    """By their ids; not where another sound than the annotated one is heard."""
+    video = write_clip(tmp_path / "a.mp4", fps=8, seconds=1)
+    entries = [{"file": "a", "class": "x", "bbox": [[0.1, 0.1, 0.9, 0.9]]}]
+    (tmp_path / "vggss.json").write_text(json.dumps(entries))
+
+    def drawn(out: str, **options: Any) -> bytes:
+        given = DrawSettings((str(video),), None, tmp_path, run, tmp_path / out, **options)
+        (picture,) = draw(given)["pictures"]
+        return Path(picture).read_bytes()
+
+    plain = drawn("plain")
+    assert drawn("boxes", annotations=tmp_path) != plain
+    assert drawn("other", annotations=tmp_path, sound=video) == plain
+
+
+def test_a_clip_that_is_named_twice_is_drawn_once(run: Path, tmp_path: Path) -> None:
+    cache = make_cache(tmp_path / "cache", 4)
+    (tmp_path / "ids.txt").write_text("clip001\nclip001\n")
+    found = draw(DrawSettings((), tmp_path / "ids.txt", cache.path, run, tmp_path / "out"))
+    assert found["pictures"] == [str(tmp_path / "out" / "clip001.png")]
 
 
 def test_cached_clips(run: Path, tmp_path: Path) -> None:

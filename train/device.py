@@ -21,7 +21,8 @@ def choose_device(name: str) -> torch.device:
         device = torch.device(name)
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError):
-        raise UsageError(f"--device {name}: not on this machine; use auto, cpu or cuda") from None
+        usable = "auto, cpu or cuda" if torch.cuda.is_available() else "auto or cpu"
+        raise UsageError(f"--device {name}: not on this machine; use {usable}") from None
     return device
 
 

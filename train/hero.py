@@ -12,7 +12,6 @@ from . import drawing
 from .benchmarks.synth import Item
 from .benchmarks.synth import load as load_world
 from .drawing import Panel
-from .localize import positives
 from .maps import write_whole
 from .run import Localizer
 
@@ -39,11 +38,11 @@ def hero_picture(
         CacheUnwritableError: If the picture cannot be written.
     """
     test = load_world(world).only(set(cache.ids))
-    own = positives(test)
+    labels = {one.pair.video: one.label for one in test.items if one.group == "positive"}
     swaps: dict[str, Item] = {}
     for item in test.items:
         if item.group == "swapped" and not item.unheard:
-            swaps.setdefault(own[item.pair.video][0].label, item)
+            swaps.setdefault(labels[item.pair.video], item)
     chosen = list(swaps.values())[:num_clips]
     if not chosen:
         raise InputError(f"{cache.path} has no test clip of {world} with a swapped sound")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,14 +17,13 @@ from ..cache.store import Cache
 from ..cache.writer import remove_orphans
 from ..errors import InputError, MissingDependencyError, UsageError
 from . import drawing
-from .benchmarks.synth import Item, Synth
-from .benchmarks.synth import load as load_world
 from .controls import ALPHA, Floats, Frame, blend, saliency
 from .drawing import Panel
 from .geometry import Geometry, upsample
 from .maps import write_whole
 from .object_prior import ObjectPrior
 from .run import Localizer
+from .true_boxes import TrueBoxes, read_true_boxes
 
 Boxes = NDArray[np.float64]
 DETR = "objects/detr-r50"
@@ -72,6 +71,7 @@ def localize_sound(
     rate_hz: int,
     *,
     geometry: Geometry = "rf-centred",
+    truth: TrueBoxes | None = None,
 ) -> Localized:
     """Localize the sound of one clip that was decoded elsewhere.
 
@@ -82,10 +82,11 @@ def localize_sound(
         waveform: `(L,)` mono, float in [-1, 1] or int16, centred on the frame's time.
         rate_hz: Its rate.
         geometry: Where the map's cells lie.
+        truth: What is known of it.
     """
     size = (frame.shape[0], frame.shape[1])
     found = localizer.localize(frame, waveform, rate_hz, size=size, geometry=geometry)
-    return Localized(name, frame, found)
+    return Localized(name, frame, found, *(truth or ()))
 
 
 def localize_cached(
@@ -93,7 +94,7 @@ def localize_cached(
     cache: Cache,
     ids: Sequence[str],
     *,
-    world: Path | None = None,
+    annotations: Path | None = None,
     geometry: Geometry = "rf-centred",
     batch_size: int = 64,
 ) -> Iterator[Localized]:
@@ -103,7 +104,7 @@ def localize_cached(
         localizer: A run.
         cache: The clips.
         ids: Which.
-        world: Folder of the synthetic world they are of: boxes and labels are then known.
+        annotations: Where their boxes are, as `read_true_boxes` takes it.
         geometry: Where the map's cells lie.
         batch_size: Clips at a time.
 
@@ -113,7 +114,7 @@ def localize_cached(
     if absent := sorted(set(ids).difference(cache.ids)):
         see = advice("status", cache.path)
         raise InputError(f"{cache.path} has no finished clip {absent[0]!r}; see {see}")
-    known = positives(load_world(world)) if world else {}
+    truth_of = read_true_boxes(annotations)
     detr = detr_maps(cache)
     for start in range(0, len(ids), batch_size):
         part = ids[start : start + batch_size]
@@ -122,10 +123,10 @@ def localize_cached(
             clip = cache.clip(name)
             size = (clip.frame.shape[0], clip.frame.shape[1])
             heat = localizer.upsample(one_map[None], size, geometry)[0]
-            item, boxes = known.get(name, (None, no_boxes()))
-            label = (item.label if item else clip.label) or ""
+            label, sounding, silent = truth_of(name)
             objects = detr(cache.row_of(name))
-            yield Localized(name, clip.frame, heat, label, boxes[:1], boxes[1:], objects)
+            label = label or clip.label or ""
+            yield Localized(name, clip.frame, heat, label, sounding, silent, objects)
 
 
 def detr_maps(cache: Cache) -> Callable[[int], Floats | None]:
@@ -134,15 +135,6 @@ def detr_maps(cache: Cache) -> Callable[[int], Floats | None]:
         return lambda row: None
     column = cache.column(DETR)
     return lambda row: column[row].astype(np.float32) if row in column else None
-
-
-def positives(world: Synth) -> Mapping[str, tuple[Item, Boxes]]:
-    """Return the clips whose source is in the picture, each with the boxes of its objects."""
-    return {
-        item.pair.video: (item, world.boxes[item.pair.video])
-        for item in world.items
-        if item.group == "positive"
-    }
 
 
 def object_map_maker(geometry: Geometry = "rf-centred") -> tuple[str, Callable[[Frame], Floats]]:

@@ -13,6 +13,9 @@ from ..errors import MissingDependencyError
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+_BEGINNINGS = (b"PK", b"\x80")
+"""Of what `torch.save` writes: an archive, or formerly a pickle."""
+
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
     """Read a PyTorch or safetensors file without running anything that is in it.
@@ -50,16 +53,18 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
 
 
 def _refuse_what_is_none(path: Path) -> None:
-    """Tell the two commonest mishaps of a download by name, before a reader guesses."""
+    """Tell files that are something else by name, before a reader guesses."""
     try:
         with path.open("rb") as file:
-            begins = file.read(64).lstrip()
+            begins = file.read(64)
     except OSError as error:
         raise MissingDependencyError(f"{path}: {error.strerror}") from error
-    if not begins:
+    if not begins.strip():
         raise MissingDependencyError(f"{path}: is empty; fetch it again")
-    if begins.startswith(b"<"):
+    if begins.lstrip().startswith(b"<"):
         raise MissingDependencyError(f"{path}: is a web page, no checkpoint; fetch it again")
+    if not begins.startswith(_BEGINNINGS) and begins[8:9] != b"{":  # safetensors: a length, JSON
+        raise MissingDependencyError(f"{path}: is no checkpoint of PyTorch or safetensors")
 
 
 def _numpy_globals() -> list[Any]:

@@ -76,7 +76,7 @@ def localize(
         cache=cache,
         run=run,
         out=out,
-        world=annotations,
+        annotations=annotations,
         alpha=alpha,
         geometry=geometry,
         device=device,
