@@ -8,9 +8,9 @@ import threading
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from multiprocessing import resource_tracker
-from typing import TypeVar
+from typing import Any, TypeVar
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
@@ -39,6 +39,7 @@ def run_in_workers(
     from joblib import Parallel, delayed
     from joblib.externals.loky import get_reusable_executor
 
+    _let_managers_end()
     watched = {"initializer": follow_parent, "initargs": (os.getpid(),)}
     parallel = Parallel(
         n_jobs=jobs,
@@ -100,6 +101,25 @@ def _interrupts_wait() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
         if held:
             signal.raise_signal(signal.SIGINT)
+
+
+def _let_managers_end() -> None:
+    """Let loky's manager thread come to its end when a run is stopped.
+
+    Told to kill its workers, the thread forgets the tasks but not their numbers. The next number it
+    looks up then ends it by a KeyError: a traceback on the screen, and semaphores left behind.
+    """
+    from joblib.externals.loky.process_executor import _ExecutorManagerThread as Manager
+
+    hand_out = Manager.add_call_item_to_queue
+    if hand_out.__module__ == __name__:
+        return
+
+    def hand_out_what_is_known(self: Any) -> None:
+        with suppress(KeyError):
+            hand_out(self)
+
+    Manager.add_call_item_to_queue = hand_out_what_is_known
 
 
 def _start_trackers() -> None:

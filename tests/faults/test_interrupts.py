@@ -71,6 +71,28 @@ def test_semaphores_of_a_stopped_run_are_removed_in_silence() -> None:
     assert (run.returncode, run.stdout, run.stderr) == (0, "1\n", "")
 
 
+def test_a_run_that_stops_while_tasks_are_handed_out_says_nothing() -> None:
+    program = (
+        "from joblib.externals.loky.process_executor import _ExecutorManagerThread as Manager\n"
+        "forget_tasks = Manager.flag_executor_shutting_down\n"
+        "def stop(manager):\n"
+        "    manager.work_ids_queue.put(max(manager.pending_work_items))\n"  # not handed out yet
+        "    forget_tasks(manager)\n"
+        "    print(len(manager.pending_work_items), 'tasks')\n"
+        "Manager.flag_executor_shutting_down = stop\n"
+        "from avpipe.stages.worker_pool import run_in_workers\n"
+        "def tasks():\n"
+        "    yield from range(3)\n"
+        "    raise KeyboardInterrupt\n"
+        "try:\n"
+        "    run_in_workers(tasks(), abs, print, jobs=2)\n"
+        "except KeyboardInterrupt:\n"
+        "    print('stopped')\n"
+    )
+    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert (run.returncode, run.stdout, run.stderr) == (0, "0 tasks\nstopped\n", "")
+
+
 def test_nothing_outlives_a_killed_synth(tmp_path: Path) -> None:
     words = ("synth", tmp_path / "world", "--clips", "200", "--classes", "4", "--jobs", "2")
     driver = start(*words, log=tmp_path / "log")
