@@ -7,6 +7,10 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 PYTEST := $(BIN)/python -m pytest
 DEMO_OUT ?= demo-out
+# Files of tests that run beside each other
+TEST_JOBS ?= 2
+# Those of bench/ that need no arguments; learning.py takes hours
+BENCHES := startup manifest read extract memory loader train evaluate knn
 
 .DEFAULT_GOAL := help
 .PHONY: help venv demo test test-all slow faults lint types fmt docs bench wheel check clean
@@ -28,7 +32,7 @@ demo: $(READY)  ## videos to localized sounds on synthetic clips, in ./demo-out
 	@$(BIN)/python -m avpipe demo $(DEMO_OUT)
 
 test: $(READY)  ## the tests of every day (minutes)
-	$(PYTEST) -q -m "not slow"
+	$(PYTEST) -q -m "not slow" -n $(TEST_JOBS) --dist loadfile
 
 slow: $(READY)  ## the tests over ten seconds
 	$(PYTEST) -q -m slow
@@ -55,7 +59,7 @@ docs: $(READY)  ## write docs/commands.md from the commands themselves
 	$(BIN)/python -m avpipe.pipeline.docs > docs/commands.md
 
 bench: $(READY)  ## measured comparisons (quiet machine, minutes)
-	@for script in $$(grep -l __main__ bench/*.py); do echo "== $$script"; $(BIN)/python $$script || exit 1; done
+	@for name in $(BENCHES); do echo "== bench/$$name.py"; $(BIN)/python bench/$$name.py || exit 1; done
 
 wheel: $(READY)  ## dist/*.whl
 	$(BIN)/python -m build --wheel --no-isolation
