@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -29,8 +29,22 @@ from .settings import FILE_NAME, Commands, read_settings, settings_of
 if TYPE_CHECKING:
     from .main import State
 
+
+class GroupedCommands(typer.core.TyperGroup):
+    """Lists commands under headings, each with its whole first sentence."""
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        """Write the lists into the help."""
+        for title, members in GROUPS.items():
+            with formatter.section(title):
+                formatter.write_dl(
+                    [(name, self.commands[name].get_short_help_str(200)) for name in members]
+                )
+
+
 app = typer.Typer(
     name="avpipe",
+    cls=GroupedCommands,
     help="Folders of video become a feature cache, the cache trained sound-source localizers.",
     rich_markup_mode=None,  # plain help: fast, and the same in a terminal and in docs/commands.md
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -99,29 +113,40 @@ def config(ctx: typer.Context, json: Json = False) -> None:
     report.show(effective_settings(ctx, commands()), json, report.config_text)
 
 
-COMMANDS: dict[str, Callable[..., None]] = {
-    "init": init,
-    "config": config,
-    "synth": cache.synth,
-    "extract": cache.extract,
-    "embed-teachers": teachers.embed_teachers,
-    "knn": teachers.knn,
-    "cluster": cluster.cluster,
-    "train": training.train,
-    "evaluate": training.evaluate,
-    "report": report_on_runs,
-    "localize": localize.localize,
-    "import-checkpoint": checkpoints.import_checkpoint,
-    "export": checkpoints.export,
-    "serve": serve.serve,
-    "inspect": inspect.inspect,
-    "cases": cases.cases,
-    "status": cache.status,
-    "verify": cache.verify,
-    "drop": cache.drop,
-    "doctor": doctor.doctor,
-    "weights": weights.weights,
-    "demo": trial.demo,
+GROUPS: dict[str, dict[str, Callable[..., None]]] = {
+    "Begin": {
+        "demo": trial.demo,
+        "doctor": doctor.doctor,
+        "init": init,
+        "config": config,
+        "synth": cache.synth,
+        "weights": weights.weights,
+    },
+    "Fill the cache": {
+        "extract": cache.extract,
+        "embed-teachers": teachers.embed_teachers,
+        "knn": teachers.knn,
+        "cluster": cluster.cluster,
+    },
+    "Keep the cache": {
+        "status": cache.status,
+        "verify": cache.verify,
+        "drop": cache.drop,
+    },
+    "Train and score": {
+        "train": training.train,
+        "evaluate": training.evaluate,
+        "report": report_on_runs,
+        "import-checkpoint": checkpoints.import_checkpoint,
+        "export": checkpoints.export,
+    },
+    "Look": {
+        "localize": localize.localize,
+        "inspect": inspect.inspect,
+        "cases": cases.cases,
+        "serve": serve.serve,
+    },
 }
-for name, function in COMMANDS.items():
-    app.command(name)(function)
+for members in GROUPS.values():
+    for name, function in members.items():
+        app.command(name)(function)

@@ -223,7 +223,7 @@ def test_verify_counts_as_people_do(tmp_path: Path, capsys: pytest.CaptureFixtur
 
 def test_no_command_shows_the_help(capsys: pytest.CaptureFixture[str]) -> None:
     assert main([]) == 2
-    assert "Commands:" in capsys.readouterr().out
+    assert "Fill the cache:" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,8 @@
 from pathlib import Path
 
 import pytest
+import typer
+from avpipe.pipeline.cli import GROUPS, app
 from command_pages import fenced_commands, inline_commands, parse
 
 ROOT = Path(__file__).parents[1]
@@ -54,7 +56,14 @@ def test_the_index_names_every_page() -> None:
 
 
 def test_the_readme_names_every_command() -> None:
-    from avpipe.pipeline.cli import COMMANDS
-
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    assert [name for name in COMMANDS if f"avpipe {name}" not in readme] == []
+    names = [name for members in GROUPS.values() for name in members]
+    assert [name for name in names if f"avpipe {name}" not in readme] == []
+
+
+def test_the_help_says_of_every_command_what_it_does() -> None:
+    command = typer.main.get_command(app)
+    told = command.get_help(typer.Context(command, info_name="avpipe", terminal_width=80))
+    words = " ".join(told.split())
+    for name, one in command.commands.items():  # type: ignore[attr-defined]  # the root is a group
+        assert f"{name} {one.help.splitlines()[0]}" in words
