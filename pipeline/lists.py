@@ -19,6 +19,8 @@ VGGSOUND_SECONDS = 10.0
 """Length of every VGGSound clip (the CSV gives only its start)."""
 
 _YOUTUBE_ID = re.compile(r"[A-Za-z0-9_-]{11}")
+_RELEASED_ID = re.compile(r"[A-Za-z0-9_-]{11}_\d{6}|\d{6,}")
+"""Of clips in the released test lists: VGGSound's, and Flickr's numbers of photos."""
 _COLUMNS = ("path", "id", "label", "start_s", "seconds", "source", "audio_path")
 
 
@@ -56,8 +58,9 @@ def suffix_of(name: str) -> str:
 def read_entries(path: str) -> Iterator[Entry]:
     """Read a list (`.txt`: a path or id per line) or a table (`.csv`, `.tsv`).
 
-    A table has a header with `path` or `id`, or one of two headerless shapes: VGGSound's
-    `ytid,start,label,split`, and `file,label` whose file ends in a video suffix.
+    A table has a header with `path` or `id`, or one of three headerless shapes: VGGSound's
+    `ytid,start,label,split`; `file,label` whose file ends in a video suffix; and the released test
+    lists, ids of VGG-SS or Flickr-SoundNet alone or with a number that nothing uses.
 
     Args:
         path: the list; UTF-8 with or without BOM, any line ends; other bytes are surrogate-escaped.
@@ -104,6 +107,9 @@ def _table(rows: Iterator[list[str]], path: str) -> Iterator[Entry]:
         yield from (
             Entry(path=row[0], label=_cell(row, 1)) for chunk in ([first], rows) for row in chunk
         )
+        return
+    if len(first) <= 2 and _RELEASED_ID.fullmatch(first[0]):
+        yield from (_bare(row[0]) for chunk in ([first], rows) for row in chunk)
         return
     header = [name.strip().lower() for name in first]
     if "path" not in header and "id" not in header:

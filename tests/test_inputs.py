@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from avpipe.errors import InputError, Reason, UsageError
+from avpipe.pipeline.id_lists import read_ids
 from avpipe.pipeline.inputs import Candidate, Scan, scan
 
 
@@ -340,6 +341,32 @@ def test_headerless_file_and_label(tmp_path: Path) -> None:
     clip = only(scan([str(table)]))
     assert (clip.id, clip.path) == ("glLQrEijrKg_000300", "v/glLQrEijrKg_000300.mp4")
     assert clip.label == "playing hammond organ"
+
+
+@pytest.mark.parametrize(
+    ("name", "lines", "ids"),
+    [
+        ("vggss_test.csv", "zpWuikVorYg_000032\r\n-MsK_0l-cAB_000364\r\n",
+         ["zpWuikVorYg_000032", "-MsK_0l-cAB_000364"]),
+        ("flickr_test.csv", "10000130166,202\n10007936344,0\n", ["10000130166", "10007936344"]),
+    ],
+)  # fmt: skip
+def test_released_test_lists(tmp_path: Path, name: str, lines: str, ids: list[str]) -> None:
+    (tmp_path / name).write_text(lines, newline="")
+    assert read_ids(tmp_path / name) == ids
+    touch(tmp_path / "v" / f"{ids[1]}.mp4")
+    found = scan([str(tmp_path / name)], root=str(tmp_path / "v"))
+    assert [(clip.id, clip.label) for clip in found.candidates] == [
+        (name, None) for name in sorted(ids)
+    ]
+
+
+@pytest.mark.parametrize(("name", "count"), [("vggss_test", 5158), ("flickr_test", 250)])
+def test_released_test_lists_as_published(name: str, count: int) -> None:
+    path = Path(__file__).parents[2] / "shared" / "metadata" / f"{name}.csv"
+    if not path.is_file():
+        pytest.skip("no ../shared/metadata beside the checkout")
+    assert len(set(read_ids(path) or [])) == count
 
 
 # --- overlaps ---
