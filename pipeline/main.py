@@ -94,6 +94,8 @@ def normalized(argv: Sequence[str]) -> list[str]:
 
 
 def _run(arguments: list[str], state: State) -> int:
+    if "" in arguments:
+        raise UsageError("an argument is empty: is a variable of the shell not set?")
     import typer
 
     from .cli import app
@@ -133,10 +135,24 @@ def _as_expected(error: Exception, state: State) -> AvpipeError | None:
     if isinstance(error, OSError) and error.errno in UNWRITABLE:
         where = f"{error.filename}: " if error.filename else ""
         return CacheUnwritableError(f"{where}{error.strerror}; the same command resumes")
+    if _is_out_of_memory(error):
+        return AvpipeError(
+            "out of memory; less at a time takes less: in train --data stream, or --set batch_size="
+            "64 (a change of the run), in other commands --batch-size or --jobs"
+        )
     if isinstance(error, ModuleNotFoundError) and error.name and error.name[:6] != "avpipe":
         package = error.name.partition(".")[0]
         return MissingDependencyError(f"the package {package} is missing: pip install {package}")
     return None
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    """Tell NumPy's, PyTorch's on a GPU, and PyTorch's on a CPU, which has no class of its own."""
+    return (
+        isinstance(error, MemoryError)
+        or type(error).__name__ == "OutOfMemoryError"
+        or "DefaultCPUAllocator" in str(error)
+    )
 
 
 def _is_unreadable(name: object) -> bool:

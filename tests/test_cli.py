@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import get_args
 
 import pytest
+import torch
 from avpipe import errors
 from avpipe.pipeline.config import ExtractSettings, Spectrogram
 from avpipe.pipeline.main import main, normalized
@@ -96,6 +97,8 @@ def test_json_and_text(runner: Runner, capsys: pytest.CaptureFixture[str]) -> No
         (OSError(errno.ENOSPC, "No space left on device", "c/x"), 7, "c/x: No space left"),
         (OSError(errno.EROFS, "Read-only file system", "c/x"), 7, "c/x: Read-only"),
         (PermissionError(errno.EACCES, "Permission denied", "c/x"), 7, "c/x: Permission denied"),
+        (MemoryError(), 1, "error: out of memory; less at a time"),
+        (torch.OutOfMemoryError("CUDA out of memory. Tried"), 1, "error: out of memory; less"),
         (ValueError("odd"), 1, "internal error: ValueError: odd (--debug shows where)"),
         (ModuleNotFoundError("No module", name="avpipe.gone"), 1, "internal error"),
         (OSError(errno.EIO, "Input/output error", "c/x"), 1, "internal error"),
@@ -141,6 +144,16 @@ def test_debug_shows_the_traceback(runner: Runner, capsys: pytest.CaptureFixture
         assert err.endswith("avpipe: error: gone\n")
 
 
+def test_what_torch_says_of_a_full_memory_is_told(
+    runner: Runner, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(RuntimeError) as raised:
+        torch.empty(1 << 60, dtype=torch.uint8)
+    runner(raised.value)
+    assert main(["extract", "videos"]) == 1
+    assert capsys.readouterr().err.startswith("avpipe: error: out of memory; less at a time")
+
+
 @pytest.mark.parametrize(
     ("words", "part"),
     [
@@ -167,6 +180,8 @@ def test_debug_shows_the_traceback(runner: Runner, capsys: pytest.CaptureFixture
         (["extract", "--cache"], "--cache"),
         (["extract", "--config"], "--config"),
         (["drop"], "STAGE"),
+        (["extract", "a", "--cache", ""], "an argument is empty"),
+        (["train", "--run", ""], "an argument is empty"),
     ],
 )
 def test_usage_errors(words: list[str], part: str, capsys: pytest.CaptureFixture[str]) -> None:

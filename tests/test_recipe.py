@@ -105,6 +105,7 @@ def test_a_users_file(tmp_path: Path) -> None:
         ("time_shift=1", "time_shift = '1': expected true or false"),
         ("momentum=1", "momentum = 1: must be at least 0 and below 1"),
         ("width=8", "width = 8: must be at least 16 (torch"),
+        ("embed_dim=100000000", "embed_dim = 100000000: must be between 1 and 65536"),
         ("crop_area=0", "crop_area = 0: must be above 0 and at most 1"),
         ("sound_threshold=2", "must be between -1 and 1"),
         ("audio_last_stride=4", "must be 1 or 2"),

@@ -24,8 +24,9 @@ _LIMITS: dict[str, tuple[Callable[[float], bool], tuple[str, ...]]] = {
     ),
     "at least 1": (
         lambda value: value >= 1,
-        ("embed_dim", "epochs", "num_neighbors"),
+        ("epochs", "num_neighbors"),
     ),
+    "between 1 and 65536": (lambda value: 1 <= value <= 65536, ("embed_dim",)),
     "between 1 and 200, the columns of the shortest spectrogram": (
         lambda value: 1 <= value <= 200,
         ("audio_pool",),
