@@ -25,6 +25,7 @@ from ..errors import (
 UNWRITABLE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM}
 INTERRUPTED = 128 + signal.SIGINT
 TERMINATED = 128 + signal.SIGTERM
+RETRY_ALL = "--retry-failed="
 CLOSED_PIPE = 128 + signal.SIGPIPE
 
 
@@ -89,13 +90,14 @@ def normalized(argv: Sequence[str]) -> list[str]:
         elif word == "--debug" or word.startswith("--config="):
             first.append(word)
         else:
-            rest.append("--retry-failed=" if word == "--retry-failed" else word)
+            rest.append(RETRY_ALL if word == "--retry-failed" else word)
     return first + rest
 
 
 def _run(arguments: list[str], state: State) -> int:
-    if "" in arguments:
-        raise UsageError("an argument is empty: is a variable of the shell not set?")
+    for word in arguments:
+        if not word or (word.startswith("--") and word.endswith("=") and word != RETRY_ALL):
+            raise UsageError(f"{word or 'an argument'} is empty: is a variable of the shell unset?")
     import typer
 
     from .cli import app

@@ -182,6 +182,7 @@ def test_what_torch_says_of_a_full_memory_is_told(
         (["drop"], "STAGE"),
         (["extract", "a", "--cache", ""], "an argument is empty"),
         (["train", "--run", ""], "an argument is empty"),
+        (["train", "--run="], "--run= is empty"),
     ],
 )
 def test_usage_errors(words: list[str], part: str, capsys: pytest.CaptureFixture[str]) -> None:
