@@ -21,6 +21,8 @@ JITTER_S = 0.015
 
 Channels = Sequence[NDArray[Any]]
 
+_PIECES_AT_ONCE = 64  # a decoder gives out a few milliseconds at a time; 64 need a megabyte
+
 
 @dataclass
 class SoundWindow:
@@ -42,6 +44,8 @@ class SoundWindow:
     _mono: NDArray[np.float32] = field(default_factory=lambda: np.empty(0, np.float32))
     _filled: tuple[int, int] = (0, 0)
     _next: int | None = None
+    _pieces: list[Channels] = field(default_factory=list)
+    _pieces_end: int = 0
 
     def add(self, samples: Channels, rate_hz: int, time_s: float | None) -> None:
         """Take one piece.
@@ -73,7 +77,10 @@ class SoundWindow:
         if low < high:
             if high - low < end - index:
                 samples = [channel[low - index : high - index] for channel in samples]
-            mean_of(samples, self._mono[low:high])
+            if not self._follows(samples, low):
+                self._mix()
+            self._pieces.append(samples)
+            self._pieces_end = high
             self._filled = (min(self._filled[0], low), max(self._filled[1], high))
 
     def waveform(self) -> tuple[NDArray[np.float32], float]:
@@ -84,11 +91,26 @@ class SoundWindow:
         Raises:
             ClipError: decode_error when samples are not finite.
         """
+        self._mix()
         first, last = self._filled
         result = self._mono[first:last]
         if not np.isfinite(result).all():
             raise ClipError(Reason.DECODE_ERROR, "sound with samples that are not finite numbers")
         return result, self.first_s + first / max(self.rate_hz, 1)
+
+    def _follows(self, samples: Channels, index: int) -> bool:
+        """Tell whether a piece goes on where those that wait end, and is of their kind."""
+        if not 0 < len(self._pieces) < _PIECES_AT_ONCE or index != self._pieces_end:
+            return False
+        last = self._pieces[-1]
+        return len(samples) == len(last) and samples[0].dtype == last[0].dtype
+
+    def _mix(self) -> None:
+        """Write the pieces that wait; many at once cost little more than one."""
+        if self._pieces:
+            joined = [np.concatenate(parts) for parts in zip(*self._pieces, strict=True)]
+            mean_of(joined, self._mono[self._pieces_end - len(joined[0]) : self._pieces_end])
+            self._pieces.clear()
 
 
 def mean_of(channels: Channels, out: NDArray[np.float32]) -> None:
