@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ..errors import CacheCorruptError, InputError
+from .advice import advice
 from .manifest import Manifest
 from .schema import AUDIO, DAMAGED, DROPPED, EXTRACT, MANIFEST, Header, shard_path
 from .shard import read_header
@@ -49,11 +50,13 @@ def headers(cache: Path, stage: str) -> Iterator[Header]:
 def require_manifest_of(cache: Path, manifest: Manifest) -> None:
     """Check that the manifest reaches as far as the extracted shards do.
 
+    Another run may have planned and extracted clips since this manifest was read.
+
     Raises:
         CacheCorruptError: If a segment and its copy are gone: their rows must not be given again.
     """
     last = max(shard_numbers(cache, EXTRACT), default=-1)
-    if last >= manifest.num_shards:
+    if last >= manifest.num_shards and last >= Manifest(cache).num_shards:
         raise CacheCorruptError(
             f"{shard_path(cache, EXTRACT, last)}: the manifest ends before it; put back the files "
             f"missing from {cache / MANIFEST}"
@@ -69,6 +72,25 @@ def extracted_shards(cache: Path) -> set[int]:
     """Return the shards whose decode pass is done: `extract` and, unless dropped, `audio`."""
     done = shard_numbers(cache, EXTRACT)
     return done if is_dropped(cache, AUDIO) else done & shard_numbers(cache, AUDIO)
+
+
+def audio_of(cache: Path, extract: Header) -> Header:
+    """Return the header of the sounds that were decoded together with a shard of `extract`.
+
+    Raises:
+        InputError: If they are not there, or of another decode pass: a re-make was interrupted.
+    """
+    path = shard_path(cache, AUDIO, extract.shard)
+    try:
+        audio = read_header(path)
+    except FileNotFoundError:
+        raise InputError(f"{path} is missing; run {advice('extract', cache)}") from None
+    if audio.sha256 != extract.companions[AUDIO]:
+        raise InputError(
+            f"{path} and {EXTRACT}/{path.name} were not made together; run "
+            f"{advice('extract', cache)}"
+        )
+    return audio
 
 
 def drop_stage(cache: Path, stage: str) -> int:

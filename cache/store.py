@@ -163,11 +163,15 @@ class Cache:
         """Return the number of clips that are done."""
         return len(self.rows)
 
+    def extracted_shards(self) -> list[int]:
+        """Return the shards of `extract`, but for those planned since this cache was opened."""
+        numbers = sorted(shard_numbers(self.path, EXTRACT))
+        return [number for number in numbers if number < self.manifest.num_shards]
+
     @cached_property
     def rows(self) -> NDArray[np.int64]:
         """Rows of the clips that are done, ascending."""
-        shards = sorted(shard_numbers(self.path, EXTRACT))
-        parts = [self.shard(EXTRACT, number).rows for number in shards]
+        parts = [self.shard(EXTRACT, number).rows for number in self.extracted_shards()]
         return np.concatenate(parts) if parts else np.zeros(0, np.int64)
 
     @cached_property
@@ -308,7 +312,7 @@ class Cache:
         """Return the clips that failed and were not retried since, by row."""
         superseded = self.manifest.retries
         found = []
-        for number in sorted(shard_numbers(self.path, EXTRACT)):
+        for number in self.extracted_shards():
             shard = self.shard(EXTRACT, number)
             columns = (shard.column(f"failed_{part}") for part in ("row", "reason", "detail"))
             for row, reason, detail in zip(*columns, strict=True):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import filecmp
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -64,6 +65,8 @@ def verify(cache: Path, *, repair: bool = False) -> VerifyReport:
     if not (cache / MANIFEST).is_dir():
         raise InputError(f"{cache} is no cache; run `avpipe extract --cache {cache} INPUT`")
     report = VerifyReport()
+    # Shards before the manifest: another run may plan and publish meanwhile, in this order
+    shards = [(stage, n) for stage in stages(cache) for n in sorted(shard_numbers(cache, stage))]
     files = _verify_manifest(cache, report, repair)
     if files is None:
         return report  # without every row's owner no shard can be judged, and none may be moved
@@ -72,7 +75,7 @@ def verify(cache: Path, *, repair: bool = False) -> VerifyReport:
     except CacheCorruptError as error:
         report.damaged.setdefault(f"{MANIFEST}/", str(error))
         return report
-    bad = _verify_shards(cache, manifest, report)
+    bad = _verify_shards(cache, manifest, shards, report)
     if repair and bad:
         report.commands, report.lost[:0] = remake_commands(cache, manifest, bad)
         for stage, number in bad:
@@ -132,16 +135,17 @@ def _count(report: VerifyReport, path: Path) -> None:
     report.bytes += path.stat().st_size
 
 
-def _verify_shards(cache: Path, manifest: Manifest, report: VerifyReport) -> list[tuple[str, int]]:
-    """Check every shard of every stage; return the damaged ones."""
+def _verify_shards(
+    cache: Path, manifest: Manifest, shards: Iterable[tuple[str, int]], report: VerifyReport
+) -> list[tuple[str, int]]:
+    """Check shards, `(stage, number)` each; return the damaged ones."""
     bad = []
-    for stage in stages(cache):
-        for number in sorted(shard_numbers(cache, stage)):
-            path = shard_path(cache, stage, number)
-            _count(report, path)
-            if problem := _shard_problem(cache, manifest, stage, number):
-                report.damaged[path.relative_to(cache).as_posix()] = problem
-                bad.append((stage, number))
+    for stage, number in shards:
+        path = shard_path(cache, stage, number)
+        _count(report, path)
+        if problem := _shard_problem(cache, manifest, stage, number):
+            report.damaged[path.relative_to(cache).as_posix()] = problem
+            bad.append((stage, number))
     return bad
 
 

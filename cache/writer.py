@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import math
 import os
 import secrets
 import socket
@@ -34,6 +35,11 @@ class Rows:
     dtype: str
     shape: tuple[int, ...]
     pieces: tuple[NDArray[Any], ...]
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the whole column."""
+        return np.dtype(self.dtype).itemsize * math.prod(self.shape)
 
     @classmethod
     def array(cls, array: NDArray[Any]) -> Rows:
@@ -82,6 +88,8 @@ def write_shard(path: Path, header: Header, columns: Mapping[str, Rows]) -> Head
             if hasattr(os, "posix_fallocate"):  # a full disk shows here, before any column
                 os.posix_fallocate(fd, 0, size)
             for name, rows in columns.items():
+                if sum(piece.nbytes for piece in rows.pieces) != rows.nbytes:
+                    raise ValueError(f"{path}: {name} is not as long as its shape {rows.shape}")
                 _write_pieces(fd, placed[name].offset, rows.pieces)
             header = replace(header, columns=placed, sha256=content_sha256(fd, size))
             _write_pieces(fd, 0, (np.frombuffer(header.to_block(), np.uint8),))

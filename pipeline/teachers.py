@@ -122,10 +122,11 @@ def embed_teachers(settings: TeacherSettings) -> dict[str, Any]:
 def todo_notices(cache: Path) -> list[str]:
     """Say when clips are not extracted yet: what was made lacks them."""
     todo = count_clips(cache).todo
-    if not todo:
-        return []
+    silent = shard_numbers(cache, EXTRACT) - extracted_shards(cache)
+    told = {f"{todo} clips are not extracted yet": todo}
+    told[f"the sounds of {len(silent)} shards are missing"] = len(silent)
     command = advice("extract", cache)
-    return [f"{todo} clips are not extracted yet: run {command}, then this command again"]
+    return [f"{what}: run {command}, then this command again" for what, n in told.items() if n]
 
 
 def search_neighbors(settings: TeacherSettings, search: NeighborSettings) -> dict[str, Any]:

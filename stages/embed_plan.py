@@ -18,7 +18,7 @@ from ..cache.schema import (
     shard_path,
 )
 from ..cache.shard import read_header
-from ..cache.state import extracted_shards, is_dropped, shard_numbers
+from ..cache.state import audio_of, extracted_shards, is_dropped, shard_numbers
 from ..errors import CacheCorruptError, InputError
 from ..weights import PRETRAINED, RANDOM, Weights, check_specs, resolve
 from .teachers.protocol import Teacher, load_teacher, network_of
@@ -98,7 +98,7 @@ def _plan(
             path = shard_path(cache, stage, number)
             found = read_header(path)
             agrees = agree(path, found, teacher.VERSION, teacher.PARAMS, weights.digest, overwrite)
-            inputs = _inputs(cache, number, extract, teacher, dropped)
+            inputs = _inputs(cache, extract, teacher, dropped)
             if agrees and {k: v for k, v in found.inputs.items() if k not in dropped} == inputs:
                 skipped += found.done
                 continue
@@ -121,12 +121,12 @@ def _require_sound(cache: Path, stage: str, teacher: Teacher) -> None:
 
 
 def _inputs(
-    cache: Path, number: int, extract: Header, teacher: Teacher, dropped: Collection[str]
+    cache: Path, extract: Header, teacher: Teacher, dropped: Collection[str]
 ) -> dict[str, str]:
     """Return what a shard is made from; its parts of `extract` and, where it listens, `audio`."""
     inputs = {EXTRACT: extract.sha256}
     if teacher.READS == "waveform" and AUDIO not in dropped:
-        inputs[AUDIO] = read_header(shard_path(cache, AUDIO, number)).sha256
+        inputs[AUDIO] = audio_of(cache, extract).sha256
     return inputs
 
 

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from ..cache.schema import AUDIO, EXTRACT
 from ..cache.shard import Shard
+from ..cache.state import audio_of
 from ..cache.store import Cache
 from .teachers.protocol import Teacher
 
@@ -85,7 +86,7 @@ def _batches(
         extract = cache.shard(EXTRACT, number)
         inputs = {EXTRACT: extract.header.sha256}
         if teacher.READS == "waveform":
-            inputs[AUDIO] = cache.shard(AUDIO, number).header.sha256
+            inputs[AUDIO] = audio_of(cache.path, extract.header).sha256
         clips = list(_clips(cache, number, teacher))
         for start in range(0, len(clips), batch_size):
             given = list(workers.map(prepare, clips[start : start + batch_size]))

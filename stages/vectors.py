@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..cache.advice import advice
-from ..cache.schema import EMBEDDINGS, HINTS, Header, id_set_digest, shard_path
+from ..cache.schema import AUDIO, EMBEDDINGS, HINTS, Header, id_set_digest, shard_path
 from ..cache.shard import read_header
 from ..cache.stale import digest_of_shards
 from ..cache.state import extracted_shards, shard_numbers
@@ -50,7 +50,7 @@ def id_set(cache: Cache, ids: Collection[str] | None, hold_out: Collection[str])
         hold_out: Clips to leave out.
 
     Raises:
-        InputError: No clip is left.
+        InputError: No clip is left, or the sounds of a shard of them are missing.
     """
     wanted = None if ids is None else set(ids)
     held_out = set(hold_out)
@@ -103,10 +103,14 @@ def _shown(clip_id: str) -> str:
 
 def _spans(cache: Cache, rows: NDArray[np.int64]) -> dict[int, range]:
     spans = {}
-    for number in sorted(extracted_shards(cache.path)):
+    complete = extracted_shards(cache.path)
+    for number in cache.extracted_shards():
         of_shard = cache.manifest.shard_rows(number)
         low, high = np.searchsorted(rows, [of_shard.start, of_shard.stop])
         spans[number] = range(int(low), int(high))
+        if spans[number] and number not in complete:
+            sound = shard_path(cache.path, AUDIO, number)
+            raise InputError(f"{sound} is missing; run {advice('extract', cache.path)}")
     return spans
 
 

@@ -137,6 +137,26 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in sorted(folder.glob("*.h5"))}
 
 
+@pytest.mark.parametrize("done_before", [False, True])
+def test_sounds_of_another_decode_pass_are_refused(
+    folder: Path,
+    toys: dict[str, ToyTeacher],
+    tmp_path: Path,
+    done_before: bool,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A re-make that was killed between its two files: each clip would have another's hint."""
+    if done_before:
+        embed(Cache(folder), "hints", ["hears"], specs=["random"], device="cpu")
+    remade = tmp_path / "remade"
+    shutil.copytree(folder / "manifest", remade / "manifest")
+    monkeypatch.setitem(globals(), "FAILED", {7, *FAILED})
+    extract(remade, 1)
+    shutil.copy(shard_path(remade, AUDIO, 1), shard_path(folder, AUDIO, 1))
+    with pytest.raises(InputError, match=r"1\.h5 and extract/0000001\.h5 were not made together"):
+        embed(Cache(folder), "hints", ["hears"], specs=["random"], device="cpu")
+
+
 def test_every_done_clip_gets_its_columns(folder: Path, toys: dict[str, ToyTeacher]) -> None:
     cache, told = Cache(folder), []
     summary = embed(

@@ -134,6 +134,13 @@ def test_rows_of_another_shape_are_refused() -> None:
         Rows.stack([np.zeros((2, 2))], "<f2", (2, 3))
 
 
+def test_a_column_that_is_not_as_long_as_it_says_is_refused(tmp_path: Path) -> None:
+    column = Rows("<i4", (3,), (np.zeros(2, np.int32),))
+    with pytest.raises(ValueError, match="value is not as long"):
+        write_shard(tmp_path / "0000000.h5", HEADER, {"value": column})
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_full_disk_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))

@@ -9,10 +9,13 @@ import numpy as np
 import pytest
 from avpipe.cache.manifest import Manifest
 from avpipe.cache.schema import AUDIO, Header, shard_path
-from avpipe.cache.state import drop_stage, stages
+from avpipe.cache.state import drop_stage, require_manifest_of, stages
 from avpipe.cache.store import Cache
 from avpipe.cache.writer import Rows, write_shard
 from avpipe.errors import CacheCorruptError, InputError
+from avpipe.stages.extract import ExtractTask, extract_shard
+from avpipe.stages.features import FeatureParams
+from avpipe.stages.vectors import id_set
 from fake_clips import FakeDecoder, extract_all, make_cache, publish_manifest
 
 IDS = [f"c{i:02d}" for i in range(10)]
@@ -27,6 +30,17 @@ def test_done_clips(cache: Cache) -> None:
     assert len(cache) == 9
     assert cache.ids == [name for name in IDS if name != "c03"]
     assert cache.rows.tolist() == [0, 1, 2, 4, 5, 6, 7, 8, 9]
+
+
+def test_clips_planned_since_it_was_opened_are_not_seen(cache: Cache) -> None:
+    plan = publish_manifest(cache.path, ["d0", "d1"]).plan(3)
+    decoder = FakeDecoder({"d1": ["no_audio"]})
+    extract_shard(ExtractTask(cache.path, plan, FeatureParams(), {}), decoder)
+    require_manifest_of(cache.path, cache.manifest)
+    assert len(cache) == len(cache.ids) == 9
+    assert [failure.id for failure in cache.failures()] == ["c03"]
+    assert len(id_set(cache, None, ()).rows) == 9
+    assert len(Cache(cache.path)) == 10
 
 
 def test_clip_equals_what_was_decoded(cache: Cache) -> None:

@@ -54,6 +54,22 @@ def test_clips_that_are_not_extracted_are_told(
     assert told in capsys.readouterr().out
 
 
+@pytest.mark.usefixtures("one_thread")
+@pytest.mark.parametrize(("command", "code"), [("knn", 4), ("cluster", 4), ("embed-teachers", 0)])
+def test_missing_sounds_are_told(
+    tmp_path: Path, command: str, code: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Rows without vectors would be compared as whatever lies in memory."""
+    cache = make_cache(tmp_path / "cache", 9, shard_clips=5).path
+    (cache / "audio" / "0000001.h5").unlink()
+    words = [command, *NETWORK[command], "--weights", "random", "--cache", str(cache)]
+    assert main(words) == code
+    told = "".join(capsys.readouterr())
+    assert f"run `avpipe extract --cache {cache}`" in told
+    assert ("audio/0000001.h5 is missing" in told) == bool(code)
+    assert ("the sounds of 1 shards are missing" in told) == (not code)
+
+
 @pytest.mark.parametrize("command", ["knn", "cluster"])
 @pytest.mark.parametrize(
     ("listed", "message"),

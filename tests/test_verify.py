@@ -14,7 +14,7 @@ from avpipe.cache.state import drop_stage, extracted_shards
 from avpipe.cache.store import Cache
 from avpipe.cache.verify import verify
 from avpipe.errors import CacheCorruptError, InputError
-from fake_clips import FakeDecoder, extract_all, file_bytes, make_cache
+from fake_clips import FakeDecoder, extract_all, file_bytes, make_cache, publish_manifest
 
 IDS = [f"c{i:02d}" for i in range(10)]
 FAILURES = {"c03": ["no_audio"], "c07": ["truncated"]}
@@ -38,6 +38,21 @@ def test_sound_cache(cache: Path) -> None:
     assert report.ok and report.damaged == {}
     assert report.files == len(file_bytes(cache)) == 2 + 3 + 3
     assert report.bytes == sum(map(len, file_bytes(cache).values()))
+
+
+def test_what_another_run_publishes_meanwhile_is_not_damaged(
+    cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def read(folder: Path, files: list[Path] | None = None) -> Manifest:
+        known = Manifest(folder, files)
+        extract_all(folder, publish_manifest(folder, ["later"]), FakeDecoder(FAILURES))
+        return known
+
+    monkeypatch.setattr("avpipe.cache.verify.Manifest", read)
+    report = verify(cache, repair=True)
+    assert report.ok and report.damaged == {} and not (cache / "damaged").exists()
+    monkeypatch.undo()
+    assert verify(cache).ok and "later" in Cache(cache).ids
 
 
 def test_no_cache(tmp_path: Path) -> None:
