@@ -1,6 +1,6 @@
 """What each recipe learns on two synthetic worlds: the tables of docs/log.md, made again.
 
-    python bench/learning.py FOLDER [--worlds easy,hard] [--recipes ez-vsl,...] [--seeds 0,1,2]
+    python bench/learning.py FOLDER [--worlds easy,hard] [--recipes ez-vsl,...] [--seeds 0,1,2] [--epochs 12]
 
 Everything goes through the commands of every day. What is there is not made again, so a stopped
 call goes on. A run takes 1 to 5 minutes on one core; the stand-in teachers 15.
@@ -42,9 +42,10 @@ NETWORK = settings(
 )
 """Small frames and networks, the same for all."""
 STEPS = settings(
-    "optimizer=adamw lr=1e-3 weight_decay=1e-4 warmup_steps=20 batch_size=32 epochs=12 "
+    "optimizer=adamw lr=1e-3 weight_decay=1e-4 warmup_steps=20 batch_size=32 "
     "ema=0.99 test_weights=ema"
 )
+EPOCHS = 12
 """300 steps of 32 clips."""
 PLAIN = [*(s for s in NETWORK if not s.startswith("image_encoder")), "last_layer=3"]
 """The same with torchvision's ResNet18 up to layer 3: stride 16, padded."""
@@ -104,13 +105,13 @@ def prepare(folder: Path, name: str) -> None:
     avpipe("cluster", *ids, "--k", 12, "--encoder", "panns-cnn14", *panns)
 
 
-def learn(folder: Path, world: str, name: str, seed: int) -> Path:
+def learn(folder: Path, world: str, name: str, seed: int, epochs: int) -> Path:
     """Train one run; return its folder."""
     recipe, values = RUNS[name]
-    run = folder / "runs" / world / name / f"seed{seed}"
+    run = folder / "runs" / f"{world}-{epochs}" / name / f"seed{seed}"
     if name == "spm":
-        values = [*values, f"audio_init={learn(folder, world, 'spm-audio', seed)}"]
-    words = [word for value in values for word in ("--set", value)]
+        values = [*values, f"audio_init={learn(folder, world, 'spm-audio', seed, epochs)}"]
+    words = [word for value in (*values, f"epochs={epochs}") for word in ("--set", value)]
     avpipe("train", "--cache", folder / f"{world}-cache", "--ids", folder / world / "train.txt",
            "--recipe", recipe, "--run", run, "--seeds", seed, *words)  # fmt: skip
     return run
@@ -140,14 +141,16 @@ def main() -> None:
     parser.add_argument("--worlds", default="easy,hard")
     parser.add_argument("--recipes", default="ez-vsl,slavc,multi-positive,distill,spm,best")
     parser.add_argument("--seeds", default="0,1,2")
+    parser.add_argument("--epochs", type=int, default=EPOCHS)
     asked = parser.parse_args()
+    seeds = [int(seed) for seed in asked.seeds.split(",")]
     columns = {**COLUMNS, **RETRIEVAL}
     for world in asked.worlds.split(","):
         prepare(asked.folder, world)
         print(f"\n| {world} | {' | '.join(columns.values())} |\n|---{'|---' * len(columns)}|")
         controls: dict[str, Any] = {}
         for name in asked.recipes.split(","):
-            runs = [learn(asked.folder, world, name, int(s)) for s in asked.seeds.split(",")]
+            runs = [learn(asked.folder, world, name, seed, asked.epochs) for seed in seeds]
             scores = scored(asked.folder, world, runs)
             found = scored(asked.folder, world, runs, "--benchmark", "retrieval")
             merged = [{**s["av"], **r["av"]} for s, r in zip(scores, found, strict=True)]
