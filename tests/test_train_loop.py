@@ -440,7 +440,7 @@ def test_nine_pairs_of_views_are_nine_losses() -> None:
 
 def test_momentum_may_average_statistics() -> None:
     recipe = Recipe(momentum=0.9, momentum_buffers=True, width=16, embed_dim=8)
-    student = Student(build_model(recipe, Needs(), 0), recipe)
+    student = Student(build_model(recipe, Needs(), 0), recipe).train()
     assert student.momentum is not None
     with torch.no_grad():
         for buffer in student.online.buffers():
@@ -449,6 +449,14 @@ def test_momentum_may_average_statistics() -> None:
     for average, online in zip(student.momentum.buffers(), student.online.buffers(), strict=True):
         step = 0.9 if average.is_floating_point() else 0
         torch.testing.assert_close(average, online - step)
+    averages = {
+        name: value.clone()
+        for name, value in student.momentum.named_buffers()
+        if value.is_floating_point()
+    }
+    student.embed_momentum(torch.rand(4, 3, 64, 64), torch.rand(4, 1, 64, 69))
+    found = dict(student.momentum.named_buffers())
+    assert all(torch.equal(found[name], value) for name, value in averages.items())
 
 
 # Validation
