@@ -70,6 +70,14 @@ def test_the_encoder_of_sounds_alone_takes_no_part_of_images() -> None:
             load_recipe("spm-audio", [setting])
 
 
+@pytest.mark.parametrize("setting", ["views=neighbour", "views=multi", "momentum=.9"])
+def test_classes_of_objects_are_those_of_the_clips_own_sound(setting: str) -> None:
+    key = setting.partition("=")[0]
+    with pytest.raises(UsageError, match=f"--set {setting}: {key} = .* objective = 'spm' "):
+        load_recipe("spm", [setting])
+    assert load_recipe("spm", ["views=augmented", "hints=both"]).view_names[1] == "augmented"
+
+
 def test_settings_replace_the_files() -> None:
     recipe = load_recipe(
         "compact",

@@ -119,3 +119,16 @@ def contradictions(recipe: Recipe) -> Iterable[tuple[str, str]]:
         for key in ("views", "partners", "hints", "momentum"):
             if getattr(recipe, key) != default[key]:
                 yield key, f"objective = 'spm-audio' only classifies sounds: it takes no {key}"
+    if recipe.objective == "spm":
+        if "neighbour" in recipe.view_names:
+            yield (
+                "views",
+                f"views = {recipe.views!r} has sounds of other clips, and objective = 'spm' knows "
+                "the class of a clip's own only: 'single' or 'augmented'",
+            )
+        if recipe.momentum:
+            yield (
+                "momentum",
+                f"momentum = {recipe.momentum:g}: objective = 'spm' classifies what is seen, and "
+                "no gradient reaches momentum encoders: leave it at 0",
+            )
