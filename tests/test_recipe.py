@@ -78,6 +78,13 @@ def test_classes_of_objects_are_those_of_the_clips_own_sound(setting: str) -> No
     assert load_recipe("spm", ["views=augmented", "hints=both"]).view_names[1] == "augmented"
 
 
+@pytest.mark.parametrize("kind", ["16k-257x671", "16k-257x1004"])
+def test_a_window_without_margins_cannot_be_shifted(kind: str) -> None:
+    with pytest.raises(UsageError, match=f"--set time_shift=true: time_shift .* '{kind}'"):
+        load_recipe("ez-vsl", [f"spectrogram={kind}", "time_shift=true"])
+    assert load_recipe("ez-vsl", [f"spectrogram={kind}", "views=augmented"]).time_shift is False
+
+
 def test_settings_replace_the_files() -> None:
     recipe = load_recipe(
         "compact",
@@ -128,6 +135,7 @@ def test_a_users_file(tmp_path: Path) -> None:
         ("weights.a=x", "weights = {'a': 'x'}: expected a table of numbers"),
         ("lr.a=1", "unknown key 'lr.a'"),
         ("image_size=200", "image_size is larger than image_resize"),
+        ("image_resize=257", "must be between 32 and 256, the short side of stored frames"),
         ("test_weights=momentum", "needs momentum above 0"),
         ("last_layer=3", "last_layer belongs to image_encoder = 'resnet18'"),
         ("image_init=imagenet", "with 'compact' leave it out, or --set image_init=scratch"),

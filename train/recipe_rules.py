@@ -8,6 +8,8 @@ from dataclasses import fields
 from types import GenericAlias
 from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin
 
+from ..stages.spectrogram import FRONT_ENDS
+
 if TYPE_CHECKING:
     from .recipe import Recipe
 
@@ -38,7 +40,10 @@ _LIMITS: dict[str, tuple[Callable[[float], bool], tuple[str, ...]]] = {
         lambda value: value >= 16,
         ("width",),
     ),
-    "at least 32": (lambda value: value >= 32, ("image_size", "image_resize")),
+    "between 32 and 256, the short side of stored frames": (
+        lambda value: 32 <= value <= 256,
+        ("image_size", "image_resize"),
+    ),
     "2, 3 or 4": (lambda value: value in (2, 3, 4), ("last_layer",)),
     "1 or 2": (lambda value: value in (1, 2), ("last_stride", "audio_last_stride")),
     "between 0 and 1": (lambda value: 0 <= value <= 1, ("flip", "blur")),
@@ -92,6 +97,12 @@ def contradictions(recipe: Recipe) -> Iterable[tuple[str, str]]:
         yield "image_size", "image_size is larger than image_resize, the frame it is cropped from"
     if recipe.crop_pad >= recipe.image_size:
         yield "crop_pad", "crop_pad must be below image_size: the border mirrors the frame once"
+    if recipe.time_shift and not FRONT_ENDS[recipe.spectrogram].margin:
+        yield (
+            "time_shift",
+            f"time_shift has no sound beside the window of spectrogram = {recipe.spectrogram!r}, "
+            "which hears all of it: leave it out",
+        )
     for weights in ("momentum", "ema"):
         if recipe.test_weights == weights and not getattr(recipe, weights):
             yield "test_weights", f"test_weights = {weights!r} needs {weights} above 0"
