@@ -36,8 +36,8 @@ _LIMITS: dict[str, tuple[Callable[[float], bool], tuple[str, ...]]] = {
     "at least 2": (lambda value: value >= 2, ("batch_size",)),
     # torch 2.11 writes outside its memory in the backward pass of a strided 1 x 1 convolution of
     # fewer channels on the CPU.
-    "at least 16 (torch cannot be trusted with narrower layers)": (
-        lambda value: value >= 16,
+    "at least 16 (torch cannot be trusted with narrower layers) and at most 4096": (
+        lambda value: 16 <= value <= 4096,
         ("width",),
     ),
     "between 32 and 256, the short side of stored frames": (
@@ -74,6 +74,9 @@ def misfit(key: str, value: Any, hint: Any, named: Mapping[str, Sequence[str]]) 
     if not choices and not _is_a(value, hint):
         expected = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
         return f"{key} = {value!r}: expected {expected.get(hint, 'a table of numbers')}"
+    numbers = value.values() if isinstance(value, dict) else (value,)
+    if any(isinstance(number, int) and abs(number) >= 1 << 63 for number in numbers):
+        return f"{key}: a whole number has at most 64 bits"
     if isinstance(value, dict) and not all(0 <= item < math.inf for item in value.values()):
         return f"{key} = {value!r}: must be finite and at least 0"
     for limit, (holds, keys) in _LIMITS.items():
