@@ -172,6 +172,15 @@ def test_a_device_that_is_not_there_is_not_advised() -> None:
         choose_device("cuda:99")
 
 
+def test_convolutions_on_the_gpu_are_of_full_precision(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
+    monkeypatch.setattr(torch, "empty", lambda *size, device: None)  # there may be no GPU
+    choose_device("cpu")
+    assert torch.backends.cudnn.allow_tf32
+    choose_device("cuda")
+    assert not torch.backends.cudnn.allow_tf32
+
+
 def test_unknown_clips_are_named(run: Localizer, cache: Cache) -> None:
     with pytest.raises(InputError, match="'clip777'"):
         list(localize_cached(run, cache, ["clip000", "clip777"]))

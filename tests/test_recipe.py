@@ -70,6 +70,21 @@ def test_the_encoder_of_sounds_alone_takes_no_part_of_images() -> None:
             load_recipe("spm-audio", [setting])
 
 
+@pytest.mark.parametrize("setting", ["views=neighbour", "views=multi", "momentum=.9"])
+def test_classes_of_objects_are_those_of_the_clips_own_sound(setting: str) -> None:
+    key = setting.partition("=")[0]
+    with pytest.raises(UsageError, match=f"--set {setting}: {key} = .* objective = 'spm' "):
+        load_recipe("spm", [setting])
+    assert load_recipe("spm", ["views=augmented", "hints=both"]).view_names[1] == "augmented"
+
+
+@pytest.mark.parametrize("kind", ["16k-257x671", "16k-257x1004"])
+def test_a_window_without_margins_cannot_be_shifted(kind: str) -> None:
+    with pytest.raises(UsageError, match=f"--set time_shift=true: time_shift .* '{kind}'"):
+        load_recipe("ez-vsl", [f"spectrogram={kind}", "time_shift=true"])
+    assert load_recipe("ez-vsl", [f"spectrogram={kind}", "views=augmented"]).time_shift is False
+
+
 def test_settings_replace_the_files() -> None:
     recipe = load_recipe(
         "compact",
@@ -120,6 +135,12 @@ def test_a_users_file(tmp_path: Path) -> None:
         ("weights.a=x", "weights = {'a': 'x'}: expected a table of numbers"),
         ("lr.a=1", "unknown key 'lr.a'"),
         ("image_size=200", "image_size is larger than image_resize"),
+        (f"lr=1{400 * '0'}", "lr: a whole number has at most 64 bits"),
+        (f"weights.a=1{400 * '0'}", "weights: a whole number has at most 64 bits"),
+        (f"epochs=1{21 * '0'}", "epochs: a whole number has at most 64 bits"),
+        ("width=4097", "width = 4097: must be at least 16 (torch"),
+        (f"width=1{18 * '0'}", "at most 4096"),
+        ("image_resize=257", "must be between 32 and 256, the short side of stored frames"),
         ("test_weights=momentum", "needs momentum above 0"),
         ("last_layer=3", "last_layer belongs to image_encoder = 'resnet18'"),
         ("image_init=imagenet", "with 'compact' leave it out, or --set image_init=scratch"),
@@ -135,6 +156,11 @@ def test_a_bad_setting_is_one_line_that_names_it(setting: str, says: str) -> Non
     assert "\n" not in message
 
 
+def test_a_weight_of_what_is_no_table_is_told_where_it_was_set() -> None:
+    with pytest.raises(UsageError, match=r"^--set weights=5: weights = '5': expected a table"):
+        load_recipe("compact", ["weights=5", "weights.image_to_audio=1"])
+
+
 def test_a_bad_value_in_a_file_names_the_file(tmp_path: Path) -> None:
     path = tmp_path / "mine.toml"
     for content, says in (
@@ -142,6 +168,9 @@ def test_a_bad_value_in_a_file_names_the_file(tmp_path: Path) -> None:
         ("[lr]\na = 1", "expected a number"),
         ("weights = 3", "expected a table of numbers"),
         ("lr = ", "not TOML"),
+        (f"lr = 1{400 * '0'}", "lr: a whole number has at most 64 bits"),
+        (f"lr = 1{5000 * '0'}", "not TOML"),
+        (f"[weights]\na = 1{400 * '0'}", "weights: a whole number has at most 64 bits"),
     ):
         path.write_text(content)
         with pytest.raises(UsageError, match=r"mine\.toml") as caught:
@@ -150,7 +179,9 @@ def test_a_bad_value_in_a_file_names_the_file(tmp_path: Path) -> None:
 
 
 def test_an_unknown_recipe_lists_those_there_are(tmp_path: Path) -> None:
-    for name in ("slavk", str(tmp_path / "none.toml"), str(tmp_path)):
+    (tmp_path / "mine.toml").touch()
+    names = "slavk", "none.toml", "", "mine.toml/x", 300 * "x"
+    for name in (names[0], *(str(tmp_path / name) for name in names[1:])):
         with pytest.raises(UsageError, match="compact, distill, ez-vsl"):
             load_recipe(name)
 

@@ -162,6 +162,44 @@ def test_auto_streams_what_does_not_fit(cache: Cache, monkeypatch: pytest.Monkey
     assert isinstance(source, sources.Stream) and "streamed" in line
 
 
+def test_processes_of_one_machine_share_its_memory(
+    cache: Cache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reader = ClipReader(cache, cache.rows, short_side(256))
+    total = sum(sources.resident_bytes(reader).values())
+    monkeypatch.setattr(sources, "free_memory_bytes", lambda: 4 * total)
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
+    assert isinstance(open_source(reader, "auto", CPU)[0], sources.Resident)
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "3")
+    assert isinstance(open_source(reader, "auto", CPU)[0], sources.Stream)
+
+
+@pytest.mark.parametrize(
+    ("mode", "main", "gpu", "place"),
+    [
+        ("auto", 2.0, 2.0, "cuda"),
+        ("auto", 2.0, 1.9, "cpu"),
+        ("auto", 1.9, 2.0, "streamed"),  # all is read into main memory first
+        ("resident", 1.9, 2.0, "cuda"),
+        ("resident", 1.9, 1.9, "cpu"),
+    ],
+)
+def test_the_gpu_holds_what_main_memory_can_read(
+    cache: Cache,
+    monkeypatch: pytest.MonkeyPatch,
+    mode: DataMode,
+    main: float,
+    gpu: float,
+    place: str,
+) -> None:
+    reader = ClipReader(cache, cache.rows, short_side(256))
+    total = sum(sources.resident_bytes(reader).values())
+    monkeypatch.setattr(sources, "free_memory_bytes", lambda: int(main * total))
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (int(gpu * total), 0))
+    monkeypatch.setattr(sources, "Resident", lambda *given, **named: None)
+    assert place in open_source(reader, mode, torch.device("cuda"))[1].rpartition("; ")[2]
+
+
 def test_free_memory_is_plausible() -> None:
     assert 1e7 < sources.free_memory_bytes() < 1e14
 

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 import time
+import weakref
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,14 +20,15 @@ from avpipe.train.augment import Views, evaluation_views
 from avpipe.train.checkpoint import latest_checkpoint, load_weights
 from avpipe.train.clips import ClipReader, square
 from avpipe.train.columns import Inputs
-from avpipe.train.data import Pick, Stream
+from avpipe.train.data import Batch, Pick, Stream
 from avpipe.train.learner import build_student
 from avpipe.train.loop import TrainResult, train
 from avpipe.train.model import Needs, build_model
 from avpipe.train.objectives import Seen, load_objective
 from avpipe.train.page import read_page
+from avpipe.train.plan import Plan
 from avpipe.train.recipe import Recipe, load_recipe, objective_names
-from avpipe.train.record import NonFiniteLossError, Progress, last_loss
+from avpipe.train.record import NonFiniteLossError, Progress, Record, last_loss
 from avpipe.train.student import Student
 from cache_factory import add_inputs, make_cache
 
@@ -195,6 +197,28 @@ def test_a_loss_that_is_not_finite_names_the_clips(tmp_path: Path) -> None:
     if latest_checkpoint(tmp_path / "run"):
         weights = weights_of(tmp_path / "run").values()
         assert all(torch.isfinite(weight).all() for weight in weights)
+
+
+def test_weights_that_are_not_finite_are_never_saved(cache: Cache, tmp_path: Path) -> None:
+    recipe = load_recipe("compact", [*TINY, "batch_size=24", "epochs=1", "lr=1e300"])
+    with pytest.raises(NonFiniteLossError, match=r"^step 1: online\..* is not finite; lower lr"):
+        train(cache, recipe, tmp_path, device="cpu")
+    (line,) = metrics_of(tmp_path)
+    assert np.isfinite(line["loss"])
+    assert latest_checkpoint(tmp_path) is None
+
+
+def test_what_waits_to_be_recorded_holds_no_batch(tmp_path: Path) -> None:
+    plan = Plan(Recipe(), 0, 4, 2)
+    record = Record(tmp_path / "metrics.jsonl", plan, 0, {7: "a", 8: "b"}, None)
+    none = np.zeros((0, 2), np.int64)
+    batch = Batch(np.array([7, 8]), torch.zeros(0), none, torch.zeros(0), none, {})
+    held = weakref.ref(batch)
+    record.add(0, batch, {"loss": torch.tensor(np.nan)})
+    del batch
+    assert held() is None
+    with pytest.raises(NonFiniteLossError, match=r"loss = nan.* a, b"):
+        record.flush()
 
 
 # Resuming
@@ -440,7 +464,7 @@ def test_nine_pairs_of_views_are_nine_losses() -> None:
 
 def test_momentum_may_average_statistics() -> None:
     recipe = Recipe(momentum=0.9, momentum_buffers=True, width=16, embed_dim=8)
-    student = Student(build_model(recipe, Needs(), 0), recipe)
+    student = Student(build_model(recipe, Needs(), 0), recipe).train()
     assert student.momentum is not None
     with torch.no_grad():
         for buffer in student.online.buffers():
@@ -449,6 +473,14 @@ def test_momentum_may_average_statistics() -> None:
     for average, online in zip(student.momentum.buffers(), student.online.buffers(), strict=True):
         step = 0.9 if average.is_floating_point() else 0
         torch.testing.assert_close(average, online - step)
+    averages = {
+        name: value.clone()
+        for name, value in student.momentum.named_buffers()
+        if value.is_floating_point()
+    }
+    student.embed_momentum(torch.rand(4, 3, 64, 64), torch.rand(4, 1, 64, 69))
+    found = dict(student.momentum.named_buffers())
+    assert all(torch.equal(found[name], value) for name, value in averages.items())
 
 
 # Validation

@@ -48,8 +48,9 @@ def training_views(
     """Draw the views of each clip that the recipe has.
 
     The anchor is a random crop, mirrored or not, with the centre window of its sound (`time_shift`
-    moves it). `augmented` sees the same frame as SimCLR would, and always shifts; `neighbour` is
-    made like the anchor from the frame and the sound of the batch's second half.
+    moves it). `augmented` sees the same frame as SimCLR would, and always moves the window, which a
+    front-end without margins leaves where it is; `neighbour` is made like the anchor from the frame
+    and the sound of the batch's second half.
     """
     num, size = len(batch.rows), recipe.image_size
     stored = batch.frames.to(device, non_blocking=True)

@@ -16,13 +16,15 @@ def choose_device(name: str) -> torch.device:
         UsageError: If there is no such device.
     """
     if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        name = "cuda" if torch.cuda.is_available() else "cpu"
     try:
         device = torch.device(name)
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError):
         usable = "auto, cpu or cuda" if torch.cuda.is_available() else "auto or cpu"
         raise UsageError(f"--device {name}: not on this machine; use {usable}") from None
+    if device.type == "cuda":  # by default convolutions, a head too, keep 10 bits of 23
+        torch.backends.cudnn.allow_tf32 = False
     return device
 
 

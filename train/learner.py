@@ -16,7 +16,7 @@ from .hints import hint_heads, hint_terms
 from .model import build_model
 from .objectives import Objective, Seen
 from .plan import Plan
-from .ranks import Ranks, gather
+from .ranks import Ranks, gather, share_buffers
 from .recipe import Recipe
 from .student import Student
 
@@ -112,6 +112,7 @@ class Learner:
         self.losses = Losses(student, objective, plan.recipe, self.ranks, self.bf16)
         self._forward: nn.Module = self.losses
         if self.ranks.size > 1:
+            share_buffers(student)
             self._forward = DistributedDataParallel(self.losses, broadcast_buffers=False)
         kind = torch.optim.AdamW if plan.recipe.optimizer == "adamw" else torch.optim.Adam
         self.optimizer = kind(

@@ -106,7 +106,8 @@ def train(
         CacheCorruptError: If the folder holds another run, or cache or checkpoint is damaged.
         MissingDependencyError: If pretrained weights are missing.
         CacheUnwritableError: If the run's folder cannot be written; the same command resumes.
-        NonFiniteLossError: If the loss is not finite; the message names the batch's clips.
+        NonFiniteLossError: If the loss or a weight is not finite; the message names the batch's
+            clips.
         UsageError: If another process is training in the folder, a weight names no term,
             `weights` no network of this run, or the objective cannot be validated.
     """
@@ -188,6 +189,7 @@ def _run(
                 if stop or due or step + 1 == plan.num_steps:
                     record.flush()  # a loss that is not finite stops here, before it is saved
                     weights, state = learner.student.state_dict(), learner.optimizer.state_dict()
+                    record.require_finite(step, batch, weights)
                     save_checkpoint(folder, step + 1, weights, state)
                     saved_at = time.monotonic()
             if stop:

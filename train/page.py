@@ -27,7 +27,7 @@ class RunPage:
         recipe_name: What the user called it.
         seed: Seed of the weights, the order and the views.
         cache: The cache's folder, for information.
-        data: Digest of the clips' bytes and rows (`data.data_fingerprint`).
+        data: Digest of the rows and of their shards' fingerprints (`clips.data_fingerprint`).
         batch_size: Clips per step, the recipe's or all there are.
         ids: Ids trained on.
         versions: Library versions, for information.

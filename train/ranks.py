@@ -94,6 +94,15 @@ def share_norms(student: Student, recipe: Recipe, ranks: Ranks) -> Student:
     return synced
 
 
+def share_buffers(module: nn.Module) -> None:
+    """Give every process the statistics of what leads, which alone loads weights.
+
+    `DistributedDataParallel` does so with parameters; of buffers only if told to at every step.
+    """
+    for buffer in module.buffers():
+        dist.broadcast(buffer, 0)
+
+
 def gather(embeddings: Embeddings, num_views: int, ranks: Ranks) -> Embeddings:
     """Return the embeddings of the whole batch, with gradients to every process.
 

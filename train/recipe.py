@@ -141,10 +141,12 @@ def load_recipe(name: str, overrides: Iterable[str] = ()) -> Recipe:
     path = _RECIPES / f"{name}.toml" if name in list_recipes() else Path(name)
     try:
         values = tomllib.loads(path.read_text("utf-8"))
-    except (FileNotFoundError, IsADirectoryError):
+    except OSError as error:
         known = ", ".join(list_recipes())
-        raise UsageError(f"no recipe {name!r}: name one of {known}, or a TOML file") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(
+            f"no recipe {name!r} ({error.strerror}): name one of {known}, or a TOML file"
+        ) from None
+    except ValueError as error:  # also of bytes that are no text, and of numbers without end
         raise UsageError(f"{path}: not TOML: {error}") from None
     origin = dict.fromkeys(values, str(path))
     for text in overrides:
@@ -154,9 +156,12 @@ def load_recipe(name: str, overrides: Iterable[str] = ()) -> Recipe:
         key, term = key.strip(), ""
         if key.startswith("weights."):
             key, _, term = key.partition(".")
+        table = values.get(key, {})
+        if term and not isinstance(table, dict):
+            continue  # told below, with where it was set
         origin[key] = f"--set {text}"
         if term:
-            values[key] = {**values.get(key, {}), term: _parse(value, float)}
+            values[key] = {**table, term: _parse(value, float)}
         else:
             values[key] = _parse(value, _HINTS.get(key))
     return recipe_from(values, origin)

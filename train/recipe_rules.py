@@ -8,6 +8,8 @@ from dataclasses import fields
 from types import GenericAlias
 from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin
 
+from ..stages.spectrogram import FRONT_ENDS
+
 if TYPE_CHECKING:
     from .recipe import Recipe
 
@@ -34,11 +36,14 @@ _LIMITS: dict[str, tuple[Callable[[float], bool], tuple[str, ...]]] = {
     "at least 2": (lambda value: value >= 2, ("batch_size",)),
     # torch 2.11 writes outside its memory in the backward pass of a strided 1 x 1 convolution of
     # fewer channels on the CPU.
-    "at least 16 (torch cannot be trusted with narrower layers)": (
-        lambda value: value >= 16,
+    "at least 16 (torch cannot be trusted with narrower layers) and at most 4096": (
+        lambda value: 16 <= value <= 4096,
         ("width",),
     ),
-    "at least 32": (lambda value: value >= 32, ("image_size", "image_resize")),
+    "between 32 and 256, the short side of stored frames": (
+        lambda value: 32 <= value <= 256,
+        ("image_size", "image_resize"),
+    ),
     "2, 3 or 4": (lambda value: value in (2, 3, 4), ("last_layer",)),
     "1 or 2": (lambda value: value in (1, 2), ("last_stride", "audio_last_stride")),
     "between 0 and 1": (lambda value: 0 <= value <= 1, ("flip", "blur")),
@@ -69,6 +74,9 @@ def misfit(key: str, value: Any, hint: Any, named: Mapping[str, Sequence[str]]) 
     if not choices and not _is_a(value, hint):
         expected = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
         return f"{key} = {value!r}: expected {expected.get(hint, 'a table of numbers')}"
+    numbers = value.values() if isinstance(value, dict) else (value,)
+    if any(isinstance(number, int) and abs(number) >= 1 << 63 for number in numbers):
+        return f"{key}: a whole number has at most 64 bits"
     if isinstance(value, dict) and not all(0 <= item < math.inf for item in value.values()):
         return f"{key} = {value!r}: must be finite and at least 0"
     for limit, (holds, keys) in _LIMITS.items():
@@ -92,6 +100,12 @@ def contradictions(recipe: Recipe) -> Iterable[tuple[str, str]]:
         yield "image_size", "image_size is larger than image_resize, the frame it is cropped from"
     if recipe.crop_pad >= recipe.image_size:
         yield "crop_pad", "crop_pad must be below image_size: the border mirrors the frame once"
+    if recipe.time_shift and not FRONT_ENDS[recipe.spectrogram].margin:
+        yield (
+            "time_shift",
+            f"time_shift has no sound beside the window of spectrogram = {recipe.spectrogram!r}, "
+            "which hears all of it: leave it out",
+        )
     for weights in ("momentum", "ema"):
         if recipe.test_weights == weights and not getattr(recipe, weights):
             yield "test_weights", f"test_weights = {weights!r} needs {weights} above 0"
@@ -119,3 +133,16 @@ def contradictions(recipe: Recipe) -> Iterable[tuple[str, str]]:
         for key in ("views", "partners", "hints", "momentum"):
             if getattr(recipe, key) != default[key]:
                 yield key, f"objective = 'spm-audio' only classifies sounds: it takes no {key}"
+    if recipe.objective == "spm":
+        if "neighbour" in recipe.view_names:
+            yield (
+                "views",
+                f"views = {recipe.views!r} has sounds of other clips, and objective = 'spm' knows "
+                "the class of a clip's own only: 'single' or 'augmented'",
+            )
+        if recipe.momentum:
+            yield (
+                "momentum",
+                f"momentum = {recipe.momentum:g}: objective = 'spm' classifies what is seen, and "
+                "no gradient reaches momentum encoders: leave it at 0",
+            )

@@ -10,7 +10,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from ..errors import AvpipeError, CacheUnwritableError
@@ -23,7 +25,7 @@ _READ_EVERY_S = 1.0
 
 
 class NonFiniteLossError(AvpipeError):
-    """The loss is not a number any more."""
+    """The loss, or a weight, is not a number any more."""
 
     exit_code = 4
 
@@ -74,14 +76,14 @@ class Record:
             progress: Called at every look.
         """
         self._path, self._plan, self._ids, self._progress = path, plan, ids, progress
-        self._waiting: list[tuple[int, Batch, dict[str, Tensor]]] = []
+        self._waiting: list[tuple[int, NDArray[np.int64], dict[str, Tensor]]] = []
         self._first_step = first_step
         self._started = self._read_at = time.monotonic()
         self.loss = math.nan
 
     def add(self, step: int, batch: Batch, terms: dict[str, Tensor]) -> None:
         """Keep a step's loss and terms, still on the device."""
-        self._waiting.append((step, batch, terms))
+        self._waiting.append((step, batch.rows, terms))
         due = time.monotonic() - self._read_at >= _READ_EVERY_S
         if due or len(self._waiting) >= _READ_EVERY:
             self.flush()
@@ -97,11 +99,12 @@ class Record:
             return
         values = torch.stack([torch.stack(list(terms.values())) for _, _, terms in self._waiting])
         lines: list[dict[str, float]] = []
-        for (step, batch, terms), row in zip(self._waiting, values.tolist(), strict=True):
+        for (step, rows, terms), row in zip(self._waiting, values.tolist(), strict=True):
             named = dict(zip(terms, row, strict=True))
             if not all(map(math.isfinite, row)):
                 append_lines(self._path, lines)
-                raise self._not_finite(step, batch, named)
+                found = ", ".join(f"{name} = {value:g}" for name, value in named.items())
+                raise self._not_finite(step, rows, found)
             self.loss = named["loss"]
             facts = {"step": step + 1, "epoch": self._plan.epoch(step) + 1}
             lines.append({**facts, "lr": self._plan.learning_rate(step), **named})
@@ -109,6 +112,16 @@ class Record:
         self._waiting.clear()
         self._read_at = time.monotonic()
         self._report(step + 1)
+
+    def require_finite(self, step: int, batch: Batch, weights: Mapping[str, Tensor]) -> None:
+        """See that the weights a step left are finite; its loss was of those before.
+
+        Raises:
+            NonFiniteLossError: Naming step, weight and clips.
+        """
+        for name, weight in weights.items():
+            if not weight.isfinite().all():
+                raise self._not_finite(step, batch.rows, f"{name} is not finite")
 
     def _report(self, done: int) -> None:
         if not self._progress:
@@ -128,11 +141,10 @@ class Record:
             )
         )
 
-    def _not_finite(self, step: int, batch: Batch, named: dict[str, float]) -> NonFiniteLossError:
-        terms = ", ".join(f"{name} = {value:g}" for name, value in named.items())
-        clips = ", ".join(self._ids[row] for row in batch.rows.tolist())
+    def _not_finite(self, step: int, rows: NDArray[np.int64], found: str) -> NonFiniteLossError:
+        clips = ", ".join(self._ids[row] for row in rows.tolist())
         return NonFiniteLossError(
-            f"step {step + 1}: {terms}; lower lr, or leave out a clip of its batch: {clips}"
+            f"step {step + 1}: {found}; lower lr, or leave out a clip of its batch: {clips}"
         )
 
 

@@ -72,7 +72,7 @@ class Localizer:
             geometry: Where the map's cells lie; see `geometry.upsample`.
 
         Returns:
-            `(224, 224)` float32, cosines in [-1, 1].
+            `size` float32, cosines in [-1, 1].
         """
         with torch.inference_mode():
             visual, audio = self._embed_frame(frame), self._embed_audio(waveform, rate_hz)

@@ -115,8 +115,9 @@ def open_source(
 
     Args:
         reader: The clips.
-        mode: `resident`, `stream`, or `auto`: resident where half of the free memory holds them,
-            on the GPU if there is one, else in main memory.
+        mode: `resident`, `stream`, or `auto`: resident where half of the free main memory holds
+            them, as all are read into it first; of several processes each has its part of it.
+            They stay there, or on the GPU where half of its free memory holds them.
         device: Where the network is.
         workers: Threads that read; None for one per processor, at most 8.
         frames: Whether frames are needed.
@@ -127,16 +128,17 @@ def open_source(
     threads = reading_threads(workers)
     sizes = resident_bytes(reader, frames)
     total = sum(sizes.values())
-    free = {torch.device("cpu"): free_memory_bytes()}
+    main = torch.device("cpu")
+    free = {main: free_memory_bytes() // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))}
     if device.type == "cuda":
         free = {device: torch.cuda.mem_get_info(device)[0], **free}
     fits = [place for place, bytes_free in free.items() if total <= bytes_free // 2]
     parts = ", ".join(f"{name.replace('_', ' ')} {_size(size)}" for name, size in sizes.items())
     line = f"{len(reader.rows)} clips: {parts}"
-    if mode == "stream" or (mode == "auto" and not fits):
+    if mode == "stream" or (mode == "auto" and main not in fits):
         stream = Stream(reader, threads, pin=device.type == "cuda")
         return stream, f"{line}; streamed from the cache"
-    place = fits[0] if fits else torch.device("cpu")
+    place = fits[0] if fits else main
     return Resident(reader, threads, place, frames=frames), f"{line}; resident on {place.type}"
 
 

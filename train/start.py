@@ -52,7 +52,7 @@ def batch_size_of(recipe: Recipe, num_clips: int, num_ranks: int, notices: Notic
     """
     least = 2 * num_ranks
     if num_clips < least:
-        raise InputError(f"contrastive training needs at least {least} clips; there is {num_clips}")
+        raise InputError(f"training needs at least {least} clips; there is {num_clips}")
     if recipe.batch_size % num_ranks or recipe.batch_size < least:
         raise UsageError(f"batch_size = {recipe.batch_size} cannot be shared by {num_ranks}")
     size = min(num_clips // num_ranks * num_ranks, recipe.batch_size)

@@ -31,6 +31,10 @@ class Student(nn.Module):
         self.ema = _frozen_copy(online) if recipe.ema else None
         self.heads = nn.ModuleDict(dict(heads or {}))
         self._recipe = recipe
+        if self.momentum is not None and recipe.momentum_buffers:
+            for module in self.momentum.modules():
+                if isinstance(module, nn.BatchNorm2d):
+                    module.momentum = 0.0  # its own activations leave the averages as they are
 
     def trained(self) -> list[nn.Parameter]:
         """Return the parameters that gradients reach."""
@@ -46,8 +50,8 @@ class Student(nn.Module):
     def update_momentum(self) -> None:
         """Move the momentum encoders towards the online ones: parameters only (SLAVC, section 3.3).
 
-        Their batch norms keep statistics of their own activations: they run in training mode. With
-        `momentum_buffers` the statistics are averages of the online ones instead.
+        They run in training mode: their batch norms normalise by the batch and keep statistics of
+        their own activations. With `momentum_buffers` these are averages of the online ones.
         """
         if self.momentum is not None:
             keep = self._recipe.momentum
