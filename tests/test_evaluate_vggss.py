@@ -347,6 +347,39 @@ def test_an_imported_run_without_its_list_may_have_leaks(
     assert "leaked: unknown, run came without the list" in evaluate_text(document)
 
 
+def test_clips_that_an_encoder_brings_along_are_leaks(
+    run_evaluate: Evaluate, cache: Cache, runs: list[Path], tmp_path: Path
+) -> None:
+    """Sounds of a run that learnt two test clips, taken over twice; a page that does not say so."""
+
+    def taught_by(teacher: Path, name: str) -> Path:
+        sets = [*TINY, "image_encoder=compact", "image_init=scratch", "momentum=0", "ema=0",
+                "test_weights=online", "epochs=1", f"audio_init={teacher}"]  # fmt: skip
+        recipe = load_recipe("slavc", sets)
+        train(cache, recipe, tmp_path / name, recipe_name=name, ids=cache.ids[:14], device="cpu")
+        return tmp_path / name
+
+    def leaks(run: Path) -> list[str] | None:
+        (entry,) = run_evaluate([run], benchmark="vggss")["runs"]
+        assert (entry["leak_free"] or {}).get("n_scored") == (12 if entry["leaked"] else None)
+        found: list[str] | None = entry["leaked"]
+        return found
+
+    first = taught_by(runs[0], "first")
+    second = taught_by(first, "second")
+    assert leaks(first) == leaks(second) == ["clip014", "clip015"]
+    page = json.loads((first / "run.json").read_text())
+    assert page.pop("inherited") == cache.ids[:16]
+    (first / "run.json").write_text(json.dumps(page))  # as it was written formerly
+    assert leaks(first) is leaks(taught_by(first, "third")) is None
+    page = json.loads((runs[2] / "run.json").read_text())
+    assert page["inherited"] == []
+    shutil.copytree(runs[2], tmp_path / "plain", ignore=shutil.ignore_patterns("evaluate"))
+    del page["inherited"]
+    (tmp_path / "plain" / "run.json").write_text(json.dumps(page))
+    assert leaks(tmp_path / "plain") == []
+
+
 def test_the_commands_of_the_page(
     cache: Cache,
     annotations: Path,

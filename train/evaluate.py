@@ -283,11 +283,11 @@ def _alphas(source: MapSource, av: Scored, shared: _Evaluation) -> dict[str, dic
 def _leaks(page: RunPage, full: Benchmark, scored: dict[str, Scored | None]) -> dict[str, Any]:
     """Return the test clips that a run was trained on, and the scores without them.
 
-    Null where a run came without the list of its training.
+    Null where a run came without the list of its training, or began with weights that did.
     """
-    if page.imported is not None and not page.ids:
+    if page.trained_on is None:
         return {"leaked": None, "leak_free": None}
-    leaked = sorted(set(page.ids).intersection(full.clip_ids))
+    leaked = sorted(page.trained_on.intersection(full.clip_ids))
     if not leaked:
         return {"leaked": leaked, "leak_free": None}
     clean = {name: one and one.headline(set(leaked)) for name, one in scored.items()}
