@@ -71,7 +71,10 @@ class _Evaluation:
             found["blend"] = ogl and {"object": (1 - self.alpha, ogl)}
             found["og_avc"] = ogl and {"object": (1 - OG_AVC_ALPHA, ogl)}
         if detr:
-            found["og_avc_detr"] = ogl and {"object": (1 / 3, ogl), "detr": (1 / 3, detr)}
+            found["og_avc_detr"] = ogl and {
+                "object": (1 / 3, ogl),
+                "detr": (1 / 3, map_sources.stretched(detr)),
+            }
         return found
 
 
@@ -171,10 +174,12 @@ def _add_priors(shared: _Evaluation, first_run: Path) -> list[str]:
     if "object" in wanted:
         maps, notices = _object_maps(shared, first_run)
         for name, stored in maps.items():
-            shared.objects[name] = map_sources.of_objects(stored, shared.protocol, shared.geometry)
+            make = map_sources.of_ogl if name == "object" else map_sources.of_objects
+            shared.objects[name] = make(stored, shared.protocol, shared.geometry)
         sources |= {"object": None, **shared.objects}
     for name, source in sources.items():
-        shared.priors[name] = source and shared.at_hand.score(source, shared.protocol)
+        rules = shared.protocol if name == "object" else shared.protocol.without_scale
+        shared.priors[name] = source and shared.at_hand.score(source, rules)
     return notices
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from ..cache.state import shard_numbers
 from ..cache.store import Cache
 from .benchmarks import MapSource, Pair
-from .blends import localization_maps, mix, object_maps
+from .blends import localization_maps, minmax, mix, object_maps, on_scale
 from .controls import Floats, Frame
 from .geometry import Geometry
 from .maps import StoredMaps
@@ -43,6 +43,17 @@ def of_objects(stored: StoredMaps, protocol: Protocol, geometry: Geometry) -> Ma
         centres_px=stored.centres_px,
         image_px=stored.image_px,
     )
+
+
+def of_ogl(stored: StoredMaps, protocol: Protocol, geometry: Geometry) -> MapSource:
+    """Return OGL's object maps of the pairs' frames, on the protocol's scale."""
+    source = of_objects(stored, protocol, geometry)
+    return lambda pairs: on_scale(source(pairs), protocol)
+
+
+def stretched(source: MapSource) -> MapSource:
+    """Return the same maps, each brought to [0, 1]."""
+    return lambda pairs: minmax(source(pairs))
 
 
 def detr_maps(cache: Cache, videos: Sequence[str]) -> StoredMaps | None:
