@@ -19,6 +19,7 @@ from avpipe.train import evaluate as module
 from avpipe.train import load_run
 from avpipe.train.benchmarks import load_benchmark
 from avpipe.train.controls import center_prior
+from avpipe.train.encoders import IMAGENET
 from avpipe.train.evaluate import evaluate
 from avpipe.train.loop import train
 from avpipe.train.metrics import retrieval_scores
@@ -268,6 +269,11 @@ def test_without_imagenet_weights(
     )
     assert any("no ImageNet ResNet18" in line for line in document["notices"])
     assert entry["alphas"] == {}
+    (tmp_path / IMAGENET.name).write_text("<html>not found</html>")
+    notices = run_evaluate(runs[:1], benchmark="vggss")["notices"]
+    (told,) = (line for line in notices if line.startswith("object (OGL) and blend are null"))
+    assert f"{tmp_path / IMAGENET.name}: is a web page, no checkpoint" in told
+    assert "once it is removed `avpipe weights fetch imagenet-resnet18` fetches it" in told
 
 
 def test_protocols_are_stamped_and_differ(run_evaluate: Evaluate, runs: list[Path]) -> None:

@@ -18,6 +18,7 @@ from ..weights import weights_dir
 from . import map_sources
 from .benchmarks import Benchmark, MapSource, Scored, Subsets, load_benchmark
 from .controls import center_prior, saliency
+from .encoders import IMAGENET, IMAGENET_NETWORK
 from .geometry import Geometry
 from .maps import StoredMaps, stored_maps, stored_object_maps, write_whole
 from .object_prior import ObjectPrior
@@ -197,10 +198,13 @@ def _object_maps(shared: _Evaluation, first_run: Path) -> tuple[dict[str, Stored
             batch_size=shared.batch_size,
             progress=shared.progress,
         )
-    except MissingDependencyError:
+    except MissingDependencyError as error:
+        why = f"no ImageNet ResNet18 in {weights_dir()};"
+        if (weights_dir() / IMAGENET.name).exists():
+            why = f"{error}; once it is removed"
         notices.append(
-            f"object (OGL) and blend are null: no ImageNet ResNet18 in {weights_dir()}; "
-            "`avpipe weights fetch imagenet-resnet18` fetches it"
+            f"object (OGL) and blend are null: {why} `avpipe weights fetch {IMAGENET_NETWORK}` "
+            "fetches it"
         )
     if detr := map_sources.detr_maps(shared.cache, videos):
         found["detr"] = detr
