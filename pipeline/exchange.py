@@ -24,7 +24,7 @@ def imported(
     Raises:
         Errors as `train.peers.import_checkpoint` does, and of the list.
     """
-    ids = read_ids_to_take(trained_on)
+    ids = read_ids_to_take(trained_on, "--trained-on")
     page, was_there = import_checkpoint(
         file, peer, run, variant=variant, settings=settings, trained_on=ids or ()
     )

@@ -23,15 +23,15 @@ def read_ids(path: Path | None) -> list[str] | None:
     return [entry.id or Path(entry.path or "").stem for entry in read_entries(str(path))]
 
 
-def read_ids_to_take(path: Path | None) -> list[str] | None:
-    """Read the ids of `--ids`, as `read_ids` does.
+def read_ids_to_take(path: Path | None, option: str = "--ids") -> list[str] | None:
+    """Read the ids of an option that has to name some, as `read_ids` does.
 
     Raises:
         InputError: It names no clip, too.
     """
     ids = read_ids(path)
     if ids == []:
-        raise InputError(f"--ids {path} names no clip; it needs an id a line, or a CSV with ids")
+        raise InputError(f"{option} {path} names no clip; it needs an id a line, or a CSV with ids")
     return ids
 
 

@@ -187,6 +187,44 @@ def test_broken_boxes_are_clipped_left_out_and_told(tmp_path: Path) -> None:
     assert all(sample["boxes"] for sample in samples)  # none counts as a negative
 
 
+def test_heard_and_unheard_tell_of_their_own_boxes(tmp_path: Path) -> None:
+    bbox = {"over_0": [[0.5, 0.5, 9e9, 0.9]], "bare_1": [], "fine_2": [SOUNDING]}
+    entries = [{"file": name, "class": "a", "bbox": boxes} for name, boxes in bbox.items()]
+    (tmp_path / "vggss.json").write_text(json.dumps(entries))
+    (tmp_path / "vggss_heard_test.csv").write_text("over_0\n")
+    (tmp_path / "vggss_unheard_test.csv").write_text("bare_1\nfine_2\n")
+    heard, unheard = (
+        "\n".join(load_benchmark(f"vggss-{name}", tmp_path).notices)
+        for name in ("heard", "unheard")
+    )
+    assert "1 clip (over_0) with overflowed boxes" in heard and "bare_1" not in heard
+    assert "1 clip (bare_1) whose boxes have no area" in unheard and "over_0" not in unheard
+
+
+def test_too_few_negatives_are_told(tmp_path: Path) -> None:
+    flickr = write_flickr(tmp_path / "flickr", {"1000": [[[0, 0, 100, 100]]]})
+    vggss = write_vggss(tmp_path, NAMES, negatives=12)
+    for name, folder, line in (
+        ("vggss-extended", vggss, "plus_silent.csv has 12 negatives, the published test 5,158"),
+        ("flickr-extended", flickr, "plus_silent.csv has 1 negatives, the published test 250"),
+    ):
+        assert line in "\n".join(load_benchmark(name, folder).notices)
+    (vggss / "vggss_test_plus_silent.csv").write_text("")
+    assert "has 0 negatives" in "\n".join(load_benchmark("vggss-extended", vggss).notices)
+
+
+def test_numbers_beyond_all_bounds_are_no_boxes(tmp_path: Path) -> None:
+    huge = "9" * 400
+    (tmp_path / "vggss.json").write_text(f'[{{"file": "a", "bbox": [[0, 0, 1, {huge}]]}}]')
+    with pytest.raises(InputError, match=r"vggss\.json: not the boxes of clips"):
+        load_benchmark("vggss", tmp_path)
+    folder = write_flickr(tmp_path / "flickr", {"1000": [[[0, 0, 100, 100]]]})
+    path = folder / "xml" / "1000.xml"
+    path.write_text(path.read_text().replace("<ymax>100", f"<ymax>{huge}"))
+    with pytest.raises(InputError, match=r"1000\.xml: not the boxes of annotators"):
+        load_benchmark("flickr", folder)
+
+
 def test_flickr_votes_count_half(tmp_path: Path) -> None:
     boxes = {
         "1000": [[[10, 20, 110, 120]], [[60, 70, 200, 220]], []],

@@ -12,7 +12,7 @@ from avpipe.stages.synth_lists import draw_pairs, lists
 from avpipe.stages.synth_plan import plan_clips
 from avpipe.stages.synth_world import draw_classes
 from avpipe.train.benchmarks import MapSource, Pair, benchmark_names, load_benchmark
-from avpipe.train.benchmarks.synth import Synth, load
+from avpipe.train.benchmarks.synth import Item, Synth, load
 from avpipe.train.metrics import Floats, Maps
 
 SIZE = 224
@@ -199,6 +199,14 @@ def test_unreadable_worlds_are_refused_in_one_line(folder: Path, tmp_path: Path)
     with pytest.raises(InputError, match=r"vggss\.json: not the boxes of clips \(KeyError"):
         load_benchmark("synth", tmp_path)
     assert load_benchmark("synth", folder / "vggss.json").counts == load(folder).counts
+
+
+def test_the_ceiling_is_of_what_the_headline_counts() -> None:
+    small, large = np.array([[0, 0, 0.1, 0.1]]), np.array([[0, 0, 0.9, 0.9]])
+    heard = Item("positive", Pair("a", "a"), "x", unheard=False, target=0)
+    unheard = Item("positive", Pair("b", "b"), "y", unheard=True, target=0)
+    assert Synth((heard, unheard), {"a": small, "b": large}).ceiling == 0
+    assert Synth((heard, unheard), {"a": large, "b": small}).ceiling == 1
 
 
 def test_benchmarks_are_named_by_their_files() -> None:

@@ -65,6 +65,23 @@ def rows() -> list[tuple[str, dict[str, str]]]:
     return found
 
 
+def test_every_row_that_names_a_benchmark_has_the_line_that_scores_it() -> None:
+    lines: dict[str, list[dict[str, Any]]] = {}
+    for section in re.split(r"(?m)^## ", PAGE)[1:]:
+        found = [parse(words) for words in fenced_commands(section)]
+        lines[section.split("\n")[0]] = [values for name, values in found if name == "evaluate"]
+    named = [(section, row) for section, row in rows() if "benchmark" in row]
+    assert len(named) >= 25
+    for section, row in named:
+        run = row.get("run")
+        assert any(
+            values["benchmark"] == row["benchmark"]
+            and (run is None or f"runs/{run}" in map(str, values["runs"]))
+            and str(values["cache"]) == row["benchmark"][:3].replace("fli", "flickr")
+            for values in lines[section]
+        ), row
+
+
 SECTIONS: dict[str, dict[str, Any]] = {
     "EZ-VSL": {"source": "EZ-VSL"},
     "SLAVC": {"source": "SLAVC", "benchmark": "vggss-extended"},

@@ -18,6 +18,8 @@ from avpipe.pipeline.main import main
 from avpipe.train import evaluate as module
 from avpipe.train import load_run
 from avpipe.train.benchmarks import load_benchmark
+from avpipe.train.controls import center_prior
+from avpipe.train.encoders import IMAGENET
 from avpipe.train.evaluate import evaluate
 from avpipe.train.loop import train
 from avpipe.train.metrics import retrieval_scores
@@ -25,9 +27,11 @@ from avpipe.train.object_prior import ObjectPrior
 from avpipe.train.published import published_rows
 from avpipe.train.recipe import load_recipe
 from avpipe.train.scoreboard import evaluate_text
+from avpipe.train.truth import union_masks
 from cache_factory import add_values, make_cache
 from evaluation_factory import TINY, write_flickr, write_vggss
 from numpy.typing import NDArray
+from torch.nn import functional as F
 
 PUBLISHED = Path(__file__).parents[2] / "shared" / "metadata"
 Evaluate = Callable[..., dict[str, Any]]
@@ -203,6 +207,56 @@ def test_detr_is_blended_where_the_cache_has_its_maps(
     assert "object map (DETR)" in text
 
 
+def test_object_maps_on_the_scale_of_slavc(
+    annotations: Path, runs: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By hand: OGL over 2.5 is cut at 0.5, alone and in blends; DETR is a third on one scale."""
+
+    def filled(cells: NDArray[Any]) -> NDArray[Any]:
+        given = torch.from_numpy(cells)[:, None].double()
+        filled_in = F.interpolate(given, (224, 224), mode="bicubic", align_corners=True)
+        pixels: NDArray[Any] = filled_in[:, 0].numpy()
+        return pixels
+
+    def mean_ciou(chosen: NDArray[Any]) -> float:
+        both = zip(chosen, truths, strict=True)
+        return float(np.mean([(c & t).sum() / (c | t).sum() for c, t in both]))
+
+    def bright(self: object, cache: Cache, rows: NDArray[np.int64], *_: object) -> NDArray[Any]:
+        return np.stack([3 * np.random.default_rng(row).random((7, 7), np.float32) for row in rows])
+
+    monkeypatch.setattr(DrawnObjects, "activities", bright)
+    cache = make_cache(tmp_path / "cache", 28)
+    add_values(cache, "objects/detr-r50", (7, 7))
+    cache = Cache(cache.path)
+    boxes = {e["file"]: e["bbox"] for e in json.loads((annotations / "vggss.json").read_text())}
+    truths = union_masks([boxes[name] for name in cache.ids[14:]])
+    rows = np.array([cache.row_of(name) for name in cache.ids[14:]])
+    av = (filled(load_run(runs[2], "cpu").maps(cache, rows)) + 1) / 2
+    ogl = filled(bright(None, cache, rows)) / 2.5
+    column = cache.column("objects/detr-r50")
+    detr = filled(np.stack([np.asarray(column[row], np.float32) for row in rows]))
+    low, high = (end(detr, (1, 2), keepdims=True) for end in (np.min, np.max))
+    third = (av + ogl + (detr - low) / (high - low)) / 3
+
+    (entry,) = evaluate(runs[2:], cache, annotations=annotations, benchmark="vggss",
+                        protocol="slavc", device="cpu")["runs"]  # fmt: skip
+    scores = entry["scores"]
+    for name, maps in {
+        "object": ogl, "blend": 0.9 * av + 0.1 * ogl, "og_avc": 0.6 * av + 0.4 * ogl,
+        "og_avc_detr": third,
+    }.items():  # fmt: skip
+        fixed = scores[name]["ciou_mean_fixed"]
+        assert fixed == pytest.approx(mean_ciou(maps >= 0.5), abs=1e-4), name
+    half = np.median(third, (1, 2), keepdims=True)
+    assert scores["og_avc_detr"]["ciou_mean"] == pytest.approx(mean_ciou(third >= half), abs=1e-4)
+    middle = mean_ciou(detr >= (low + high) / 2)
+    assert scores["detr"]["ciou_mean_fixed"] == pytest.approx(middle, abs=1e-4)
+    prior = center_prior()
+    middle = mean_ciou(np.stack([prior >= (prior.min() + prior.max()) / 2] * len(truths)))
+    assert scores["center"]["ciou_mean_fixed"] == pytest.approx(middle, abs=1e-4)
+
+
 def test_without_imagenet_weights(
     run_evaluate: Evaluate, runs: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -215,6 +269,11 @@ def test_without_imagenet_weights(
     )
     assert any("no ImageNet ResNet18" in line for line in document["notices"])
     assert entry["alphas"] == {}
+    (tmp_path / IMAGENET.name).write_text("<html>not found</html>")
+    notices = run_evaluate(runs[:1], benchmark="vggss")["notices"]
+    (told,) = (line for line in notices if line.startswith("object (OGL) and blend are null"))
+    assert f"{tmp_path / IMAGENET.name}: is a web page, no checkpoint" in told
+    assert "once it is removed `avpipe weights fetch imagenet-resnet18` fetches it" in told
 
 
 def test_protocols_are_stamped_and_differ(run_evaluate: Evaluate, runs: list[Path]) -> None:
@@ -345,6 +404,39 @@ def test_an_imported_run_without_its_list_may_have_leaks(
     document = run_evaluate([run], benchmark="vggss")
     assert document["runs"][0]["leaked"] is document["runs"][0]["leak_free"] is None
     assert "leaked: unknown, run came without the list" in evaluate_text(document)
+
+
+def test_clips_that_an_encoder_brings_along_are_leaks(
+    run_evaluate: Evaluate, cache: Cache, runs: list[Path], tmp_path: Path
+) -> None:
+    """Sounds of a run that learnt two test clips, taken over twice; a page that does not say so."""
+
+    def taught_by(teacher: Path, name: str) -> Path:
+        sets = [*TINY, "image_encoder=compact", "image_init=scratch", "momentum=0", "ema=0",
+                "test_weights=online", "epochs=1", f"audio_init={teacher}"]  # fmt: skip
+        recipe = load_recipe("slavc", sets)
+        train(cache, recipe, tmp_path / name, recipe_name=name, ids=cache.ids[:14], device="cpu")
+        return tmp_path / name
+
+    def leaks(run: Path) -> list[str] | None:
+        (entry,) = run_evaluate([run], benchmark="vggss")["runs"]
+        assert (entry["leak_free"] or {}).get("n_scored") == (12 if entry["leaked"] else None)
+        found: list[str] | None = entry["leaked"]
+        return found
+
+    first = taught_by(runs[0], "first")
+    second = taught_by(first, "second")
+    assert leaks(first) == leaks(second) == ["clip014", "clip015"]
+    page = json.loads((first / "run.json").read_text())
+    assert page.pop("inherited") == cache.ids[:16]
+    (first / "run.json").write_text(json.dumps(page))  # as it was written formerly
+    assert leaks(first) is leaks(taught_by(first, "third")) is None
+    page = json.loads((runs[2] / "run.json").read_text())
+    assert page["inherited"] == []
+    shutil.copytree(runs[2], tmp_path / "plain", ignore=shutil.ignore_patterns("evaluate"))
+    del page["inherited"]
+    (tmp_path / "plain" / "run.json").write_text(json.dumps(page))
+    assert leaks(tmp_path / "plain") == []
 
 
 def test_the_commands_of_the_page(

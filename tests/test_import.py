@@ -252,6 +252,46 @@ def test_a_peers_file_is_not_anothers(
     assert "--from fnac: one of slavc, ez-vsl, lvs, ssl-alignment" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("peer", "setting"),
+    [
+        ("ez-vsl", "hints=audio"),
+        ("ez-vsl", "objective=slavc"),
+        ("ez-vsl", "objective=spm"),
+        ("ez-vsl", "ema=0.5"),
+        ("ez-vsl", "momentum=0.9"),
+        ("ez-vsl", "projection=mlp"),
+        ("lvs", "projection=linear"),
+        ("ssl-alignment", "pooled_projection=linear"),
+    ],
+)
+def test_a_setting_that_wants_other_weights_is_named(
+    peer: str, setting: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["import-checkpoint", "best.pth", "--from", peer, "--run", str(tmp_path / "run")]
+    assert main([*words, "--set", "image_test=crop", "--set", setting]) == 2
+    told = capsys.readouterr().err
+    assert f"--set {setting}: wants weights that the files of {peer} do not hold" in told
+    assert not list(tmp_path.iterdir())
+
+
+def test_weights_of_fewer_networks_are_taken(tmp_path: Path) -> None:
+    network = network_of("slavc")
+    path = write_released(tmp_path, "slavc", network)
+    settings = ["momentum=0", "test_weights=online"]
+    page, _ = import_checkpoint(path, "slavc", tmp_path / "run", settings=settings)
+    assert page.imported and page.imported["tensors"] == TENSORS["slavc"] // 2
+
+
+def test_an_empty_training_list_is_called_by_its_option(
+    ez_vsl: tuple[Path, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "none.txt").touch()
+    words = ["import-checkpoint", str(ez_vsl[0]), "--from", "ez-vsl", "--run", str(tmp_path / "r")]
+    assert main([*words, "--trained-on", str(tmp_path / "none.txt")]) == 4
+    assert f"--trained-on {tmp_path / 'none.txt'} names no clip" in capsys.readouterr().err
+
+
 def test_an_import_is_done_once_and_never_over_another_run(
     ez_vsl: tuple[Path, Any],
     tmp_path: Path,

@@ -129,8 +129,13 @@ def test_object_maps_of_detr_are_shown_where_the_cache_has_them(
     assert np.array_equal(clip.objects, cache.column("objects/detr-r50")[cache.row_of("clip001")])
     (with_detr,) = write_overlays([clip], tmp_path)
     wide = pixels(with_detr.read_bytes()).shape
-    (without,) = write_overlays([replace(clip, objects=None)], tmp_path)
-    assert wide[1] > pixels(without.read_bytes()).shape[1]
+    narrow = tmp_path / "narrow"
+    (without,) = write_overlays([replace(clip, objects=None)], narrow)
+    edge = pixels(without.read_bytes()).shape[1]
+    assert wide[1] > edge
+    last = pixels(with_detr.read_bytes())[:, edge:]
+    (moved,) = write_overlays([clip], narrow, geometry="corners")
+    assert np.abs(pixels(moved.read_bytes())[:, edge:] - last).max() > 20
 
 
 def test_a_clip_alone_has_no_sheet_and_needs_no_world(

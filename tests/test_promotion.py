@@ -15,10 +15,12 @@ from avpipe.train.checkpoint import (
     require_checkpoint,
     weights_digest,
 )
+from avpipe.train.evaluate import evaluate
 from avpipe.train.loop import train
 from avpipe.train.page import read_page
 from avpipe.train.recipe import load_recipe
 from cache_factory import add_inputs, make_cache
+from evaluation_factory import write_vggss
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 SMALL = [
@@ -69,6 +71,20 @@ def test_a_run_that_only_hears_does_not_localize(cache: Cache, sounds: Path) -> 
     with pytest.raises(InputError, match=r"only hears.*audio_init=RUN"):
         run.localize(clip.frame, clip.waveform, clip.waveform_rate_hz)
     assert np.isfinite(run.embed_audio(clip.waveform, clip.waveform_rate_hz)).all()
+    for ask in (
+        lambda: run.embed_frame(clip.frame),
+        lambda: run.embed(clip.frame, clip.waveform, clip.waveform_rate_hz),
+        lambda: run.embeddings(cache, cache.rows),
+        lambda: run.maps(cache, cache.rows),
+    ):
+        with pytest.raises(InputError, match=r"only hears.*audio_init=RUN"):
+            ask()
+
+
+def test_a_run_that_only_hears_finds_no_frames(cache: Cache, sounds: Path, tmp_path: Path) -> None:
+    annotations = write_vggss(tmp_path, cache.ids)
+    with pytest.raises(InputError, match=r"only hears.*audio_init=RUN"):
+        evaluate([sounds], cache, annotations=annotations, benchmark="retrieval", device="cpu")
 
 
 @pytest.mark.parametrize("frozen", [True, False])

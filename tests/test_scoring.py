@@ -50,7 +50,7 @@ def test_summary_agrees_with_loops(name: str, given_rows: list[tuple[float, ...]
     for column, suffix in ((1, ""), (2, "_adaptive"), (3, "_fixed")):
         both = [row[0] for row in kept], [row[column] for row in kept], positive
         own = [row[column] for row in kept if row[4] > 0]
-        extended = own and not all(positive)
+        extended = own and (name == "slavc" or not all(positive))
         expected = {
             f"ciou_mean{suffix}": sum(own) / len(own) if own else math.nan,
             f"auc{suffix}": loops.auc(own) if own else math.nan,
@@ -63,6 +63,16 @@ def test_summary_agrees_with_loops(name: str, given_rows: list[tuple[float, ...]
         for key, value in expected.items():
             assert found.pop(key) == pytest.approx(value, abs=1e-12, nan_ok=True), key
     assert not found
+
+
+def test_slavc_detects_among_positives_alone() -> None:
+    pairs = measured([(i / 40, (i * 7 % 40) / 40, 1, 1, 1, 1) for i in range(40)])
+    columns = pairs.confidence.tolist(), pairs.ciou.tolist(), [True] * 40
+    found = summary(pairs, np.ones(40, bool), SLAVC)
+    assert found["ap"] == pytest.approx(loops.slavc_average_precision(*columns))
+    assert found["max_f1"] == pytest.approx(loops.slavc_max_f1(*columns))
+    assert 0 < found["ap"] < 1
+    assert math.isnan(summary(pairs, np.ones(40, bool), AVPIPE)["ap"])
 
 
 @given(rows)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from xml.etree import ElementTree
@@ -32,6 +32,13 @@ class Boxes:
     by_clip: dict[str, Floats]
     labels: dict[str, str]
     notices: tuple[str, ...] = ()
+
+
+def short_of(path: Path, num_found: int, num_published: int, what: str) -> tuple[str, ...]:
+    """Return a line if a list does not have as many clips, or others, as the published one."""
+    if num_found == num_published:
+        return ()
+    return (f"{path} has {num_found:,} {what}, the published test {num_published:,}",)
 
 
 def find_file(annotations: Path, *names: str) -> Path:
@@ -88,11 +95,15 @@ def read_list(path: Path) -> list[str]:
     return ids
 
 
-def read_json_boxes(path: Path) -> Boxes:
+def read_json_boxes(path: Path, only: Collection[str] | None = None) -> Boxes:
     """Read boxes in the format of VGG-SS: `[{"file", "class", "bbox": [[x1, y1, x2, y2], ...]}]`.
 
     Some of the released boxes overflowed: they are clipped to the frame, as the peers do. A clip
     whose boxes then have no area stays in the test, where nothing can be right about it.
+
+    Args:
+        path: The file.
+        only: The clips wanted, if not all; nothing is told of others.
 
     Raises:
         InputError: If it cannot be read, or is no such file.
@@ -107,11 +118,14 @@ def read_json_boxes(path: Path) -> Boxes:
         labels = {
             name: str(entry.get("class", "")) for name, entry in zip(names, entries, strict=True)
         }
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
         raise InputError(f"{path}: not the boxes of clips ({error!r})") from None
     except OSError as error:
         raise _unreadable(path, error) from None
     _refuse_twice(path, names)
+    if only is not None:
+        wanted = set(only)
+        boxes = {name: own for name, own in boxes.items() if name in wanted}
     whole = {name: own[np.isfinite(own).all(1)] for name, own in boxes.items()}
     return Boxes(whole, labels, tuple(_broken(path, boxes, whole)))
 
@@ -172,7 +186,7 @@ def _xml_boxes(path: Path) -> Floats:
             if box.tag == "bbox"
         ]
         return np.array(corners, np.float64).reshape(-1, 4)
-    except (ElementTree.ParseError, ValueError) as error:
+    except (ElementTree.ParseError, ValueError, OverflowError) as error:
         raise InputError(f"{path}: not the boxes of annotators ({error})") from None
     except OSError as error:
         raise _unreadable(path, error) from None

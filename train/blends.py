@@ -12,8 +12,8 @@ from .geometry import Geometry, upsample
 from .protocols import Protocol
 
 Floats = NDArray[np.float32]
-_OBJECT_RANGE = 2.5
-"""SLAVC divides object maps by this."""
+_OGL_RANGE = 2.5
+"""SLAVC divides OGL's maps by this."""
 
 
 def localization_maps(
@@ -73,6 +73,13 @@ def object_maps(
     return upsample(activity, (size_px, size_px), where, centres_px, image_px, protocol.kernel)
 
 
+def on_scale(ogl_maps: NDArray[np.floating[Any]], protocol: Protocol) -> Floats:
+    """Bring OGL's maps `(..., H, W)` to the scale that they are scored in: SLAVC's is 0 to 2.5."""
+    fixed = protocol.object_scale == "fixed"
+    scaled: Floats = (ogl_maps / _OGL_RANGE if fixed else ogl_maps).astype(np.float32)
+    return scaled
+
+
 def minmax(values: NDArray[np.floating[Any]]) -> Floats:
     """Bring each map of `(..., H, W)` to [0, 1]; a constant map becomes 0, NaN stays."""
     low = np.fmin.reduce(values, (-2, -1), keepdims=True)
@@ -92,14 +99,14 @@ def blend(
     Args:
         protocol: Its scales, and its `alpha`.
         av_maps: `(..., H, W)` of `localization_maps`.
-        object_maps: The same shape, of `object_maps`.
+        object_maps: The same shape, OGL's of `object_maps`.
         alpha: Share of the audio-visual maps, if not the protocol's.
 
     Returns:
         The same shape.
     """
     share = protocol.alpha if alpha is None else alpha
-    return mix(protocol, av_maps, {"objects": (1 - share, object_maps)})
+    return mix(protocol, av_maps, {"objects": (1 - share, on_scale(object_maps, protocol))})
 
 
 def mix(
@@ -114,7 +121,8 @@ def mix(
     Args:
         protocol: Its scales.
         av_maps: `(..., H, W)` of `localization_maps`.
-        others: Share and maps by name; the shares' rest is that of the audio-visual maps.
+        others: Share and maps by name, those of a `fixed` scale in [0, 1]; the shares' rest is that
+            of the audio-visual maps.
 
     Returns:
         The same shape.
@@ -123,7 +131,8 @@ def mix(
     rest = 1 - sum(share for share, _ in others.values())
     mixed = np.float32(rest) * scaled
     for share, maps in others.values():
-        fixed = protocol.object_scale == "fixed"
-        mixed = mixed + np.float32(share) * (maps / _OBJECT_RANGE if fixed else minmax(maps))
+        mixed = mixed + np.float32(share) * (
+            maps if protocol.object_scale == "fixed" else minmax(maps)
+        )
     mixed = mixed.astype(np.float32)
     return minmax(mixed) if protocol.blend_stretched else mixed

@@ -18,6 +18,7 @@ from ..weights import weights_dir
 from . import map_sources
 from .benchmarks import Benchmark, MapSource, Scored, Subsets, load_benchmark
 from .controls import center_prior, saliency
+from .encoders import IMAGENET, IMAGENET_NETWORK
 from .geometry import Geometry
 from .maps import StoredMaps, stored_maps, stored_object_maps, write_whole
 from .object_prior import ObjectPrior
@@ -71,7 +72,10 @@ class _Evaluation:
             found["blend"] = ogl and {"object": (1 - self.alpha, ogl)}
             found["og_avc"] = ogl and {"object": (1 - OG_AVC_ALPHA, ogl)}
         if detr:
-            found["og_avc_detr"] = ogl and {"object": (1 / 3, ogl), "detr": (1 / 3, detr)}
+            found["og_avc_detr"] = ogl and {
+                "object": (1 / 3, ogl),
+                "detr": (1 / 3, map_sources.stretched(detr)),
+            }
         return found
 
 
@@ -171,10 +175,12 @@ def _add_priors(shared: _Evaluation, first_run: Path) -> list[str]:
     if "object" in wanted:
         maps, notices = _object_maps(shared, first_run)
         for name, stored in maps.items():
-            shared.objects[name] = map_sources.of_objects(stored, shared.protocol, shared.geometry)
+            make = map_sources.of_ogl if name == "object" else map_sources.of_objects
+            shared.objects[name] = make(stored, shared.protocol, shared.geometry)
         sources |= {"object": None, **shared.objects}
     for name, source in sources.items():
-        shared.priors[name] = source and shared.at_hand.score(source, shared.protocol)
+        rules = shared.protocol if name == "object" else shared.protocol.without_scale
+        shared.priors[name] = source and shared.at_hand.score(source, rules)
     return notices
 
 
@@ -192,10 +198,13 @@ def _object_maps(shared: _Evaluation, first_run: Path) -> tuple[dict[str, Stored
             batch_size=shared.batch_size,
             progress=shared.progress,
         )
-    except MissingDependencyError:
+    except MissingDependencyError as error:
+        why = f"no ImageNet ResNet18 in {weights_dir()};"
+        if (weights_dir() / IMAGENET.name).exists():
+            why = f"{error}; once it is removed"
         notices.append(
-            f"object (OGL) and blend are null: no ImageNet ResNet18 in {weights_dir()}; "
-            "`avpipe weights fetch imagenet-resnet18` fetches it"
+            f"object (OGL) and blend are null: {why} `avpipe weights fetch {IMAGENET_NETWORK}` "
+            "fetches it"
         )
     if detr := map_sources.detr_maps(shared.cache, videos):
         found["detr"] = detr
@@ -283,11 +292,11 @@ def _alphas(source: MapSource, av: Scored, shared: _Evaluation) -> dict[str, dic
 def _leaks(page: RunPage, full: Benchmark, scored: dict[str, Scored | None]) -> dict[str, Any]:
     """Return the test clips that a run was trained on, and the scores without them.
 
-    Null where a run came without the list of its training.
+    Null where a run came without the list of its training, or began with weights that did.
     """
-    if page.imported is not None and not page.ids:
+    if page.trained_on is None:
         return {"leaked": None, "leak_free": None}
-    leaked = sorted(set(page.ids).intersection(full.clip_ids))
+    leaked = sorted(page.trained_on.intersection(full.clip_ids))
     if not leaked:
         return {"leaked": leaked, "leak_free": None}
     clean = {name: one and one.headline(set(leaked)) for name, one in scored.items()}

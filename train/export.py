@@ -16,7 +16,7 @@ from safetensors.torch import save
 from torch import nn
 
 from ..cache.schema import id_set_digest
-from ..errors import InputError, UsageError
+from ..errors import UsageError
 from ..stages.spectrogram import FLOOR, FRONT_ENDS, SEGMENT
 from .augment import IMAGE_MEAN, IMAGE_STD
 from .checkpoint import require_checkpoint
@@ -24,7 +24,7 @@ from .encoders import Block
 from .geometry import cell_centres
 from .maps import write_whole
 from .model import AudioVisualModel, build_model
-from .objectives import load_objective
+from .objectives import require_sight
 from .page import RunPage, read_page
 from .recipe import Recipe, recipe_values
 from .run import branch_weights
@@ -52,9 +52,7 @@ def export_run(run_dir: Path, out: Path) -> dict[str, Path]:
     if out.exists() and not out.is_dir():
         raise UsageError(f"{out} is no folder: name one with --out")
     page = read_page(run_dir)
-    objective = load_objective(page.recipe.objective)
-    if not objective.NEEDS.frames:
-        raise InputError(f"{run_dir} only classifies sounds: it has no map to export")
+    objective = require_sight(page.recipe.objective)
     checkpoint, step = require_checkpoint(run_dir)
     model = build_model(page.recipe, objective.NEEDS, page.seed)
     tensors = branch_weights(run_dir, checkpoint, page.recipe.test_weights)

@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ..cache.advice import advice
-from ..cache.state import shard_numbers
 from ..cache.store import Cache
 from ..cache.writer import remove_orphans
 from ..errors import InputError, MissingDependencyError, UsageError
@@ -20,16 +19,13 @@ from . import drawing
 from .controls import ALPHA, Floats, Frame, blend, saliency
 from .drawing import Panel
 from .geometry import Geometry, upsample
+from .map_sources import DETR_PX, detr_centres_px, detr_maps
 from .maps import write_whole
 from .object_prior import ObjectPrior
 from .run import Localizer
 from .true_boxes import TrueBoxes, read_true_boxes
 
 Boxes = NDArray[np.float64]
-DETR = "objects/detr-r50"
-_DETR_CENTRES = np.arange(7) * np.float64(
-    32
-)  # a padded ResNet50 puts cell i at pixel stride * i of 224
 _COSINE = "cosine"
 _SHEET_CLIPS = 60
 """More clips than this in one picture cannot be told apart."""
@@ -115,7 +111,6 @@ def localize_cached(
         see = advice("status", cache.path)
         raise InputError(f"{cache.path} has no finished clip {absent[0]!r}; see {see}")
     truth_of = read_true_boxes(annotations)
-    detr = detr_maps(cache)
     for start in range(0, len(ids), batch_size):
         part = ids[start : start + batch_size]
         maps = localizer.maps(cache, [cache.row_of(name) for name in part], batch_size=batch_size)
@@ -124,17 +119,10 @@ def localize_cached(
             size = (clip.frame.shape[0], clip.frame.shape[1])
             heat = localizer.upsample(one_map[None], size, geometry)[0]
             label, sounding, silent = truth_of(name)
-            objects = detr(cache.row_of(name))
+            stored = detr_maps(cache, [name])
+            objects = None if stored is None else stored.cells([name])[0]
             label = label or clip.label or ""
             yield Localized(name, clip.frame, heat, label, sounding, silent, objects)
-
-
-def detr_maps(cache: Cache) -> Callable[[int], Floats | None]:
-    """Return what gives a row's object map of DETR; None where the cache has none."""
-    if not shard_numbers(cache.path, DETR):
-        return lambda row: None
-    column = cache.column(DETR)
-    return lambda row: column[row].astype(np.float32) if row in column else None
 
 
 def object_map_maker(geometry: Geometry = "rf-centred") -> tuple[str, Callable[[Frame], Floats]]:
@@ -164,7 +152,7 @@ def write_overlays(
         localized: Clips with their maps.
         out: Folder, made if needed.
         alpha: Share of the audio-visual map in the blend.
-        geometry: Where the cells of the object map lie.
+        geometry: Where the cells of the object maps lie.
         progress: Called with the number of pictures written.
 
     Returns:
@@ -182,7 +170,8 @@ def write_overlays(
     small: list[Panel] = []
     for clip in localized:
         pictures.append(out / f"{clip.name}.png")
-        write_whole(pictures[-1], overlay_picture(clip, title, object_map(clip.frame), alpha))
+        picture = overlay_picture(clip, title, object_map(clip.frame), alpha, geometry)
+        write_whole(pictures[-1], picture)
         if len(small) < _SHEET_CLIPS:
             small.append(_map_panel(clip, clip.label or clip.name))
         if progress:
@@ -204,7 +193,11 @@ def _sheet_beside(pictures: Sequence[Path]) -> Path:
 
 
 def overlay_picture(
-    clip: Localized, object_title: str, object_map: Floats, alpha: float = ALPHA
+    clip: Localized,
+    object_title: str,
+    object_map: Floats,
+    alpha: float = ALPHA,
+    geometry: Geometry = "rf-centred",
 ) -> bytes:
     """Draw a clip's frame, maps and blend side by side, as PNG.
 
@@ -213,6 +206,7 @@ def overlay_picture(
         object_title: What the object map is.
         object_map: `(h, w)`, the whole frame.
         alpha: Share of the audio-visual map in the blend.
+        geometry: Where the cells of DETR's map lie.
     """
     height, width = clip.frame.shape[:2]
     size = (width, height)
@@ -225,7 +219,9 @@ def overlay_picture(
         Panel(f"blend, alpha {alpha:g}", clip.frame, mixed, unit="share"),
     ]
     if clip.objects is not None:
-        heat = upsample(clip.objects[None], (height, width), "rf-centred", _DETR_CENTRES, 224)[0]
+        centres_px = detr_centres_px(len(clip.objects))
+        cells = clip.objects[None]
+        heat = upsample(cells, (height, width), geometry, centres_px, DETR_PX)[0]
         panels.append(Panel("object map (DETR)", clip.frame, heat, unit="attention"))
     return drawing.picture_of_panels(" | ".join(filter(None, (clip.name, clip.label))), panels)
 

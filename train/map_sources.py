@@ -6,11 +6,12 @@ from collections.abc import Callable, Hashable, Sequence
 from functools import lru_cache
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..cache.state import shard_numbers
 from ..cache.store import Cache
 from .benchmarks import MapSource, Pair
-from .blends import localization_maps, mix, object_maps
+from .blends import localization_maps, minmax, mix, object_maps, on_scale
 from .controls import Floats, Frame
 from .geometry import Geometry
 from .maps import StoredMaps
@@ -18,7 +19,7 @@ from .metrics import Maps
 from .protocols import Protocol
 
 DETR = "objects/detr-r50"
-_DETR_PX = 224
+DETR_PX = 224
 _DETR_STRIDE_PX = 32
 _FRAMES_KEPT = 2048
 
@@ -45,6 +46,17 @@ def of_objects(stored: StoredMaps, protocol: Protocol, geometry: Geometry) -> Ma
     )
 
 
+def of_ogl(stored: StoredMaps, protocol: Protocol, geometry: Geometry) -> MapSource:
+    """Return OGL's object maps of the pairs' frames, on the protocol's scale."""
+    source = of_objects(stored, protocol, geometry)
+    return lambda pairs: on_scale(source(pairs), protocol)
+
+
+def stretched(source: MapSource) -> MapSource:
+    """Return the same maps, each brought to [0, 1]."""
+    return lambda pairs: minmax(source(pairs))
+
+
 def detr_maps(cache: Cache, videos: Sequence[str]) -> StoredMaps | None:
     """Read what `embed-teachers --objects` stored of frames; None where a frame has nothing."""
     if not shard_numbers(cache.path, DETR):
@@ -55,8 +67,12 @@ def detr_maps(cache: Cache, videos: Sequence[str]) -> StoredMaps | None:
         return None
     maps = np.stack([np.asarray(column[row], np.float32) for row in rows])
     index: dict[Hashable, int] = {name: number for number, name in enumerate(videos)}
-    centres_px = _DETR_STRIDE_PX * np.arange(maps.shape[1], dtype=np.float64)
-    return StoredMaps(index, maps, centres_px, _DETR_PX, reused=True)
+    return StoredMaps(index, maps, detr_centres_px(maps.shape[1]), DETR_PX, reused=True)
+
+
+def detr_centres_px(num_cells: int) -> NDArray[np.float64]:
+    """Return where the cells lie: a padded ResNet50 puts cell i at pixel stride * i of 224."""
+    return _DETR_STRIDE_PX * np.arange(num_cells, dtype=np.float64)
 
 
 def constant(one_map: Floats) -> MapSource:

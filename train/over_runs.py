@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ _PARTS = ("scores", "subsets", "alphas")
 
 
 def over_runs(entries: Sequence[Entry], pages: Sequence[RunPage]) -> dict[str, Any]:
-    """Return `mean` and `std` over all runs, and `groups` of runs of one recipe.
+    """Return `mean` and `std` over all runs, and `groups` of those that differ by their seed alone.
 
     Args:
         entries: The runs' parts of the document.
@@ -26,15 +27,17 @@ def over_runs(entries: Sequence[Entry], pages: Sequence[RunPage]) -> dict[str, A
         `mean` and `std` have the shape of a run's `scores`, `subsets` and `alphas`; a group has
         `name`, `runs`, `mean` and `std`. The deviation is that of a sample, NaN of one run.
     """
+    learnt = [(page.recipe, set(page.ids), page.imported) for page in pages]
     members: dict[int, list[int]] = {}
-    for number, page in enumerate(pages):
-        first = next((n for n in members if pages[n].recipe == page.recipe), number)
+    for number, own in enumerate(learnt):
+        first = next((n for n in members if learnt[n] == own), number)
         members.setdefault(first, []).append(number)
+    recipes = Counter(entries[first]["recipe"] for first in members)
     return {
         **_reduced(entries),
         "groups": [
             {
-                "name": _name([entries[n] for n in numbers]),
+                "name": _name([entries[n] for n in numbers], recipes),
                 "runs": [entries[n]["run"] for n in numbers],
                 **_reduced([entries[n] for n in numbers]),
             }
@@ -43,14 +46,18 @@ def over_runs(entries: Sequence[Entry], pages: Sequence[RunPage]) -> dict[str, A
     }
 
 
-def _name(entries: Sequence[Entry]) -> str:
-    """Return the run of one, the folder that holds several seeds, or else their recipe."""
+def _name(entries: Sequence[Entry], recipes: Counter[str]) -> str:
+    """Return the run of one, the folder that holds several seeds, or else their recipe.
+
+    Where another group is of a recipe of that name, the first run stands for its group.
+    """
+    first = entries[0]
     if len(entries) == 1:
-        return str(entries[0]["run"])
+        return str(first["run"])
     parents = {str(Path(entry["run"]).parent) for entry in entries}
     if len(parents) == 1 and all(Path(entry["run"]).name.startswith("seed") for entry in entries):
         return parents.pop()
-    return str(entries[0]["recipe"])
+    return str(first["recipe"] if recipes[first["recipe"]] == 1 else first["run"])
 
 
 def _reduced(entries: Sequence[Entry]) -> dict[str, Any]:

@@ -35,6 +35,8 @@ class RunPage:
         image_weights: sha256 of the file the image encoder began with, None from scratch.
         audio_weights: sha256 of the weights the audio encoder was taken from, None from scratch.
         inputs: Stages read beside `extract`, and the digest of the weights behind each.
+        inherited: Ids that the weights it began with were trained on: those behind `audio_init`;
+            None where that is not known.
         imported: None for a run that was trained here; else where its weights come from
             (`peers.import_checkpoint`): there is then no cache, no data digest, and ids only where
             the user named the list it was trained on.
@@ -52,7 +54,15 @@ class RunPage:
     image_weights: str | None = None
     audio_weights: str | None = None
     inputs: Mapping[str, str | None] = field(default_factory=dict)
+    inherited: tuple[str, ...] | None = ()
     imported: Mapping[str, Any] | None = None
+
+    @property
+    def trained_on(self) -> frozenset[str] | None:
+        """Ids of all clips that the weights have learnt from; None where that is not known."""
+        if self.inherited is None or (self.imported is not None and not self.ids):
+            return None
+        return frozenset(self.ids).union(self.inherited)
 
 
 def library_versions() -> dict[str, str]:
@@ -83,6 +93,9 @@ def read_page(run_dir: Path) -> RunPage:
         record.pop("schema")
         record["recipe"] = recipe_from(record["recipe"], dict.fromkeys(record["recipe"], str(path)))
         record["ids"] = tuple(record["ids"])
+        unknown = record["recipe"].audio_init != "scratch"  # older pages do not say what it learnt
+        inherited = record.get("inherited", None if unknown else ())
+        record["inherited"] = None if inherited is None else tuple(inherited)
         return RunPage(**record)
     except FileNotFoundError:
         raise InputError(

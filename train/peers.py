@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -124,7 +124,8 @@ def import_checkpoint(
         The run's page, and whether it was there before.
 
     Raises:
-        UsageError: No such peer or variant, or `run_dir` holds something that is no run.
+        UsageError: No such peer or variant, a setting that wants other weights, or `run_dir` holds
+            something that is no run.
         MissingDependencyError: The file is absent, damaged, or not these weights.
         InputError: It holds other things than tensors.
         CacheCorruptError: `run_dir` holds another run.
@@ -139,6 +140,7 @@ def import_checkpoint(
         raise UsageError(f"--variant {variant}: {peer_name} has {names}")
     told = peer.variants.get(variant or "", ())
     recipe = load_recipe(peer.recipe, [*peer.settings, *told, *settings])
+    _refuse_other_weights(peer_name, recipe, load_recipe(peer.recipe, [*peer.settings, *told]))
     weights, left_out = read_released(path, peer_name, recipe)
     page = RunPage(
         recipe=recipe,
@@ -179,8 +181,7 @@ def read_released(
     """
     peer = PEERS[peer_name]
     given = _tensors(path, peer.below)
-    with torch.device("meta"):  # names and shapes alone
-        ours = build_student(recipe, load_objective(recipe.objective), 0, Inputs()).state_dict()
+    ours = _without_values(recipe)
     our_name = {_their_name(name, peer.names): name for name in ours}
     left_out = sorted(name for name in given if name.startswith(peer.unused or "\0"))
     if peer.ignore_others:
@@ -194,6 +195,35 @@ def read_released(
         our_name[name]: value.to(wanted[name].dtype) for name, value in {**old, **used}.items()
     }
     return weights, left_out
+
+
+def _refuse_other_weights(peer_name: str, recipe: Recipe, released: Recipe) -> None:
+    """See that no setting wants weights that the released network does not have.
+
+    Raises:
+        UsageError: One does.
+    """
+    known = {name: tensor.shape for name, tensor in _without_values(released).items()}
+    for key in (one.name for one in fields(recipe)):
+        value = getattr(recipe, key)
+        if value == getattr(released, key):
+            continue
+        added = key == "hints" or any(
+            known.get(name) != tensor.shape
+            for name, tensor in _without_values(replace(released, **{key: value})).items()
+        )
+        if added:
+            raise UsageError(
+                f"--set {key}={value}: wants weights that the files of {peer_name} do not hold; "
+                "leave it out"
+            )
+
+
+def _without_values(recipe: Recipe) -> dict[str, Tensor]:
+    """Return what a checkpoint of a recipe holds: names and shapes alone."""
+    inputs = Inputs(num_classes=1)  # torch warns of a classifier of none
+    with torch.device("meta"):
+        return build_student(recipe, load_objective(recipe.objective), 0, inputs).state_dict()
 
 
 def _tensors(path: Path, below: str) -> dict[str, Tensor]:

@@ -24,7 +24,8 @@ class Protocol:
         geometry_elsewhere: The same on all benchmarks but VGG-SS; None: no difference.
         kernel: How pixels between the cells are filled.
         scale: `cosine`: maps stay cosines. `unit`: (cosine + 1) / 2.
-        object_scale: What object maps are brought to: `minmax` each to [0, 1]; `fixed` over 2.5.
+        object_scale: What object maps are brought to: `minmax` each to [0, 1]; `fixed` OGL's over
+            2.5, also where they are scored alone.
         blend_scale: The same for the audio-visual map before it is blended; `kept`: as it is.
         blend_stretched: Whether a blend is brought to [0, 1] once more.
         alpha: Share of the audio-visual map in a blend.
@@ -55,6 +56,11 @@ class Protocol:
         """Return the geometry of a benchmark's maps."""
         on_vggss = benchmark.startswith("vggss")
         return self.geometry if on_vggss else self.geometry_elsewhere or self.geometry
+
+    @property
+    def without_scale(self) -> Protocol:
+        """The same for maps on a scale of their own: `_fixed` cuts each in its own middle."""
+        return _with(self, scale="cosine")
 
 
 _SLAVC = Protocol(

@@ -25,7 +25,7 @@ from .data import Batch, Pick, Stream
 from .device import choose_device
 from .geometry import Geometry, cell_centres, upsample
 from .model import AudioVisualModel, build_model
-from .objectives import Objective, load_objective
+from .objectives import Objective, load_objective, require_sight
 from .page import RunPage, read_page
 
 BRANCHES = ("online", "momentum", "ema")
@@ -112,8 +112,9 @@ class Localizer:
 
         Raises:
             InputError: If the cache holds another kind of spectrogram than the run hears, and its
-                sound was dropped.
+                sound was dropped; or the run only hears.
         """
+        require_sight(self.recipe.objective)
         images = np.asarray(rows, np.int64)
         sounds = images if audio_rows is None else np.asarray(audio_rows, np.int64)
         heard, sound_of = np.unique(sounds, return_inverse=True)
@@ -210,6 +211,7 @@ class Localizer:
 
     def _wholes(self, frames: Tensor, sounds: Tensor) -> Tensor:
         """Embed frames and sounds, `(n, ...)` each, as wholes: `(n, 2, D)` of unit length."""
+        require_sight(self.recipe.objective)
         embedded = self._model(frames, sounds)
         both = embedded.pooled or (
             torch.cat([head.mean((2, 3)) for head in embedded.visual], 1),
@@ -218,6 +220,7 @@ class Localizer:
         return F.normalize(torch.stack(both, 1), dim=2).cpu()
 
     def _embed_frame(self, frame: NDArray[np.uint8]) -> tuple[Tensor, ...]:
+        require_sight(self.recipe.objective)
         return self._model.embed_frames(self._pixels(frame))
 
     def _embed_audio(self, waveform: NDArray[Any], rate_hz: int) -> tuple[Tensor, ...]:

@@ -232,7 +232,7 @@ def remarks(document: Document, form: Form) -> Iterator[str]:
     title = form.columns[form.accuracy] if form.percent else "LocAcc"
     for run in runs:
         if run["leaked"] is None:
-            yield f"leaked: unknown, {names[run['run']]} came without the list it was trained on"
+            yield f"leaked: unknown, {names[run['run']]} came without the list of all it has learnt"
         elif run["leaked"]:
             clean = run["leak_free"]
             figures = [s["av"][form.accuracy] for s in (run["scores"], clean["scores"])]

@@ -128,12 +128,13 @@ def summary(
     Returns:
         `loc_acc`, `ciou_mean`, `auc` of the positives and `ap`, `max_f1` with the negatives, each
         also `_adaptive` and `_fixed`, and with `_75` behind; NaN where there is nothing to score,
-        so AP and F1 where there is no negative.
+        so AP and F1 where there is no negative, unless thresholds are `subsampled`: SLAVC's code
+        prints them of positives alone too.
     """
     rows = measured.only(keep)
     positive = rows.num_boxes > 0
-    extended = positive.any() and not positive.all()
     subsampled = protocol.thresholds == "subsampled"
+    extended = positive.any() and (subsampled or not positive.all())
     ap = metrics.slavc_average_precision if subsampled else metrics.average_precision
     best = metrics.slavc_max_f1 if subsampled else metrics.max_f1
     scores: dict[str, float] = {}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import shlex
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -104,12 +104,20 @@ def open_page(folder: Path, page: RunPage, student: Student, weights: Sequence[s
         require_same(folder, read_page(folder), page)
         return
     image = audio = None
+    inherited: Collection[str] | None = ()
     if recipe.image_init == "imagenet":
         image = load_imagenet(student.online.image_encoder, weights)
     if recipe.audio_init != "scratch":
         audio = load_audio_encoder(student.online, recipe)
+        inherited = read_page(Path(recipe.audio_init)).trained_on
     student.copy_online()
-    write_page(folder, replace(page, image_weights=image, audio_weights=audio))
+    begun = replace(
+        page,
+        image_weights=image,
+        audio_weights=audio,
+        inherited=None if inherited is None else tuple(sorted(inherited)),
+    )
+    write_page(folder, begun)
 
 
 def load_audio_encoder(model: AudioVisualModel, recipe: Recipe) -> str:

@@ -10,8 +10,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from ..annotated import Annotated, Item
-from ..annotations import find_file, read_rows
+from ..annotations import find_file, read_rows, short_of
 from . import Pair, flickr
+
+NUM_NEGATIVES = 250
 
 
 def load(annotations: Path) -> Annotated:
@@ -27,4 +29,5 @@ def load(annotations: Path) -> Annotated:
     path = find_file(annotations, "flickr_test_plus_silent.csv")
     pairs = dict.fromkeys((row["video"], row["audio"]) for row in read_rows(path, "video", "audio"))
     negatives = [Item(Pair(video, audio), "negative", "") for video, audio in pairs]
-    return replace(positives, items=(*positives.items, *negatives))
+    notices = *positives.notices, *short_of(path, len(pairs), NUM_NEGATIVES, "negatives")
+    return replace(positives, items=(*positives.items, *negatives), notices=notices)

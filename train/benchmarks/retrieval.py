@@ -15,6 +15,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from ..annotations import short_of
 from ..binarize import Floats
 from ..protocols import PROTOCOLS, Protocol
 from ..retrieval import first_hits, retrieval_scores
@@ -140,4 +141,4 @@ def load(annotations: Path) -> Retrieval:
         InputError: If it is missing or cannot be read.
     """
     path, boxes = vggss.read_boxes(annotations)
-    return Retrieval(boxes.labels, vggss.short_of(path, len(boxes.labels), vggss.NUM_CLIPS))
+    return Retrieval(boxes.labels, short_of(path, len(boxes.labels), vggss.NUM_CLIPS, "clips"))

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from ...errors import InputError
 from ..annotated import Annotated, Item
-from ..annotations import Boxes, find_file, read_json_boxes, read_list
+from ..annotations import Boxes, find_file, read_json_boxes, read_list, short_of
 from . import Pair
 
 NUM_CLIPS = 5158
@@ -62,18 +62,11 @@ def positives_of(
     """
     if absent := [name for name in ids if name not in boxes.by_clip]:
         raise InputError(f"{path}: {absent[0]} is in no entry of vggss.json")
-    notices = (*boxes.notices, *short_of(path, len(ids), num_clips))
+    notices = (*boxes.notices, *short_of(path, len(ids), num_clips, "clips"))
     items = tuple(Item(Pair(name, name), "positive", boxes.labels[name]) for name in ids)
     return Annotated(
         items, boxes.by_clip, num_official=len(ids), lists=lists or {}, notices=notices
     )
-
-
-def short_of(path: Path, num_found: int, num_clips: int) -> tuple[str, ...]:
-    """Return a line if a list does not have as many clips as the published one."""
-    if num_found == num_clips:
-        return ()
-    return (f"{path} has {num_found:,} clips, the published test {num_clips:,}",)
 
 
 def listed(annotations: Path, name: str, num_clips: int) -> Annotated:
@@ -82,9 +75,9 @@ def listed(annotations: Path, name: str, num_clips: int) -> Annotated:
     Raises:
         InputError: If list or boxes are missing or cannot be read.
     """
-    _, boxes = read_boxes(find_file(annotations, "vggss.json"))
-    path = find_file(annotations, name)
-    return positives_of(boxes, read_list(path), num_clips, path)
+    boxes_path, path = find_file(annotations, "vggss.json"), find_file(annotations, name)
+    ids = read_list(path)
+    return positives_of(read_json_boxes(boxes_path, ids), ids, num_clips, path)
 
 
 def _lists(folder: Path, boxes: Boxes) -> dict[str, frozenset[str]]:

@@ -12,11 +12,12 @@ from pathlib import Path
 
 from ...errors import InputError
 from ..annotated import Annotated, Item, Kind
-from ..annotations import find_file, read_rows
+from ..annotations import find_file, read_rows, short_of
 from . import Pair, vggss
 
 FILES = ("vggss_test_plus_silent.csv", "plus_silent.csv")
 """The published list, and that of a synthetic world."""
+NUM_NEGATIVES = 5158
 
 
 def load(annotations: Path) -> Annotated:
@@ -43,4 +44,5 @@ def load(annotations: Path) -> Annotated:
 
     pairs = dict.fromkeys((row["video"], row["audio"]) for row in read_rows(path, "video", "audio"))
     negatives = [item(video, audio) for video, audio in pairs]
-    return replace(positives, items=(*positives.items, *negatives), lists={})
+    notices = *positives.notices, *short_of(path, len(pairs), NUM_NEGATIVES, "negatives")
+    return replace(positives, items=(*positives.items, *negatives), notices=notices, lists={})

@@ -9,6 +9,7 @@ from typing import NamedTuple, Protocol, cast
 import torch
 from torch import Tensor, nn
 
+from ...errors import InputError
 from ..losses import over_pairs
 from ..model import Embeddings, Needs
 from ..recipe import Recipe
@@ -47,12 +48,30 @@ class Objective(Protocol):
         """Return the unweighted scalar terms of one batch."""
 
     def similarity_map(self, visual: tuple[Tensor, ...], audio: tuple[Tensor, ...]) -> Tensor:
-        """Return each image's map with its own sound, `(B, h, w)` in [-1, 1]."""
+        """Return each image's map with its own sound, `(B, h, w)` in [-1, 1].
+
+        An objective that does not look at frames has none (`require_sight`).
+        """
 
 
 def load_objective(name: str) -> Objective:
     """Import the objective of that name (`recipe.objective_names`)."""
     return cast(Objective, importlib.import_module(f".{name.replace('-', '_')}", __name__))
+
+
+def require_sight(name: str) -> Objective:
+    """Return an objective that looks at frames.
+
+    Raises:
+        InputError: It only classifies sounds: its runs have learnt nothing of a frame.
+    """
+    objective = load_objective(name)
+    if not objective.NEEDS.frames:
+        raise InputError(
+            f"a run of {name} only classifies sounds, it only hears; train `--recipe spm` with its "
+            "sounds (--set audio_init=RUN) and take that"
+        )
+    return objective
 
 
 def cosine_map(visual: Tensor, audio: Tensor) -> Tensor:
