@@ -1,6 +1,7 @@
 """What each recipe learns on two synthetic worlds: the tables of docs/log.md, made again.
 
-    python bench/learning.py FOLDER [--worlds easy,hard] [--recipes ez-vsl,...] [--seeds 0,1,2] [--epochs 12]
+    python bench/learning.py FOLDER [--worlds easy,hard] [--recipes ez-vsl,...] [--seeds 0,1,2]
+                                    [--epochs 12]
 
 Everything goes through the commands of every day. What is there is not made again, so a stopped
 call goes on. A run takes 1 to 5 minutes on one core; the stand-in teachers 15.
