@@ -154,6 +154,23 @@ def test_dropped_audio_stays_dropped_until_overwritten(settings: ExtractSettings
     assert file_bytes(settings.cache) == files
 
 
+@pytest.mark.parametrize("what", ["one", "all"])
+def test_what_was_done_is_not_replaced_by_failures(
+    settings: ExtractSettings, videos: Path, what: str
+) -> None:
+    run(settings)
+    for number in range(4) if what == "all" else [1]:
+        shard_path(settings.cache, AUDIO, number).unlink()
+    (videos / "clip2.mp4").unlink()
+    held = file_bytes(settings.cache / EXTRACT)
+    with pytest.raises(InputError, match=rf"{videos}/clip2.mp4 was .*missing.*`avpipe drop audio"):
+        run(settings, inputs=())
+    assert file_bytes(settings.cache / EXTRACT) == held
+    drop_stage(settings.cache, AUDIO)
+    assert run(settings, inputs=()).skipped == 7
+    assert Cache(settings.cache).clip("clip2").waveform is None
+
+
 def test_other_parameters(settings: ExtractSettings) -> None:
     run(settings)
     with pytest.raises(CacheCorruptError, match="257x300: give --spectrogram 257x276"):
