@@ -16,6 +16,7 @@ from ..cache.state import is_dropped, require_manifest_of, shard_numbers
 from ..cache.store import Cache
 from ..cache.writer import remove_orphans
 from ..errors import CacheCorruptError, Reason
+from ..stages.extract import STAGE_VERSION
 from .inputs import Candidate
 
 
@@ -277,10 +278,11 @@ def is_extracted(
         shard: Its number.
         lines_sha256: Digest of its manifest lines.
         params: Parameters asked for.
-        overwrite: A shard of other parameters is not done, instead of an error.
+        overwrite: A shard of other parameters, or of another stage version, is not done, instead of
+            an error.
 
     Raises:
-        CacheCorruptError: If the shard was made with other parameters, belongs to another
+        CacheCorruptError: If the shard was made with those, belongs to another
             manifest, or its header is damaged.
     """
     path = shard_path(cache, EXTRACT, shard)
@@ -290,7 +292,11 @@ def is_extracted(
         return False
     if header.inputs["manifest"] != lines_sha256:
         raise CacheCorruptError(f"{path} belongs to another manifest; move it away")
-    if difference := params_difference(header.params, params):
+    difference = params_difference(
+        {**header.params, "stage_version": header.stage_version},
+        {**params, "stage_version": STAGE_VERSION},
+    )
+    if difference:
         if overwrite:
             return False
         raise CacheCorruptError(f"{path} {_other_params(*difference)}")
@@ -305,7 +311,9 @@ def is_extracted(
 
 def _other_params(name: str, found: Any, wanted: Any) -> str:
     """Say which parameter differs, and the three ways out."""
-    if name == "decoder_version":
+    if name == "stage_version":
+        same = "install the avpipe it was made with"
+    elif name == "decoder_version":
         same = "install the version it was made with"
         if str(found).startswith("av "):
             same = f"`pip install av=={found.split(',')[0].removeprefix('av ')}`"

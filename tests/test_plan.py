@@ -18,7 +18,8 @@ from avpipe.errors import CacheCorruptError, Reason
 from avpipe.pipeline.inputs import Candidate
 from avpipe.pipeline.plan import add_retries, add_segment, find_new, shards_to_do
 from avpipe.pipeline.segment import DurationJournal, cut_into_pieces
-from avpipe.stages.extract import header_params
+from avpipe.pipeline.status import status
+from avpipe.stages.extract import STAGE_VERSION, header_params
 from avpipe.stages.features import FeatureParams
 from fake_clips import FakeDecoder, extract_all, make_cache
 
@@ -196,6 +197,22 @@ def test_other_decoder_version_names_the_one_to_install(tmp_path: Path) -> None:
     made_with = PARAMS["decoder_version"].split(",")[0].removeprefix("av ")
     with pytest.raises(CacheCorruptError, match=f"`pip install av=={made_with}`"):
         shards_to_do(cache, Manifest(cache), {**PARAMS, "decoder_version": "av 1.0, ffmpeg 2"})
+
+
+def test_shards_of_an_older_stage_are_not_mixed_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = ["a", "b", "c"]
+    cache = make_cache(tmp_path / "cache", names, shard_clips=2)
+    monkeypatch.setattr("avpipe.stages.extract.STAGE_VERSION", 0)
+    older = make_cache(tmp_path / "older", names, shard_clips=2)
+    assert status(cache)["stages"][0]["mixed"] == {}
+    for stage in (EXTRACT, AUDIO):
+        shard_path(older, stage, 1).replace(shard_path(cache, stage, 1))
+    assert status(cache)["stages"][0]["mixed"] == {"stage_version": ["0", str(STAGE_VERSION)]}
+    with pytest.raises(CacheCorruptError, match=r"stage version 0, this run .*--overwrite"):
+        shards_to_do(cache, Manifest(cache), PARAMS)
+    assert shards_to_do(cache, Manifest(cache), PARAMS, overwrite=True) == [1]
 
 
 def test_files_named_by_another_root_are_known(tmp_path: Path, folder: Path) -> None:
