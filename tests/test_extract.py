@@ -231,6 +231,21 @@ def test_root_that_the_cache_does_not_have(settings: ExtractSettings, tmp_path: 
         run(settings, root_map={7: tmp_path})
 
 
+def test_failures_that_were_retried_are_not_counted_again(
+    settings: ExtractSettings, world: Path, videos: Path
+) -> None:
+    run(settings)
+    shutil.copy(sorted(world.iterdir())[7], videos / "broken.mp4")
+    run(settings, retry_failed="empty")
+    assert run(settings).skipped == 7
+    again = run(settings, overwrite=True, audio_seconds=5.0, max_failures="0")
+    again.raise_for_failures()
+    assert (again.done, again.failed, again.failed_by_reason) == (7, 0, {})
+    (videos / "broken.mp4").write_bytes(b"no video any more")
+    mixed = run(settings, overwrite=True)
+    assert (mixed.done, mixed.failed_by_reason) == (6, {"not_media": 1})
+
+
 def test_retries_are_planned_for_all_parts_at_once(settings: ExtractSettings) -> None:
     with pytest.raises(UsageError, match="without --part"):
         run(settings, retry_failed="", part=(0, 2))
