@@ -14,7 +14,8 @@ from ..stages.extract import header_params, request
 from ..stages.features import FeatureParams, Row
 from .config import ExtractSettings
 from .inputs import scan
-from .plan import find_new, new_line, retry_lines, shards_to_do
+from .known import find_new
+from .plan import new_line, retry_lines, shards_to_do
 
 _SAMPLES = 8
 

@@ -16,7 +16,8 @@ from avpipe.cache.state import drop_stage
 from avpipe.cache.store import Cache
 from avpipe.errors import CacheCorruptError, Reason
 from avpipe.pipeline.inputs import Candidate
-from avpipe.pipeline.plan import add_retries, add_segment, find_new, shards_to_do
+from avpipe.pipeline.known import find_new
+from avpipe.pipeline.plan import add_retries, add_segment, shards_to_do
 from avpipe.pipeline.segment import DurationJournal, cut_into_pieces
 from avpipe.pipeline.status import status
 from avpipe.stages.extract import STAGE_VERSION, header_params
