@@ -103,7 +103,7 @@ def _new(settings: ExtractSettings, manifest: Manifest) -> list[dict[str, Any]]:
     if not settings.inputs:
         return []
     found = scan(settings.inputs, root=settings.list_root, id_from=settings.id_from)
-    news = find_new(manifest, found.candidates, settings.remap)
+    news = find_new(manifest, found.candidates, settings.remap, id_from=settings.id_from)
     roots = {number: folder for folder, number in news.index.items()}
     lines = [new_line(clip, news.index[clip.root], set()) for clip in news.candidates]
     return [request(line, news.roots, roots) for line in lines]

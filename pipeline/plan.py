@@ -16,7 +16,7 @@ from ..cache.store import Cache
 from ..cache.writer import remove_orphans
 from ..errors import CacheCorruptError, Reason
 from ..stages.extract import STAGE_VERSION
-from .inputs import Candidate
+from .inputs import Candidate, IdFrom
 from .known import find_new
 
 
@@ -41,6 +41,7 @@ def add_segment(
     remap: Mapping[int, str],
     cut: Callable[[Sequence[Candidate]], Iterator[Candidate]],
     shard_clips: int | None,
+    id_from: IdFrom = "stem",
 ) -> int:
     """Give every candidate that is not in the manifest yet its row, in one new segment.
 
@@ -50,13 +51,14 @@ def add_segment(
         remap: Folders that stand for a root, by the root's number.
         cut: Cuts the new candidates into several clips each (`--segment`); the identity if not.
         shard_clips: Clips per shard, None for the default.
+        id_from: How ids were made where none was given.
 
     Returns:
         How many clips were added.
     """
     while True:
         manifest = Manifest(cache)
-        news = find_new(manifest, candidates, remap)
+        news = find_new(manifest, candidates, remap, id_from=id_from)
         if not news.candidates:
             return 0
         taken = {line["id"] for _, line in manifest.lines()}

@@ -166,6 +166,7 @@ def _plan(settings: ExtractSettings, params: FeatureParams) -> tuple[dict[str, i
             remap=settings.remap,
             cut=partial(pieces, settings, params),
             shard_clips=settings.shard_clips,
+            id_from=settings.id_from,
         )
         DurationJournal(settings.cache).remove()
     _require_roots(settings)
