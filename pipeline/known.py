@@ -42,7 +42,7 @@ def find_new(
         remap: Folders that stand for a root, by the root's number.
         id_from: How ids were made where none was given.
     """
-    roots = list(manifest.roots)
+    roots = seen_roots(manifest)
     folders = [
         os.path.abspath(remap.get(number, root["path"]))  # noqa: PTH100
         for number, root in enumerate(roots)
@@ -62,12 +62,28 @@ def find_new(
         by_known_root = {at: other for other, at in others if new[at].root not in index}
         new = [by_known_root.get(at, named) for at, named in enumerate(new) if at not in known]
         new.sort(key=lambda candidate: os.fsencode(candidate.path))
+    found = {candidate.root for candidate in new if candidate.bytes}
     for candidate in new:
         if candidate.root not in index:
             index[candidate.root] = len(roots)
-            device = Path(candidate.root).stat().st_dev
-            roots.append(Root(path=candidate.root, device=device))
+            roots.append(_seen_root(candidate.root, has_clips=candidate.root in found))
     return News(new, roots, index)
+
+
+def seen_roots(manifest: Manifest) -> list[Root]:
+    """Return the roots of a manifest; where nothing was found before, it is looked again."""
+    return [root if root["device"] else _seen_root(root["path"]) for root in manifest.roots]
+
+
+def _seen_root(folder: str, *, has_clips: bool = False) -> Root:
+    """Return a root as it is now; its device is 0 where nothing can be found."""
+    try:
+        with os.scandir(folder) as entries:
+            is_used = has_clips or next(entries, None) is not None
+        device = Path(folder).stat().st_dev if is_used else 0
+    except OSError:  # a list may name files of any folder
+        device = 0
+    return Root(path=folder, device=device)
 
 
 def _other_names(

@@ -17,7 +17,7 @@ from ..cache.writer import remove_orphans
 from ..errors import CacheCorruptError, Reason
 from ..stages.extract import STAGE_VERSION
 from .inputs import Candidate, IdFrom
-from .known import find_new
+from .known import find_new, seen_roots
 
 
 def sweep(cache: Path) -> None:
@@ -107,7 +107,11 @@ def add_retries(cache: Path, reason: str, *, shard_clips: int | None) -> int:
         if not lines:
             return 0
         if manifest.publish(
-            lines, len(lines), manifest.roots, num_retries=len(lines), shard_clips=shard_clips
+            lines,
+            len(lines),
+            seen_roots(manifest),
+            num_retries=len(lines),
+            shard_clips=shard_clips,
         ):
             return len(lines)
 

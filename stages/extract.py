@@ -112,21 +112,24 @@ def request(line: Line, roots: Sequence[Root], remap: Mapping[int, str]) -> dict
     return absolute
 
 
-def _require_root(index: int, roots: tuple[Root, ...], remap: Mapping[int, str]) -> None:
-    """Stop when a clip is missing because its whole disk is."""
+def _require_root(index: int, roots: Sequence[Root], remap: Mapping[int, str]) -> None:
+    """Stop when a clip is missing because its whole disk is; not where nothing ever was."""
+    device = roots[index]["device"]
+    if index not in remap and not device:
+        return
     root = remap.get(index) or roots[index]["path"]
     try:
         with os.scandir(root) as entries:
-            problem = "" if next(entries, None) else "is empty"
-        if index not in remap and Path(root).stat().st_dev != roots[index]["device"]:
-            problem = problem or "lies on another device than when it was planned"
+            if next(entries, None):
+                return  # other clips are here, on whatever device this machine sees them
+        problem = "is empty"
+        if index not in remap and Path(root).stat().st_dev != device:
+            problem += " and lies on another device than when it was planned"
     except OSError as error:
         problem = f"cannot be listed ({error.strerror})"
-    if problem:
-        raise InputError(
-            f"{root} {problem}: is the disk mounted? If the clips have moved, add "
-            f"--root {index}=DIR"
-        )
+    raise InputError(
+        f"{root} {problem}: is the disk mounted? If the clips have moved, add --root {index}=DIR"
+    )
 
 
 def _require_held(task: ExtractTask, wanted: Header, failed: Mapping[int, ClipError]) -> None:
