@@ -12,6 +12,7 @@ import os
 import stat
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from operator import attrgetter
 from typing import Literal
@@ -112,6 +113,9 @@ def _list_root(path: str, root: str | None) -> str:
         return os.path.dirname(path)
     if not stat.S_ISDIR(_mode(root)):
         raise InputError(f"{shown(root)}: --root must be a folder")
+    with suppress(PermissionError), os.scandir(root) as entries:
+        if next(entries, None) is None:
+            raise InputError(f"{shown(root)}: --root is empty: is the disk mounted?")
     return os.path.abspath(root)
 
 
