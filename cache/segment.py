@@ -26,7 +26,10 @@ _READ_BYTES = 1 << 20
 
 
 class Root(TypedDict):
-    """A folder that paths of clips are relative to, and the device it lay on when planned."""
+    """A folder that paths of clips are relative to.
+
+    `device` is the one it lay on when planned; 0 if nothing was found there.
+    """
 
     path: str
     device: int

@@ -102,8 +102,10 @@ def drop_stage(cache: Path, stage: str) -> int:
     Raises:
         InputError: If there is no such stage, or it is the one all others are aligned to.
     """
-    if stage not in stages(cache):  # before anything else: `extract/` or `../other` name no stage
-        have = ", ".join(name for name in stages(cache) if name != EXTRACT) or "nothing"
+    have_stages = stages(cache)
+    lost_audio = stage == AUDIO and EXTRACT in have_stages  # none is left, and none is to be made
+    if stage not in have_stages and not lost_audio:  # `extract/` or `../other` name no stage
+        have = ", ".join(name for name in have_stages if name != EXTRACT) or "nothing"
         raise InputError(f"{cache} has no stage {stage!r} to drop (it has {have})")
     if stage == EXTRACT:
         raise InputError(
@@ -113,6 +115,7 @@ def drop_stage(cache: Path, stage: str) -> int:
     paths = [shard_path(cache, stage, number) for number in shard_numbers(cache, stage)]
     freed = sum(path.stat().st_size for path in paths)
     if stage == AUDIO:
+        (cache / AUDIO).mkdir(exist_ok=True)
         (cache / AUDIO / DROPPED).touch()  # before the first file goes: a kill leaves it dropped
         for path in paths:
             path.unlink()

@@ -14,7 +14,8 @@ from ..stages.extract import header_params, request
 from ..stages.features import FeatureParams, Row
 from .config import ExtractSettings
 from .inputs import scan
-from .plan import find_new, new_line, retry_lines, shards_to_do
+from .known import find_new
+from .plan import new_line, retry_lines, shards_to_do
 
 _SAMPLES = 8
 
@@ -102,7 +103,7 @@ def _new(settings: ExtractSettings, manifest: Manifest) -> list[dict[str, Any]]:
     if not settings.inputs:
         return []
     found = scan(settings.inputs, root=settings.list_root, id_from=settings.id_from)
-    news = find_new(manifest, found.candidates, settings.remap)
+    news = find_new(manifest, found.candidates, settings.remap, id_from=settings.id_from)
     roots = {number: folder for folder, number in news.index.items()}
     lines = [new_line(clip, news.index[clip.root], set()) for clip in news.candidates]
     return [request(line, news.roots, roots) for line in lines]

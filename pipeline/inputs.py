@@ -12,6 +12,7 @@ import os
 import stat
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from operator import attrgetter
 from typing import Literal
@@ -112,6 +113,9 @@ def _list_root(path: str, root: str | None) -> str:
         return os.path.dirname(path)
     if not stat.S_ISDIR(_mode(root)):
         raise InputError(f"{shown(root)}: --root must be a folder")
+    with suppress(PermissionError), os.scandir(root) as entries:
+        if next(entries, None) is None:
+            raise InputError(f"{shown(root)}: --root is empty: is the disk mounted?")
     return os.path.abspath(root)
 
 
@@ -153,7 +157,7 @@ def _distinct(candidates: list[Candidate], id_from: IdFrom) -> Iterator[Candidat
             below = _below(clip.root, top)
             name = os.path.join(below, name)
             audio = None if audio is None else os.path.join(below, audio)
-        own_id = None if clip.id == _id(clip.path, id_from) else clip.id
+        own_id = None if clip.id == default_id(clip.path, id_from) else clip.id
         details = (audio, clip.start_s, clip.seconds, own_id)
         # the path alone, as key, takes no memory of its own where its root is outermost
         key = name if details == (None, None, None, None) else (name, *details)
@@ -173,9 +177,15 @@ def _outermost(roots: set[str]) -> dict[str, str]:
     return outer
 
 
-def _id(path: str, id_from: IdFrom) -> str:
+def default_id(path: str, id_from: IdFrom) -> str:
+    """The id of a clip whose list gives it none, from its path below the root."""
     name = path if id_from == "path" else path[path.rfind("/") + 1 :]
     return os.path.splitext(name)[0].replace("/", "__")
+
+
+def piece_id(clip_id: str, start_s: float) -> str:
+    """The id of a clip's piece: the clip's, and the start in milliseconds."""
+    return f"{clip_id}_{round(start_s * 1000):09d}"
 
 
 def _is_bad_id(clip_id: str) -> bool:
@@ -183,7 +193,7 @@ def _is_bad_id(clip_id: str) -> bool:
 
 
 def _candidate(root: str, path: str, size: int, id_from: IdFrom) -> Candidate:
-    clip_id = _id(path, id_from)
+    clip_id = default_id(path, id_from)
     return Candidate(clip_id, root, path, size, clip_id)
 
 
@@ -200,7 +210,7 @@ def _from_folder(
     root: str, id_from: IdFrom, visited: set[tuple[int, int]], ignored: Counter[str]
 ) -> Iterator[Candidate]:
     for path, size, audio_path in find_clips(root, visited, ignored):
-        clip_id = _id(path, id_from)
+        clip_id = default_id(path, id_from)
         yield Candidate(clip_id, root, path, size, clip_id, audio_path)
 
 
@@ -226,7 +236,7 @@ def _stems(root: str) -> dict[str, Candidate]:
 def _by_path(path: str, root: str, id_from: IdFrom) -> Candidate | None:
     """The clip at a path; None for a bare name that is not directly below the root."""
     if "\0" in path:
-        clip_id = _id(path, id_from)
+        clip_id = default_id(path, id_from)
         return Candidate(clip_id, root, "", 0, clip_id, reject=Reason.BAD_ID)
     full = os.path.normpath(os.path.join(root, path))
     if "/" not in path and not os.path.lexists(full):

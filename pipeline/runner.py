@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -88,9 +88,9 @@ class _Counts:
     stopped: bool = False
     skipped: int = 0
 
-    def add(self, header: Header) -> None:
+    def add(self, header: Header, superseded: Counter[str]) -> None:
         self.done += header.done
-        self.failed.update(header.failed)
+        self.failed += Counter(header.failed) - superseded
 
 
 def extract(settings: ExtractSettings) -> ExtractSummary | ExtractEstimate:
@@ -166,6 +166,7 @@ def _plan(settings: ExtractSettings, params: FeatureParams) -> tuple[dict[str, i
             remap=settings.remap,
             cut=partial(pieces, settings, params),
             shard_clips=settings.shard_clips,
+            id_from=settings.id_from,
         )
         DurationJournal(settings.cache).remove()
     _require_roots(settings)
@@ -196,17 +197,23 @@ def _run(settings: ExtractSettings, params: FeatureParams, manifest: Manifest) -
             settings.cache, manifest, wanted, part=part, overwrite=settings.overwrite
         )
 
+    superseded = _superseded(manifest)
+
+    def num_current(shard: int) -> int:
+        return len(manifest.shard_rows(shard)) - superseded[shard].total()
+
     before = todo()
-    total = sum(len(manifest.shard_rows(shard)) for shard in before)
+    total = sum(map(num_current, before))
     limit = failure_limit(settings.max_failures, tried=total)
     part = settings.part or (0, 1)
     finished = set(range(part[0], manifest.num_shards, part[1])) - set(before)
-    counts = _Counts(skipped=sum(_num_current(manifest, shard) for shard in finished))
+    counts = _Counts(skipped=sum(map(num_current, finished)))
     with Progress("extract", total) as progress:
 
         def on_result(header: Header) -> None:
-            counts.add(header)
-            progress.advance(header.n, sum(header.failed.values()))
+            failed = counts.failed.total()
+            counts.add(header, superseded[header.shard])
+            progress.advance(num_current(header.shard), counts.failed.total() - failed)
             if counts.failed.total() > limit:
                 counts.stopped = True
                 raise _TooManyFailuresError
@@ -225,10 +232,12 @@ def _run(settings: ExtractSettings, params: FeatureParams, manifest: Manifest) -
     return counts
 
 
-def _num_current(manifest: Manifest, shard: int) -> int:
-    """Count a shard's clips without those that a retry has taken the place of."""
-    rows = manifest.shard_rows(shard)
-    return len(rows) - sum(row in rows for row in manifest.retries)
+def _superseded(manifest: Manifest) -> defaultdict[int, Counter[str]]:
+    """Count, by shard and reason, the failures that a retry has taken the place of."""
+    found: defaultdict[int, Counter[str]] = defaultdict(Counter)
+    for row, retry in manifest.retries.items():
+        found[manifest.shard_of(row)][retry["was"]] += 1
+    return found
 
 
 class _TooManyFailuresError(Exception):

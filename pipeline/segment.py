@@ -13,7 +13,7 @@ from ..cache.schema import MANIFEST
 from ..errors import ClipError
 from ..stages.features import FeatureParams
 from .config import ExtractSettings
-from .inputs import Candidate
+from .inputs import Candidate, piece_id
 from .progress import Progress
 from .rounds import run_rounds
 from .workers import decoder_child
@@ -93,7 +93,7 @@ def cut_into_pieces(
     return [
         replace(
             candidate,
-            id=f"{candidate.id}_{round(number * piece_s * 1000):09d}",
+            id=piece_id(candidate.id, number * piece_s),
             start_s=number * piece_s,
             seconds=piece_s,
         )

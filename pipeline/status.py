@@ -92,12 +92,17 @@ def _stage(cache: Path, name: str, extracted: Mapping[int, Header]) -> dict[str,
         "bytes": sum(shard_path(cache, name, shard).stat().st_size for shard in found),
         "params": next(iter(found.values())).params if found else {},
         "weights": sorted({header.weights for header in found.values() if header.weights}),
-        "mixed": _mixed([{**header.params, **header.versions} for header in found.values()]),
+        "mixed": _mixed(
+            [
+                {**header.params, **header.versions, "stage_version": header.stage_version}
+                for header in found.values()
+            ]
+        ),
     }
 
 
 def _mixed(made_with: list[dict[str, Any]]) -> dict[str, list[str]]:
-    """Return the parameters and library versions that are not the same in all shards."""
+    """Return the parameters and versions that are not the same in all shards."""
     names = sorted({name for one in made_with for name in one})
     values = {name: sorted({str(one.get(name)) for one in made_with}) for name in names}
     return {name: found for name, found in values.items() if len(found) > 1}

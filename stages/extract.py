@@ -12,12 +12,14 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from ..cache.advice import advice
 from ..cache.manifest import ShardPlan
 from ..cache.schema import AUDIO, EXTRACT, Header, shard_path
 from ..cache.segment import Line, Root
+from ..cache.shard import Shard
 from ..cache.state import is_dropped
 from ..cache.writer import Rows, write_shard
-from ..errors import TRANSIENT, ClipError, InputError, Reason
+from ..errors import TRANSIENT, CacheCorruptError, ClipError, InputError, Reason
 from .features import FeatureParams, Row
 from .media import decoder_version
 from .spectrogram import FRONT_ENDS
@@ -69,7 +71,8 @@ def extract_shard(task: ExtractTask, decoder: Decoder) -> Header:
         The header of `extract/k`.
 
     Raises:
-        InputError: If a folder of clips has gone (an unmounted disk): nothing is published.
+        InputError: If a folder of clips has gone (an unmounted disk), or a clip that the shard
+            holds cannot be decoded again: nothing is published.
         CacheUnwritableError: If the cache cannot be written.
     """
     done: dict[int, Row] = {}
@@ -109,20 +112,49 @@ def request(line: Line, roots: Sequence[Root], remap: Mapping[int, str]) -> dict
     return absolute
 
 
-def _require_root(index: int, roots: tuple[Root, ...], remap: Mapping[int, str]) -> None:
-    """Stop when a clip is missing because its whole disk is."""
+def _require_root(index: int, roots: Sequence[Root], remap: Mapping[int, str]) -> None:
+    """Stop when a clip is missing because its whole disk is; not where nothing ever was."""
+    device = roots[index]["device"]
+    if index not in remap and not device:
+        return
     root = remap.get(index) or roots[index]["path"]
     try:
         with os.scandir(root) as entries:
-            problem = "" if next(entries, None) else "is empty"
-        if index not in remap and Path(root).stat().st_dev != roots[index]["device"]:
-            problem = problem or "lies on another device than when it was planned"
+            if next(entries, None):
+                return  # other clips are here, on whatever device this machine sees them
+        problem = "is empty"
+        if index not in remap and Path(root).stat().st_dev != device:
+            problem += " and lies on another device than when it was planned"
     except OSError as error:
         problem = f"cannot be listed ({error.strerror})"
-    if problem:
+    raise InputError(
+        f"{root} {problem}: is the disk mounted? If the clips have moved, add --root {index}=DIR"
+    )
+
+
+def _require_held(task: ExtractTask, wanted: Header, failed: Mapping[int, ClipError]) -> None:
+    """Stop before a clip that was done becomes a failure: its frame and spectrogram would be lost.
+
+    Args:
+        task: The shard, made again because its audio is gone.
+        wanted: Header of `extract/k` to be.
+        failed: Its failures by row.
+    """
+    if not failed:
+        return
+    path = shard_path(task.cache, EXTRACT, task.plan.shard)
+    try:
+        held = Shard(path)
+    except (FileNotFoundError, CacheCorruptError):
+        return
+    lost = failed.keys() & held.position.keys()
+    if held.header.fingerprint == wanted.fingerprint and lost:
+        row = min(lost)
+        line = task.plan.lines[row - task.plan.first_row]
+        file = request(line, task.plan.roots, task.remap)["path"]
         raise InputError(
-            f"{root} {problem}: is the disk mounted? If the clips have moved, add "
-            f"--root {index}=DIR"
+            f"{file} was done and cannot be decoded again ({failed[row]}): bring it back, or give "
+            f"up the sound of all clips with {advice('drop audio', path)}"
         )
 
 
@@ -139,6 +171,9 @@ def _publish(task: ExtractTask, done: dict[int, Row], failed: dict[int, ClipErro
         failed=dict(Counter(str(error.reason) for error in failed.values())),
         versions={name: version(name) for name in ("av", "h5py", "numpy", "pillow", "soxr")},
     )
+
+    extract_header = replace(header, stage=EXTRACT)
+    _require_held(task, extract_header, failed)
 
     def column(name: str, dtype: str, *item: int) -> Rows:
         values = np.array([row[name] for row in rows], dtype)  # type: ignore[literal-required]
@@ -164,7 +199,7 @@ def _publish(task: ExtractTask, done: dict[int, Row], failed: dict[int, ClipErro
     details = [_cut(error.detail) for error in failed.values()]
     written = write_shard(
         shard_path(task.cache, EXTRACT, plan.shard),
-        replace(header, stage=EXTRACT, companions={AUDIO: audio.sha256}),
+        replace(extract_header, companions={AUDIO: audio.sha256}),
         {
             "row": index,
             "frame_jpeg": frame_jpeg,

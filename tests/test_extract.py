@@ -11,8 +11,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from avpipe.cache.manifest import Manifest
+from avpipe.cache.manifest import Manifest, ShardPlan
 from avpipe.cache.schema import AUDIO, EXTRACT, shard_path
+from avpipe.cache.segment import Root
 from avpipe.cache.shard import read_header
 from avpipe.cache.state import drop_stage
 from avpipe.cache.store import Cache
@@ -154,6 +155,23 @@ def test_dropped_audio_stays_dropped_until_overwritten(settings: ExtractSettings
     assert file_bytes(settings.cache) == files
 
 
+@pytest.mark.parametrize("what", ["one", "all"])
+def test_what_was_done_is_not_replaced_by_failures(
+    settings: ExtractSettings, videos: Path, what: str
+) -> None:
+    run(settings)
+    for number in range(4) if what == "all" else [1]:
+        shard_path(settings.cache, AUDIO, number).unlink()
+    (videos / "clip2.mp4").unlink()
+    held = file_bytes(settings.cache / EXTRACT)
+    with pytest.raises(InputError, match=rf"{videos}/clip2.mp4 was .*missing.*`avpipe drop audio"):
+        run(settings, inputs=())
+    assert file_bytes(settings.cache / EXTRACT) == held
+    drop_stage(settings.cache, AUDIO)
+    assert run(settings, inputs=()).skipped == 7
+    assert Cache(settings.cache).clip("clip2").waveform is None
+
+
 def test_other_parameters(settings: ExtractSettings) -> None:
     run(settings)
     with pytest.raises(CacheCorruptError, match="257x300: give --spectrogram 257x276"):
@@ -214,6 +232,21 @@ def test_root_that_the_cache_does_not_have(settings: ExtractSettings, tmp_path: 
         run(settings, root_map={7: tmp_path})
 
 
+def test_failures_that_were_retried_are_not_counted_again(
+    settings: ExtractSettings, world: Path, videos: Path
+) -> None:
+    run(settings)
+    shutil.copy(sorted(world.iterdir())[7], videos / "broken.mp4")
+    run(settings, retry_failed="empty")
+    assert run(settings).skipped == 7
+    again = run(settings, overwrite=True, audio_seconds=5.0, max_failures="0")
+    again.raise_for_failures()
+    assert (again.done, again.failed, again.failed_by_reason) == (7, 0, {})
+    (videos / "broken.mp4").write_bytes(b"no video any more")
+    mixed = run(settings, overwrite=True)
+    assert (mixed.done, mixed.failed_by_reason) == (6, {"not_media": 1})
+
+
 def test_retries_are_planned_for_all_parts_at_once(settings: ExtractSettings) -> None:
     with pytest.raises(UsageError, match="without --part"):
         run(settings, retry_failed="", part=(0, 2))
@@ -247,6 +280,56 @@ def test_unmounted_source_stops_the_run(settings: ExtractSettings, videos: Path)
     assert status(settings.cache)["clips"]["failed"] == 1
     moved = {0: videos.with_name("elsewhere")}
     assert run(settings, inputs=(), root_map=moved).done == 3
+
+
+@pytest.mark.parametrize("kind", ["absent", "empty", "a file"])
+def test_list_that_names_a_folder_where_nothing_is(
+    settings: ExtractSettings, videos: Path, tmp_path: Path, world: Path, kind: str
+) -> None:
+    other = tmp_path / "other"
+    if kind == "empty":
+        other.mkdir()
+    elif kind == "a file":
+        other.write_text("no folder")
+    listed = tmp_path / "lists" / "clips.txt"
+    listed.parent.mkdir()
+    listed.write_text(f"{videos}/clip0.mp4\n{other}/x.mp4\n")
+    named = replace(settings, inputs=(str(listed),))
+    assert extract(replace(named, dry_run=True)).as_json()["new"] == 2
+    summary = run(named)
+    assert (summary.done, summary.failed_by_reason) == (1, {"missing": 1})
+    assert run(named).skipped == 2
+    if kind == "a file":
+        other.unlink()
+    other.mkdir(exist_ok=True)
+    shutil.copy(sorted(world.iterdir())[7], other / "x.mp4")
+    assert run(named, retry_failed="missing").done == 1
+    shard_path(settings.cache, EXTRACT, Manifest(settings.cache).num_shards - 1).unlink()
+    (other / "x.mp4").unlink()  # it was found there: now the folder counts
+    with pytest.raises(InputError, match="other is empty: is the disk mounted"):
+        run(settings, inputs=())
+
+
+def test_root_with_another_number_of_its_device(
+    settings: ExtractSettings, videos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another machine of a shared folder numbers devices otherwise."""
+    real = Manifest.plan
+
+    def plan(self: Manifest, shard: int) -> ShardPlan:
+        found = real(self, shard)
+        roots = tuple(Root(path=root["path"], device=root["device"] + 1) for root in found.roots)
+        return replace(found, roots=roots)
+
+    monkeypatch.setattr(Manifest, "plan", plan)
+    run(settings, part=(0, 2))
+    (videos / "clip1.mp4").unlink()
+    assert run(settings, inputs=()).failed_by_reason == {"missing": 1}
+    shard_path(settings.cache, EXTRACT, 3).unlink()
+    for path in videos.iterdir():
+        path.unlink()
+    with pytest.raises(InputError, match="is empty and lies on another device"):
+        run(settings, inputs=())
 
 
 def test_one_missing_clip_is_that_clips_failure(settings: ExtractSettings, videos: Path) -> None:

@@ -500,6 +500,9 @@ def test_list_root_must_be_a_folder(tmp_path: Path) -> None:
         scan([str(names)], root=str(tmp_path / "gone"))
     with pytest.raises(InputError, match="--root must be a folder"):
         scan([str(names)], root=str(names))
+    (tmp_path / "disk").mkdir()
+    with pytest.raises(InputError, match=r"--root is empty: is the disk mounted\?"):
+        scan([str(names)], root=str(tmp_path / "disk"))
 
 
 def test_a_root_without_a_list_is_not_passed_over(tmp_path: Path) -> None:

@@ -15,10 +15,12 @@ from avpipe.cache.segment import Root
 from avpipe.cache.state import drop_stage
 from avpipe.cache.store import Cache
 from avpipe.errors import CacheCorruptError, Reason
-from avpipe.pipeline.inputs import Candidate
-from avpipe.pipeline.plan import add_retries, add_segment, find_new, shards_to_do
+from avpipe.pipeline.inputs import Candidate, IdFrom, scan
+from avpipe.pipeline.known import find_new
+from avpipe.pipeline.plan import add_retries, add_segment, shards_to_do
 from avpipe.pipeline.segment import DurationJournal, cut_into_pieces
-from avpipe.stages.extract import header_params
+from avpipe.pipeline.status import status
+from avpipe.stages.extract import STAGE_VERSION, header_params
 from avpipe.stages.features import FeatureParams
 from fake_clips import FakeDecoder, extract_all, make_cache
 
@@ -198,6 +200,22 @@ def test_other_decoder_version_names_the_one_to_install(tmp_path: Path) -> None:
         shards_to_do(cache, Manifest(cache), {**PARAMS, "decoder_version": "av 1.0, ffmpeg 2"})
 
 
+def test_shards_of_an_older_stage_are_not_mixed_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = ["a", "b", "c"]
+    cache = make_cache(tmp_path / "cache", names, shard_clips=2)
+    monkeypatch.setattr("avpipe.stages.extract.STAGE_VERSION", 0)
+    older = make_cache(tmp_path / "older", names, shard_clips=2)
+    assert status(cache)["stages"][0]["mixed"] == {}
+    for stage in (EXTRACT, AUDIO):
+        shard_path(older, stage, 1).replace(shard_path(cache, stage, 1))
+    assert status(cache)["stages"][0]["mixed"] == {"stage_version": ["0", str(STAGE_VERSION)]}
+    with pytest.raises(CacheCorruptError, match=r"stage version 0, this run .*--overwrite"):
+        shards_to_do(cache, Manifest(cache), PARAMS)
+    assert shards_to_do(cache, Manifest(cache), PARAMS, overwrite=True) == [1]
+
+
 def test_files_named_by_another_root_are_known(tmp_path: Path, folder: Path) -> None:
     cache = tmp_path / "cache"
     (folder / "sub").mkdir()
@@ -209,6 +227,59 @@ def test_files_named_by_another_root_are_known(tmp_path: Path, folder: Path) -> 
     manifest = Manifest(cache)
     assert [line["path"] for _, line in manifest.lines()] == ["a.mp4", "sub/b.mp4", "other/c.mp4"]
     assert [root["path"] for root in manifest.roots] == [str(folder), str(tmp_path)]
+
+
+@pytest.mark.parametrize("id_from", ["stem", "path"])
+@pytest.mark.parametrize("first", [["videos/sub"], ["videos/sub", "videos"]])
+def test_files_known_by_a_root_inside_stay_known(
+    tmp_path: Path, folder: Path, first: list[str], id_from: IdFrom
+) -> None:
+    """Also where the root around it is known too."""
+    cache = tmp_path / "cache"
+    (folder / "sub").mkdir()
+    for name in ("a.mp4", "sub/b.mp4", "sub/b.wav", "z.mp4"):
+        (folder / name).write_bytes(b"x")
+    (tmp_path / "list.csv").write_text("path,audio_path\nvideos/sub/b.mp4,videos/sub/b.wav\n")
+    inputs = [[str(tmp_path / name) for name in first], [str(folder)]]
+    inputs += [[*inputs[0], str(tmp_path / "list.csv")], [str(tmp_path)]]
+    counts = [
+        add_segment(
+            cache,
+            scan(names, id_from=id_from).candidates,
+            remap={},
+            cut=iter,
+            shard_clips=2,
+            id_from=id_from,
+        )
+        for names in inputs * 2
+    ]
+    assert sum(counts) == 4 and not any(counts[3:])
+    assert all("reject" not in line or "audio_path" in line for _, line in Manifest(cache).lines())
+
+
+def test_two_roots_that_moved_into_one_folder(tmp_path: Path, folder: Path) -> None:
+    cache, other = tmp_path / "cache", tmp_path / "other"
+    other.mkdir()
+    add(cache, candidates(folder, ["a.mp4"]))
+    add(cache, candidates(other, ["b.mp4"]))
+    both = {number: str(tmp_path / "both") for number in (0, 1)}
+    found = candidates(tmp_path / "both", ["a.mp4", "b.mp4", "c.mp4"])
+    (tmp_path / "both").mkdir()
+    assert [new.id for new in find_new(Manifest(cache), found, both).candidates] == ["c"]
+
+
+def test_an_id_that_a_list_gives_is_not_lost(tmp_path: Path, folder: Path) -> None:
+    cache = tmp_path / "cache"
+    whole = candidates(folder, ["x.mp4"])
+    named = [replace(whole[0], id=name) for name in ("clip-a", "clip-b")]
+    assert add(cache, whole) == 1
+    assert add(cache, named) == 2
+    assert add(cache, [*whole, *named]) == 0
+    assert ids(cache) == ["x", "clip-a", "clip-b"]
+    pieces = [piece for clip in named for piece in cut_into_pieces(clip, 2.2, 1.1)]
+    add(tmp_path / "cut", pieces)
+    assert add(tmp_path / "cut", [*whole, *named]) == 0
+    assert add(tmp_path / "cut", [replace(whole[0], id="clip-c")]) == 1
 
 
 def test_lines_that_differ_in_more_than_the_file_are_new(tmp_path: Path, folder: Path) -> None:
