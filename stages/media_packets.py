@@ -180,8 +180,8 @@ def _pictures_until(
             first = wanted_pts > ticks and pts < wanted_pts
             if wanted < 0 or later or first:
                 wanted, wanted_pts = len(collected) - 1, pts
-        if (packet.dts if packet.dts is not None else pts) > ticks:
-            ended = False
+        ended = ended and pts <= ticks
+        if packet.dts is not None and packet.dts > ticks:  # of pts alone, an earlier one may follow
             collected.extend(islice(stream_packets, more))
             break
     if wanted < 0:

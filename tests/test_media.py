@@ -257,6 +257,28 @@ def test_every_picture_of_a_clip(tmp_path: Path) -> None:
         assert abs(offsets.pop()) <= 0.08, name
 
 
+@pytest.mark.parametrize("decoder", DECODERS)
+@pytest.mark.parametrize("suffix", ["mkv", "mp4"])
+def test_pictures_just_behind_a_key_frame(suffix: str, decoder: str, tmp_path: Path) -> None:
+    """Matroska gives no decoding times to the first packets after a seek: B-frames follow them."""
+    video = (*H264, "-g", "25", "-bf", "3", "-x264-params", "b-adapt=0:scenecut=0")
+    path = str(write_clip(tmp_path / f"a.{suffix}", video=video))
+    for number in range(48, 56):
+        moment_s = number / 25 + 0.02
+        clip = decode_clip(path, start_s=moment_s - 0.5, span_s=1.0, decoder=decoder)
+        assert read_number(clip.frame) == number
+        assert clip.frame_pts_s == pytest.approx(number / 25, abs=0.002)
+
+
+def test_a_picture_shown_longer_than_its_packet_says(tmp_path: Path) -> None:
+    """Pictures that come after the moment prove that the file did not end before it."""
+    thinned = ("-vf", "select='lt(n,50)+eq(n,75)+eq(n,99)'", "-fps_mode", "vfr")
+    path = str(write_clip(tmp_path / "a.mkv", video=(*thinned, *H264)))
+    for moment_s, number in ((2.5, 49), (2.9, 49), (3.2, 75), (3.8, 75)):
+        clip = decode_clip(path, start_s=moment_s - 0.15, span_s=0.3, seconds=0.3)
+        assert read_number(clip.frame) == number
+
+
 @pytest.mark.parametrize("cut", [False, True], ids=["whole", "cut"])
 @pytest.mark.parametrize("video", [H264, MPEG4], ids=["h264", "mpeg4"])
 def test_the_start_of_a_file_without_times(
