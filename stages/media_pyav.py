@@ -164,8 +164,9 @@ def decode_sound(target: Target, first_s: float, last_s: float) -> SoundWindow:
     back = 0
     window = None
     while window is None:
-        seek(container, audio, begin - back, guide)
         at_start = is_start(audio, begin - back)
+        # By the pictures one would come to the first that can be entered, behind the first sound.
+        seek(container, audio, begin - back, audio if at_start else guide)
         window = _decode_window(target, first_s, last_s, begin, at_start)
         back = max(2 * back, round(1 / base))
     return window

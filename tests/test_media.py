@@ -208,6 +208,32 @@ def test_streams_that_start_apart_stay_apart(
     assert picture_s - sound_s == pytest.approx(float(video_s) - float(audio_s), abs=0.002)
 
 
+LATE_PICTURES = {
+    "a.webm": {"video": VP8, "audio": ("-c:a", "libvorbis")},
+    "a.mkv": {},
+    "a.ts": {},
+    "a.mp4": {},
+    "a.mov": {"audio": PCM},
+    "a.3gp": {},
+    "a.flv": {},
+    "a.avi": {"video": MPEG4, "audio": PCM},
+    "a.mpg": {"video": MPEG2, "audio": ("-c:a", "mp2")},
+    "a.ogv": {"video": ("-c:v", "libtheora", "-q:v", "8"), "audio": ("-c:a", "libvorbis")},
+}
+
+
+@pytest.mark.parametrize("video_s", ["0", "1.3"])
+@pytest.mark.parametrize("name", LATE_PICTURES)
+def test_sound_before_the_first_picture(name: str, video_s: str, tmp_path: Path) -> None:
+    path = str(
+        write_clip(tmp_path / name, video_input=("-itsoffset", video_s), **LATE_PICTURES[name])
+    )
+    mine, theirs = (decode_clip(path, seconds=10, decoder=decoder) for decoder in DECODERS)
+    assert mine.audio_start_s < 0.06  # encoders' delays and the codecs' first pieces
+    assert mine.audio_start_s == pytest.approx(theirs.audio_start_s, abs=0.002)
+    assert len(mine.waveform) == pytest.approx(len(theirs.waveform), abs=1024)
+
+
 @pytest.mark.parametrize("decoder", DECODERS)
 def test_the_flash_and_the_click(decoder: str, tmp_path: Path) -> None:
     """A click in the middle of a clip is heard when the picture of that time is seen."""
