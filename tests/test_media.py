@@ -208,6 +208,30 @@ def test_streams_that_start_apart_stay_apart(
     assert picture_s - sound_s == pytest.approx(float(video_s) - float(audio_s), abs=0.002)
 
 
+def grown(folder: Path, size: tuple[int, int]) -> str:
+    """Write a transport stream of 160 x 120 whose second half has pictures of another size."""
+    parts = [
+        write_clip(folder / "first.ts", seconds=3.0),
+        write_clip(folder / "second.ts", seconds=3.0, size=size, output=("-output_ts_offset", "3")),
+    ]
+    path = folder / "both.ts"
+    path.write_bytes(b"".join(part.read_bytes() for part in parts))
+    return str(path)
+
+
+@pytest.mark.parametrize("decoder", DECODERS)
+def test_pictures_that_change_their_size(decoder: str, tmp_path: Path) -> None:
+    path = grown(tmp_path, (480, 160))
+    for start_s, shape in ((1.0, (256, 341)), (4.0, (256, 768))):
+        clip = decode_clip(path, start_s=start_s, span_s=1.0, decoder=decoder)
+        assert clip.frame.shape[:2] == shape
+        np.testing.assert_allclose(corners(clip.frame), CORNERS, atol=12)
+    with pytest.raises(ClipError) as caught:
+        decode_clip(path, start_s=4.0, span_s=1.0, decoder=decoder, max_pixels=60_000)
+    assert caught.value.reason == "too_large"
+    assert decode_clip(path, start_s=1.0, span_s=1.0, decoder=decoder, max_pixels=60_000)
+
+
 LATE_PICTURES = {
     "a.webm": {"video": VP8, "audio": ("-c:a", "libvorbis")},
     "a.mkv": {},
