@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 
 from ..cache.schema import MANIFEST
-from ..errors import ClipError
+from ..errors import TRANSIENT, ClipError
 from ..stages.features import FeatureParams
 from .config import ExtractSettings
 from .inputs import Candidate, piece_id
@@ -48,7 +48,7 @@ def pieces(
         run_rounds(
             todo,
             lambda number: [(_absolute(c), c.bytes) for c in chunks[number]],
-            partial(_probe, params=params, timeout_s=settings.timeout_s),
+            partial(probe, params=params, timeout_s=settings.timeout_s),
             on_result,
             jobs=settings.jobs,
             backend=settings.backend,
@@ -65,18 +65,20 @@ def _absolute(candidate: Candidate) -> str:
     return str(Path(candidate.root, candidate.path))
 
 
-def _probe(
+def probe(
     files: list[tuple[str, int]], params: FeatureParams, timeout_s: float
 ) -> list[tuple[str, int, float | None]]:
     """Probe durations; None where the file does not tell (extraction then says why)."""
     child = decoder_child(params, timeout_s)
-    found: list[tuple[str, int, float | None]] = []
-    for path, size in files:
+
+    def duration_s(path: str, attempts: int = 2) -> float | None:
         try:
-            found.append((path, size, child.duration(path)))
-        except ClipError:
-            found.append((path, size, None))
-    return found
+            return child.duration(path)
+        except ClipError as error:
+            again = error.reason in TRANSIENT and attempts > 1
+            return duration_s(path, attempts - 1) if again else None
+
+    return [(path, size, duration_s(path)) for path, size in files]
 
 
 def cut_into_pieces(

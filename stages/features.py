@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from ..errors import ClipError, Reason
 from .media import Clip, decode_clip
 from .media_open import MAX_PIXELS
 from .spectrogram import (
@@ -119,11 +120,13 @@ def make_row(
     wide = wide_window(clip.waveform, clip.rate_hz, front_end, placed)
     begin = front_end.margin * front_end.hop
     window = wide[begin : begin + front_end.window_samples]
+    spectrogram = log_spectrogram(wide, front_end.name)
+    _require_finite(wide, spectrogram)
     waveform, frame_sample = _audio(clip, params.audio_seconds)
     return Row(
         frame_jpeg=encode_jpeg(clip.frame),
         frame_hw=(clip.frame.shape[0], clip.frame.shape[1]),
-        spectrogram_wide=log_spectrogram(wide, front_end.name).astype(np.float16),
+        spectrogram_wide=spectrogram.astype(np.float16),
         valid_cols=placed.valid_cols,
         frame_pts_s=clip.frame_pts_s,
         duration_s=clip.duration_s,
@@ -132,6 +135,16 @@ def make_row(
         waveform=waveform,
         frame_sample=frame_sample,
     )
+
+
+def _require_finite(*arrays: NDArray[np.float32]) -> None:
+    """Refuse sound so loud that resampling it, or its power, overflows.
+
+    Raises:
+        ClipError: decode_error.
+    """
+    if not all(np.isfinite(array).all() for array in arrays):
+        raise ClipError(Reason.DECODE_ERROR, "sound too loud to compute with")
 
 
 def encode_jpeg(frame: NDArray[np.uint8]) -> bytes:
@@ -149,6 +162,7 @@ def _audio(clip: Clip, audio_seconds: float) -> tuple[NDArray[np.int16], int]:
     low = max(-index, 0)
     sound = sound[low : max(round(audio_seconds * AUDIO_RATE_HZ) - index, 0)]
     frame_sample = round((clip.time_s - begin_s) * AUDIO_RATE_HZ) - index - low
+    _require_finite(sound)
     np.clip(sound, -1, 1, out=sound)
     sound *= 32767
     return np.rint(sound, out=sound).astype(np.int16), frame_sample

@@ -18,7 +18,7 @@ from av.container import InputContainer
 from numpy.typing import NDArray
 
 from ..errors import ClipError, MissingDependencyError, Reason
-from .media_open import FORMATS, STILL
+from .media_open import FORMATS, MAX_PIXELS, STILL, sizes_in
 from .media_packets import start_s
 from .media_plan import SHORT_SIDE, Target
 from .media_sound import PREROLL_S, SoundWindow
@@ -69,25 +69,33 @@ def decode_frame(target: Target) -> NDArray[np.uint8]:
         (H, W, 3) uint8 RGB, upright, square pixels, short side 256.
 
     Raises:
-        ClipError: decode_error.
+        ClipError: decode_error, too_large.
         MissingDependencyError: There is no program.
     """
-    output = b""
+    output, messages = b"", b""
     for seek_s in (
         target.frame_pts_s,
         None,
     ):  # the program may miss a key frame; then from the start
-        output, _ = _run(
+        output, messages = _run(
             target.container.name,
-            _input(target.container, seek_s)[str(target.video.index)]
+            _input(target.container, seek_s, max_pixels=target.max_pixels)[str(target.video.index)]
             .filter("select", f"eq(pts,{target.pictures.pts})")
             .filter("scale", _WIDTH, _HEIGHT, flags="bicubic")
-            .output("pipe:", format="image2pipe", vcodec="ppm", pix_fmt="rgb24", **{"frames:v": 1}),
+            .output(
+                "pipe:",
+                format="image2pipe",
+                vcodec="ppm",
+                pix_fmt="rgb24",
+                **{"frames:v": 1, "autoscale": 0},
+            ),
         )
         if output:
             break
     head = re.match(rb"P6\s(\d+)\s(\d+)\s255\s", output)
     if head is None:
+        if refused := sizes_in(messages.decode(errors="replace")):
+            raise ClipError(Reason.TOO_LARGE, refused[0])
         raise ClipError(
             Reason.DECODE_ERROR, f"the picture at {target.frame_pts_s:.3f} s cannot be decoded"
         )
@@ -120,12 +128,13 @@ def decode_sound(target: Target, first_s: float, last_s: float) -> SoundWindow:
     return window
 
 
-def _input(container: InputContainer, seek_s: float | None) -> Any:
+def _input(container: InputContainer, seek_s: float | None, max_pixels: int = MAX_PIXELS) -> Any:
     """Open a file in the program as `open_media` does, seeking roughly."""
     options: dict[str, Any] = {
         "protocol_whitelist": "file",
         "format_whitelist": FORMATS,
         "threads": 1,
+        "max_pixels": max_pixels,
         "noaccurate_seek": None,
     }
     if container.format.name == STILL:

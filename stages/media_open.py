@@ -111,14 +111,28 @@ def _is_jpeg(path: str) -> bool:
 
 def refused_picture_size(path: str, max_pixels: int) -> str | None:
     """Return the picture size for which probing gave up, if it did; only FFmpeg's messages say."""
+    with picture_sizes_refused() as refused, suppress(FFmpegError):
+        _open(path, max_pixels).close()
+    return next(iter(refused), None)
+
+
+@contextmanager
+def picture_sizes_refused() -> Iterator[list[str]]:
+    """Yield a list that holds, after the `with` block, the picture sizes refused in it."""
+    refused: list[str] = []
     av.logging.set_level(av.logging.ERROR)
     try:
-        with av.logging.Capture() as messages, suppress(FFmpegError):
-            _open(path, max_pixels).close()
+        with av.logging.Capture() as messages:
+            yield refused
     finally:
         av.logging.set_level(None)
-    found = (re.match(r"Picture size (\d+)x(\d+) ", text) for _, _, text in messages)
-    return next((f"{match[1]} x {match[2]}" for match in found if match), None)
+    refused.extend(sizes_in("\n".join(text for _, _, text in messages)))
+
+
+def sizes_in(messages: str) -> list[str]:
+    """Return the sizes of pictures that FFmpeg's messages say it refused."""
+    found = re.finditer(r"Picture size (\d+)x(\d+) ", messages)
+    return [f"{match[1]} x {match[2]}" for match in found]
 
 
 def check_media(path: str) -> None:

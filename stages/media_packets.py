@@ -169,7 +169,7 @@ def _pictures_until(
     Returns None when the first key frame met comes after that picture.
     """
     collected: list[Packet[Any]] = []
-    wanted, wanted_pts, ended = -1, 0, True
+    wanted, wanted_pts, num_later = -1, 0, 0
     for packet in stream_packets:
         pts = packet.pts if packet.pts is not None else packet.dts
         if pts is None or not (collected or packet.is_keyframe or at_start):
@@ -180,8 +180,9 @@ def _pictures_until(
             first = wanted_pts > ticks and pts < wanted_pts
             if wanted < 0 or later or first:
                 wanted, wanted_pts = len(collected) - 1, pts
-        if (packet.dts if packet.dts is not None else pts) > ticks:
-            ended = False
+        num_later += pts > ticks
+        # where there is no dts, earlier pictures may follow, but not behind so many later ones
+        if (packet.dts is not None and packet.dts > ticks) or num_later > _MAX_REORDER:
             collected.extend(islice(stream_packets, more))
             break
     if wanted < 0:
@@ -189,4 +190,4 @@ def _pictures_until(
     key_pts = collected[0].pts
     if not at_start and (wanted_pts > ticks or (key_pts is not None and wanted_pts < key_pts)):
         return None
-    return Pictures(collected, wanted, wanted_pts, max(ticks, wanted_pts)), ended
+    return Pictures(collected, wanted, wanted_pts, max(ticks, wanted_pts)), not num_later

@@ -53,7 +53,9 @@ class Target:
         audio: Its chosen stream.
         span: The clip's place inside the file.
         pictures: The packets of the wanted picture.
-        size: Width and height the picture is scaled to, before rotation.
+        size: Width and height, before rotation, that pictures of the header's size are scaled to.
+        max_pixels: Larger pictures are refused.
+        header_size: Width and height of the pictures as the file's header says.
         duration_s: Length of the whole file's video.
         frame_pts_s: When the wanted picture appears.
         time_s: The moment the sound is centred on.
@@ -66,6 +68,8 @@ class Target:
     span: Span
     pictures: Pictures
     size: tuple[int, int]
+    max_pixels: int
+    header_size: tuple[int, int]
     duration_s: float
     frame_pts_s: float
     time_s: float
@@ -103,7 +107,7 @@ def find_target(
     still = container.format.name == STILL and audio_path is not None
     length_s = duration_s(sound_container, audio) if still else duration_s(container, video)
     span = place(length_s, start_s, span_s)
-    size = scaled_size(path, video, max_pixels)
+    size = header_scaled_size(path, video, max_pixels)
     pictures = find_pictures(container, video, 0.0 if still else span.middle_s)
     _check_decoder(audio)
     frame_pts_s = float(pictures.pts * time_base(video)) - container_start_s(container)
@@ -115,6 +119,8 @@ def find_target(
         span=span,
         pictures=pictures,
         size=size,
+        max_pixels=max_pixels,
+        header_size=(video.codec_context.width, video.codec_context.height),
         duration_s=length_s,
         frame_pts_s=frame_pts_s,
         time_s=max(span.middle_s, frame_pts_s),
@@ -183,11 +189,11 @@ def place(file_duration_s: float, start_s: float | None, span_s: float) -> Span:
     return Span(start_s, start_s + span_s, start_s + length_s / 2)
 
 
-def scaled_size(path: str, stream: VideoStream, max_pixels: int) -> tuple[int, int]:
-    """Return the width and height before rotation: square pixels, a short side of 256.
+def header_scaled_size(path: str, stream: VideoStream, max_pixels: int) -> tuple[int, int]:
+    """Return what pictures of the size that the header says are scaled to.
 
     Raises:
-        ClipError: too_large: more than `max_pixels`, or too long and thin for a JPEG.
+        ClipError: too_large, or decode_error when no size is known.
     """
     _check_decoder(stream)
     width, height = stream.codec_context.width, stream.codec_context.height
@@ -198,7 +204,21 @@ def scaled_size(path: str, stream: VideoStream, max_pixels: int) -> tuple[int, i
         if refused is not None:
             raise ClipError(Reason.TOO_LARGE, refused)
         raise ClipError(Reason.DECODE_ERROR, "a video stream without a picture size")
-    shown_width = width * (stream.sample_aspect_ratio or Fraction(1))
+    return scaled_size(width, height, stream.sample_aspect_ratio)
+
+
+def scaled_size(width: int, height: int, aspect: Fraction | None) -> tuple[int, int]:
+    """Return the width and height before rotation: square pixels, a short side of 256.
+
+    Args:
+        width: Of the picture as stored, in pixels.
+        height: The same.
+        aspect: Width of a pixel by its height, None or 0 for 1.
+
+    Raises:
+        ClipError: too_large: too long and thin for a JPEG.
+    """
+    shown_width = width * (aspect or Fraction(1))
     scale = SHORT_SIDE / min(shown_width, Fraction(height))
     size = math.floor(shown_width * scale + Fraction(1, 2)), round(height * scale)
     if max(size) > MAX_SIDE:

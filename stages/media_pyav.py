@@ -21,9 +21,9 @@ from av.video.reformatter import ColorRange, Interpolation, VideoReformatter
 from numpy.typing import NDArray
 
 from ..errors import ClipError, Reason
-from .media_open import raise_if_environment
+from .media_open import picture_sizes_refused, raise_if_environment
 from .media_packets import is_start, packets, seek, start_s, time_base
-from .media_plan import Target
+from .media_plan import Target, scaled_size
 from .media_sound import PREROLL_S, SoundWindow
 
 
@@ -47,19 +47,32 @@ def decode_frame(target: Target) -> NDArray[np.uint8]:
     pictures = target.pictures
     target.video.codec_context.thread_count = 1
     # dav1d (AV1) reads `skip_frame` when it is opened, and skips to the end: it is never to skip
+    target.video.codec_context.options = {"max_pixels": str(target.max_pixels)}
     target.video.codec_context.open(strict=False)
     if pictures.counted:
-        return upright(_numbered(target), target.size)
+        return _scaled(_numbered(target), target)
     frame, clean = _decode(target, pictures.packets[: pictures.wanted + 1], "NONREF")
     if not clean or frame is None or frame.pts != pictures.pts:
-        frame, _ = _decode(target, pictures.packets, "DEFAULT")
+        with picture_sizes_refused() as refused:
+            frame, _ = _decode(target, pictures.packets, "DEFAULT")
+        if refused:
+            raise ClipError(Reason.TOO_LARGE, refused[0])
     if frame is None or not _is_shown(frame, target):
         cut = pictures.packets[pictures.wanted].is_corrupt
         raise ClipError(
             Reason.TRUNCATED if cut else Reason.DECODE_ERROR,
             f"the picture at {target.frame_pts_s:.3f} s cannot be decoded",
         )
-    return upright(frame, target.size)
+    return _scaled(frame, target)
+
+
+def _scaled(frame: VideoFrame, target: Target) -> NDArray[np.uint8]:
+    """Scale a picture by its own size: a stream may change it on the way."""
+    codec, aspect = target.video.codec_context, target.video.sample_aspect_ratio
+    if (frame.width, frame.height) == target.header_size:
+        return upright(frame, target.size)
+    aspect = codec.sample_aspect_ratio or aspect
+    return upright(frame, scaled_size(frame.width, frame.height, aspect))
 
 
 def _decode(
@@ -164,8 +177,9 @@ def decode_sound(target: Target, first_s: float, last_s: float) -> SoundWindow:
     back = 0
     window = None
     while window is None:
-        seek(container, audio, begin - back, guide)
         at_start = is_start(audio, begin - back)
+        # By the pictures one would come to the first that can be entered, behind the first sound.
+        seek(container, audio, begin - back, audio if at_start else guide)
         window = _decode_window(target, first_s, last_s, begin, at_start)
         back = max(2 * back, round(1 / base))
     return window

@@ -14,7 +14,15 @@ from avpipe.pipeline.inputs import scan
 from avpipe.stages.features import FeatureParams, encode_jpeg, make_row
 from avpipe.stages.media import decode_clip
 from avpipe.stages.spectrogram import FRONT_ENDS, log_spectrogram
-from media_factory import picture, read_number, sound, sound_time_s, write_clip, write_wav
+from media_factory import (
+    picture,
+    read_number,
+    run_ffmpeg,
+    sound,
+    sound_time_s,
+    write_clip,
+    write_wav,
+)
 from PIL import Image
 
 PCM = ("-c:a", "pcm_f32le")
@@ -167,6 +175,21 @@ def test_loud_float_sound_is_clipped_only_as_integers(tmp_path: Path) -> None:
     assert row["waveform"].min() == -32767
     window = log_spectrogram(40 * sound(4.0, HZ)[HZ // 2 : HZ // 2 + 3 * HZ])
     np.testing.assert_allclose(row["spectrogram_wide"][:, 93:369], window, atol=0.05)
+
+
+@pytest.mark.parametrize("audio_seconds", [1.0, 10.0])
+@pytest.mark.parametrize("rate_hz", [8000, 44100])
+def test_sound_that_overflows_is_refused(
+    rate_hz: int, audio_seconds: float, tmp_path: Path
+) -> None:
+    """Finite samples near the largest float32: the resampler makes infinite ones of them."""
+    signs = np.sign(np.random.default_rng(0).standard_normal(4 * rate_hz))
+    (tmp_path / "loud.f32").write_bytes((3.3e38 * signs).astype("<f4").tobytes())
+    raw = ("-f", "f32le", "-ar", str(rate_hz), "-ac", "1", "-i", tmp_path / "loud.f32")
+    path = tmp_path / "b.mkv"
+    run_ffmpeg("-i", clip(tmp_path, audio=None), *raw, *("-c:v", "copy", "-c:a", "pcm_f32le"), path)
+    with pytest.raises(ClipError, match="decode_error: sound too loud"):
+        make_row(str(path), params=FeatureParams(audio_seconds=audio_seconds))
 
 
 def test_rows_are_the_same_each_time(tmp_path: Path) -> None:

@@ -208,6 +208,56 @@ def test_streams_that_start_apart_stay_apart(
     assert picture_s - sound_s == pytest.approx(float(video_s) - float(audio_s), abs=0.002)
 
 
+def grown(folder: Path, size: tuple[int, int]) -> str:
+    """Write a transport stream of 160 x 120 whose second half has pictures of another size."""
+    parts = [
+        write_clip(folder / "first.ts", seconds=3.0),
+        write_clip(folder / "second.ts", seconds=3.0, size=size, output=("-output_ts_offset", "3")),
+    ]
+    path = folder / "both.ts"
+    path.write_bytes(b"".join(part.read_bytes() for part in parts))
+    return str(path)
+
+
+@pytest.mark.parametrize("decoder", DECODERS)
+def test_pictures_that_change_their_size(decoder: str, tmp_path: Path) -> None:
+    path = grown(tmp_path, (480, 160))
+    for start_s, shape in ((1.0, (256, 341)), (4.0, (256, 768))):
+        clip = decode_clip(path, start_s=start_s, span_s=1.0, decoder=decoder)
+        assert clip.frame.shape[:2] == shape
+        np.testing.assert_allclose(corners(clip.frame), CORNERS, atol=12)
+    with pytest.raises(ClipError) as caught:
+        decode_clip(path, start_s=4.0, span_s=1.0, decoder=decoder, max_pixels=60_000)
+    assert caught.value.reason == "too_large"
+    assert decode_clip(path, start_s=1.0, span_s=1.0, decoder=decoder, max_pixels=60_000)
+
+
+LATE_PICTURES = {
+    "a.webm": {"video": VP8, "audio": ("-c:a", "libvorbis")},
+    "a.mkv": {},
+    "a.ts": {},
+    "a.mp4": {},
+    "a.mov": {"audio": PCM},
+    "a.3gp": {},
+    "a.flv": {},
+    "a.avi": {"video": MPEG4, "audio": PCM},
+    "a.mpg": {"video": MPEG2, "audio": ("-c:a", "mp2")},
+    "a.ogv": {"video": ("-c:v", "libtheora", "-q:v", "8"), "audio": ("-c:a", "libvorbis")},
+}
+
+
+@pytest.mark.parametrize("video_s", ["0", "1.3"])
+@pytest.mark.parametrize("name", LATE_PICTURES)
+def test_sound_before_the_first_picture(name: str, video_s: str, tmp_path: Path) -> None:
+    path = str(
+        write_clip(tmp_path / name, video_input=("-itsoffset", video_s), **LATE_PICTURES[name])
+    )
+    mine, theirs = (decode_clip(path, seconds=10, decoder=decoder) for decoder in DECODERS)
+    assert mine.audio_start_s < 0.06  # encoders' delays and the codecs' first pieces
+    assert mine.audio_start_s == pytest.approx(theirs.audio_start_s, abs=0.002)
+    assert len(mine.waveform) == pytest.approx(len(theirs.waveform), abs=1024)
+
+
 @pytest.mark.parametrize("decoder", DECODERS)
 def test_the_flash_and_the_click(decoder: str, tmp_path: Path) -> None:
     """A click in the middle of a clip is heard when the picture of that time is seen."""
@@ -255,6 +305,28 @@ def test_every_picture_of_a_clip(tmp_path: Path) -> None:
             assert clip.frame_pts_s <= clip.time_s < clip.frame_pts_s + 0.041, name
         assert len(offsets) == 1, (name, offsets)
         assert abs(offsets.pop()) <= 0.08, name
+
+
+@pytest.mark.parametrize("decoder", DECODERS)
+@pytest.mark.parametrize("suffix", ["mkv", "mp4"])
+def test_pictures_just_behind_a_key_frame(suffix: str, decoder: str, tmp_path: Path) -> None:
+    """Matroska gives no decoding times to the first packets after a seek: B-frames follow them."""
+    video = (*H264, "-g", "25", "-bf", "3", "-x264-params", "b-adapt=0:scenecut=0")
+    path = str(write_clip(tmp_path / f"a.{suffix}", video=video))
+    for number in range(48, 56):
+        moment_s = number / 25 + 0.02
+        clip = decode_clip(path, start_s=moment_s - 0.5, span_s=1.0, decoder=decoder)
+        assert read_number(clip.frame) == number
+        assert clip.frame_pts_s == pytest.approx(number / 25, abs=0.002)
+
+
+def test_a_picture_shown_longer_than_its_packet_says(tmp_path: Path) -> None:
+    """Pictures that come after the moment prove that the file did not end before it."""
+    thinned = ("-vf", "select='lt(n,50)+eq(n,75)+eq(n,99)'", "-fps_mode", "vfr")
+    path = str(write_clip(tmp_path / "a.mkv", video=(*thinned, *H264)))
+    for moment_s, number in ((2.5, 49), (2.9, 49), (3.2, 75), (3.8, 75)):
+        clip = decode_clip(path, start_s=moment_s - 0.15, span_s=0.3, seconds=0.3)
+        assert read_number(clip.frame) == number
 
 
 @pytest.mark.parametrize("cut", [False, True], ids=["whole", "cut"])

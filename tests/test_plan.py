@@ -14,11 +14,11 @@ from avpipe.cache.schema import AUDIO, EXTRACT, shard_path
 from avpipe.cache.segment import Root
 from avpipe.cache.state import drop_stage
 from avpipe.cache.store import Cache
-from avpipe.errors import CacheCorruptError, Reason
+from avpipe.errors import CacheCorruptError, ClipError, Reason
 from avpipe.pipeline.inputs import Candidate, IdFrom, scan
 from avpipe.pipeline.known import find_new
 from avpipe.pipeline.plan import add_retries, add_segment, shards_to_do
-from avpipe.pipeline.segment import DurationJournal, cut_into_pieces
+from avpipe.pipeline.segment import DurationJournal, cut_into_pieces, probe
 from avpipe.pipeline.status import status
 from avpipe.stages.extract import STAGE_VERSION, header_params
 from avpipe.stages.features import FeatureParams
@@ -311,3 +311,24 @@ def test_shard_of_another_manifest_is_refused(tmp_path: Path) -> None:
     shard_path(other, EXTRACT, 0).replace(shard_path(cache, EXTRACT, 0))
     with pytest.raises(CacheCorruptError, match="another manifest"):
         shards_to_do(cache, Manifest(cache), PARAMS)
+
+
+def test_a_duration_is_probed_again_where_that_may_help(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Child:
+        def __init__(self, reasons: list[str]) -> None:
+            self.reasons = reasons
+
+        def duration(self, path: str) -> float:
+            if self.reasons:
+                raise ClipError(self.reasons.pop(0))
+            return 4.0
+
+    for reasons, found in [
+        (["timeout"], 4.0),
+        (["timeout", "crashed"], None),
+        (["not_media"], None),
+    ]:
+        child = Child(reasons)
+        monkeypatch.setattr("avpipe.pipeline.segment.decoder_child", lambda *_, c=child: c)
+        assert probe([("a.mp4", 9)], FeatureParams(), 1.0) == [("a.mp4", 9, found)]
+        assert not child.reasons
