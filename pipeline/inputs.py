@@ -124,7 +124,8 @@ def _nothing(inputs: Sequence[str], ignored: Counter[str]) -> str:
     left = ", ".join(
         f"{count} {suffix or '(no suffix)'}" for suffix, count in sorted(ignored.items())
     )
-    found = f"{where}: no clips found" + (f" (left alone: {left})" if left else "")
+    videos = " ".join(sorted(VIDEO_SUFFIXES))
+    found = f"{where}: no clips found" + (f" (left alone: {left})" if left else f" ({videos})")
     for folder in (os.path.abspath(name) for name in inputs):
         above, name = os.path.split(folder)
         if name == "frames" and ".jpg" in ignored and os.path.isdir(os.path.join(above, "audio")):

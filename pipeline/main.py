@@ -136,7 +136,9 @@ def _as_expected(error: Exception, state: State) -> AvpipeError | None:
         return InputError(f"{error.filename}: {error.strerror}")
     if isinstance(error, OSError) and error.errno in UNWRITABLE:
         where = f"{error.filename}: " if error.filename else ""
-        return CacheUnwritableError(f"{where}{error.strerror}; the same command resumes")
+        return CacheUnwritableError(
+            f"{where}{error.strerror}; make it writable or free some space, then run this again"
+        )
     if _is_out_of_memory(error):
         return AvpipeError(
             "out of memory; less at a time takes less: in train --data stream, or --set batch_size="

@@ -9,11 +9,12 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
+from ..cache.advice import advice
 from ..cache.manifest import Manifest
 from ..cache.schema import AUDIO, DROPPED, EXTRACT, MANIFEST, Header, shard_path
 from ..cache.shard import read_header
 from ..cache.writer import temporary
-from ..errors import ClipsFailedError, InputError, UsageError
+from ..errors import CacheUnwritableError, ClipsFailedError, InputError, UsageError
 from ..stages.extract import ExtractTask, extract_shard, header_params
 from ..stages.features import FeatureParams
 from .config import ExtractSettings, failure_limit
@@ -133,7 +134,8 @@ def _problem(settings: ExtractSettings, counts: _Counts) -> str:
     if counts.stopped:
         return f"stopped: more failures than --max-failures {settings.max_failures} ({reasons})"
     if counts.failed and not counts.done:
-        return f"every clip of this run failed ({reasons})"
+        see = advice("inspect --failures", settings.cache)
+        return f"every clip of this run failed ({reasons}); {see} names them"
     return ""
 
 
@@ -147,6 +149,8 @@ def _plan(settings: ExtractSettings, params: FeatureParams) -> tuple[dict[str, i
             "--retry-failed plans for all parts at once: run it without --part; other machines can "
             "help it with --part alone"
         )
+    if settings.cache.is_file():
+        raise CacheUnwritableError(f"{settings.cache} is a file; --cache names a folder")
     found = Scan([], {})
     if settings.inputs:
         found = scan(settings.inputs, root=settings.list_root, id_from=settings.id_from)

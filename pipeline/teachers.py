@@ -122,11 +122,13 @@ def embed_teachers(settings: TeacherSettings) -> dict[str, Any]:
 def todo_notices(cache: Path) -> list[str]:
     """Say when clips are not extracted yet: what was made lacks them."""
     todo = count_clips(cache).todo
-    silent = shard_numbers(cache, EXTRACT) - extracted_shards(cache)
-    told = {f"{todo} clips are not extracted yet": todo}
-    told[f"the sounds of {len(silent)} shards are missing"] = len(silent)
+    silent = len(shard_numbers(cache, EXTRACT) - extracted_shards(cache))
     command = advice("extract", cache)
-    return [f"{what}: run {command}, then this command again" for what, n in told.items() if n]
+    told = {
+        f"{todo} clips are not extracted yet: run {command}, then this command again": todo,
+        f"the sounds of {silent} shards are missing: run {command}, then this again": silent,
+    }
+    return [line for line, count in told.items() if count]
 
 
 def search_neighbors(settings: TeacherSettings, search: NeighborSettings) -> dict[str, Any]:

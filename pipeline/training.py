@@ -15,7 +15,7 @@ from ..train.data import DataMode
 from ..train.evaluate import evaluate
 from ..train.geometry import Geometry
 from ..train.loop import TrainResult, train
-from ..train.page import read_page
+from ..train.page import is_cache, no_run, read_page
 from ..train.recipe import load_recipe
 from ..train.record import Progress, last_loss
 from ..weights import PRETRAINED, RANDOM
@@ -55,6 +55,8 @@ class TrainSettings:
                 folder of one run.
         """
         run = self.run or RUNS / Path(self.recipe).stem
+        if is_cache(run):
+            raise UsageError(f"{run} is a cache; name another folder with --run")
         seeds = parse_seeds(self.seeds)
         if len(seeds) == 1 and not any(run.glob("seed*/run.json")):
             return {seeds[0]: run}
@@ -246,7 +248,7 @@ def run_folders(named: Sequence[Path]) -> list[Path]:
         pages = [folder / "run.json"] if (folder / "run.json").exists() else []
         pages = pages or sorted(folder.glob("seed*/run.json"), key=_seed_of)
         if not pages:
-            raise InputError(f"{folder} holds no run; make one with `avpipe train --run {folder}`")
+            raise InputError(no_run(folder))
         found += [page.parent for page in pages]
     real = [folder.resolve() for folder in found]
     for number, folder in enumerate(found):

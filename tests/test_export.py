@@ -215,7 +215,7 @@ def test_the_command_says_where_the_files_are(
     Path("file").touch()
     assert main(["export", "run", "--out", "file"]) == 2
     assert main(["export", "nowhere"]) == 4
-    assert "avpipe: error: nowhere is no run" in capsys.readouterr().err
+    assert "avpipe: error: nowhere holds no run" in capsys.readouterr().err
     assert len(cell_centres(load_run("run", "cpu")._model.image_encoder, 96)) == 12
 
 

@@ -58,7 +58,7 @@ def test_nothing_usable_is_an_error_of_one_line(run: Path, tmp_path: Path) -> No
     (tmp_path / "c.mp4").write_bytes(b"no video")
     with pytest.raises(ClipsFailedError, match=r"none of 1 clips .*\(c: not_media [^,]+\)$"):
         localize_files(found(tmp_path / "c.mp4"), run, tmp_path / "out")
-    with pytest.raises(InputError, match="is no run"):
+    with pytest.raises(InputError, match="holds no run"):
         localize_files(found(tmp_path / "c.mp4"), tmp_path, tmp_path / "out")
 
 

@@ -199,13 +199,11 @@ def _object_maps(shared: _Evaluation, first_run: Path) -> tuple[dict[str, Stored
             progress=shared.progress,
         )
     except MissingDependencyError as error:
-        why = f"no ImageNet ResNet18 in {weights_dir()};"
+        fetch = f"`avpipe weights fetch {IMAGENET_NETWORK}` fetches it"
+        line = f"object (OGL) and blend are null: no ImageNet ResNet18 in {weights_dir()}; {fetch}"
         if (weights_dir() / IMAGENET.name).exists():
-            why = f"{error}; once it is removed"
-        notices.append(
-            f"object (OGL) and blend are null: {why} `avpipe weights fetch {IMAGENET_NETWORK}` "
-            "fetches it"
-        )
+            line = f"object (OGL) and blend are null: {error}; once it is removed {fetch}"
+        notices.append(line)
     if detr := map_sources.detr_maps(shared.cache, videos):
         found["detr"] = detr
     return found, notices

@@ -11,6 +11,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from ..cache.schema import MANIFEST
 from ..errors import CacheCorruptError, InputError, UsageError
 from .checkpoint import write_durably
 from .recipe import Recipe, first_difference, recipe_from, recipe_values
@@ -98,13 +99,25 @@ def read_page(run_dir: Path) -> RunPage:
         record["inherited"] = None if inherited is None else tuple(inherited)
         return RunPage(**record)
     except FileNotFoundError:
-        raise InputError(
-            f"{run_dir} is no run; make one with `avpipe train --run {run_dir}`"
-        ) from None
+        raise InputError(no_run(run_dir)) from None
     except (ValueError, KeyError, TypeError, AttributeError, UsageError) as error:
         raise CacheCorruptError(
             f"{path} is damaged ({error}); train again into a new folder"
         ) from None
+
+
+def no_run(folder: Path) -> str:
+    """Say of a folder that is not a run's what it is, or what makes it one."""
+    if is_cache(folder):
+        return f"{folder} is a cache, no run; name the folder of a run"
+    if seeds := sorted(folder.glob("seed*/run.json")):
+        return f"{folder} holds {len(seeds)} runs; name one, as {seeds[0].parent}"
+    return f"{folder} holds no run; make one with `avpipe train --run {folder}`"
+
+
+def is_cache(folder: Path) -> bool:
+    """Whether a folder holds clips, which no run may be laid into."""
+    return (folder / MANIFEST).is_dir()
 
 
 def require_same(run_dir: Path, found: RunPage, wanted: RunPage) -> None:
