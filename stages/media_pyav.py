@@ -45,10 +45,11 @@ def decode_frame(target: Target) -> NDArray[np.uint8]:
         ClipError: decode_error, or truncated when the file ends inside the picture.
     """
     pictures = target.pictures
-    target.video.codec_context.thread_count = 1
+    codec = target.video.codec_context
+    codec.thread_count = 1
+    codec.options = {"max_pixels": str(target.max_pixels)}
     # dav1d (AV1) reads `skip_frame` when it is opened, and skips to the end: it is never to skip
-    target.video.codec_context.options = {"max_pixels": str(target.max_pixels)}
-    target.video.codec_context.open(strict=False)
+    codec.open(strict=False)
     if pictures.counted:
         return _scaled(_numbered(target), target)
     frame, clean = _decode(target, pictures.packets[: pictures.wanted + 1], "NONREF")
