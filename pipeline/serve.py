@@ -47,9 +47,7 @@ def serve(settings: ServeSettings, ready: Callable[[str], None]) -> None:
         InputError: No run, or no cache.
     """
     if find_spec("gradio") is None:
-        raise MissingDependencyError(
-            "the page needs gradio: pip install 'avpipe[serve]', in a clone '.[serve]'"
-        )
+        raise MissingDependencyError("the page needs gradio: pip install 'avpipe[serve]'")
     port = free_port(settings.port)
     from ..train.localize import object_map_maker
     from .serve_demo import Demo
