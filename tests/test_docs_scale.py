@@ -86,7 +86,7 @@ def test_times_follow_from_measured_ones() -> None:
         "| `stream`, as stored | 0.62 |",
         "| `stream`, cut and normalised | 1.55 |",
         "5,158 maps, protocol avpipe, against the loop | 0.85 s on the clock",
-        "against the unavoidable decode | 1.43 times",
+        "against the unavoidable decode | 1.49 times",
         "| slavc | 16 | 3.03 |",
     ],
 )
