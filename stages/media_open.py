@@ -92,7 +92,8 @@ def _open(path: str, max_pixels: int) -> InputContainer:
         f"file:{path}",
         mode="r",
         format=STILL if _is_jpeg(path) else None,
-        options={"max_pixels": str(max_pixels)},
+        # for the pictures that probing decodes: only their kind is asked for
+        options={"max_pixels": str(max_pixels), "skip_loop_filter": "all"},
         container_options={
             "format_whitelist": FORMATS,
             "protocol_whitelist": "file",

@@ -200,10 +200,10 @@ def _decode_window(
         if pts is not None:
             if pts >= end:
                 break
-            if pts + (packet.duration or 0) < begin:
+            if pts < begin and pts + (packet.duration or 0) < begin:
                 reached = True
                 continue
-            if pts > begin and not reached:
+            if not reached and pts > begin:
                 return None  # the seek was rough, or there is no sound yet
         reached = True
         try:
@@ -217,14 +217,16 @@ def _decode_window(
     return window
 
 
-_SAMPLE_TYPES = {"u8": "u1", "s16": "i2", "s32": "i4", "s64": "i8", "flt": "f4", "dbl": "f8"}
+_KINDS = {"u8": "u1", "s16": "i2", "s32": "i4", "s64": "i8", "flt": "f4", "dbl": "f8"}
+_SAMPLE_TYPES = {f"{name}{p}": np.dtype(kind) for name, kind in _KINDS.items() for p in ("", "p")}
 
 
 def channels_of(frame: AudioFrame) -> list[NDArray[Any]]:
     """Return a piece of sound as one (n,) array per channel; nothing is copied."""
-    dtype = np.dtype(_SAMPLE_TYPES[frame.format.name.removesuffix("p")])
+    name, num_samples = frame.format.name, frame.samples
+    dtype = _SAMPLE_TYPES[name]
     planes = cast("list[Any]", frame.planes)  # they have the buffer protocol, their stubs do not
-    if not frame.format.is_packed:
-        return [np.frombuffer(plane, dtype, frame.samples) for plane in planes]
-    samples = np.frombuffer(planes[0], dtype, frame.samples * len(frame.layout.channels))
-    return list(samples.reshape(frame.samples, -1).T)
+    if name[-1] == "p":
+        return [np.frombuffer(plane, dtype, num_samples) for plane in planes]
+    samples = np.frombuffer(planes[0], dtype, num_samples * len(frame.layout.channels))
+    return list(samples.reshape(num_samples, -1).T)

@@ -81,7 +81,6 @@ class SoundWindow:
                 self._mix()
             self._pieces.append(samples)
             self._pieces_end = high
-            self._filled = (min(self._filled[0], low), max(self._filled[1], high))
 
     def waveform(self) -> tuple[NDArray[np.float32], float]:
         """Return the sound as (n,) float32 mono, and the time of its first sample.
@@ -109,7 +108,9 @@ class SoundWindow:
         """Write the pieces that wait; many at once cost little more than one."""
         if self._pieces:
             joined = [np.concatenate(parts) for parts in zip(*self._pieces, strict=True)]
-            mean_of(joined, self._mono[self._pieces_end - len(joined[0]) : self._pieces_end])
+            low, high = self._pieces_end - len(joined[0]), self._pieces_end
+            mean_of(joined, self._mono[low:high])
+            self._filled = (min(self._filled[0], low), max(self._filled[1], high))
             self._pieces.clear()
 
 
