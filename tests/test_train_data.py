@@ -25,7 +25,9 @@ from avpipe.train.sounds import front_end_to_compute
 from avpipe.train.sources import open_source
 from cache_factory import make_cache
 from PIL import Image
+from torch import nn
 from torch.nn import functional as F
+from torchvision.models import resnet18
 
 CPU = torch.device("cpu")
 
@@ -323,32 +325,80 @@ def test_evaluation_sees_the_whole_frame_and_hears_the_centre(cache: Cache) -> N
     assert FRONT_ENDS[recipe.spectrogram].num_columns == views.spectrograms.shape[3]
 
 
-def cell_ramp(cells: int) -> np.ndarray:
-    """Centres of the cells of a side, from 0 to 1."""
-    return (np.arange(cells) + 0.5) / cells
+def resnet_cells(num: int) -> np.ndarray:
+    """Centres of a padded ResNet's cells as shares of a side of 224 px: 0.5, 32.5, ... of 224."""
+    return (np.arange(num) * 224 / num + 0.5) / 224
 
 
-def test_a_ramp_of_hints_cuts_to_its_analytic_crop() -> None:
+@pytest.mark.parametrize("num_cells", [None, 7, 14, 6])
+def test_a_ramp_of_hints_cuts_to_its_analytic_crop(num_cells: int | None) -> None:
     frame_hw = np.array([[100, 140], [100, 140], [90, 120]])
-    boxes = np.array([[20, 30, 56, 70], [10, 12, 63, 70], [9, 20, 70, 70]])
+    boxes = np.array([[20, 30, 56, 70], [10, 12, 63, 70], [9, 20, 60, 70]])
     mirrored = np.array([False, True, True])
-    y, x = np.meshgrid(cell_ramp(7), cell_ramp(7), indexing="ij")
+    y, x = np.meshgrid(resnet_cells(7), resnet_cells(7), indexing="ij")
     hint = torch.from_numpy(np.stack([y, x, 2 * y - 3 * x])).float().expand(3, 3, 7, 7)
-    found = align_hint(hint, boxes, mirrored, frame_hw, "roi").numpy()
+    student = None if num_cells is None else (np.arange(num_cells) + 0.25) / num_cells
+    at = resnet_cells(7)
+    if student is not None:
+        at = F.adaptive_avg_pool1d(torch.from_numpy(student)[None], 7)[0].numpy()
+    found = align_hint(hint, boxes, mirrored, frame_hw, "roi", student).numpy()
     for i in range(3):
         top, left, height, width = boxes[i]
-        rows = (top + cell_ramp(7) * height) / frame_hw[i, 0]
-        columns = (left + cell_ramp(7) * width) / frame_hw[i, 1]
-        columns = columns[::-1] if mirrored[i] else columns
+        across = 1 - at if mirrored[i] else at
+        rows, columns = (top + at * height) / 100, (left + across * width) / 140
+        if i == 2:
+            rows, columns = (top + at * height) / 90, (left + across * width) / 120
+        # beyond the outer cells a hint stays as it is
+        rows, columns = (np.clip(one, *resnet_cells(7)[[0, -1]]) for one in (rows, columns))
         y, x = np.meshgrid(rows, columns, indexing="ij")
         np.testing.assert_allclose(found[i], np.stack([y, x, 2 * y - 3 * x]), atol=1e-5)
+
+
+def blurring_resnet() -> nn.Module:
+    """ResNet18's strides and paddings, every layer a mean: it sees blobs where they are."""
+    network = resnet18().eval()
+    layers = [m for m in network.modules() if isinstance(m, nn.Conv2d)]
+    for layer in layers:
+        nn.init.constant_(layer.weight, 1 / layer.weight[0].numel())
+    return nn.Sequential(*list(network.children())[:-2])
+
+
+def peak(map_: torch.Tensor) -> np.ndarray:
+    """Where the weight of a positive map lies, in cells."""
+    weight = map_.double() ** 8
+    y, x = torch.meshgrid(
+        *(torch.arange(n, dtype=torch.float64) for n in map_.shape), indexing="ij"
+    )
+    return np.array([float((weight * y).sum()), float((weight * x).sum())]) / float(weight.sum())
+
+
+@pytest.mark.parametrize("how", ["roi", "flip"])
+def test_a_hint_follows_the_mirrored_crop_as_the_network_does(how: str) -> None:
+    """The teacher's map of the frame, aligned, is the same network's map of the crop."""
+    network, size = blurring_resnet(), 224
+    y, x = np.mgrid[:224, :224]
+    for row, column in ((100, 80), (120, 140), (90, 110)):
+        blob = 255 * np.exp(-((y - row) ** 2 + (x - column) ** 2) / (2 * 20**2))
+        frames = torch.from_numpy(blob[None, :, :, None].repeat(3, 3)).round().byte()
+        hw, whole, box = np.array([[224, 224]]), [0, 0, 224, 224], [40, 30, 160, 150]
+        boxes, mirrored = np.array([box if how == "roi" else whole]), np.array([True])
+        with torch.no_grad():
+            teacher = network(frames.permute(0, 3, 1, 2) / 255)
+            crop = crop_resize(frames, hw, boxes, mirrored, size) / 255
+            student = network(crop)
+        aligned = align_hint(teacher, boxes, mirrored, hw, how, resnet_cells(7))  # type: ignore[arg-type]
+        np.testing.assert_allclose(peak(aligned[0, 0]), peak(student[0, 0]), atol=0.3)
 
 
 def test_hints_may_only_flip_or_stay() -> None:
     hint = torch.rand(2, 5, 7, 7)
     where = np.array([[0, 0, 50, 50]] * 2), np.array([True, False]), np.array([[60, 80]] * 2)
     flipped = align_hint(hint, *where, "flip")
-    assert torch.equal(flipped, torch.stack([hint[0].flip(2), hint[1]]))
+    torch.testing.assert_close(flipped[1], hint[1])
+    mirrored = hint[0].flip(2)  # cell j of 7 lies at pixel 32 j, mirrored at 223 - 32 j
+    between = (31 * mirrored[..., :-1] + mirrored[..., 1:]) / 32
+    expected = torch.cat([mirrored[..., :1], between], dim=2)
+    torch.testing.assert_close(flipped[0], expected)
     assert torch.equal(align_hint(hint, *where, "none"), hint)
     whole = np.array([[0, 0, 60, 80]] * 2), np.zeros(2, bool), np.array([[60, 80]] * 2)
     torch.testing.assert_close(align_hint(hint, *whole, "roi"), hint)

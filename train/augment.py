@@ -43,14 +43,19 @@ class Views:
 
 
 def training_views(
-    batch: Batch, recipe: Recipe, rng: np.random.Generator, device: torch.device
+    batch: Batch,
+    recipe: Recipe,
+    rng: np.random.Generator,
+    device: torch.device,
+    student_cells: NDArray[np.float64] | None = None,
 ) -> Views:
     """Draw the views of each clip that the recipe has.
 
     The anchor is a random crop, mirrored or not, with the centre window of its sound (`time_shift`
     moves it). `augmented` sees the same frame as SimCLR would, and always moves the window, which a
     front-end without margins leaves where it is; `neighbour` is made like the anchor from the frame
-    and the sound of the batch's second half.
+    and the sound of the batch's second half. A hint of the frame follows the anchor's crop to where
+    `student_cells` lie (see `align_hint`).
     """
     num, size = len(batch.rows), recipe.image_size
     stored = batch.frames.to(device, non_blocking=True)
@@ -73,7 +78,7 @@ def training_views(
             if view == "anchor" and "visual_hint" in hints:
                 hint = hints["visual_hint"].to(device, non_blocking=True).float()
                 hints["visual_hint"] = align_hint(
-                    hint, boxes, mirrored, frame_hw, recipe.hint_align
+                    hint, boxes, mirrored, frame_hw, recipe.hint_align, student_cells
                 )
         shift = augmented or recipe.time_shift
         start = window_starts(batch.valid_cols[part], recipe.spectrogram, rng if shift else None)

@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
+from .geometry import DETR_PX, detr_centres_px
+
 
 def random_crops(
     frame_hw: NDArray[np.int64], size: int, rng: np.random.Generator, pad: int = 0
@@ -147,8 +149,12 @@ def align_hint(
     mirrored: NDArray[np.bool_],
     frame_hw: NDArray[np.int64],
     how: Literal["roi", "flip", "none"],
+    student_cells: NDArray[np.float64] | None = None,
 ) -> Tensor:
     """Let a teacher's map of the whole frame follow the crop that the student sees.
+
+    The cells of a padded ResNet, such as the teacher's, lie at the top left of equal tiles: a
+    mirrored map is not the map of the mirrored frame. So both are placed by their centres.
 
     Args:
         hint: `(B, C, h, w)`.
@@ -157,6 +163,8 @@ def align_hint(
         frame_hw: `(B, 2)` of the frames.
         how: `roi` cuts the box out, linearly between the centres of cells; `flip` mirrors only;
             `none` leaves it as it is, as the paper does.
+        student_cells: `(n,)` centres of the student's cells along one side, as shares of its crop;
+            None where they lie as the teacher's do in the frame.
 
     Returns:
         `(B, C, h, w)`.
@@ -166,16 +174,20 @@ def align_hint(
     where, sizes, flip = (
         torch.from_numpy(values).to(hint.device) for values in (boxes, frame_hw, mirrored)
     )
-    if how == "flip":
-        return torch.where(flip[:, None, None, None], hint.flip(3), hint)
     axes = []
-    for axis, cells in ((0, hint.shape[2]), (1, hint.shape[3])):
-        centre = (torch.arange(cells, device=hint.device) + 0.5) / cells
-        at = centre.expand(len(hint), cells)
+    for axis, num in ((0, hint.shape[2]), (1, hint.shape[3])):
+        cells = torch.from_numpy(detr_centres_px(num) + 0.5).to(hint.device) / DETR_PX
+        if how == "flip" or student_cells is None:
+            at = cells
+        else:  # the student's map is averaged over areas, and so are its centres
+            shares = torch.from_numpy(student_cells).to(hint.device)[None]
+            at = F.adaptive_avg_pool1d(shares, num)[0]
+        at = at.expand(len(hint), num)
         if axis == 1:
             at = torch.where(flip[:, None], 1 - at, at)
-        pixel = where[:, axis, None] + at * where[:, axis + 2, None]
-        axes.append(2 * pixel / sizes[:, axis, None] - 1)
+        if how == "roi":
+            at = (where[:, axis, None] + at * where[:, axis + 2, None]) / sizes[:, axis, None]
+        axes.append(2 * (at - cells[0]) + 1 / num - 1)  # where grid_sample has the cells
     rows, columns = axes
     grid = torch.stack(
         [

@@ -17,6 +17,9 @@ from torch import nn
 
 Geometry = Literal["rf-centred", "cell-centred", "corners"]
 Kernel = Literal["linear", "bicubic"]
+DETR_PX = 224
+"""Side of the squeezed frame that DETR saw."""
+
 Layer = nn.Conv2d | nn.MaxPool2d | nn.AvgPool2d
 
 
@@ -53,6 +56,11 @@ def cell_centres(encoder: nn.Module, size_px: int) -> NDArray[np.float64]:
         start += jump * (reach / 2 - padding)
         jump *= stride
     return start + jump * np.arange(cells, dtype=np.float64)
+
+
+def detr_centres_px(num_cells: int) -> NDArray[np.float64]:
+    """Return where DETR's cells lie: a padded ResNet50 puts 7 cells at pixels 0, 32, ... of 224."""
+    return DETR_PX / num_cells * np.arange(num_cells, dtype=np.float64)
 
 
 _SIZES = ("kernel_size", "stride", "padding")

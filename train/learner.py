@@ -12,6 +12,7 @@ from .augment import Views, training_views
 from .columns import Inputs
 from .data import Batch
 from .device import compute_dtype
+from .geometry import cell_centres
 from .hints import hint_heads, hint_terms
 from .model import build_model
 from .objectives import Objective, Seen
@@ -109,6 +110,8 @@ class Learner:
         self.plan, self.student, self.device = plan, student, device
         self.ranks = ranks or Ranks()
         self.bf16 = compute_dtype(plan.recipe.precision, device) == torch.bfloat16
+        size = plan.recipe.image_size
+        self._cells = (cell_centres(student.online.image_encoder, size) + 0.5) / size
         self.losses = Losses(student, objective, plan.recipe, self.ranks, self.bf16)
         self._forward: nn.Module = self.losses
         if self.ranks.size > 1:
@@ -128,7 +131,7 @@ class Learner:
             group["lr"] = self.plan.learning_rate(step)
         rng = self.plan.rng(step)
         torch.manual_seed(int(rng.integers(1 << 62)))  # of dropout
-        views = training_views(batch, self.plan.recipe, rng, self.device)
+        views = training_views(batch, self.plan.recipe, rng, self.device, self._cells)
         self.student.update_momentum()
         values = self.backward(views)
         self.optimizer.step()

@@ -18,8 +18,8 @@ from ..errors import InputError, MissingDependencyError, UsageError
 from . import drawing
 from .controls import ALPHA, Floats, Frame, blend, saliency
 from .drawing import Panel
-from .geometry import Geometry, upsample
-from .map_sources import DETR_PX, detr_centres_px, detr_maps
+from .geometry import DETR_PX, Geometry, detr_centres_px, upsample
+from .map_sources import detr_maps
 from .maps import write_whole
 from .object_prior import ObjectPrior
 from .run import Localizer

@@ -6,21 +6,18 @@ from collections.abc import Callable, Hashable, Sequence
 from functools import lru_cache
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ..cache.state import shard_numbers
 from ..cache.store import Cache
 from .benchmarks import MapSource, Pair
 from .blends import localization_maps, minmax, mix, object_maps, on_scale
 from .controls import Floats, Frame
-from .geometry import Geometry
+from .geometry import DETR_PX, Geometry, detr_centres_px
 from .maps import StoredMaps
 from .metrics import Maps
 from .protocols import Protocol
 
 DETR = "objects/detr-r50"
-DETR_PX = 224
-_DETR_STRIDE_PX = 32
 _FRAMES_KEPT = 2048
 
 
@@ -68,11 +65,6 @@ def detr_maps(cache: Cache, videos: Sequence[str]) -> StoredMaps | None:
     maps = np.stack([np.asarray(column[row], np.float32) for row in rows])
     index: dict[Hashable, int] = {name: number for number, name in enumerate(videos)}
     return StoredMaps(index, maps, detr_centres_px(maps.shape[1]), DETR_PX, reused=True)
-
-
-def detr_centres_px(num_cells: int) -> NDArray[np.float64]:
-    """Return where the cells lie: a padded ResNet50 puts cell i at pixel stride * i of 224."""
-    return _DETR_STRIDE_PX * np.arange(num_cells, dtype=np.float64)
 
 
 def constant(one_map: Floats) -> MapSource:
