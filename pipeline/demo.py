@@ -86,14 +86,19 @@ def demo(out: Path, *, seed: int = 0, clips: int = NUM_CLIPS, epochs: int | None
     print(f"{len(stages)} stages in {out}, about {minutes:.1f} min on two cores.")
     print("Stop it at any time: the same command goes on.")
     started = time.monotonic()
-    documents = []
+    documents: dict[str, Document] = {}
     for number, stage in enumerate(stages, 1):
         print(f"\n[{number}/{len(stages)}] {stage.does} (about {stage.about_s * scale:.0f} s)")
         print(f"    $ avpipe {' '.join(stage.words)}", flush=True)
         began = time.monotonic()
-        documents.append(_run(out, stage.words))
-        print(f"    {stage.tell(documents[-1])}, {time.monotonic() - began:.0f} s", flush=True)
-    _show_end(out, documents[-2], time.monotonic() - started)
+        document = documents[stage.words[0]] = _run(out, stage.words)
+        print(f"    {stage.tell(document)}, {time.monotonic() - began:.0f} s", flush=True)
+        if stage.words[0] == "localize":
+            _show_maps(out, documents["evaluate"], time.monotonic() - started)
+    print(
+        f"\n{(time.monotonic() - started) / 60:.1f} min. Pictures: {out}/hero.png, {out}/pictures"
+    )
+    print(f"Go on: cd {out} && avpipe status")
 
 
 def _stages(out: Path, seed: int, clips: int) -> list[Stage]:
@@ -107,13 +112,6 @@ def _stages(out: Path, seed: int, clips: int) -> list[Stage]:
             lambda made: f"{made['num_made']} videos made, {made['num_kept']} were there",
         ),
         Stage(("extract",), "decode every video once into the cache", 20, _counts),
-        Stage(
-            ("embed-teachers",),
-            "store what two teachers see and hear; RANDOM weights here, so they know nothing",
-            220,
-            _counts,
-        ),
-        Stage(("knn",), "find every clip's nearest others by sight and by sound", 5, _counts),
         Stage(
             ("train",),
             "learn to localize from pairs of frame and sound, without labels or teachers",
@@ -131,6 +129,18 @@ def _stages(out: Path, seed: int, clips: int) -> list[Stage]:
             "draw the maps of the first test videos",
             5,
             lambda drawn: f"{len(drawn['pictures'])} pictures",
+        ),
+        Stage(
+            ("embed-teachers",),
+            "for other recipes: what two teachers see and hear; RANDOM weights, which know nothing",
+            220,
+            _counts,
+        ),
+        Stage(
+            ("knn",),
+            "for other recipes: every clip's nearest others by sight and by sound",
+            5,
+            _counts,
         ),
     ]
 
@@ -188,8 +198,8 @@ def _write_shown(out: Path) -> None:
     (out / "pictures.txt").write_text("".join(f"{name}\n" for name in shown))
 
 
-def _show_end(out: Path, scores: Document, seconds: float) -> None:
-    """Print the scores beside the controls, and where everything is."""
+def _show_maps(out: Path, scores: Document, seconds: float) -> None:
+    """Print the scores beside the controls, and where the pictures are."""
     from ..cache.store import Cache
     from ..cache.writer import remove_orphans
     from ..train.hero import hero_picture
@@ -199,5 +209,4 @@ def _show_end(out: Path, scores: Document, seconds: float) -> None:
     remove_orphans(out)
     hero_picture(load_run(out / "run"), Cache(out / "avcache"), out / "synth", out / "hero.png")
     print(f"\n{evaluate_text(scores)}\n")
-    print(f"{seconds / 60:.1f} min. Pictures: {out}/hero.png, {out}/pictures/sheet.png")
-    print(f"Go on: cd {out} && avpipe status")
+    print(f"{seconds / 60:.1f} min to these maps. Look: {out}/hero.png, {out}/pictures/sheet.png")
