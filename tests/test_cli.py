@@ -93,7 +93,7 @@ def test_json_and_text(runner: Runner, capsys: pytest.CaptureFixture[str]) -> No
         (errors.CacheCorruptError("x.h5 is damaged;\nrun"), 5, "x.h5 is damaged; run"),
         (errors.MissingDependencyError("no weights"), 6, "no weights"),
         (errors.CacheUnwritableError("full"), 7, "full"),
-        (ModuleNotFoundError("No module", name="dask.distributed"), 6, "pip install dask"),
+        (ModuleNotFoundError("No module", name="gradio.routes"), 6, "pip install gradio"),
         (OSError(errno.ENOSPC, "No space left on device", "c/x"), 7, "c/x: No space left"),
         (OSError(errno.EROFS, "Read-only file system", "c/x"), 7, "c/x: Read-only"),
         (PermissionError(errno.EACCES, "Permission denied", "c/x"), 7, "c/x: Permission denied"),

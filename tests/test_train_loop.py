@@ -31,6 +31,7 @@ from avpipe.train.recipe import Recipe, load_recipe, objective_names
 from avpipe.train.record import NonFiniteLossError, Progress, Record, last_loss
 from avpipe.train.student import Student
 from cache_factory import add_inputs, make_cache
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 TINY = [
     "image_size=40", "image_resize=48", "width=16", "embed_dim=16", "batch_size=8", "epochs=4",
@@ -219,6 +220,30 @@ def test_what_waits_to_be_recorded_holds_no_batch(tmp_path: Path) -> None:
     assert held() is None
     with pytest.raises(NonFiniteLossError, match=r"loss = nan.* a, b"):
         record.flush()
+
+
+def test_tensorboard_shows_what_the_metrics_say(
+    cache: Cache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe, held = load_recipe("compact", [*TINY, "epochs=3"]), cache.ids[-8:]
+
+    def kill(progress: Progress) -> None:
+        if progress.step >= 4:
+            raise Killed
+
+    with pytest.raises(Killed):
+        train(cache, recipe, tmp_path, val_ids=held, checkpoint_every_s=0, progress=kill)
+    train(cache, recipe, tmp_path, val_ids=held)
+    events = EventAccumulator(str(tmp_path / "tensorboard")).Reload()
+    for prefix, name in (("", "metrics.jsonl"), ("validation/", "validation.jsonl")):
+        lines = [json.loads(line) for line in (tmp_path / name).read_text().splitlines()]
+        shown = events.Scalars(f"{prefix}loss")
+        assert [one.step for one in shown] == [line["step"] for line in lines]
+        assert [one.value for one in shown] == pytest.approx([line["loss"] for line in lines])
+
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)  # one that does not load
+    train(cache, recipe, tmp_path / "without")
+    assert not (tmp_path / "without" / "tensorboard").exists()
 
 
 # Resuming

@@ -16,6 +16,7 @@ import torch
 
 from ..cache.store import Cache
 from ..weights import PRETRAINED, check_specs
+from .board import open_board
 from .checkpoint import save_checkpoint
 from .clips import data_fingerprint, select_rows
 from .columns import find_inputs
@@ -153,9 +154,11 @@ def train(
         notices.tell(f"{line}; {place.type} computes in {'bf16' if learner.bf16 else 'fp32'}")
         record = validation = None
         if ranks.leads:
-            record = Record(folder / "metrics.jsonl", plan, first_step, ids_of, progress)
-        if ranks.leads and validated is not None:
-            validation = Validation(cache, validated, learner, reading_threads(workers), folder)
+            board = open_board(folder, first_step)
+            record = Record(folder / "metrics.jsonl", plan, first_step, ids_of, progress, board)
+            if validated is not None:
+                threads = reading_threads(workers)
+                validation = Validation(cache, validated, learner, threads, folder, board)
         started = time.monotonic()
         _run(folder, learner, feed, record, validation, first_step, checkpoint_every_s)
         seconds = time.monotonic() - started

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..errors import AvpipeError, CacheUnwritableError
+from .board import Board
 from .data import Batch
 from .plan import Plan
 
@@ -65,6 +66,7 @@ class Record:
         first_step: int,
         ids: Mapping[int, str],
         progress: Callable[[Progress], None] | None,
+        board: Board | None = None,
     ) -> None:
         """Begin to record.
 
@@ -74,8 +76,10 @@ class Record:
             first_step: Step that this call begins with.
             ids: Row to id, for the message about a batch.
             progress: Called at every look.
+            board: Gets the same lines.
         """
         self._path, self._plan, self._ids, self._progress = path, plan, ids, progress
+        self._board = board
         self._waiting: list[tuple[int, NDArray[np.int64], dict[str, Tensor]]] = []
         self._first_step = first_step
         self._started = self._read_at = time.monotonic()
@@ -109,6 +113,8 @@ class Record:
             facts = {"step": step + 1, "epoch": self._plan.epoch(step) + 1}
             lines.append({**facts, "lr": self._plan.learning_rate(step), **named})
         append_lines(self._path, lines)
+        if self._board:
+            self._board.add(lines)
         self._waiting.clear()
         self._read_at = time.monotonic()
         self._report(step + 1)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from ..cache.store import Cache
 from ..errors import InputError, UsageError
 from .augment import evaluation_views
+from .board import Board
 from .clips import whole_clips
 from .data import Pick, Stream
 from .learner import Learner
@@ -24,7 +25,13 @@ class Validation:
     """Clips held back, and the file that says how they fare after each epoch."""
 
     def __init__(
-        self, cache: Cache, rows: NDArray[np.int64], learner: Learner, workers: int, folder: Path
+        self,
+        cache: Cache,
+        rows: NDArray[np.int64],
+        learner: Learner,
+        workers: int,
+        folder: Path,
+        board: Board | None = None,
     ) -> None:
         """Keep what to validate on.
 
@@ -34,6 +41,7 @@ class Validation:
             learner: What learns.
             workers: Threads that read.
             folder: The run's.
+            board: Gets the same lines, named `validation/...`.
         """
         self._source = Stream(whole_clips(cache, rows, learner.plan.recipe), workers)
         size = min(learner.plan.batch_size, len(rows))
@@ -41,13 +49,16 @@ class Validation:
         self._picks = [Pick.of(np.arange(at, at + size)) for at in starts]
         self._learner = learner
         self._path = folder / FILE
+        self._board = board
 
     def after(self, step: int) -> None:
         """Validate after `step` steps if they end an epoch."""
         plan = self._learner.plan
         if step % plan.steps_per_epoch == 0:
-            losses = self._losses()
-            append_lines(self._path, [{"step": step, "epoch": plan.epoch(step - 1) + 1, **losses}])
+            line = {"step": step, "epoch": plan.epoch(step - 1) + 1, **self._losses()}
+            append_lines(self._path, [line])
+            if self._board:
+                self._board.add([line], "validation/")
 
     def _losses(self) -> dict[str, float]:
         """Return the loss and its terms, means over batches of the training's size.
