@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from ..cache.schema import Header
 from ..stages.spectrogram import FLOOR, NUM_BINS, SEGMENT
-from ..train.drawing import Panel, draw_panel, plain
+from ..train.drawing import Panel, cut, draw_panel, plain
 from .cards import Card, Neighbor
 
 GREY = "0.4"
@@ -122,11 +122,6 @@ def draw_neighbor(axes: Axes, one: Neighbor, label: str | None, width: float) ->
     if same:
         for spine in axes.spines.values():
             spine.set(visible=True, color=SAME, linewidth=2)
-
-
-def cut(text: str, length: int) -> str:
-    """Return a text of at most `length` characters."""
-    return text if len(text) <= length else text[: max(1, length - 3)] + "..."
 
 
 def say(axes: Axes, text: str) -> None:

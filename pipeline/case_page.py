@@ -10,7 +10,7 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
 from ..stages.synth_cases import KINDS, Kind
-from ..train.drawing import COLOUR_MAP, Panel, grid, to_png
+from ..train.drawing import COLOUR_MAP, COSINE, Panel, grid, to_png
 from . import html
 from .card_page import as_jpeg
 from .report import Document
@@ -45,7 +45,7 @@ def draw_cases(shown: Sequence[Shown]) -> bytes:
         for kind in KINDS
     ]
     titles = [kind.name for kind in KINDS]
-    return grid(rows, row_titles=titles, panel_in=1.3)
+    return grid(rows, row_titles=titles, panel_in=1.3, scale=COSINE)
 
 
 def page_of_cases(document: Document, shown: Sequence[Shown]) -> str:

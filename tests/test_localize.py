@@ -5,6 +5,7 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import matplotlib as mpl
 import numpy as np
 import pytest
 import torch
@@ -12,12 +13,13 @@ from avpipe.cache.store import Cache
 from avpipe.errors import InputError, UsageError
 from avpipe.train import load_run
 from avpipe.train.device import choose_device
-from avpipe.train.drawing import Panel, grid, heat_over, picture_of_panels, plain
+from avpipe.train.drawing import COLOUR_MAP, Panel, cut, grid, heat_over, picture_of_panels, plain
 from avpipe.train.hero import hero_picture
 from avpipe.train.localize import (
     Localized,
     localize_cached,
     localize_sound,
+    sheet_picture,
     write_overlays,
 )
 from avpipe.train.loop import train
@@ -136,6 +138,37 @@ def test_object_maps_of_detr_are_shown_where_the_cache_has_them(
     last = pixels(with_detr.read_bytes())[:, edge:]
     (moved,) = write_overlays([clip], narrow, geometry="corners")
     assert np.abs(pixels(moved.read_bytes())[:, edge:] - last).max() > 20
+
+
+@pytest.mark.parametrize("num_clips", [2, 5, 40])
+def test_a_sheet_has_every_frame_above_its_map_and_one_scale_for_all(num_clips: int) -> None:
+    clips = [
+        Localized(f"clip{number}", np.full((90, 120, 3), (5 * number, 250, 40), np.uint8),
+                  np.full((90, 120), number / 100), "a label that is much too long for a panel")
+        for number in range(num_clips)
+    ]  # fmt: skip
+    limits = (0.0, (num_clips - 1) / 100)
+    sheet = pixels(sheet_picture(clips))
+    for clip in clips:
+        painted = (heat_over(clip.frame, clip.map, limits)[0, 0] * 255).round()
+        for colour in (clip.frame[0, 0], painted):
+            close = np.abs(sheet - colour).max(2) <= 1
+            assert close.sum() > 5000
+        assert np.argwhere(np.abs(sheet - clip.frame[0, 0]).max(2) == 0)[:, 0].max() < (
+            np.argwhere(close)[:, 0].max()
+        )
+    below = sheet[-46:]
+    for end in (0.0, 1.0):
+        colour = np.array(mpl.colormaps[COLOUR_MAP](end)[:3]) * 255
+        assert (np.abs(below - colour).max(2) < 12).any()
+
+
+def test_narrow_frames_leave_room_for_the_names_of_a_sheet() -> None:
+    frame = np.zeros((160, 90, 3), np.uint8)
+    narrow = pixels(grid([[Panel("synth7-00001_000000", frame)] * 4]))
+    assert narrow.shape[1] / 4 > 110 * 1.2  # inches
+    assert cut("synth7-00001_000000", 20) == "synth7-00001_000000"
+    assert cut("synth7-00001_000000", 10) == "synth7-..."
 
 
 def test_a_clip_alone_has_no_sheet_and_needs_no_world(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import matplotlib as mpl
@@ -22,10 +22,18 @@ from PIL import Image, ImageDraw, ImageFont
 
 Map = NDArray[np.floating[Any]]
 COLOUR_MAP = "inferno"
+COSINE = "cosine of each place with the sound"
+"""What the values of an audio-visual map are."""
 _DIMMED = 0.6
 """What a map leaves of the frame's brightness."""
 _PANEL_IN = 2.6
 _WIDE = 1.25
+_LINE_IN, _CHARACTER_IN = 0.14, 0.062
+"""Height of a line and width of a letter of a small title, on average."""
+_LEAST_IN = 1.25
+"""Width of a panel that the names of most clips fit above."""
+_SCALE_IN = (0.42, 3.6)
+"""Height of a scale below a grid, and the width that its words need."""
 _SOUNDING = {"edgecolor": "white", "linestyle": "solid"}
 _SILENT = {"edgecolor": "white", "linestyle": (0, (2, 2))}
 
@@ -149,36 +157,64 @@ def picture_of_panels(title: str, panels: Sequence[Panel]) -> bytes:
 
 
 def grid(
-    rows: Sequence[Sequence[Panel]], *, row_titles: Sequence[str] = (), panel_in: float = 1.7
+    rows: Sequence[Sequence[Panel]],
+    *,
+    row_titles: Sequence[str] = (),
+    panel_in: float = 1.7,
+    scale: str = "",
 ) -> bytes:
     """Draw rows of panels close together.
 
     Args:
-        rows: Panels; all rows are as long as the first, or shorter.
+        rows: Panels; all rows are as long as the first, or shorter. Titles may have several lines.
         row_titles: At the left of each row.
-        panel_in: Height of a panel in inches.
+        panel_in: Height of a panel in inches; narrow ones are higher.
+        scale: What the values of the maps are, if all have the same `limits`: drawn once, below.
 
     Returns:
         The picture as PNG.
     """
     num_columns = len(rows[0])
-    height, width = rows[0][0].frame.shape[:2]
-    title_in = 0.2 if any(panel.title for row in rows for panel in row) else 0.04
-    size_in = (
-        panel_in * width / height * num_columns + (0.25 if row_titles else 0.0),
-        (panel_in + title_in) * len(rows),
-    )
+    shapes = [panel.frame.shape for row in rows for panel in row]
+    aspect = max(width / height for height, width, *_ in shapes)
+    panel_in = max(panel_in, _LEAST_IN / aspect)
+    scale_in, least_in = _SCALE_IN if scale else (0.0, 0.0)
+    width_in = max(panel_in * aspect * num_columns + (0.25 if row_titles else 0.0), least_in)
+    room = int(width_in / num_columns / _CHARACTER_IN)
+    num_lines = [max(len(panel.title.splitlines()) for panel in row) for row in rows]
+    grid_in = sum(panel_in + 0.04 + _LINE_IN * lines for lines in num_lines)
     close = ConstrainedLayoutEngine(w_pad=0.03, h_pad=0.03, wspace=0, hspace=0)
-    figure = Figure(size_in, dpi=110, layout=close)
-    axes_of = figure.subplots(len(rows), num_columns, squeeze=False)
+    figure = Figure((width_in, grid_in + scale_in), dpi=110, layout=close)
+    parts: Sequence[Figure | SubFigure] = [figure]
+    if scale:
+        parts = figure.subfigures(2, 1, height_ratios=(grid_in, scale_in), hspace=0)
+        limits = next(panel.limits for row in rows for panel in row if panel.limits)
+        _draw_scale(parts[1], limits, scale)
+    axes_of = parts[0].subplots(len(rows), num_columns, squeeze=False)
     for row, axes_row in zip(rows, axes_of, strict=True):
         for axes in axes_row[len(row) :]:
             axes.set_axis_off()
         for axes, panel in zip(axes_row, row, strict=False):
-            draw_panel(axes, panel, fontsize=8)
+            title = "\n".join(cut(plain(line), room) for line in panel.title.splitlines())
+            draw_panel(axes, replace(panel, title=title), fontsize=8)
     for axes_row, title in zip(axes_of, row_titles, strict=False):
         axes_row[0].set_ylabel(plain(title), fontsize=9, parse_math=False)
     return to_png(figure)
+
+
+def _draw_scale(figure: Figure | SubFigure, limits: tuple[float, float], unit: str) -> None:
+    """Draw the colours from low to high, their ends named, above a line of words."""
+    axes = figure.add_axes((0.36, 0.55, 0.28, 0.3))
+    axes.imshow(np.linspace(0, 1, 256)[None], cmap=COLOUR_MAP, aspect="auto")
+    axes.set_axis_off()
+    low, high = limits
+    for x, y, text, side, level in (
+        (-0.03, 0.5, f"lowest {low:.2f}", "right", "center"),
+        (1.03, 0.5, f"{high:.2f} highest", "left", "center"),
+        (0.5, -0.2, unit, "center", "top"),
+    ):
+        style: dict[str, Any] = {"ha": side, "va": level, "transform": axes.transAxes}
+        axes.text(x, y, text, fontsize=8, **style)
 
 
 def columns_for(count: int, most: int = 6) -> int:
@@ -231,6 +267,11 @@ def with_few_colours(png: bytes, num_colours: int = 256) -> bytes:
 def plain(text: str) -> str:
     """Return a text that every font can show."""
     return text.encode("ascii", "backslashreplace").decode()
+
+
+def cut(text: str, length: int) -> str:
+    """Return a text of at most `length` characters."""
+    return text if len(text) <= length else text[: max(1, length - 3)] + "..."
 
 
 def to_png(figure: Figure) -> bytes:

@@ -58,6 +58,6 @@ def hero_picture(
         for line, heat, target in zip(lines, (None, *heats), (0, 0, item.target or 0), strict=True):
             others = np.delete(boxes, target, axis=0)
             line.append(Panel("", frame, heat, boxes[[target]], others, limits=limits))
-    picture = drawing.grid(lines, row_titles=_ROWS)
+    picture = drawing.grid(lines, row_titles=_ROWS, scale=drawing.COSINE)
     write_whole(out, drawing.with_few_colours(picture))
     return out

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -146,7 +146,7 @@ def write_overlays(
     Beside a clip named `sheet` the sheet is `_sheet.png`.
 
     A picture shows the frame, the audio-visual map, the object map and their blend; boxes of what
-    sounds are solid, of what does not dashed.
+    sounds are solid, of what does not dashed. The sheet is `sheet_picture`'s, of the first 60.
 
     Args:
         localized: Clips with their maps.
@@ -167,20 +167,18 @@ def write_overlays(
     title, object_map = object_map_maker(geometry)
     remove_orphans(out)
     pictures: list[Path] = []
-    small: list[Panel] = []
+    small: list[Localized] = []
     for clip in localized:
         pictures.append(out / f"{clip.name}.png")
         picture = overlay_picture(clip, title, object_map(clip.frame), alpha, geometry)
         write_whole(pictures[-1], picture)
         if len(small) < _SHEET_CLIPS:
-            small.append(_map_panel(clip, clip.label or clip.name))
+            small.append(clip)
         if progress:
             progress(len(pictures))
     if len(small) > 1:
-        columns = drawing.columns_for(len(small))
-        rows = [small[start : start + columns] for start in range(0, len(small), columns)]
         pictures.append(_sheet_beside(pictures))
-        write_whole(pictures[-1], drawing.grid(rows))
+        write_whole(pictures[-1], sheet_picture(small))
     return pictures
 
 
@@ -190,6 +188,22 @@ def _sheet_beside(pictures: Sequence[Path]) -> Path:
     while sheet in pictures:
         sheet = sheet.with_name(f"_{sheet.name}")
     return sheet
+
+
+def sheet_picture(clips: Sequence[Localized]) -> bytes:
+    """Draw every clip's frame above its map, all maps with one scale of colours, as PNG.
+
+    Args:
+        clips: At least one.
+    """
+    limits = min(float(one.map.min()) for one in clips), max(float(one.map.max()) for one in clips)
+    columns = drawing.columns_for(2 * len(clips), most=8) if len(clips) > 6 else len(clips)
+    rows = []
+    for start in range(0, len(clips), columns):
+        part = clips[start : start + columns]
+        rows.append([_frame_panel(one, f"{one.name}\n{one.label}") for one in part])
+        rows.append([replace(_map_panel(one, ""), limits=limits) for one in part])
+    return drawing.grid(rows, scale=drawing.COSINE)
 
 
 def overlay_picture(
@@ -213,7 +227,7 @@ def overlay_picture(
     objects = np.asarray(Image.fromarray(object_map).resize(size, Image.Resampling.BILINEAR))
     mixed = blend(clip.map, objects, alpha)
     panels = [
-        Panel("frame", clip.frame, None, clip.sounding, clip.silent),
+        _frame_panel(clip, "frame"),
         _map_panel(clip, "audio-visual map", _COSINE),
         Panel(object_title, clip.frame, objects, unit="contrast"),
         Panel(f"blend, alpha {alpha:g}", clip.frame, mixed, unit="share"),
@@ -224,6 +238,10 @@ def overlay_picture(
         heat = upsample(cells, (height, width), geometry, centres_px, DETR_PX)[0]
         panels.append(Panel("object map (DETR)", clip.frame, heat, unit="attention"))
     return drawing.picture_of_panels(" | ".join(filter(None, (clip.name, clip.label))), panels)
+
+
+def _frame_panel(clip: Localized, title: str) -> Panel:
+    return Panel(title, clip.frame, None, clip.sounding, clip.silent)
 
 
 def _map_panel(clip: Localized, title: str, unit: str = "") -> Panel:
