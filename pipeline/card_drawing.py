@@ -194,15 +194,23 @@ def facts(card: Card) -> str:
     facts = [plain(clip.label)] if clip.label else []
     facts += [f"row {clip.row}", f"{clip.duration_s:.1f} s"]
     facts += [f"cluster {card.cluster}"] if card.cluster is not None else []
-    facts += ["silent"] if clip.silent else []
+    facts += [_silence(card)] if clip.silent else []
     facts += ["short: its sound is repeated to 3 s"] if clip.short else []
     return "  \N{MIDDLE DOT}  ".join(facts)
+
+
+def _silence(card: Card) -> str:
+    """Say that a clip is silent, and what of its card means nothing therefore."""
+    hollow = ["tags"] if card.tags else []
+    hollow += ["neighbours by sound"] if card.neighbors.get("audio") else []
+    return f"silent: its {' and '.join(hollow)} mean nothing" if hollow else "silent"
 
 
 def seen_by(kind: str, header: Header) -> str:
     """Say how neighbours were found: by which sense, by which network."""
     encoder = header.stage.partition("-")[2].partition("@")[0]
-    return {"image": "nearest by sight", "audio": "nearest by sound"}[kind] + f", {encoder}"
+    sense = {"image": "nearest by sight", "audio": "nearest by sound"}[kind]
+    return f"{sense}, cosine of {encoder}"
 
 
 def _draw_strip(

@@ -17,7 +17,7 @@ from ..cache.store import CachedClip
 from ..train.drawing import heat_over, to_png
 from . import html
 from .card_drawing import facts, seen_by
-from .card_parts import draw_spectrogram, spread_cells
+from .card_parts import draw_spectrogram, hint_scale, spectrogram_title, spread_cells
 from .cards import Card, Neighbor
 
 _JPEG_QUALITY = 88
@@ -66,7 +66,7 @@ def _hint(card: Card, header: Header) -> str:
         return html.paragraph(f"no hint of {teacher}", "soft")
     heat = spread_cells(card.hint, *card.clip.frame.shape[:2])
     over = (heat_over(card.clip.frame, heat) * 255).round().astype(np.uint8)
-    title = f"hint of {teacher}: norm"
+    title = f"hint of {teacher}, {hint_scale(card.hint)}"
     return html.picture(jpeg(over), title, title, _PICTURE_PX)
 
 
@@ -75,8 +75,7 @@ def _spectrogram(card: Card) -> str:
         draw_spectrogram(axes, card)
         axes.set_title("")
 
-    window = f", its {card.front_end.window_s:g} s window dashed" if card.front_end.margin else ""
-    title = f"spectrogram {card.front_end.name}{window}"
+    title = spectrogram_title(card.front_end)
     return html.picture(drawn(draw, _SPECTROGRAM_IN), title, title, 420)
 
 
@@ -102,7 +101,7 @@ def _tags(card: Card, header: Header) -> str:
     if not card.tags:
         return html.paragraph(f"no tags of {teacher}", "soft")
     rows = [(name, f"{score:.3f}") for _, name, score in card.tags]
-    return html.table((f"tag of {teacher}", "score"), rows, " r")
+    return html.table((f"tag of {teacher}", "score, 0 to 1"), rows, " r")
 
 
 def _strip(card: Card, kind: str, header: Header) -> str:
@@ -115,7 +114,7 @@ def _strip(card: Card, kind: str, header: Header) -> str:
 
 def _neighbor(one: Neighbor, label: str | None) -> str:
     same = label is not None and one.label == label
-    caption = f"{one.similarity:.3f} {one.label or one.id}"
+    caption = f"{one.similarity:.3f} {one.name}"
     return html.picture(jpeg(one.frame), one.id, caption, style="same" if same else "")
 
 

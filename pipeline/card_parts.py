@@ -11,7 +11,7 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from ..cache.schema import Header
-from ..stages.spectrogram import FLOOR, NUM_BINS, SEGMENT
+from ..stages.spectrogram import FLOOR, NUM_BINS, SEGMENT, FrontEnd
 from ..train.drawing import Panel, cut, draw_panel, plain
 from .cards import Card, Neighbor
 
@@ -61,8 +61,18 @@ def draw_spectrogram(axes: Axes, card: Card) -> None:
     bar.ax.tick_params(labelsize=6, length=2, pad=1)
     bar.ax.set_title("dB", fontsize=6.5, pad=3)
     bar.outline.set_visible(False)
-    window = f", its {front_end.window_s:g} s window dashed" if front_end.margin else ""
-    axes.set_title(f"spectrogram {front_end.name}{window}", fontsize=TITLE_SIZE, pad=3)
+    if clip.silent:
+        axes.text(
+            0.5, 0.5, "silence", ha="center", va="center", fontsize=SMALL, color="0.8",
+            transform=axes.transAxes,
+        )  # fmt: skip
+    axes.set_title(spectrogram_title(front_end), fontsize=TITLE_SIZE, pad=3)
+
+
+def spectrogram_title(front_end: FrontEnd) -> str:
+    """Say of what kind a spectrogram is, and what its dashed lines are."""
+    window = f"; dashed: the {front_end.window_s:g} s heard"
+    return f"spectrogram {front_end.name}{window if front_end.margin else ''}"
 
 
 def draw_hint(axes: Axes, card: Card, header: Header) -> None:
@@ -72,9 +82,18 @@ def draw_hint(axes: Axes, card: Card, header: Header) -> None:
         say(axes, f"no hint of {teacher}")
         return
     height, width = card.clip.frame.shape[:2]
-    title = f"hint of {teacher}: norm"
     heat = spread_cells(card.hint, height, width)
-    draw_panel(axes, Panel(title, card.clip.frame, heat), fontsize=8)
+    draw_panel(axes, Panel(f"hint of {teacher}", card.clip.frame, heat), fontsize=8)
+    axes.set_xlabel(hint_scale(card.hint).replace(": ", ":\n"), fontsize=SMALL, labelpad=2)
+
+
+def hint_scale(lengths: NDArray[np.floating[Any]]) -> str:
+    """Say what the colours over a hint are."""
+    low, high = (
+        np.format_float_positional(value, 3, fractional=False, trim="-")
+        for value in (lengths.min(), lengths.max())
+    )
+    return f"length of its vectors: {low} dark, {high} bright"
 
 
 def spread_cells(cells: NDArray[np.floating[Any]], height: int, width: int) -> NDArray[np.float64]:
@@ -107,13 +126,13 @@ def draw_tags(axes: Axes, card: Card, header: Header) -> None:
     axes.tick_params(labelsize=7, length=2.5, pad=2)
     for side in ("top", "right", "left"):
         axes.spines[side].set_visible(False)
-    axes.set_title(f"tags of {teacher}: score", fontsize=TITLE_SIZE, pad=3)
+    axes.set_title(f"tags of {teacher}: score from 0 to 1", fontsize=TITLE_SIZE, pad=3)
 
 
 def draw_neighbor(axes: Axes, one: Neighbor, label: str | None, width: float) -> None:
     """Draw another clip's frame in `width` inches; framed if it is labelled `label` too."""
     draw_panel(axes, Panel("", one.frame))
-    called = cut(plain(one.label or one.id), int(width / CHARACTER_IN) - 7)
+    called = cut(plain(one.name), int(width / CHARACTER_IN) - 7)
     same = label is not None and one.label == label
     axes.set_title(
         f"{one.similarity:.3f}  {called}", fontsize=SMALL, pad=3, parse_math=False,

@@ -17,10 +17,13 @@ from ..cache.state import headers, stages
 from ..cache.store import Cache, CachedClip
 from ..errors import InputError
 from ..stages.spectrogram import FRONT_ENDS, FrontEnd
+from ..weights import weights_dir
 
 NUM_NEIGHBORS = 5
 NUM_CLASSES = 527
 """Of AudioSet."""
+NAMES_FILE = "class_labels_indices.csv"
+"""AudioSet's table of its classes."""
 _MAKERS = {"hint": "embed-teachers", "tags": "embed-teachers", "image": "knn", "audio": "knn"}
 _NAMES = {
     "hint": "visual hint",
@@ -32,12 +35,26 @@ _NAMES = {
 
 @dataclass(frozen=True)
 class Neighbor:
-    """A clip near another one: its id, cosine, label, and frame `(H, W, 3)` uint8 RGB."""
+    """A clip near another one.
+
+    Attributes:
+        id: Of the clip.
+        similarity: Cosine.
+        label: If it has one.
+        frame: `(H, W, 3)` uint8 RGB.
+        silent: Whether nothing is heard in it.
+    """
 
     id: str
     similarity: float
     label: str | None
     frame: NDArray[np.uint8]
+    silent: bool = False
+
+    @property
+    def name(self) -> str:
+        """What it is called beside its cosine."""
+        return ("silent, " if self.silent else "") + (self.label or self.id)
 
 
 @dataclass(frozen=True)
@@ -127,12 +144,15 @@ def _newest(folder: Path) -> int:
     return max((path.stat().st_mtime_ns for path in folder.glob("*.h5")), default=0)
 
 
-def remarks(shown: Mapping[str, Header], cache: Path = DEFAULT_CACHE) -> list[str]:
+def remarks(
+    shown: Mapping[str, Header], cache: Path = DEFAULT_CACHE, *, are_named: bool = True
+) -> list[str]:
     """Say what is missing and which command makes it, and what was made with random weights.
 
     Args:
         shown: The stages that are there.
         cache: As the user named it; the commands repeat it where it is not the default.
+        are_named: Whether the classes of tags have names.
     """
     lines = []
     for command in dict.fromkeys(_MAKERS.values()):
@@ -140,6 +160,11 @@ def remarks(shown: Mapping[str, Header], cache: Path = DEFAULT_CACHE) -> list[st
         names = [_NAMES[kind] for kind in lacking if kind not in shown]
         if names:
             lines.append(f"no {' and no '.join(names)}: run {advice(command, cache)}")
+    if "tags" in shown and not are_named:
+        lines.append(
+            f"a tag's number counts AudioSet's {NUM_CLASSES} classes from 0, as its {NAMES_FILE} "
+            f"does; --labels {NAMES_FILE}, or that file in the weights folder, names them"
+        )
     random = [one.stage for one in shown.values() if (one.weights or "").startswith("random")]
     if random:
         lines.append(f"RANDOM weights, which know nothing, made {', '.join(random)}")
@@ -207,7 +232,7 @@ def _neighbors(cache: Cache, stage: str, row: int) -> tuple[Neighbor, ...]:
     for other, cosine in zip(rows, similarity, strict=True):
         if other in extracted:  # -1 is none; one may have been extracted when they were searched
             clip = cache.clip(cache.manifest.line(other)["id"])
-            found.append(Neighbor(clip.id, cosine, clip.label, clip.frame))
+            found.append(Neighbor(clip.id, cosine, clip.label, clip.frame, clip.silent))
         if len(found) == NUM_NEIGHBORS:
             break
     return tuple(found)
@@ -222,11 +247,16 @@ def spread(ids: Sequence[str], count: int) -> list[str]:
 def read_class_names(path: Path | None) -> dict[int, str]:
     """Read AudioSet's `class_labels_indices.csv`: columns `index` and `display_name`.
 
+    Args:
+        path: The table; if None, that of the weights folder, if there is one.
+
     Raises:
         InputError: It cannot be read, or is not that table.
     """
     if path is None:
-        return {}
+        path = weights_dir() / NAMES_FILE
+        if not path.exists():
+            return {}
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             names = {int(line["index"]): line["display_name"] for line in csv.DictReader(file)}
@@ -234,11 +264,11 @@ def read_class_names(path: Path | None) -> dict[int, str]:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from error
     except (KeyError, ValueError, TypeError, csv.Error) as error:
         raise InputError(
-            f"{path}: not AudioSet's class_labels_indices.csv (columns index, display_name)"
+            f"{path}: not AudioSet's {NAMES_FILE} (columns index, display_name)"
         ) from error
     if sorted(names) != list(range(NUM_CLASSES)):
         raise InputError(
-            f"{path}: names {len(names)} classes, AudioSet's class_labels_indices.csv names "
-            f"{NUM_CLASSES}, numbered from 0"
+            f"{path}: names {len(names)} classes, AudioSet's {NAMES_FILE} names {NUM_CLASSES}, "
+            "numbered from 0"
         )
     return names

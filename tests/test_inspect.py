@@ -15,14 +15,15 @@ from typing import Any
 import numpy as np
 import pytest
 from avpipe.cache.schema import Header, shard_path
-from avpipe.cache.store import Cache
+from avpipe.cache.store import Cache, CachedClip
 from avpipe.cache.writer import Rows, write_shard
-from avpipe.pipeline.card_drawing import draw_cards
-from avpipe.pipeline.card_parts import cut, spread_cells
+from avpipe.pipeline.card_drawing import draw_cards, facts
+from avpipe.pipeline.card_parts import spread_cells
 from avpipe.pipeline.cards import make_card, remarks, shown_stages, spread
 from avpipe.pipeline.main import main
 from avpipe.stages.cluster import cluster
 from avpipe.stages.neighbors import neighbors
+from avpipe.train.drawing import cut
 from cache_factory import make_cache
 from fake_clips import make_cache as make_fake_cache
 from matplotlib.figure import Figure
@@ -195,6 +196,45 @@ def test_cells_lie_where_padded_strides_put_them() -> None:
     np.testing.assert_allclose(
         ramp[:193, :193], np.add.outer(np.arange(193) * 7, np.arange(193)) / 32
     )
+
+
+def test_silence_is_told_where_it_makes_figures_mean_nothing(
+    full: Cache, tmp_path: Path, ask: Ask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache, stored = full, Cache.clip
+
+    def clip(self: Cache, clip_id: str) -> CachedClip:
+        return stored(self, clip_id)._replace(silent=clip_id == "clip002")
+
+    monkeypatch.setattr(Cache, "clip", clip)
+    shown = shown_stages(cache)
+    card = make_card(cache, "clip002", shown, {})
+    assert facts(card).endswith("silent: its tags and neighbours by sound mean nothing")
+    assert facts(make_card(cache, "clip002", {}, {})).endswith("silent")
+    assert "silent" not in facts(make_card(cache, "clip003", shown, {}))
+    texts = [text.get_text() for axes in drawn(cache, "clip002")[0].axes for text in axes.texts]
+    assert "silence" in texts
+    near = [
+        one for clip_id in cache.ids
+        for found in make_card(cache, clip_id, shown, {}).neighbors.values() for one in found
+    ]  # fmt: skip
+    assert {one.name for one in near if one.id == "clip002"} == {"silent, class2"}
+    assert not any(one.silent for one in near if one.id != "clip002")
+    ask(cache, "--id", "clip002", "--out", str(tmp_path / "page.html"))
+    assert "silent: its tags and neighbours by sound" in (tmp_path / "page.html").read_text()
+
+
+def test_the_number_of_a_tag_is_explained_where_no_table_names_it(
+    full: Cache, tmp_path: Path, ask: Ask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AVPIPE_WEIGHTS_DIR", str(tmp_path))
+    told = ask(full, "--n", "1", "--out", str(tmp_path / "a.png"))
+    assert "counts AudioSet's 527 classes from 0" in told["notices"][0]
+    lines = [f"{number},/m/0x,name {number}\n" for number in range(527)]
+    (tmp_path / "class_labels_indices.csv").write_text("index,mid,display_name\n" + "".join(lines))
+    told = ask(full, "--n", "1", "--out", str(tmp_path / "a.png"))
+    assert not any("AudioSet" in notice for notice in told["notices"])
+    assert all(tag["name"] == f"name {tag['class']}" for tag in told["clips"][0]["tags"])
 
 
 def test_clips_are_spread_over_the_cache() -> None:

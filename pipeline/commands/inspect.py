@@ -39,6 +39,7 @@ def inspect(
         typer.Option(
             "--labels",
             metavar="CSV",
+            show_default="that file in the weights folder, if it is there",
             help="Names for the tags: AudioSet's class_labels_indices.csv.",
         ),
         ONE_RUN,
