@@ -1,8 +1,8 @@
 """Pages that are one file: style and pictures inside, nothing fetched, readable on a phone.
 
-Colours follow the reader's setting, light or dark. A table or picture wider than the screen
-scrolls by itself; the page never does sideways. Text is escaped here, so whatever a clip is called
-stays text.
+Colours follow the reader's setting, light or dark. On a narrow screen the rows of a table with many
+columns become blocks, one below the other; the page never scrolls sideways. Text is escaped here,
+so whatever a clip is called stays text.
 """
 
 from __future__ import annotations
@@ -41,6 +41,17 @@ th, td { padding: .3rem .7rem; border-bottom: 1px solid var(--line); text-align:
 thead th { background: var(--band); white-space: nowrap }
 td { overflow-wrap: normal }
 td.number, th.number { text-align: right; white-space: nowrap }
+@media (max-width: 44rem) {
+  .stack table, .stack thead, .stack tbody, .stack th:first-child { display: block }
+  .stack th, .stack th:first-child:empty { display: none }
+  .stack tr { display: grid; gap: 0 1.4rem; border-bottom: 1px solid var(--line); padding: .35rem .7rem;
+    grid-template-columns: repeat(auto-fill, minmax(min(100%, 9rem), 1fr)) }
+  .stack thead tr { display: block; padding: 0 }
+  .stack td { border: 0; padding: 0; grid-column: 1 / -1; overflow-wrap: anywhere }
+  .stack td.number { display: flex; justify-content: space-between; grid-column: auto }
+  .stack td:first-child { font-weight: 600 }
+  .stack td[data-name]::before { content: attr(data-name); color: var(--soft); margin-right: .6em }
+}
 .cards, .strip { display: grid; gap: .4rem 1.2rem; align-items: start;
   grid-template-columns: repeat(auto-fill, minmax(min(100%, 20rem), 1fr)) }
 .strip { gap: .2rem .6rem; grid-template-columns: repeat(auto-fill, minmax(max(6.5rem, 15%), 1fr)) }
@@ -51,6 +62,8 @@ audio { width: 20rem }
 summary { cursor: pointer; padding: .4rem 0; color: var(--accent) }
 """
 
+_MOST_COLUMNS = 3
+"""So many fit on a phone."""
 _JPEG = b"\xff\xd8\xff"
 
 
@@ -138,7 +151,9 @@ def _inside(content: bytes, kind: str) -> str:
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[object]], numbers: str = "") -> str:
-    """Return a table of text, which scrolls by itself where the screen is narrow.
+    """Return a table of text.
+
+    On a narrow screen the rows of more than three columns become blocks that name every cell.
 
     Args:
         header: Names of the columns.
@@ -149,18 +164,21 @@ def table(header: Sequence[str], rows: Iterable[Sequence[object]], numbers: str 
     head = "".join(
         f"<th{_class(one)}>{text(name)}</th>" for name, one in zip(header, styles, strict=True)
     )
+    stacks = len(header) > _MOST_COLUMNS
+    names = ["", *(header[1:] if stacks else [""] * (len(header) - 1))]
     body = "\n".join(
-        "<tr>" + "".join(_cell(cell, one) for cell, one in zip(row, styles, strict=True)) + "</tr>"
+        "<tr>" + "".join(_cell(*cell) for cell in zip(row, styles, names, strict=True)) + "</tr>"
         for row in rows
     )
     return (
-        f'<div class="scroll"><table>\n<thead><tr>{head}</tr></thead>\n'
+        f'<div class="scroll{" stack" if stacks else ""}"><table>\n<thead><tr>{head}</tr></thead>\n'
         f"<tbody>\n{body}\n</tbody>\n</table></div>"
     )
 
 
-def _cell(content: object, style: str) -> str:
-    return f"<td{_class(style)}>{'-' if content is None else text(content)}</td>"
+def _cell(content: object, style: str, name: str) -> str:
+    named = f' data-name="{text(name)}"' if name else ""
+    return f"<td{_class(style)}{named}>{'-' if content is None else text(content)}</td>"
 
 
 def _class(style: str) -> str:

@@ -99,6 +99,7 @@ def _scored(entry: Document | None) -> dict[str, Any]:
     unknown = entry["leaked"] is None
     leaked = "unknown: no training list" if unknown else f"{len(entry['leaked'])} test clips"
     ceiling = entry["ceiling"]
+    half = None if ceiling is None else f"{100 * ceiling:.2f} % where half a picture is predicted"
     return {
         "weights tested": entry["branch"],
         "benchmark": entry["benchmark"],
@@ -106,7 +107,7 @@ def _scored(entry: Document | None) -> dict[str, Any]:
         "scored": f"{entry['n_scored']} of {entry['n_official']} clips",
         "missing": f"{len(entry['missing'])} test clips",
         "leaked": leaked,
-        "ceiling of LocAcc": None if ceiling is None else f"{100 * ceiling:.2f} %",
+        "ceiling of LocAcc": half,
     }
 
 

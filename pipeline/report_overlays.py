@@ -82,7 +82,7 @@ def overlays_section(run: Document, cache: Cache, annotations: Path, device: str
         html.paragraph(
             f"Of {run['run']}, by cIoU where {RULES[rule]}. Solid boxes are true, dashed ones hold "
             "objects that are silent. All maps have one scale of colours, "
-            f"from {limits[0]:.2f} to {limits[1]:.2f}.",
+            f"cosines from {limits[0]:.2f} (dark) to {limits[1]:.2f} (bright).",
             "soft",
         ),
     ]

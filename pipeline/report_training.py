@@ -66,7 +66,7 @@ def training_section(histories: Sequence[History]) -> str:
 
 def _explained(told: Sequence[History]) -> list[str]:
     width = max(_width(len(one.steps)) for one in told)
-    lines = ["The loss and its terms over steps."]
+    lines = ["The loss, its terms as the recipe names them, and the learning rate over steps."]
     if width > 1:
         lines.append(f"A point is the mean of {width} steps.")
     if any(one.validation for one in told):
@@ -84,7 +84,7 @@ def _chart(term: str, told: Sequence[History]) -> str:
         if checks:
             x, y = ([record[key] for record in checks] for key in ("step", term))
             lines.append(Line(f"{one.name}, validation", x, y, colour, dashed=True))
-    return chart(term, lines, "step")
+    return chart("learning rate" if term == _LAST else term, lines, "step")
 
 
 def _thinned(record: Record, term: str) -> tuple[list[float], list[float]]:

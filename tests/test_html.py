@@ -2,9 +2,11 @@
 
 from base64 import b64decode
 from html.parser import HTMLParser
+from pathlib import Path
 
 import pytest
 from avpipe.pipeline import html
+from browser import missing, open_browser
 
 HOSTILE = '<script>alert("x")</script> & \udcff'
 
@@ -66,3 +68,37 @@ def test_a_table_sets_numbers_to_the_right_and_shows_what_is_not_there():
     assert '<th class="number">score</th>' in made
     with pytest.raises(ValueError, match="argument 2"):
         html.table(["id", "score"], [["a"]])
+
+
+def test_the_cells_of_a_wide_table_are_named():
+    head = ["run", "LocAcc", "<AUC>", "source"]
+    made = html.table(head, [["a", 0.5, None, "x"]], " rr")
+    assert '<div class="scroll stack">' in made
+    cells = [attributes for tag, attributes in Seen(made).tags if tag == "td"]
+    assert [one.get("data-name") for one in cells] == [None, *head[1:]]
+    narrow = html.table(head[:3], [["a", 0.5, None]], " rr")
+    assert "stack" not in narrow and "data-name" not in narrow
+
+
+@pytest.mark.skipif(bool(missing()), reason=missing() or "there")
+def test_a_wide_table_is_read_on_a_phone_without_scrolling(tmp_path: Path):
+    head = ["audio-visual map", "right object", "swapped", "off-screen", "mismatched", "source"]
+    rows = [["mean of 3", "0.952", "0.984", "0.961", "-", "a paper with a long title " * 3]] * 2
+    page = tmp_path / "page.html"
+    page.write_text(html.page("a", html.table(head, rows, " rrrr")))
+    place = """return [...document.querySelectorAll(arguments[0])]
+        .map(one => one.getBoundingClientRect()).map(box => [box.left, box.right, box.top])"""
+    with open_browser(tmp_path / "profile") as browser:
+        for width, is_stacked in ((390, True), (1200, False)):
+            browser.resize(width, 900)
+            browser.open(page.as_uri())
+            scroll = browser.run("const t = document.querySelector('.scroll'); "
+                                 "return [t.scrollWidth, t.clientWidth]")  # fmt: skip
+            assert scroll[0] <= scroll[1]
+            cells = browser.run(place, "tbody tr:first-child td")
+            assert all(0 <= left < right <= width for left, right, _ in cells)
+            assert (len({top for *_, top in cells}) > 1) == is_stacked
+            name = browser.run("return getComputedStyle(document.querySelector('td.number'), "
+                               "'::before').content")  # fmt: skip
+            assert name == ('"right object"' if is_stacked else "none")
+            assert browser.text("thead th") == "audio-visual map"

@@ -391,7 +391,7 @@ def test_failed_clips_are_listed(
     assert ask(cache, "--failures", "--out", str(page))["counts"] == {"no_audio": 1, "timeout": 1}
     written = page.read_text()
     assert "<h1>2 clips failed</h1>" in written
-    assert all(f"<td>{word}</td>" in written for word in ("b2", "timeout", tmp_path / "c3.mp4"))
+    assert all(f">{word}</td>" in written for word in ("b2", "timeout", tmp_path / "c3.mp4"))
     for words in (["--failures", "--reason", "bad"], ["--failures", "--out", "x.png"],
                   ["--reason", "timeout"]):  # fmt: skip
         assert main(["inspect", *words, "--cache", str(cache)]) == 2

@@ -148,6 +148,8 @@ def test_what_nobody_may_overlook_is_said(made: tuple[dict[str, Any], str]) -> N
     assert rows["leaked"] == ["2 test clips"] * 2
     assert rows["trained on"] == ["16 clips"] * 2
     assert rows["steps"][0].startswith("2 of 8 clips")
+    assert rows["ceiling of LocAcc"][0].endswith("% where half a picture is predicted")
+    assert re.search(r"one scale of colours, cosines from -?\d.\d\d \(dark\) to", page)
     assert rows["image encoder from"] == ["scratch"] * 2
     assert "torch " in rows["made with"][0]
     assert f"Missing: {len(document['evaluation']['runs'][0]['missing'])} clips" in page
@@ -284,7 +286,7 @@ def test_long_records_are_means_of_neighbours(tmp_path: Path) -> None:
     assert len(history.steps) == 1001
     section = training_section([history])
     assert "A point is the mean of 5 steps." in section
-    assert re.findall(r"<h3>(.*?)</h3>", section) == ["loss", "a", "lr"]
+    assert re.findall(r"<h3>(.*?)</h3>", section) == ["loss", "a", "learning rate"]
     (drawn,) = points(section)
     expected = [losses[i : i + 5].mean() for i in range(0, 1001, 5)]
     assert [y for _, y in drawn] == pytest.approx(expected, abs=0.005)
