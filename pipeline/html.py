@@ -44,7 +44,8 @@ td.number, th.number { text-align: right; white-space: nowrap }
 @media (max-width: 44rem) {
   .stack table, .stack thead, .stack tbody, .stack th:first-child { display: block }
   .stack th, .stack th:first-child:empty { display: none }
-  .stack tr { display: grid; gap: 0 1.4rem; border-bottom: 1px solid var(--line); padding: .35rem .7rem;
+  .stack tr { display: grid; gap: 0 1.4rem; padding: .35rem .7rem;
+    border-bottom: 1px solid var(--line);
     grid-template-columns: repeat(auto-fill, minmax(min(100%, 9rem), 1fr)) }
   .stack thead tr { display: block; padding: 0 }
   .stack td { border: 0; padding: 0; grid-column: 1 / -1; overflow-wrap: anywhere }

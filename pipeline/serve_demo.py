@@ -192,7 +192,7 @@ def _shown(frame: Frame) -> NDArray[np.uint8]:
 def _notices(row: Row) -> tuple[str, ...]:
     notices = []
     if row["silent"]:
-        notices.append("The sound is silence: a map of it means nothing.")
+        notices.append("The sound is silence: its map means nothing, nor do sounds like it.")
     elif row["short"]:
         notices.append("The sound is shorter than what the network hears: it is repeated.")
     return tuple(notices)

@@ -35,7 +35,7 @@ CSS = """
   text-align: center; color: var(--body-text-color-subdued) }
 .av-problem { border-left: 4px solid #c2410c; background: #c2410c1a; padding: .7rem 1rem;
   border-radius: 4px; overflow-wrap: anywhere }
-.av-notice { border-left: 4px solid #b45309; padding: .2rem .8rem; margin: .3rem 0 }
+.av-notice { border-left: 4px solid #b45309; padding: .2rem .8rem; margin: .3rem 0 1rem }
 .av-near h3 { margin-top: 1.2rem }
 .av-strip { display: grid; gap: 1rem;
   grid-template-columns: repeat(auto-fill, minmax(min(44%, 170px), 1fr)) }
@@ -160,7 +160,7 @@ def _starts(
     button = gradio.Button("Localize", variant="primary", elem_id=button_id)
     examples = gradio.Examples(
         [[str(path) for path in row] for row in rows], inputs, elem_id=f"{button_id}-examples",
-        label="Examples: synthetic, at most one thing sounds", cache_examples=False,
+        label="Examples of avpipe demo's classes: at most one thing sounds", cache_examples=False,
         api_visibility="private",
     )  # fmt: skip
     return [button.click, examples.load_input_event.then]

@@ -70,9 +70,9 @@ def neighbors(found: Found, nearest: Nearest | None) -> str:
     if compared < cached:
         told += f", taken evenly from its {cached:,}"
     return (
-        f'<div class="av-near"><p class="av-soft">{text(told)}. The number is the cosine.</p>'
-        f"{_strip('Sounds most like', found.sounds, players=True)}"
-        f"{_strip('Looks most like', found.frames, players=False)}</div>"
+        f'<div class="av-near"><p class="av-soft">{text(told)}.</p>'
+        f"{_strip('Clips that sound most like it', found.sounds, players=True)}"
+        f"{_strip('Clips that look most like it', found.frames, players=False)}</div>"
     )
 
 
@@ -128,6 +128,7 @@ def _strip(title: str, clips: Sequence[Neighbor], *, players: bool) -> str:
         label = f"<b>{text(clip.label)}</b><br>" if clip.label else ""
         cards.append(
             f'<figure><img alt="{text(clip.id)}" src="{data_uri("image/jpeg", clip.jpeg)}">{sound}'
-            f"<figcaption>{label}{text(clip.id)}<br>{clip.similarity:.2f}</figcaption></figure>"
+            f"<figcaption>{label}{text(clip.id)}<br>cosine {clip.similarity:.2f}</figcaption>"
+            "</figure>"
         )
     return f'<h3>{title}</h3><div class="av-strip">{"".join(cards)}</div>'

@@ -228,6 +228,7 @@ def test_a_large_cache_is_sampled_and_the_page_says_so(
     html = neighbors(found, nearest)
     assert "among 6 clips of large, taken evenly from its 16" in html
     assert html.count("<audio") == 5 and html.count("<img") == 10
+    assert f"<br>cosine {found.sounds[0].similarity:.2f}<" in html
     assert neighbors(demo.localize_clip(str(folder / "clip.mp4")), demo.nearest) == ""
 
 
