@@ -128,6 +128,12 @@ def test_the_legend_fits(height: int, width: int) -> None:
     assert bright.max() > 200
 
 
+def test_the_legend_says_what_its_values_are_where_there_is_room() -> None:
+    narrow, wide = (legend((-0.12, 0.5), 128, width) for width in (140, 256))
+    assert narrow.shape[0] == wide.shape[0]
+    assert narrow.shape[1] + 20 < wide.shape[1] <= 256 * 2 / 3
+
+
 def test_films_of_files(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "in").mkdir()
     write_clip(tmp_path / "in" / "a.mkv", seconds=1.0, fps=8)

@@ -32,6 +32,8 @@ _LINE_IN, _CHARACTER_IN = 0.14, 0.062
 """Height of a line and width of a letter of a small title, on average."""
 _LEAST_IN = 1.25
 """Width of a panel that the names of most clips fit above."""
+_LEGEND_SHARE = 2 / 3
+"""A legend with words covers no more of a picture's width."""
 _SCALE_IN = (0.42, 3.6)
 """Height of a scale below a grid, and the width that its words need."""
 _SOUNDING = {"edgecolor": "white", "linestyle": "solid"}
@@ -105,14 +107,18 @@ def legend(limits: tuple[float, float], height_px: int, width_px: int) -> NDArra
         width_px: The same.
 
     Returns:
-        `(h, w, 4)` RGBA; without the values where there is no room for them.
+        `(h, w, 4)` RGBA; without words, then without the values where there is no room for them.
     """
     text_px = max(10, min(height_px, width_px) // 26)
     font = ImageFont.load_default(text_px)
     low, high = (f"{value:.2f}" for value in limits)
     pad, bar = text_px // 2, max(4, min(6 * text_px, width_px // 4))
-    low_px, high_px = (math.ceil(font.getlength(text)) for text in (low, high))
-    width = low_px + bar + high_px + 4 * pad
+    for end in (f"{high} cosine", high):
+        low_px, high_px = (math.ceil(font.getlength(text)) for text in (low, end))
+        width = low_px + bar + high_px + 4 * pad
+        if width <= _LEGEND_SHARE * width_px:
+            high = end
+            break
     if width > width_px:
         low = high = ""
         low_px, high_px, width = -pad, -pad, bar + 2 * pad
