@@ -113,7 +113,7 @@ def legend(limits: tuple[float, float], height_px: int, width_px: int) -> NDArra
     font = ImageFont.load_default(text_px)
     low, high = (f"{value:.2f}" for value in limits)
     pad, bar = text_px // 2, max(4, min(6 * text_px, width_px // 4))
-    for end in (f"{high} cosine", high):
+    for end in (f"{high}  cosine", high):
         low_px, high_px = (math.ceil(font.getlength(text)) for text in (low, end))
         width = low_px + bar + high_px + 4 * pad
         if width <= _LEGEND_SHARE * width_px:
