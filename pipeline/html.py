@@ -63,8 +63,8 @@ audio { width: 20rem }
 summary { cursor: pointer; padding: .4rem 0; color: var(--accent) }
 """
 
-_MOST_COLUMNS = 3
-"""So many fit on a phone."""
+_MOST_COLUMNS = 2
+"""So many fit on a phone, whatever they hold."""
 _JPEG = b"\xff\xd8\xff"
 
 
@@ -154,7 +154,7 @@ def _inside(content: bytes, kind: str) -> str:
 def table(header: Sequence[str], rows: Iterable[Sequence[object]], numbers: str = "") -> str:
     """Return a table of text.
 
-    On a narrow screen the rows of more than three columns become blocks that name every cell.
+    On a narrow screen the rows of more than two columns become blocks that name every cell.
 
     Args:
         header: Names of the columns.
