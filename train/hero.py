@@ -30,7 +30,7 @@ def hero_picture(
         localizer: A run.
         cache: The world's clips.
         world: The world's folder.
-        out: The PNG to write, under 300 kB for five clips.
+        out: The PNG to write, about 300 kB for five clips.
         num_clips: Columns.
 
     Raises:
