@@ -22,7 +22,7 @@ CSS = """
 .av-soft, .av-unit, .av-panels figcaption, .av-strip figcaption { font-size: .85rem;
   line-height: 1.4; color: var(--body-text-color-subdued) }
 .av-panels { display: grid; gap: 1.2rem 1.6rem; margin: .3rem 0 1rem;
-  grid-template-columns: repeat(auto-fill, minmax(min(100%, 224px), 320px)) }
+  grid-template-columns: repeat(auto-fill, minmax(max(min(100%, 180px), 40%), 1fr)) }
 .av-panels figure, .av-strip figure { margin: 0; min-width: 0; overflow-wrap: anywhere }
 .av-panels h3, .av-near h3 { font-size: 1rem; margin: 0 0 .3rem }
 .av-panels img, .av-strip img { width: 100%; height: auto; border-radius: 4px; display: block;
@@ -41,7 +41,6 @@ CSS = """
   grid-template-columns: repeat(auto-fill, minmax(min(44%, 170px), 1fr)) }
 .av-strip audio { width: 100%; height: 32px; margin-bottom: .3rem }
 #clip button[title*="ideo to"] { display: none } /* trimming would fetch a program */
-@media (max-width: 700px) { .av-panels { justify-content: center } }
 """
 
 Upload = dict[str, Any] | None
@@ -160,7 +159,7 @@ def _starts(
     button = gradio.Button("Localize", variant="primary", elem_id=button_id)
     examples = gradio.Examples(
         [[str(path) for path in row] for row in rows], inputs, elem_id=f"{button_id}-examples",
-        label="Examples of avpipe demo's classes: at most one thing sounds", cache_examples=False,
+        label="Examples: classes of avpipe demo, at most one sounds", cache_examples=False,
         api_visibility="private",
     )  # fmt: skip
     return [button.click, examples.load_input_event.then]

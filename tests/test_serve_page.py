@@ -101,6 +101,18 @@ def test_a_picture_and_a_sound_become_maps_that_alpha_blends(
     assert second == first
 
 
+def test_panels_stand_two_by_two_where_there_is_room(browser: Browser, address: str) -> None:
+    script = """return [...document.querySelectorAll("#result figure")]
+        .map(one => one.getBoundingClientRect().top)"""
+    for width, num_rows in ((1400, 2), (1200, 2), (390, 4)):
+        browser.resize(width, 900)
+        browser.open(address)
+        browser.click("#go-pair-examples tbody tr")
+        changed(browser, {})
+        assert len(set(browser.run(script))) == num_rows
+    browser.resize(1280, 900)
+
+
 def test_a_clip_too_and_examples(browser: Browser, address: str, folder: Path) -> None:
     browser.open(address)
     browser.click("[role=tab]:nth-of-type(2)")

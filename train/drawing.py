@@ -191,12 +191,14 @@ def grid(
     grid_in = sum(panel_in + 0.04 + _LINE_IN * lines for lines in num_lines)
     close = ConstrainedLayoutEngine(w_pad=0.03, h_pad=0.03, wspace=0, hspace=0)
     figure = Figure((width_in, grid_in + scale_in), dpi=110, layout=close)
-    parts: Sequence[Figure | SubFigure] = [figure]
+    above: Figure | SubFigure = figure
     if scale:
-        parts = figure.subfigures(2, 1, height_ratios=(grid_in, scale_in), hspace=0)
+        ratios = (grid_in, scale_in)
+        parts = figure.subfigures(2, 1, height_ratios=ratios, hspace=0, squeeze=False)
+        above, below = parts.ravel()
         limits = next(panel.limits for row in rows for panel in row if panel.limits)
-        _draw_scale(parts[1], limits, scale)
-    axes_of = parts[0].subplots(len(rows), num_columns, squeeze=False)
+        _draw_scale(below, limits, scale)
+    axes_of = above.subplots(len(rows), num_columns, squeeze=False)
     for row, axes_row in zip(rows, axes_of, strict=True):
         for axes in axes_row[len(row) :]:
             axes.set_axis_off()
