@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,14 +14,16 @@ from ..cache.writer import remove_orphans
 from ..errors import InputError, UsageError
 from ..stages.media import decode_clip
 from ..stages.synth_cases import KINDS, Case, Kind, encode_case, plan_cases, read_world
-from ..train.geometry import Geometry
-from ..train.run import Localizer, load_run
 from . import report
 from .case_page import HEAD, draw_cases, page_of_cases
 from .inspect import write_result
 from .report import Document
 from .training import run_folders
 from .watch import watch
+
+if TYPE_CHECKING:
+    from ..train.geometry import Geometry
+    from ..train.run import Localizer
 
 
 @dataclass(frozen=True)
@@ -37,7 +39,7 @@ class CasesSettings:
         device: For the network.
     """
 
-    world: Path
+    world: Path | None
     run: Path
     out: Path
     each: int = 3
@@ -84,16 +86,20 @@ def make_gallery(settings: CasesSettings) -> dict[str, Any]:
 
     Raises:
         InputError: There is no such world or run.
-        UsageError: `out` is a file.
+        UsageError: `out` is a file, or nobody says where the world is.
         CacheUnwritableError: It cannot be written.
     """
     out = settings.out
     if out.exists() and not out.is_dir():
         raise UsageError(f"{out} is no folder: name one with --out")
-    seed, world, size = read_world(settings.world)
     (folder, *others) = run_folders([settings.run])
     if others:
         raise InputError(f"{settings.run} holds several runs; name one, as in --run {folder}")
+    if settings.world is None:
+        raise UsageError("name the folder of synth that the run was trained in: --annotations DIR")
+    seed, world, size = read_world(settings.world)
+    from ..train.run import load_run  # torch: seconds, which no mistyped name has to wait for
+
     localizer = load_run(folder, settings.device)
     remove_orphans(out)
     cases = plan_cases(seed, world, each=settings.each, size=size)

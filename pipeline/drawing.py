@@ -6,18 +6,19 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..cache.store import Cache
 from ..errors import ClipsFailedError, InputError, UsageError
-from ..train.geometry import Geometry
 from .id_lists import read_ids
 from .inputs import Candidate, scan
-from .localize import LocalizeResult, localize_clips, localize_files, localize_videos
 from .sounding import PICTURE_SUFFIXES, cached_sources, with_sound
 from .training import run_folders
-from .video import EVERY_S
 from .watch import watch
+
+if TYPE_CHECKING:
+    from ..train.geometry import Geometry
+    from .localize import LocalizeResult
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ class DrawSettings:
     """Instead of the one input's own."""
     video: bool = False
     """Films instead of pictures."""
-    every_s: float = EVERY_S
+    every_s: float = 0.5
 
 
 def draw(settings: DrawSettings) -> dict[str, Any]:
@@ -77,6 +78,8 @@ def _drawn(settings: DrawSettings, run: Path) -> LocalizeResult:
         if not ids:
             raise InputError(f"{settings.ids} names no clip")
         cache = Cache(settings.cache)
+        from .localize import localize_clips, localize_videos  # torch: seconds
+
         if settings.video:
             return localize_videos(cached_sources(cache, ids), run, settings.out, **filming)
         with watch("localize") as update:
@@ -85,6 +88,8 @@ def _drawn(settings: DrawSettings, run: Path) -> LocalizeResult:
             return localize_clips(ids, cache, run, settings.out, **drawing)
     with ExitStack() as stack:
         candidates = _named(settings, stack)
+        from .localize import localize_files, localize_videos
+
         if settings.video:
             return localize_videos(candidates, run, settings.out, **filming)
         update = stack.enter_context(watch("localize"))

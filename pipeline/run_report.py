@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..cache.schema import MANIFEST
 from ..cache.store import Cache
 from ..train.checkpoint import latest_checkpoint
-from ..train.geometry import Geometry
 from ..train.page import RunPage, read_page
 from ..train.scoreboard import short_names
 from . import html
@@ -18,11 +17,12 @@ from .inspect import check_name, write_result
 from .report import Document
 from .report_chart import STYLE
 from .report_origin import data_section, origin_section, stamps
-from .report_overlays import overlays_section
-from .report_scores import curves_section, scores_section
 from .report_training import last_values, read_history, training_section
 from .status import status
 from .training import EvaluateSettings, evaluate_runs, run_folders
+
+if TYPE_CHECKING:
+    from ..train.geometry import Geometry
 
 NOT_SCORED = "nothing was scored: say where the true boxes are with --annotations"
 
@@ -108,6 +108,9 @@ def _steps(folder: Path) -> int:
 
 
 def _page(settings: ReportSettings, folders: Sequence[Path], document: Document) -> str:
+    from .report_overlays import overlays_section
+    from .report_scores import curves_section, scores_section
+
     names = short_names([str(folder) for folder in folders])
     pages = {names[str(folder)]: read_page(folder) for folder in folders}
     steps = {names[str(folder)]: _steps(folder) for folder in folders}

@@ -49,13 +49,13 @@ def serve(settings: ServeSettings, ready: Callable[[str], None]) -> None:
     if find_spec("gradio") is None:
         raise MissingDependencyError("the page needs gradio: pip install 'avpipe[serve]'")
     port = free_port(settings.port)
+    run, cache = _one_run(settings.run), _cache(settings.cache)
     from ..train.localize import object_map_maker
     from .serve_demo import Demo
     from .serve_examples import write_examples
     from .serve_page import build_page
 
-    run = _one_run(settings.run)
-    localizer, nearest = _loaded(settings, run)
+    localizer, nearest = _loaded(run, settings.device, cache)
     with (
         TemporaryDirectory(prefix="avpipe-serve-") as folder,
         Demo(localizer, *object_map_maker(), nearest) as demo,
@@ -98,18 +98,24 @@ def _one_run(named: Path) -> Path:
     return run
 
 
-def _loaded(settings: ServeSettings, run: Path) -> tuple[Any, Any]:
+def _cache(folder: Path | None) -> Cache | None:
+    if folder is None:
+        return None
+    cache = Cache(folder)
+    if not len(cache):
+        raise InputError(f"{cache.path} has no finished clip to compare with; leave out --cache")
+    return cache
+
+
+def _loaded(run: Path, device: str, cache: Cache | None) -> tuple[Any, Any]:
     """Return the run's localizer, and the clips to compare with if there are some."""
     from ..train.run import load_run
     from .serve_nearest import embed_cache
     from .watch import watch
 
-    localizer = load_run(run, settings.device)
-    if settings.cache is None:
+    localizer = load_run(run, device)
+    if cache is None:
         return localizer, None
-    cache = Cache(settings.cache)
-    if not len(cache):
-        raise InputError(f"{cache.path} has no finished clip to compare with; leave out --cache")
     with watch("neighbours") as update:
         return localizer, embed_cache(localizer, cache, update)
 

@@ -6,22 +6,25 @@ import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..cache.store import Cache
 from ..errors import InputError, UsageError
+from ..train.benchmarks import load_benchmark
 from ..train.checkpoint import latest_checkpoint
-from ..train.data import DataMode
-from ..train.evaluate import evaluate
-from ..train.geometry import Geometry
-from ..train.loop import TrainResult, train
 from ..train.page import is_cache, no_run, read_page
+from ..train.protocols import load_protocol
 from ..train.recipe import load_recipe
-from ..train.record import Progress, last_loss
 from ..weights import PRETRAINED, RANDOM
 from .id_lists import hold_out_notices, read_ids
 from .report import weights_text
 from .watch import Update, watch
+
+if TYPE_CHECKING:
+    from ..train.data import DataMode
+    from ..train.geometry import Geometry
+    from ..train.loop import TrainResult
+    from ..train.record import Progress
 
 RUNS = Path("runs")
 MOST_SEED = 2**31 - 1
@@ -96,11 +99,14 @@ def train_runs(settings: TrainSettings, notify: Callable[[str], None]) -> dict[s
     cache = Cache(settings.cache)
     ids, hold_out = read_ids(settings.ids), read_ids(settings.hold_out) or []
     val_ids = read_ids(settings.val_ids)
+    run_dirs = settings.run_dirs()
     notices = hold_out_notices(settings.hold_out, hold_out, cache.ids)
     for line in notices:
         notify(line)
+    from ..train.loop import train  # torch: seconds, which no mistyped name has to wait for
+
     runs = []
-    for seed, run_dir in settings.run_dirs().items():
+    for seed, run_dir in run_dirs.items():
         with watch(f"train {run_dir}", unit="steps") as update:
             result = train(
                 cache,
@@ -152,6 +158,8 @@ def _shown(update: Update, run_dir: Path) -> Callable[[Progress], None]:
 
 
 def _run_json(result: TrainResult, seed: int) -> dict[str, Any]:
+    from ..train.record import last_loss
+
     steps = result.num_steps - result.first_step
     page = read_page(result.run_dir)
     return {
@@ -176,7 +184,7 @@ class EvaluateSettings:
 
     runs: tuple[Path, ...]
     cache: Path
-    annotations: Path
+    annotations: Path | None
     benchmark: str = "synth"
     protocol: str = "avpipe"
     paper: str | None = None
@@ -191,13 +199,20 @@ def evaluate_runs(settings: EvaluateSettings) -> dict[str, Any]:
     """Score runs; return the `avpipe.evaluate/1` document, runs on random weights marked.
 
     Raises:
+        UsageError: Nobody says where the true boxes are.
         Errors as `train.evaluate.evaluate` does.
     """
-    folders = run_folders(settings.runs)
+    folders, cache = run_folders(settings.runs), Cache(settings.cache)
+    if settings.annotations is None:
+        raise UsageError("say where the true boxes are: --annotations, or annotations in a file")
+    load_protocol(settings.protocol, settings.paper)
+    load_benchmark(settings.benchmark, settings.annotations)
+    from ..train.evaluate import evaluate  # torch: seconds, which no mistyped name has to wait for
+
     with watch("maps", unit="maps") as progress:
         document = evaluate(
             folders,
-            Cache(settings.cache),
+            cache,
             annotations=settings.annotations,
             benchmark=settings.benchmark,
             protocol=settings.protocol,

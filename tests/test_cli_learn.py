@@ -169,9 +169,14 @@ def test_the_choices_are_those_of_the_trainer() -> None:
         ("train --weights randon", 2, "'randon' is neither pretrained nor random"),
         ("train --weights detr-r50=random", 2, "no detr-r50 (imagenet-resnet18)"),
         ("train --cache nowhere", 4, "nowhere"),
+        ("evaluate gone", 4, "gone holds no run"),
+        ("evaluate run --cache nowhere", 4, "nowhere"),
         ("evaluate run", 2, "--annotations"),
         ("evaluate --annotations a", 2, "RUN"),
         ("evaluate gone --annotations a", 4, "gone holds no run"),
+        ("cases --run gone", 4, "gone holds no run"),
+        ("cases --run run", 2, "--annotations"),
+        ("import-checkpoint gone.pth --from slavc --run r", 4, "gone.pth: No such file"),
         ("localize video.mp4", 2, "--run DIR"),
         ("localize --run r", 2, "--ids"),
         ("localize a.mp4 --ids l --run r", 2, "--ids"),
@@ -186,6 +191,8 @@ def test_wrong_words_end_in_one_line(
 ) -> None:
     make_cache(Path("avcache"), 8)
     Path("empty").mkdir()
+    Path("run").mkdir()
+    Path("run/run.json").touch()
     capsys.readouterr()
     assert main(words.split()) == code
     captured = capsys.readouterr()

@@ -268,11 +268,13 @@ def test_a_peers_file_is_not_anothers(
 def test_a_setting_that_wants_other_weights_is_named(
     peer: str, setting: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    words = ["import-checkpoint", "best.pth", "--from", peer, "--run", str(tmp_path / "run")]
+    file = tmp_path / "best.pth"
+    file.touch()
+    words = ["import-checkpoint", str(file), "--from", peer, "--run", str(tmp_path / "run")]
     assert main([*words, "--set", "image_test=crop", "--set", setting]) == 2
     told = capsys.readouterr().err
     assert f"--set {setting}: wants weights that the files of {peer} do not hold" in told
-    assert not list(tmp_path.iterdir())
+    assert list(tmp_path.iterdir()) == [file]
 
 
 def test_weights_of_fewer_networks_are_taken(tmp_path: Path) -> None:

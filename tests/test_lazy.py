@@ -2,9 +2,11 @@
 
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+from fake_clips import make_cache
 
 HEAVY = {
     *(
@@ -22,8 +24,14 @@ HEAVY = {
 }
 
 
-def loaded_by(code: str, folder: Path) -> set[str]:
-    """Run code in a fresh process and return the top-level modules it has loaded at its end."""
+NEEDS_GRADIO = pytest.mark.skipif(find_spec("gradio") is None, reason="no gradio")
+
+
+def loaded_by(code: str, folder: Path, told: str = "") -> set[str]:
+    """Run code in a fresh process and return the top-level modules it has loaded at its end.
+
+    Its error has to hold what is `told`.
+    """
     program = (
         "import atexit, sys\n"
         "atexit.register(lambda: print('\\n@' + ' '.join(sys.modules), file=sys.stderr))\n" + code
@@ -32,7 +40,9 @@ def loaded_by(code: str, folder: Path) -> set[str]:
         [sys.executable, "-c", program], cwd=folder, capture_output=True, text=True, timeout=60
     )
     assert "Traceback" not in done.stderr, done.stderr
-    return {name.partition(".")[0] for name in done.stderr.rpartition("@")[2].split()}
+    error, _, loaded = done.stderr.rpartition("@")
+    assert told in error
+    return {name.partition(".")[0] for name in loaded.split()}
 
 
 def command(*words: str) -> str:
@@ -69,6 +79,47 @@ def test_a_heavy_import_would_be_seen(tmp_path: Path) -> None:
 def test_the_extract_side_runs_without_torch(words: list[str], tmp_path: Path) -> None:
     loaded = loaded_by(command(*words), tmp_path)
     assert loaded & {"torch", "torchvision", "torchaudio", "transformers", "faiss"} == set()
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "train --cache cache --recipe gone",
+        "train --cache cache --set gone=1",
+        "train --cache gone",
+        "train --cache cache --ids gone",
+        "evaluate gone",
+        "evaluate run --cache gone",
+        "evaluate run --cache cache --annotations gone",
+        "evaluate run --cache cache --annotations run --benchmark gone",
+        "evaluate run --cache cache --annotations run --protocol gone",
+        "report gone",
+        "report run --cache cache --annotations run --benchmark gone",
+        "localize x.mp4 --run gone",
+        "localize gone.mp4 --run run",
+        "localize --ids gone --run run",
+        "cases --run gone",
+        "cases --run run --annotations gone",
+        "export gone",
+        "import-checkpoint gone --from slavc --run new",
+        "import-checkpoint run/run.json --from gone --run new",
+        "import-checkpoint run/run.json --from slavc --run new --set gone=1",
+        pytest.param("serve gone", marks=NEEDS_GRADIO),
+        pytest.param("serve run --cache gone --port 0", marks=NEEDS_GRADIO),
+        "embed-teachers --cache gone",
+        "embed-teachers --cache cache --visual gone",
+        "knn --cache cache --ids gone",
+        "cluster --cache cache --encoder gone",
+    ],
+)
+def test_a_mistyped_name_is_told_before_anything_heavy_is_loaded(
+    words: str, tmp_path: Path
+) -> None:
+    make_cache(tmp_path / "cache", ["a"])
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "run.json").touch()
+    loaded = loaded_by(command(*words.split()), tmp_path, told="gone")
+    assert loaded & {"torch", "torchvision", "transformers", "gradio"} == set()
 
 
 def test_cache_is_public_and_lazy() -> None:

@@ -13,15 +13,13 @@ import os
 import secrets
 import shutil
 from pathlib import Path
-from typing import Any
-
-import torch
-from safetensors.torch import load as load_safetensors
-from safetensors.torch import save as save_safetensors
-from torch import Tensor
+from typing import TYPE_CHECKING, Any
 
 from ..cache.writer import sync_folder
 from ..errors import CacheCorruptError, CacheUnwritableError, InputError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 _KEPT = 2
 _WEIGHTS, _OPTIMIZER, _PAGE = "weights.safetensors", "optimizer.pt", "checkpoint.json"
@@ -44,6 +42,9 @@ def save_checkpoint(
     Raises:
         CacheUnwritableError: If the disk is full or cannot be written.
     """
+    import torch
+    from safetensors.torch import save
+
     folder = run_dir / "checkpoints"
     final = folder / f"{step:08d}"
     if final.exists():
@@ -54,7 +55,7 @@ def save_checkpoint(
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
     try:
         draft.mkdir(parents=True)
-        files = {_WEIGHTS: save_safetensors(plain), _OPTIMIZER: state.getvalue()}
+        files = {_WEIGHTS: save(plain), _OPTIMIZER: state.getvalue()}
         sha256 = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
         page = json.dumps({"step": step, "sha256": sha256}, indent=1) + "\n"
         for name, content in {**files, _PAGE: page.encode()}.items():
@@ -101,7 +102,9 @@ def load_weights(checkpoint: Path) -> dict[str, Tensor]:
     Raises:
         CacheCorruptError: If the checkpoint is damaged.
     """
-    return load_safetensors(_intact(checkpoint, _WEIGHTS))
+    from safetensors.torch import load
+
+    return load(_intact(checkpoint, _WEIGHTS))
 
 
 def load_optimizer(checkpoint: Path) -> dict[str, Any]:
@@ -110,6 +113,8 @@ def load_optimizer(checkpoint: Path) -> dict[str, Any]:
     Raises:
         CacheCorruptError: If the checkpoint is damaged.
     """
+    import torch
+
     content = io.BytesIO(_intact(checkpoint, _OPTIMIZER))
     state: dict[str, Any] = torch.load(content, map_location="cpu", weights_only=True)
     return state

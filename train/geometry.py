@@ -9,18 +9,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import lru_cache
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import nn
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    Layer = nn.Conv2d | nn.MaxPool2d | nn.AvgPool2d
 
 Geometry = Literal["rf-centred", "cell-centred", "corners"]
 Kernel = Literal["linear", "bicubic"]
 DETR_PX = 224
 """Side of the squeezed frame that DETR saw."""
-
-Layer = nn.Conv2d | nn.MaxPool2d | nn.AvgPool2d
 
 
 def path_layers(encoder: nn.Module) -> Iterator[Layer]:
@@ -29,6 +31,8 @@ def path_layers(encoder: nn.Module) -> Iterator[Layer]:
     Children are taken in the order of their registration, which every encoder keeps equal to the
     order of execution; a residual block's `downsample` branch lies beside the path.
     """
+    from torch import nn
+
     for name, child in encoder.named_children():
         if name == "downsample":
             continue

@@ -9,20 +9,17 @@ import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING, Any
 
 from ..cache.writer import sync_folder
 from ..errors import CacheCorruptError, CacheUnwritableError, InputError, UsageError
 from ..weights import file_digest, read_checkpoint, require_exact, section
 from .checkpoint import save_checkpoint
-from .columns import Inputs
-from .learner import build_student
-from .objectives import load_objective
 from .page import RunPage, library_versions, read_page, write_page
 from .recipe import Recipe, load_recipe
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 _MOMENTUM = "momentum_"
 _APACHE = "code Apache-2.0, nothing said of the weights"
@@ -126,8 +123,8 @@ def import_checkpoint(
     Raises:
         UsageError: No such peer or variant, a setting that wants other weights, or `run_dir` holds
             something that is no run.
-        MissingDependencyError: The file is absent, damaged, or not these weights.
-        InputError: It holds other things than tensors.
+        InputError: There is no such file, or it holds other things than tensors.
+        MissingDependencyError: It is damaged, or not these weights.
         CacheCorruptError: `run_dir` holds another run.
         CacheUnwritableError: The run cannot be written.
     """
@@ -140,6 +137,8 @@ def import_checkpoint(
         raise UsageError(f"--variant {variant}: {peer_name} has {names}")
     told = peer.variants.get(variant or "", ())
     recipe = load_recipe(peer.recipe, [*peer.settings, *told, *settings])
+    if not path.exists():
+        raise InputError(f"{path}: No such file or directory")
     _refuse_other_weights(peer_name, recipe, load_recipe(peer.recipe, [*peer.settings, *told]))
     weights, left_out = read_released(path, peer_name, recipe)
     page = RunPage(
@@ -179,6 +178,8 @@ def read_released(
     Raises:
         MissingDependencyError: The file is absent, damaged, or not these weights.
     """
+    import torch
+
     peer = PEERS[peer_name]
     given = _tensors(path, peer.below)
     ours = _without_values(recipe)
@@ -221,6 +222,12 @@ def _refuse_other_weights(peer_name: str, recipe: Recipe, released: Recipe) -> N
 
 def _without_values(recipe: Recipe) -> dict[str, Tensor]:
     """Return what a checkpoint of a recipe holds: names and shapes alone."""
+    import torch
+
+    from .columns import Inputs
+    from .learner import build_student
+    from .objectives import load_objective
+
     inputs = Inputs(num_classes=1)  # torch warns of a classifier of none
     with torch.device("meta"):
         return build_student(recipe, load_objective(recipe.objective), 0, inputs).state_dict()
@@ -237,6 +244,8 @@ def _tensors(path: Path, below: str) -> dict[str, Tensor]:
 
 
 def _are_tensors(found: Mapping[str, Any]) -> bool:
+    from torch import Tensor
+
     return all(isinstance(n, str) and isinstance(v, Tensor) for n, v in found.items())
 
 

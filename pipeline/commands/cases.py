@@ -33,8 +33,6 @@ def cases(
     """Show what a run makes of mixtures, small, silent, off-screen and several objects."""
     if run is None:
         raise UsageError("name the run that localizes: --run DIR")
-    if annotations is None:
-        raise UsageError("name the folder of synth that the run was trained in: --annotations DIR")
     from ..cases import CasesSettings, cases_text, make_gallery
 
     settings = CasesSettings(annotations, run, out, each, geometry, device)

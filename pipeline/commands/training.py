@@ -6,7 +6,6 @@ from typing import Annotated, Literal
 
 import typer
 
-from ...errors import UsageError
 from .. import report
 from ..options import (
     DEFAULT_CACHE,
@@ -135,8 +134,6 @@ def evaluate(
     json: Json = False,
 ) -> None:
     """Score runs on a benchmark, beside what needs no sound."""
-    if annotations is None:
-        raise UsageError("say where the true boxes are: --annotations, or annotations in a file")
     from ...train.scoreboard import evaluate_text
     from ..training import EvaluateSettings, evaluate_runs, parse_alphas
 
