@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from ..cache.schema import OBJECTS
 from ..errors import MissingDependencyError, UsageError
 from ..stages.teachers.protocol import MODALITIES, choices, load_teacher, network_of
 from ..weights import WeightFile, fetch, look, weights_dir
-from ..weights.store import difference, missing
+from ..weights.store import Lack, MissingFilesError, by_reason, difference, missing, repair
 from . import report
 from .downloads import watch_downloads
 
@@ -60,8 +61,7 @@ def verify_weights(names: Sequence[str] = ()) -> dict[str, Any]:
     for known in known_files(names):
         entry = _entry(known)
         if names and entry["state"] == "missing":
-            where = look(known.file).path
-            entry["error"] = str(missing(known.networks[0], known.file, where, "is not there"))
+            entry |= _trouble(known, look(known.file).path, "is not there")
         if names or entry["state"] != "missing":
             entries.append(entry)
     return _document(entries)
@@ -79,30 +79,31 @@ def fetch_weights(names: Sequence[str] = ()) -> dict[str, Any]:
     entries = []
     with watch_downloads():
         for known in known_files(names):
-            was_there, error = look(known.file).path.exists(), None
+            was_there, trouble = look(known.file).path.exists(), _NO_TROUBLE
             try:
                 fetch(known.networks[0], known.file)
-            except MissingDependencyError as caught:
-                error = str(caught)
-            entry = _entry(known)
-            fetched = error is None and not was_there
-            entries.append({**entry, "error": error, "fetched": fetched})
+            except MissingFilesError as error:
+                (lack,) = error.lacks
+                trouble = _trouble(known, lack.path, lack.why)
+            fetched = trouble == _NO_TROUBLE and not was_there
+            entries.append({**_entry(known), **trouble, "fetched": fetched})
     return _document(entries)
 
 
 def raise_for_bad_files(document: report.Document) -> None:
-    """Make an error of what `verify` or `fetch` found, told in a line for each file.
+    """Make an error of what `verify` or `fetch` found; of several, each reason has a line.
 
     Raises:
         MissingDependencyError: A file is missing, differs, or did not come.
     """
-    bad = {entry["file"]: entry["error"] for entry in document["files"] if entry["error"]}
+    bad = [entry for entry in document["files"] if entry["error"]]
     if len(bad) == 1:
-        raise MissingDependencyError(*bad.values())
-    for line in bad.values():
+        raise MissingDependencyError(bad[0]["error"])
+    lacks = [Lack(one["networks"][0], Path(one["path"]), one["why"], "") for one in bad]
+    for line in by_reason(lacks):
         report.note(line)
     if bad:
-        raise MissingDependencyError(f"{len(bad)} files cannot be used: {', '.join(bad)}")
+        raise MissingDependencyError(f"{len(bad)} files cannot be used; {repair(lacks)}")
 
 
 def list_text(document: report.Document) -> str:
@@ -134,9 +135,9 @@ def checked_text(document: report.Document) -> str:
 
 def _entry(known: Known) -> dict[str, Any]:
     found = look(known.file)
-    error = None
+    trouble = _NO_TROUBLE
     if found.state == "differs":
-        error = str(missing(known.networks[0], known.file, found.path, difference(found)))
+        trouble = _trouble(known, found.path, difference(found))
     published = "published" if known.file.known_hash else "recorded at first use"
     return {
         "file": known.file.name,
@@ -148,8 +149,15 @@ def _entry(known: Known) -> dict[str, Any]:
         "bytes": found.num_bytes,
         "found": found.actual,
         "state": found.state,
-        "error": error,
+        **trouble,
     }
+
+
+_NO_TROUBLE: dict[str, str | None] = {"why": None, "error": None}
+
+
+def _trouble(known: Known, path: Path, why: str) -> dict[str, str | None]:
+    return {"why": why, "error": str(missing(known.networks[0], known.file, path, why))}
 
 
 def _document(files: list[dict[str, Any]]) -> dict[str, Any]:

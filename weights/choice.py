@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from ..errors import MissingDependencyError, UsageError
+from ..errors import UsageError
 from .hashes import file_hash, record, recorded
-from .store import WeightFile, fetch, missing, weights_dir
+from .store import MissingFilesError, WeightFile, fetch, missing, weights_dir
 
 PRETRAINED = "pretrained"
 RANDOM = "random"
@@ -140,16 +140,14 @@ def _choice(name: str, specs: Sequence[str]) -> str:
 
 def _each(work: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
     """Do all, then raise what some lacked, as one error."""
-    done, errors = [], []
+    done, lacks = [], []
     for item in items:
         try:
             done.append(work(item))
-        except MissingDependencyError as error:
-            errors.append(error)
-    if len(errors) > 1:
-        raise MissingDependencyError("; also ".join(map(str, errors))) from errors[0]
-    if errors:
-        raise errors[0]
+        except MissingFilesError as error:
+            lacks += error.lacks
+    if lacks:
+        raise MissingFilesError(lacks)
     return done
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -116,11 +117,66 @@ def difference(found: Found) -> str:
     return text
 
 
-def missing(network: str, file: WeightFile, path: Path, why: str) -> MissingDependencyError:
-    """Build the one line on a file that cannot be used: which, where from, where to."""
+@dataclass(frozen=True)
+class Lack:
+    """A file that cannot be used.
+
+    Attributes:
+        network: Who needs it.
+        path: Where it is or should be.
+        why: What is wrong, said of the file.
+        advice: Where it comes from and where it belongs.
+    """
+
+    network: str
+    path: Path
+    why: str
+    advice: str
+
+
+class MissingFilesError(MissingDependencyError):
+    """Pretrained files cannot be used: one with all that mends it, several by reason."""
+
+    def __init__(self, lacks: Sequence[Lack]) -> None:
+        """Keep what is lacking."""
+        self.lacks = tuple(lacks)
+        super().__init__(self.lacks)
+
+    def __str__(self) -> str:
+        """Say it in one line."""
+        if len(self.lacks) == 1:
+            (one,) = self.lacks
+            told = f"{one.network}: {one.path} {one.why}; {one.advice}"
+        else:
+            told = "; ".join([*by_reason(self.lacks), repair(self.lacks)])
+        return f"{told} (--weights random is for tests and demos)"
+
+
+def by_reason(lacks: Sequence[Lack]) -> list[str]:
+    """Say of several files what is wrong, each reason once."""
+    files: dict[str, list[str]] = {}
+    for one in lacks:
+        within = one.path.is_relative_to(weights_dir())
+        name = one.path.relative_to(weights_dir()) if within else one.path
+        files.setdefault(one.why, []).append(str(name))
+    return [
+        f"{names[0]} {why}" if len(names) == 1 else f"{why.removeprefix('is ')}: {', '.join(names)}"
+        for why, names in files.items()
+    ]
+
+
+def repair(lacks: Sequence[Lack]) -> str:
+    """Say which commands mend what several files lack."""
+    networks = " ".join(dict.fromkeys(one.network for one in lacks))
+    return (
+        f"`avpipe weights fetch {networks}` gets them where there is a network, "
+        "`avpipe weights list` says where from and where to"
+    )
+
+
+def missing(network: str, file: WeightFile, path: Path, why: str) -> MissingFilesError:
+    """Build the error of one file that cannot be used: which, where from, where to."""
     known = file.known_hash or "hash not known, recorded at first use"
     then = "put it there or give" if path.is_relative_to(weights_dir()) else "and give"
-    return MissingDependencyError(
-        f"{network}: {path} {why}; get it from {file.url} ({known}), {then} "
-        f"--weights {network}=PATH (--weights random is for tests and demos)"
-    )
+    advice = f"get it from {file.url} ({known}), {then} --weights {network}=PATH"
+    return MissingFilesError([Lack(network, path, why, advice)])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -82,13 +83,17 @@ def may_pass(error: OSError) -> bool:
 
     A host whose name nobody knows is not asked for again: there is no network.
     """
-    from urllib3.exceptions import NameResolutionError
-
-    if isinstance(getattr(error.args[0] if error.args else None, "reason", None),
-                  NameResolutionError):  # fmt: skip
+    if _is_of_no_host(error):
         return False
     answer = status(error)
     return error.errno is None if answer is None else answer in _MAY_PASS
+
+
+def _is_of_no_host(error: OSError) -> bool:
+    from urllib3.exceptions import NameResolutionError
+
+    cause = error.args[0] if error.args else None
+    return isinstance(getattr(cause, "reason", None), NameResolutionError)
 
 
 def status(error: OSError) -> int | None:
@@ -109,6 +114,9 @@ def reason(error: OSError) -> str:
     response = getattr(error, "response", None)
     if response is not None:
         return f"HTTP {response.status_code} {response.reason}"
+    if _is_of_no_host(error):
+        return "no network, or no such host"
     cause = error.args[0] if error.args else error
     text = error.strerror or str(getattr(cause, "reason", cause))
+    text = re.sub(r"^\w+\(host=[^)]*\): ", "", text)  # the address is told beside it
     return " ".join(text.split())[:160]
