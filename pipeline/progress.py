@@ -1,42 +1,52 @@
-"""Progress on stderr: a bar with rate, time left and failures; plain lines where nobody watches."""
+"""Progress on stderr: a bar with rate, time left and failures; plain lines where nobody watches.
+
+Lines keep their distance over all bars of a process, so that many short ones are told of too.
+"""
 
 from __future__ import annotations
 
 import sys
 import time
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, ClassVar, Self
 
 if TYPE_CHECKING:
     from rich.progress import Progress as RichProgress
 
+_FIRST_LINE_S = 5.0
 _LINE_EVERY_S = 30.0
 
 
 class Progress:
     """Counts finished items of a known number; use as a context manager."""
 
-    def __init__(self, label: str, total: int, unit: str = "clips") -> None:
-        """Prepare a bar named `label` over `total` items."""
+    _line_due: ClassVar[float | None] = None
+    """When the next line is printed, by the monotonic clock; None before the first bar."""
+
+    def __init__(self, label: str, total: int, unit: str = "clips", done: int = 0) -> None:
+        """Prepare a bar named `label` over `total` items, `done` of them by an earlier run."""
         self._label, self._total, self._unit = label, total, unit
-        self._done = self._failed = 0
+        self._before = self._done = done
+        self._failed = 0
         self._bar: RichProgress | None = None
-        self._started = self._last_line = time.monotonic()
+        self._started = time.monotonic()
 
     def __enter__(self) -> Self:
         """Start the clock, and the bar on a terminal."""
-        self._started = self._last_line = time.monotonic()
+        self._started = time.monotonic()
+        if Progress._line_due is None:
+            Progress._line_due = self._started + _FIRST_LINE_S
         if sys.stderr.isatty():
             from rich.console import Console
             from rich.progress import (
                 BarColumn,
                 MofNCompleteColumn,
-                Progress,
                 TextColumn,
                 TimeRemainingColumn,
             )
+            from rich.progress import Progress as Bar
 
-            self._bar = Progress(
+            self._bar = Bar(
                 TextColumn("{task.description}"),
                 BarColumn(),
                 MofNCompleteColumn(),
@@ -47,7 +57,14 @@ class Progress:
                 console=Console(stderr=True),
                 speed_estimate_period=120,
             )
-            self._bar.add_task(self._label, total=self._total, rate="", failed="", note="")
+            self._bar.add_task(
+                self._label,
+                total=self._total,
+                completed=self._done,
+                rate="",
+                failed="",
+                note="",
+            )
             self._bar.start()
         return self
 
@@ -66,15 +83,15 @@ class Progress:
         self._done += count
         self._failed += failed
         now = time.monotonic()
-        rate = self._done / max(now - self._started, 1e-9)
+        rate = (self._done - self._before) / max(now - self._started, 1e-9)
         rate_text = f"{rate:.1f} {self._unit}/s"
         failed_text = f"{self._failed} failed" if self._failed else ""
         if self._bar:
             task = self._bar.task_ids[0]
             self._bar.update(task, advance=count, rate=rate_text, failed=failed_text, note=note)
-        elif now - self._last_line >= _LINE_EVERY_S:
-            self._last_line = now
-            left_s = (self._total - self._done) / rate if rate else float("inf")
+        elif rate and now >= (Progress._line_due or 0):
+            Progress._line_due = now + _LINE_EVERY_S
+            left_s = (self._total - self._done) / rate
             parts = [
                 f"{self._label} {self._done}/{self._total} {self._unit}",
                 rate_text,

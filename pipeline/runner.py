@@ -212,7 +212,7 @@ def _run(settings: ExtractSettings, params: FeatureParams, manifest: Manifest) -
     part = settings.part or (0, 1)
     finished = set(range(part[0], manifest.num_shards, part[1])) - set(before)
     counts = _Counts(skipped=sum(map(num_current, finished)))
-    with Progress("extract", total) as progress:
+    with Progress("extract", counts.skipped + total, done=counts.skipped) as progress:
 
         def on_result(header: Header) -> None:
             failed = counts.failed.total()

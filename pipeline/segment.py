@@ -39,7 +39,8 @@ def pieces(
             if any((_absolute(c), c.bytes) not in journal.known for c in chunk)
         ]
 
-    with Progress("durations", len(whole), "files") as progress:
+    known = len(whole) - sum(len(chunks[number]) for number in todo())
+    with Progress("durations", len(whole), "files", known) as progress:
 
         def on_result(found: list[tuple[str, int, float | None]]) -> None:
             journal.add(found)

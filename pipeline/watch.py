@@ -28,7 +28,7 @@ class StageUpdate(Protocol):
 def watch(label: str, unit: str = "clips") -> Iterator[Update]:
     """Yield a function to be called with (items present, items wanted).
 
-    The first call says what an earlier run left: the bar's rate is that of this run alone.
+    The first call says what an earlier run left; the bar's rate is that of this run alone.
     """
     with watch_stages(unit) as update:
         yield partial(update, label)
@@ -48,7 +48,7 @@ def watch_stages(unit: str = "clips") -> Iterator[StageUpdate]:
             nonlocal bar, current, known
             if bar is None or label != current or present < known:
                 stack.close()
-                bar = stack.enter_context(Progress(label, wanted - present, unit))
+                bar = stack.enter_context(Progress(label, wanted, unit, present))
             else:
                 bar.advance(present - known, note=note)
             current, known = label, present

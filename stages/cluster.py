@@ -154,9 +154,10 @@ def _fill(
     Each shard holds all centroids: a run that was killed goes on with the ones it had found.
     """
     stage, params = todo[0].stage, todo[0].params
-    total, done = sum(len(chosen.spans[header.shard]) for header in todo), 0
+    total = len(chosen.rows)
+    done = total - sum(len(chosen.spans[header.shard]) for header in todo)
     if progress:
-        progress(stage, 0, total)
+        progress(stage, done, total)
     unit = unit_vectors_of(cache, params["source"], chosen)
     if kept is None:
         centroids = spherical_kmeans(unit, params["k"], params["seed"])

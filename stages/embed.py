@@ -105,13 +105,13 @@ def embed(
         remove_orphans(cache.path / plan.stage)
         if not plan.todo:
             continue
-        done = 0
+        done = plan.skipped
 
         def count(clips: int, plan: EmbedPlan = plan) -> None:
             nonlocal done
             done += clips
             if progress:
-                progress(plan.stage, done, plan.num_clips)
+                progress(plan.stage, done, plan.skipped + plan.num_clips)
 
         count(0)
         _run(cache, plan, device, batch_size, count)

@@ -128,11 +128,12 @@ def neighbors(
         todo = {header.shard for header in shards if not is_done(cache, header, overwrite)}
     except CacheCorruptError as error:
         raise CacheCorruptError(f"{error}{f' ({clipped})' if clipped else ''}") from error
-    total, done = sum(len(chosen.spans[number]) for number in todo), 0
+    total = len(chosen.rows)
+    before = done = total - sum(len(chosen.spans[number]) for number in todo)
     if progress:
-        progress(common.stage, 0, total)
+        progress(common.stage, done, total)
     unit = np.empty((0, 1), np.float32)
-    if total:
+    if done < total:
         unit = unit_vectors_of(cache, source.stage, chosen)
     with closing(_found(unit, k, chosen.spans, todo, device)) as found:
         for number, positions, cosines in found:
@@ -149,7 +150,7 @@ def neighbors(
             if progress:
                 progress(common.stage, done, total)
     seconds = time.monotonic() - started
-    return NeighborSummary(common.stage, k, done, len(chosen.rows) - done, seconds, tuple(notices))
+    return NeighborSummary(common.stage, k, done - before, before, seconds, tuple(notices))
 
 
 def _found(

@@ -346,8 +346,8 @@ def test_synth_passes_its_options(
     class Bar:
         """The progress bar, with its totals printed."""
 
-        def __init__(self, label: str, total: int, unit: str) -> None:
-            self.label, self.total, self.unit, self.done = label, total, unit, 0
+        def __init__(self, label: str, total: int, unit: str, done: int) -> None:
+            self.label, self.total, self.unit, self.done = label, total, unit, done
 
         def __enter__(self) -> "Bar":
             return self
@@ -367,7 +367,7 @@ def test_synth_passes_its_options(
     assert given == [(Path("w"), options)]
     captured = capsys.readouterr()
     assert json.loads(captured.out)["videos"] == "w/videos"
-    assert captured.err == "synth 2/5 clips\nsynth 5/5 clips\n"
+    assert captured.err == "synth 6/9 clips\nsynth 9/9 clips\n"
 
 
 def test_standard_output_may_be_closed(tmp_path: Path) -> None:

@@ -208,13 +208,16 @@ def test_the_same_bytes_again_and_after_a_kill(cache: Cache) -> None:
         pass
 
     def die(stage: str, done: int, total: int) -> None:
-        if done:
+        told.append((done, total))
+        if len(told) == 2:
             raise Killed
 
+    told: list[tuple[int, int]] = []
     with pytest.raises(Killed):
         cluster(cache, ENCODER, 4, seed=3, progress=die)
-    found = cluster(cache, ENCODER, 4, seed=3)
+    found = cluster(cache, ENCODER, 4, seed=3, progress=lambda *call: told.append(call[1:]))
     assert (found.done, found.skipped) == (6, 16)
+    assert told == [(10, 22), (16, 22), (16, 22), (22, 22)]
     assert contents(folder) == before
 
 

@@ -210,8 +210,10 @@ def test_a_run_that_was_stopped_ends_with_the_same_bytes(
     assert list(contents(folder / "hints/sees")) == ["0000000.h5"]
     toys["sees"].stop_after = 10**6
     (folder / "hints/sees" / ".0000001.h5.elsewhere.1.aa").touch()
-    summary = run()
+    told: list[tuple[object, ...]] = []
+    summary = run(progress=lambda *call: told.append(call[1:]))
     assert (summary.done, summary.skipped) == (10, 4)
+    assert told == [(4, 14), (8, 14), (10, 14), (14, 14)]
     assert contents(folder / "hints/sees") == whole
     assert run().skipped == 14
 

@@ -26,6 +26,7 @@ from avpipe.errors import (
     UsageError,
 )
 from avpipe.pipeline.config import ExtractSettings
+from avpipe.pipeline.progress import Progress
 from avpipe.pipeline.runner import ExtractSummary, extract
 from avpipe.pipeline.status import status
 from avpipe.stages.media import decode_clip
@@ -80,6 +81,21 @@ def test_counts_and_resume(settings: ExtractSettings) -> None:
     assert run(settings, inputs=()).done == 2
     assert file_bytes(settings.cache) == files
     assert verify(settings.cache).ok
+
+
+def test_progress_begins_with_what_is_done(
+    settings: ExtractSettings,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    run(settings)
+    shard_path(settings.cache, EXTRACT, 1).unlink()
+    shard_path(settings.cache, EXTRACT, 2).unlink()
+    monkeypatch.setattr("avpipe.pipeline.progress._LINE_EVERY_S", 0)
+    monkeypatch.setattr(Progress, "_line_due", 0)
+    run(settings)
+    counts = [line.split()[1] for line in capsys.readouterr().err.splitlines()]
+    assert counts == ["5/7", "7/7"]
 
 
 def test_cached_clip_is_the_decoded_clip(settings: ExtractSettings, videos: Path) -> None:

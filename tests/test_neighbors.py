@@ -98,14 +98,17 @@ def test_a_killed_search_resumes_with_the_same_bytes(cache: Cache) -> None:
         pass
 
     def die(stage: str, done: int, total: int) -> None:
-        if done:
+        told.append((done, total))
+        if len(told) == 2:
             raise Killed
 
+    told: list[tuple[int, int]] = []
     with pytest.raises(Killed):
         neighbors(cache, "imagenet-resnet18", 7, progress=die)
     assert len(contents(folder)) == 3
-    summary = neighbors(cache, "imagenet-resnet18", 7)
+    summary = neighbors(cache, "imagenet-resnet18", 7, progress=lambda *call: told.append(call[1:]))
     assert (summary.done, summary.skipped) == (6, 16)
+    assert told == [(10, 22), (16, 22), (16, 22), (22, 22)]
     assert contents(folder) == before
 
 

@@ -196,6 +196,8 @@ def _make(
     """Compute the maps of `(n, 2)` rows, frame and sound; pairs of one frame in a row."""
     order = np.argsort(rows[:, 0], kind="stable")
     parts = []
+    if progress:
+        progress(0, len(rows))
     for start in range(0, len(rows), _PAIRS_AT_ONCE):
         part = rows[order[start : start + _PAIRS_AT_ONCE]]
         parts.append(maker.maps(cache, part[:, 0], part[:, 1], batch_size))
@@ -220,6 +222,8 @@ def _embed(
 ) -> Arrays:
     """Compute the embeddings of `(n, 2)` rows, where each pair is one clip's."""
     parts = []
+    if progress:
+        progress(0, len(rows))
     for start in range(0, len(rows), _PAIRS_AT_ONCE):
         part = rows[start : start + _PAIRS_AT_ONCE, 0]
         parts.append(maker.embeddings(cache, part, batch_size))

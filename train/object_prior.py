@@ -92,6 +92,8 @@ class ObjectPrior:
         batches = Stream(reader, min(8, os.cpu_count() or 1)).batches(
             Pick(frames, frames, nothing) for frames in cuts
         )
+        if progress:
+            progress(0, len(rows))
         for number, batch in enumerate(batches):
             parts.append(self._activity(batch.frames))
             if progress:
