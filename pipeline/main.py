@@ -171,7 +171,11 @@ def _usage_message(error: Any, state: State) -> str:
         return message
     source = context.get_parameter_source(parameter.name)
     if source is not None and source.name == "DEFAULT_MAP":
-        return f"{state.settings_file}: {parameter.name}: {error.message}"
+        from ..train.toml_file import line_of
+
+        text = Path(str(state.settings_file)).read_text("utf-8")
+        place = line_of(text, parameter.name, context.info_name) or line_of(text, parameter.name)
+        return f"{state.settings_file}: {place}{parameter.name}: {error.message}"
     if source is not None and source.name == "ENVIRONMENT":
         return f"{parameter.envvar}: {error.message}"
     return str(error.message) if error.message.startswith("--") else message

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import difflib
 import inspect
-import tomllib
 import types
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from ..errors import UsageError
+from ..train.toml_file import line_of, read_toml
 
 FILE_NAME = "avpipe.toml"
 ONE_RUN = object()
@@ -70,13 +70,13 @@ def read_settings(path: Path, commands: Commands) -> dict[str, dict[str, Any]]:
 
     Raises:
         UsageError: the file cannot be read or is no file (a device never ends), a key is unknown
-            or a value has the wrong type; names file and key.
+            or a value has the wrong type; names file, line and key.
     """
     if path.exists() and not path.is_file():
         raise UsageError(f"{path}: not a regular file")
     try:
-        document = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        document, text = read_toml(path)
+    except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
         raise UsageError(f"{path}: {reason}") from error
     values: dict[str, dict[str, Any]] = {name: {} for name in commands}
@@ -84,20 +84,21 @@ def read_settings(path: Path, commands: Commands) -> dict[str, dict[str, Any]]:
     for key, value in shared.items():
         takers = [name for name, settings in commands.items() if key in settings]
         if not takers:
-            raise _unknown(path, key, {key for settings in commands.values() for key in settings})
+            known = {key for settings in commands.values() for key in settings}
+            raise UsageError(f"{path}: {line_of(text, key)}{_unknown(key, known)}")
         for name in takers:
-            values[name][key] = _checked(path, key, value, commands[name][key])
+            values[name][key] = _checked(path, text, "", key, value, commands[name][key])
     for name, table in document.items():
         if not isinstance(table, dict):
             continue
         if name not in commands:
-            raise _unknown(path, f"[{name}]", {f"[{command}]" for command in commands})
+            told = _unknown(f"[{name}]", {f"[{command}]" for command in commands})
+            raise UsageError(f"{path}: {line_of(text, table=name)}{told}")
         for key, value in table.items():
             if key not in commands[name]:
-                raise _unknown(
-                    path, f"[{name}] {key}", {f"[{name}] {key}" for key in commands[name]}
-                )
-            values[name][key] = _checked(path, f"[{name}] {key}", value, commands[name][key])
+                told = _unknown(f"[{name}] {key}", {f"[{name}] {key}" for key in commands[name]})
+                raise UsageError(f"{path}: {line_of(text, key, name)}{told}")
+            values[name][key] = _checked(path, text, name, key, value, commands[name][key])
     return values
 
 
@@ -136,9 +137,10 @@ def _fits(value: Any, kind: Any) -> bool:
     return isinstance(value, (int, float) if kind is float else kind)
 
 
-def _checked(path: Path, key: str, value: Any, setting: Setting) -> Any:
+def _checked(path: Path, text: str, table: str, key: str, value: Any, setting: Setting) -> Any:
     if not _fits(value, setting.kind):
-        raise UsageError(f"{path}: {key} = {value!r}: should be {kind_text(setting.kind)}")
+        place = f"{path}: {line_of(text, key, table)}{f'[{table}] ' if table else ''}"
+        raise UsageError(f"{place}{key} = {value!r}: should be {kind_text(setting.kind)}")
     if setting.kind is Path:
         return _anchored(value, path.parent)
     if setting.kind == list[Path]:
@@ -154,7 +156,7 @@ def _anchored(value: str, folder: Path) -> str:
     return str(folder / Path(value).expanduser())
 
 
-def _unknown(path: Path, key: str, known: set[str]) -> UsageError:
+def _unknown(key: str, known: set[str]) -> str:
     close = difflib.get_close_matches(key, sorted(known), n=1)
     hint = f"did you mean {close[0]}?" if close else "`avpipe config` lists the settings"
-    return UsageError(f"{path}: unknown setting {key}: {hint}")
+    return f"unknown setting {key}: {hint}"

@@ -131,8 +131,15 @@ def test_paths_in_a_file_start_at_its_folder(
         ('root = ["a","b"]', ["root:", "a second folder"]),
         ("overwrite = true", ["unknown setting overwrite"]),
         ("retry_failed = ''", ["unknown setting retry_failed"]),
-        ("jobs = ", ["Invalid value"]),
-        ("jobs = 1\njobs = 2", ["Cannot overwrite"]),
+        ("jobs = ", [": line 1, column 8: Invalid value"]),
+        ("jobs = 1\njobs = 2", [": line 2, column 9: Cannot overwrite"]),
+        ("jobs = 1\ncache = '''c\n", [": line 3, column 1: Expected"]),
+        ("jobs = 1\n\njob = 4", [": line 3: unknown setting job"]),
+        ("jobs = 1\n[extrct]\n", [": line 2: unknown setting [extrct]"]),
+        ("[extract]\njobs = 1\n[status]\njobs = 1", [": line 4: unknown setting [status] jobs"]),
+        ("jobs = 2\n[extract]\n'jobs' = 'x'", [": line 3: [extract] jobs = 'x'"]),
+        ("# 0\njobs = 0", [": line 2: jobs:"]),
+        ("cache = 'c'\n[extract]\njobs = 0", [": line 3: jobs:"]),
     ],
 )
 def test_a_bad_file_is_one_line_that_names_file_and_key(
@@ -154,7 +161,7 @@ def test_a_missing_or_unreadable_file(capsys: pytest.CaptureFixture[str]) -> Non
     assert capsys.readouterr().err == "avpipe: error: gone.toml: No such file or directory\n"
     Path("avpipe.toml").write_bytes(b"cache = '\xff'")
     assert main(["config"]) == 2
-    assert "avpipe.toml" in capsys.readouterr().err
+    assert "avpipe.toml: line 1: " in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("make", [os.mkfifo, Path.mkdir, lambda path: path.symlink_to("/dev/zero")])

@@ -164,10 +164,12 @@ def test_a_weight_of_what_is_no_table_is_told_where_it_was_set() -> None:
 def test_a_bad_value_in_a_file_names_the_file(tmp_path: Path) -> None:
     path = tmp_path / "mine.toml"
     for content, says in (
-        ("lr = 'x'", "lr = 'x': expected a number"),
-        ("[lr]\na = 1", "expected a number"),
+        ("lr = 'x'", "mine.toml: line 1: lr = 'x': expected a number"),
+        ("# mine\nlrs = 1", "mine.toml: line 2: unknown key 'lrs'"),
+        ("epochs = 1\n[lr]\na = 1", "mine.toml: line 2: lr = {'a': 1}: expected a number"),
         ("weights = 3", "expected a table of numbers"),
-        ("lr = ", "not TOML"),
+        ("lr = ", "mine.toml: not TOML: line 1, column 6: Invalid value"),
+        ("lr = 1\nlr = 2", "mine.toml: not TOML: line 2, column 7: Cannot overwrite a value"),
         (f"lr = 1{400 * '0'}", "lr: a whole number has at most 64 bits"),
         (f"lr = 1{5000 * '0'}", "not TOML"),
         (f"[weights]\na = 1{400 * '0'}", "weights: a whole number has at most 64 bits"),

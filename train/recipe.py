@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any, Literal, get_type_hints
 from ..errors import UsageError
 from ..stages.spectrogram import FRONT_ENDS
 from .recipe_rules import contradictions, misfit
+from .toml_file import line_of, read_toml
 
 _RECIPES = Path(__file__).parent / "recipes"
 _OBJECTIVES = Path(__file__).parent / "objectives"
@@ -136,11 +136,11 @@ def load_recipe(name: str, overrides: Iterable[str] = ()) -> Recipe:
 
     Raises:
         UsageError: If there is no such recipe, or a key or value is not possible; the message names
-            the file or the setting, and the key.
+            the file and line or the setting, and the key.
     """
     path = _RECIPES / f"{name}.toml" if name in list_recipes() else Path(name)
     try:
-        values = tomllib.loads(path.read_text("utf-8"))
+        values, written = read_toml(path)
     except OSError as error:
         known = ", ".join(list_recipes())
         raise UsageError(
@@ -148,7 +148,10 @@ def load_recipe(name: str, overrides: Iterable[str] = ()) -> Recipe:
         ) from None
     except ValueError as error:  # also of bytes that are no text, and of numbers without end
         raise UsageError(f"{path}: not TOML: {error}") from None
-    origin = dict.fromkeys(values, str(path))
+    origin = {
+        key: f"{path}: {line_of(written, key) or line_of(written, table=key)}".removesuffix(": ")
+        for key in values
+    }
     for text in overrides:
         key, equals, value = text.partition("=")
         if not equals:
