@@ -108,9 +108,9 @@ def init() -> None:
 
 def config(ctx: typer.Context, json: Json = False) -> None:
     """Show every setting, its value, and where the value comes from."""
-    from .effective import effective_settings
+    from .effective import config_text, effective_settings
 
-    report.show(effective_settings(ctx, commands()), json, report.config_text)
+    report.show(effective_settings(ctx, commands()), json, config_text)
 
 
 GROUPS: dict[str, dict[str, Callable[..., None]]] = {

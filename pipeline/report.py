@@ -25,16 +25,6 @@ def note(line: str) -> None:
     print(f"avpipe: {line}", file=sys.stderr, flush=True)
 
 
-def config_text(document: Document) -> str:
-    """Render `avpipe config`."""
-    rows = [
-        (row["key"], _short(row["value"]), row["origin"], ", ".join(row["commands"]))
-        for row in document["settings"]
-    ]
-    file = document["file"] or "none; `avpipe init` writes one"
-    return f"settings file: {file}\n\n" + table(("setting", "value", "from", "commands"), rows)
-
-
 def synth_json(summary: SynthSummary) -> dict[str, Any]:
     """Build the `avpipe.synth/1` document."""
     fields = {key: _plain(value) for key, value in asdict(summary).items()}
@@ -227,10 +217,11 @@ def _field(key: str, value: object) -> str:
         return size_text(value)
     if key == "seconds" and isinstance(value, int | float):
         return time_text(value)
-    return _short(value)
+    return short_text(value)
 
 
-def _short(value: object) -> str:
+def short_text(value: object) -> str:
+    """Write a value in a line."""
     if value is None or value in ({}, []):
         return "-"
     if isinstance(value, dict):

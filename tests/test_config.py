@@ -52,6 +52,25 @@ def test_without_a_file_all_are_defaults(capsys: pytest.CaptureFixture[str]) -> 
     assert found["extract", "jobs"] == (len(os.sched_getaffinity(0)), "default")
 
 
+def test_the_table_is_narrow_and_has_each_key_once(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    folder = "some/folder/of/a/project/that/is/deep/down"
+    write("jobs = 3\nids = 'a/list.txt'\n[knn]\nk = 9\n", f"{folder}/avpipe.toml")
+    assert main(["--config", f"{folder}/avpipe.toml", "config"]) == 0
+    top, _, head, rule, *lines = capsys.readouterr().out.splitlines()
+    assert top == f"settings file: {folder}/avpipe.toml"
+    assert max(map(len, (head, rule, *lines))) <= 80
+    keys = [line.split()[0] for line in lines if not line.startswith(" ")]
+    assert sorted(keys) == sorted({key for keys in cli.commands().values() for key in keys})
+    shown = [line.split() for line in lines]
+    at = shown.index(["ids", f"{folder}/a/list.txt"])
+    assert shown[at + 1] == ["avpipe.toml", "knn,", "cluster,", "train"]
+    assert ["jobs", "3", "avpipe.toml", "doctor,", "synth,", "extract"] in shown
+    at = shown.index(["k", "9", "avpipe.toml", "knn"])
+    assert shown[at + 1] == ["11", "default", "cluster"]
+
+
 def test_each_source_beats_the_next(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, extracted: Extracted
 ) -> None:
