@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,10 +12,13 @@ from ..errors import AvpipeError, MissingDependencyError
 from .doctor_check import Check, ok, problem, warning
 from .doctor_folder import check_folder, check_space
 from .doctor_machine import check_cores, check_memory
-from .doctor_packages import check_packages
+from .doctor_packages import broken_among, check_packages
 from .report import Document
 
 _WIDTH = 80
+_NAME_WIDTH = 12
+_NEEDED = ("av", "h5py", "numpy", "pillow", "soxr")
+"""Packages that other checks work with."""
 
 
 @dataclass(frozen=True)
@@ -36,14 +40,43 @@ class DoctorSettings:
     config_error: str = ""
 
 
-def doctor(settings: DoctorSettings) -> Document:
+def doctor(settings: DoctorSettings, tell: Callable[[Check], None] | None = None) -> Document:
     """Look at everything; return the `avpipe.doctor/1` document.
 
     Nothing is fetched or left behind. A check that breaks is a problem that is told, and stops no
-    other: packages are imported in a process of their own, which one of them may crash.
+    other: packages are imported in a process of their own, which one of them may crash. That takes
+    the longest, so the rest is looked at meanwhile.
+
+    Args:
+        settings: What to look at.
+        tell: Called with each check as it is done.
     """
-    checks = [_check_settings(settings), *_guarded("packages", check_packages)]
-    broken = {check.name for check in checks if check.state == "problem"}
+    checks: list[Check] = []
+
+    def add(found: Sequence[Check]) -> None:
+        for check in found:
+            checks.append(check)
+            if tell:
+                tell(check)
+
+    with ThreadPoolExecutor(1) as pool:
+        packages = pool.submit(_guarded, "packages", check_packages)
+        add([_check_settings(settings)])
+        for found in _looked_at(settings):
+            add(found)
+        add(packages.result())
+    return {
+        "schema": "avpipe.doctor/1",
+        "problems": sum(check.state == "problem" for check in checks),
+        "warnings": sum(check.state == "warning" for check in checks),
+        "exit_code": next((one.exit_code for one in checks if one.state == "problem"), 0),
+        "checks": [check.as_json() for check in checks],
+    }
+
+
+def _looked_at(settings: DoctorSettings) -> Iterator[Sequence[Check]]:
+    """Look at all but the packages, part by part."""
+    broken = broken_among(_NEEDED)
     parts: list[tuple[str, set[str], Callable[[], Sequence[Check]]]] = [
         ("decoder", {"av", "numpy", "pillow", "soxr"}, _decoders),
         ("cache", {"h5py", "numpy"}, lambda: check_folder(settings.cache)),
@@ -55,16 +88,9 @@ def doctor(settings: DoctorSettings) -> Document:
     ]  # fmt: skip
     for name, needs, look in parts:
         if lacking := sorted(needs & broken):
-            checks.append(warning(name, f"not looked at: needs {', '.join(lacking)}"))
+            yield [warning(name, f"not looked at: needs {', '.join(lacking)}")]
         else:
-            checks += _guarded(name, look)
-    return {
-        "schema": "avpipe.doctor/1",
-        "problems": sum(check.state == "problem" for check in checks),
-        "warnings": sum(check.state == "warning" for check in checks),
-        "exit_code": next((one.exit_code for one in checks if one.state == "problem"), 0),
-        "checks": [check.as_json() for check in checks],
-    }
+            yield _guarded(name, look)
 
 
 def _guarded(name: str, look: Callable[[], Sequence[Check]]) -> Sequence[Check]:
@@ -130,17 +156,13 @@ def _weights() -> Sequence[Check]:
     return [ok("weights", f"{total} files in {document['folder']}: {counts}")]
 
 
-def doctor_text(document: Document) -> str:
-    """Render `avpipe doctor`, at most 80 columns wide where words allow."""
-    name_width = max(len(check["name"]) for check in document["checks"])
-    indent = " " * (len("problem") + name_width + 4)
-    lines = []
-    for check in document["checks"]:
-        start = f"{check['state']:7}  {check['name']:{name_width}}  "
-        lines += _wrapped(check["found"], start, indent)
-        if check["advice"]:
-            lines += _wrapped(check["advice"], f"{indent}do: ", indent + "    ")
-    return "\n".join([*lines, "", _verdict(document)])
+def check_text(check: Check) -> str:
+    """Render a check, at most 80 columns wide where words allow."""
+    indent = " " * (len("problem") + _NAME_WIDTH + 4)
+    lines = _wrapped(check.found, f"{check.state:7}  {check.name:{_NAME_WIDTH}}  ", indent)
+    if check.advice:
+        lines += _wrapped(check.advice, f"{indent}do: ", indent + "    ")
+    return "\n".join(lines)
 
 
 def _wrapped(text: str, first: str, other: str) -> list[str]:
@@ -154,7 +176,8 @@ def _wrapped(text: str, first: str, other: str) -> list[str]:
     )
 
 
-def _verdict(document: Document) -> str:
+def verdict_text(document: Document) -> str:
+    """Say how it is on the whole."""
     problems, warnings = document["problems"], document["warnings"]
     if not problems and not warnings:
         return "everything is there"

@@ -48,6 +48,12 @@ def check_packages() -> list[Check]:
     return checks
 
 
+def broken_among(names: Sequence[str]) -> set[str]:
+    """Return which of some packages do not import."""
+    found = probe([_MODULES.get(name, name) for name in names])
+    return {name for name, result in zip(names, found, strict=True) if result["error"]}
+
+
 def _requirements() -> Iterator[tuple[str, str]]:
     """Yield each package avpipe depends on with its range of versions, `(name, ">=1,<2")`."""
     for line in metadata.requires("avpipe") or []:

@@ -11,11 +11,12 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import pytest
 from avpipe.pipeline import doctor_folder, doctor_media
-from avpipe.pipeline.doctor import DoctorSettings, doctor, doctor_text
+from avpipe.pipeline.doctor import DoctorSettings, check_text, doctor, verdict_text
 from avpipe.pipeline.doctor_check import Check, ok
 from avpipe.pipeline.doctor_machine import WORKER_BYTES, check_memory, core_quota, memory_limit
 from avpipe.pipeline.doctor_packages import TESTED, check_gpu, check_torch, is_in_range, probe
@@ -41,6 +42,7 @@ def empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def few_checks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Leave out the checks that start processes."""
     monkeypatch.setattr("avpipe.pipeline.doctor.check_packages", lambda: [ok("packages", "fine")])
+    monkeypatch.setattr("avpipe.pipeline.doctor.broken_among", lambda names: set())
     monkeypatch.setattr("avpipe.pipeline.doctor._decoders", list)
 
 
@@ -335,8 +337,8 @@ def test_the_commands_of_the_page_run_and_every_line_is_explained(
         assert capsys.readouterr().out
     assert asked == [(), (), ("videos",), ()]
     explained = re.findall(r"(?m)^\| (\w+) \|", page)[1:]
-    named = ["settings", "packages", "torch", "GPU", "decoder", "isolation", "ffmpeg", "cache"]
-    assert explained == [*named, "space", "cores", "memory", "weights"]
+    named = ["settings", "decoder", "isolation", "ffmpeg", "cache", "space", "cores", "memory"]
+    assert explained == [*named, "weights", "packages", "torch", "GPU"]
 
 
 @pytest.mark.usefixtures("few_checks")
@@ -353,6 +355,28 @@ def test_weights_are_a_warning_and_wrong_ones_a_problem(tmp_path: Path) -> None:
     code, wrong = look()
     assert (code, wrong["state"], wrong["advice"]) == (6, "problem", "avpipe weights verify")
     assert "Cnn14_mAP=0.431.pth" in wrong["found"]
+
+
+@pytest.mark.usefixtures("few_checks")
+def test_each_check_is_told_when_it_is_done_and_packages_last(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waiting = Event()
+
+    def imports() -> list[Check]:
+        assert waiting.wait(20)
+        return [ok("packages", "fine")]
+
+    def tell(check: Check) -> None:
+        told.append(check.name)
+        if check.name == "weights":
+            waiting.set()
+
+    told: list[str] = []
+    monkeypatch.setattr("avpipe.pipeline.doctor.check_packages", imports)
+    document = doctor(DoctorSettings(cache=tmp_path / "cache"), tell)
+    assert told == ["settings", "cache", "space", "cores", "memory", "weights", "packages"]
+    assert list(by_name(document)) == told
 
 
 @pytest.mark.usefixtures("few_checks")
@@ -374,11 +398,10 @@ def test_the_text_is_narrow_and_aligned() -> None:
         Check("transformers", "problem", "broken " * 30, 'pip install "a>=1" ' * 9, 6),
         Check("weights", "warning", "x" * 100),
     ]
-    document = {"problems": 1, "warnings": 1, "checks": [check.as_json() for check in checks]}
-    lines = doctor_text(document).splitlines()
-    assert lines[-1] == "1 problem, 1 warning"
+    assert verdict_text({"problems": 1, "warnings": 1}) == "1 problem, 1 warning"
+    lines = "\n".join(map(check_text, checks)).splitlines()
     assert all(len(line) <= 80 for line in lines if "xx" not in line)
-    assert "x" * 100 in lines[-3]  # a path is never cut
-    indented = [line for line in lines[:-2] if line.startswith(" ")]
+    assert "x" * 100 in lines[-1]  # a path is never cut
+    indented = [line for line in lines if line.startswith(" ")]
     assert indented and all(line[:23].isspace() for line in indented)
     assert sum(line.lstrip().startswith("do: ") for line in lines) == 1

@@ -30,8 +30,13 @@ def doctor(
     json: Json = False,
 ) -> None:
     """Say what this machine has and lacks, and what mends it."""
-    from ..doctor import DoctorSettings, doctor, doctor_text
+    from ..doctor import Check, DoctorSettings, check_text, doctor, verdict_text
 
+    def tell(check: Check) -> None:
+        print(check_text(check), flush=True)
+
+    if not json:
+        report.note("the packages are imported meanwhile, which takes some seconds")
     state: State = ctx.find_root().obj
     document = doctor(
         DoctorSettings(
@@ -40,8 +45,9 @@ def doctor(
             inputs=tuple(str(path) for path in inputs or []),
             config=state.settings_file,
             config_error=state.settings_error,
-        )
+        ),
+        None if json else tell,
     )
-    report.show(document, json, doctor_text)
+    report.show(document, json, lambda document: f"\n{verdict_text(document)}")
     if document["exit_code"]:
         raise typer.Exit(document["exit_code"])
