@@ -34,12 +34,15 @@ class ServeSettings:
     device: str = "auto"
 
 
-def serve(settings: ServeSettings, ready: Callable[[str], None]) -> None:
+def serve(
+    settings: ServeSettings, ready: Callable[[str], None], notify: Callable[[str], None]
+) -> None:
     """Serve a run until Ctrl-C.
 
     Args:
         settings: Which run, and where.
         ready: Called with the page's address.
+        notify: Called with what is being done until then.
 
     Raises:
         MissingDependencyError: gradio is not installed.
@@ -50,6 +53,7 @@ def serve(settings: ServeSettings, ready: Callable[[str], None]) -> None:
         raise MissingDependencyError("the page needs gradio: pip install 'avpipe[serve]'")
     port = free_port(settings.port)
     run, cache = _one_run(settings.run), _cache(settings.cache)
+    notify(f"loading {run}, then gradio and the page: some seconds each")
     from ..train.localize import object_map_maker
     from .serve_demo import Demo
     from .serve_examples import write_examples
@@ -60,7 +64,9 @@ def serve(settings: ServeSettings, ready: Callable[[str], None]) -> None:
         TemporaryDirectory(prefix="avpipe-serve-") as folder,
         Demo(localizer, *object_map_maker(), nearest) as demo,
     ):
+        notify("loading gradio")
         gradio = _gradio(Path(folder, "uploads"))
+        notify("making the page")
         samples = Path(folder, "examples")
         samples.mkdir()
         page = build_page(gradio, demo, write_examples(samples), run.resolve().name)

@@ -245,7 +245,7 @@ def test_examples_can_be_used(tmp_path: Path, demo: Demo) -> None:
 def test_without_gradio(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "gradio", None)
     with pytest.raises(MissingDependencyError, match=r"pip install 'avpipe\[serve\]'$") as raised:
-        serve(ServeSettings(folder / "run"), print)
+        serve(ServeSettings(folder / "run"), print, print)
     assert raised.value.exit_code == 6
 
 
@@ -260,16 +260,16 @@ def test_a_port_that_is_taken_and_runs_that_are_none(
         with pytest.raises(
             UsageError, match=f"--port {port}: Address already in use; name another"
         ):
-            serve(ServeSettings(folder / "run", port=port), print)
+            serve(ServeSettings(folder / "run", port=port), print, print)
     with pytest.raises(InputError, match="holds no run"):
-        serve(ServeSettings(tmp_path, port=0), print)
+        serve(ServeSettings(tmp_path, port=0), print, print)
     for seed in (0, 1):
         (tmp_path / f"seed{seed}").mkdir()
         (tmp_path / f"seed{seed}" / "run.json").touch()
     with pytest.raises(InputError, match=r"holds several runs; name one, as in .*seed0$"):
-        serve(ServeSettings(tmp_path, port=0), print)
+        serve(ServeSettings(tmp_path, port=0), print, print)
     with pytest.raises(InputError, match="is no cache"):
-        serve(ServeSettings(folder / "run", cache=tmp_path, port=0), print)
+        serve(ServeSettings(folder / "run", cache=tmp_path, port=0), print, print)
 
 
 def test_the_page_of_docs_names_what_there_is(
@@ -277,8 +277,11 @@ def test_the_page_of_docs_names_what_there_is(
 ) -> None:
     given: list[ServeSettings] = []
 
-    def note(settings: ServeSettings, ready: Callable[[str], None]) -> None:
+    def note(
+        settings: ServeSettings, ready: Callable[[str], None], notify: Callable[[str], None]
+    ) -> None:
         given.append(settings)
+        notify("loading")
         ready("http://127.0.0.1:1")
 
     monkeypatch.setattr("avpipe.pipeline.serve.serve", note)
@@ -286,7 +289,9 @@ def test_the_page_of_docs_names_what_there_is(
     for words in re.findall(r"(?m)^\$ avpipe (.*)$", text):
         assert main(words.split()) == 0
     assert given == [ServeSettings(Path("run"), Path("avcache"))]
-    assert capsys.readouterr().out == "http://127.0.0.1:1\n"
+    captured = capsys.readouterr()
+    assert captured.out == "http://127.0.0.1:1\n"
+    assert captured.err.startswith("avpipe: loading\n")
     assert f"http://127.0.0.1:{given[0].port}" in text
     for limit in (f"{MAX_UPLOAD_MB} MB", f"{MAX_PIXELS // 10**6} mega", f"{TIMEOUT_S:g} s"):
         assert limit in text

@@ -38,4 +38,4 @@ def serve(
         report.note("the page is on this computer alone; Ctrl-C ends it")
         print(address, flush=True)
 
-    serve(ServeSettings(run, cache, port, device), ready)
+    serve(ServeSettings(run, cache, port, device), ready, report.note)
