@@ -14,6 +14,29 @@ if TYPE_CHECKING:
 
 Document = Mapping[str, Any]
 
+_RUN_WORDS = {
+    "planned": "new clips",
+    "embedded": "embedded now",
+    "done": "done now",
+    "skipped": "finished before",
+    "failed": "failed now",
+    "failed_by_reason": "why they failed",
+    "failed_total": "failed in all",
+    "ignored": "files left alone",
+    "seconds": "time",
+    "per_second": "clips per second",
+}
+"""What the counts of a run are called."""
+_ESTIMATE_WORDS = {
+    "new": "new clips",
+    "pending": "clips planned before",
+    "bytes_in": "to read",
+    "bytes_out": "to write",
+    "seconds": "time",
+    "sampled": "clips tried for that",
+    "sample_failed": "of them failed",
+}
+
 
 def show(document: Document, as_json: bool, text: Callable[[Document], str]) -> None:
     """Print a result on stdout, as one JSON object or as text."""
@@ -31,9 +54,23 @@ def synth_json(summary: SynthSummary) -> dict[str, Any]:
     return {"schema": "avpipe.synth/1", **fields}
 
 
-def fields_text(document: Document) -> str:
-    """Render a flat document, one field per line."""
-    shown = {key: _field(key, value) for key, value in document.items() if key != "schema"}
+def run_text(document: Document) -> str:
+    """Render what a run did, in words; reasons and kinds only where there are some."""
+    return fields_text({key: value for key, value in document.items() if value != {}}, _RUN_WORDS)
+
+
+def extract_estimate_text(document: Document) -> str:
+    """Render `avpipe extract --dry-run`."""
+    return fields_text(document, _ESTIMATE_WORDS)
+
+
+def fields_text(document: Document, words: Mapping[str, str] | None = None) -> str:
+    """Render a flat document, one field per line, named by its key or by the words for it."""
+    shown = {
+        (words or {}).get(key, key.replace("_", " ")): _field(key, value)
+        for key, value in document.items()
+        if key != "schema"
+    }
     width = max(map(len, shown))
     return "\n".join(f"{key.ljust(width)}  {value}" for key, value in shown.items())
 
@@ -42,7 +79,7 @@ def teachers_text(document: Document) -> str:
     """Render `avpipe embed-teachers` and `avpipe knn`: the weights stand by themselves."""
     fields = {key: value for key, value in document.items() if key not in ("weights", "notices")}
     weights = [f"{stage}: {weights_text(digest)}" for stage, digest in document["weights"].items()]
-    return "\n".join([fields_text(fields), "", *weights, *document.get("notices", [])])
+    return "\n".join([run_text(fields), "", *weights, *document.get("notices", [])])
 
 
 def cluster_text(document: Document) -> str:
@@ -226,6 +263,8 @@ def short_text(value: object) -> str:
         return "-"
     if isinstance(value, dict):
         return ", ".join(f"{count} {name or '(no suffix)'}" for name, count in value.items())
+    if isinstance(value, list) and all(isinstance(item, str) for item in value):
+        return ", ".join(value)
     return json.dumps(value) if isinstance(value, list | bool) else str(value)
 
 

@@ -81,7 +81,7 @@ def test_json_and_text(runner: Runner, capsys: pytest.CaptureFixture[str]) -> No
     document = json.loads(capsys.readouterr().out)
     assert (document["schema"], document["done"]) == ("avpipe.extract/1", 3)
     assert main(["extract", "videos"]) == 0
-    assert "failed_total  2" in capsys.readouterr().out
+    assert "failed in all     2" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

@@ -68,7 +68,7 @@ def test_status() -> None:
     assert "audio       7      0  dropped  2.0 MB" in lines
     assert "extract: made with av 18.0.0 and 18.1.0" in lines
     assert "numpy" not in text
-    assert 'first_absent  ["x"]' in lines
+    assert "first absent  x" in lines
 
 
 def test_verify() -> None:
@@ -93,17 +93,41 @@ def test_verify() -> None:
 def test_fields() -> None:
     document = {"schema": "x/1", "done": 3, "failed_by_reason": {"empty": 2, "oom": 1}}
     document |= {"bytes_in": 1500, "seconds": 7500.0, "left": {"": 2, "(hidden)": 3}}
-    document |= {"ignored": {}, "file": None, "ok": True, "first": ["a"]}
+    document |= {"ignored": {}, "file": None, "ok": True, "first": ["a", "b"]}
     assert report.fields_text(document).splitlines() == [
         "done              3",
-        "failed_by_reason  2 empty, 1 oom",
-        "bytes_in          1.5 kB",
+        "failed by reason  2 empty, 1 oom",
+        "bytes in          1.5 kB",
         "seconds           2 h 5 min",
         "left              2 (no suffix), 3 (hidden)",
         "ignored           -",
         "file              -",
         "ok                true",
-        'first             ["a"]',
+        "first             a, b",
+    ]
+
+
+def test_what_a_run_did_is_said_in_words() -> None:
+    document: dict[str, Any] = {"schema": "x/1", "planned": 7, "done": 3, "skipped": 1}
+    document |= {"failed": 3, "failed_by_reason": {"empty": 2, "oom": 1}, "failed_total": 4}
+    document |= {"ignored": {}, "seconds": 1.2, "per_second": 5.0}
+    assert report.run_text(document).splitlines() == [
+        "new clips         7",
+        "done now          3",
+        "finished before   1",
+        "failed now        3",
+        "why they failed   2 empty, 1 oom",
+        "failed in all     4",
+        "time              1.2 s",
+        "clips per second  5.0",
+    ]
+    estimate = {"new": 2, "pending": 1, "bytes_in": 1500, "bytes_out": 3, "seconds": 60.0}
+    assert report.extract_estimate_text(estimate).splitlines() == [
+        "new clips             2",
+        "clips planned before  1",
+        "to read               1.5 kB",
+        "to write              3 B",
+        "time                  1 min",
     ]
 
 

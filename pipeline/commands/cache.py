@@ -199,7 +199,8 @@ def extract(
     from ..runner import extract
 
     done = extract(settings)
-    report.show(done.as_json(), json, report.fields_text)
+    text = report.extract_estimate_text if dry_run else report.run_text
+    report.show(done.as_json(), json, text)
     done.raise_for_failures()
 
 
