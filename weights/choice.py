@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from ..errors import UsageError
 from .hashes import file_hash, record, recorded
-from .store import MissingFilesError, WeightFile, fetch, missing, weights_dir
+from .store import Lack, MissingFilesError, WeightFile, fetch, missing, weights_dir
 
 PRETRAINED = "pretrained"
 RANDOM = "random"
@@ -140,7 +140,8 @@ def _choice(name: str, specs: Sequence[str]) -> str:
 
 def _each(work: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
     """Do all, then raise what some lacked, as one error."""
-    done, lacks = [], []
+    done: list[Result] = []
+    lacks: list[Lack] = []
     for item in items:
         try:
             done.append(work(item))

@@ -30,7 +30,8 @@ def doctor(
     json: Json = False,
 ) -> None:
     """Say what this machine has and lacks, and what mends it."""
-    from ..doctor import Check, DoctorSettings, check_text, doctor, verdict_text
+    from ..doctor import DoctorSettings, check_text, doctor, verdict_text
+    from ..doctor_check import Check
 
     def tell(check: Check) -> None:
         print(check_text(check), flush=True)
