@@ -237,7 +237,7 @@ def test_the_everyday_commands_need_no_path(
 def test_help_texts_of_results() -> None:
     text = report.teachers_text({**FOUND, "notices": ["k is clipped"]})
     assert text.splitlines() == [
-        "done  3",
+        "done now  3",
         "",
         "hints/detr-r50: RANDOM weights (seed 0), for tests and demos: they know nothing",
         "k is clipped",
