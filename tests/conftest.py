@@ -1,5 +1,6 @@
 """Fixtures for all tests."""
 
+import math
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -7,6 +8,7 @@ from types import ModuleType
 
 import pytest
 from avpipe.pipeline.config import ExtractSettings
+from avpipe.pipeline.progress import Progress
 
 ROOT = Path(__file__).parents[1]
 
@@ -16,6 +18,12 @@ def no_outer_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let no variable of the person who runs the tests change what they show."""
     for name in ("CACHE", "JOBS", "DEVICE", "WEIGHTS_DIR", "CONFIG"):
         monkeypatch.delenv(f"AVPIPE_{name}", raising=False)
+
+
+@pytest.fixture(autouse=True)
+def no_progress_by_the_clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Print no line of progress just because the tests before took a while."""
+    monkeypatch.setattr(Progress, "_line_due", math.inf)
 
 
 @pytest.fixture(scope="module")

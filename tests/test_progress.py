@@ -1,6 +1,7 @@
 """Progress where nobody watches: lines with one count from what was there to all there is."""
 
 from collections.abc import Callable
+from types import SimpleNamespace
 
 import pytest
 from avpipe.pipeline import progress
@@ -12,7 +13,7 @@ from avpipe.pipeline.watch import watch, watch_stages
 def wait(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
     """Let no time pass but what is waited."""
     now = [1000.0]
-    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(progress, "time", SimpleNamespace(monotonic=lambda: now[0]))
     monkeypatch.setattr(Progress, "_line_due", None)
 
     def pass_time(seconds: float) -> None:
