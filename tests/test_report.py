@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 from avpipe.pipeline import report
+from avpipe.pipeline.report_cache import status_text, verify_text
 
 
 @pytest.mark.parametrize(
@@ -61,7 +62,7 @@ def test_status() -> None:
         ],
         "ids": {"listed": 3, "absent": 1, "first_absent": ["x"]},
     }
-    text = report.status_text(document)
+    text = status_text(document)
     lines = text.splitlines()
     assert lines[0] == "10 clips: 7 done, 3 failed, 0 todo"
     assert lines[4:6] == ["no_audio      2", "empty         1"]
@@ -74,12 +75,12 @@ def test_status() -> None:
 def test_verify() -> None:
     document: dict[str, Any] = {"files": 5, "bytes": 10, "damaged": {}, "repaired": [], "lost": []}
     document["commands"] = []
-    assert report.verify_text(document) == "5 files, 10 B: none damaged"
+    assert verify_text(document) == "5 files, 10 B: none damaged"
     document["damaged"] = {"audio/0000001.h5": "sha256 differs"}
     document["damaged"]["extract/0000002.h5"] = "/c/extract/0000002.h5: cut off; run x"
     document["repaired"] = ["audio/0000001.h5 moved to damaged/"]
     document["commands"] = ["avpipe extract --cache c"]
-    assert report.verify_text(document).splitlines() == [
+    assert verify_text(document).splitlines() == [
         "5 files, 10 B: 2 damaged",
         "damaged   audio/0000001.h5: sha256 differs",
         "damaged   extract/0000002.h5: cut off; run x",
@@ -167,5 +168,5 @@ def test_random_weights_stand_in_the_status() -> None:
             stage(name="hints/c", weights=["random:0"]),
         ],
     }
-    (line,) = [line for line in report.status_text(document).splitlines() if "RANDOM" in line]
+    (line,) = [line for line in status_text(document).splitlines() if "RANDOM" in line]
     assert line.endswith("they know nothing: hints/a, hints/c")

@@ -214,9 +214,10 @@ def status(
     json: Json = False,
 ) -> None:
     """Show what is done, what failed and why, and what is stale."""
+    from ..report_cache import status_text
     from ..status import status
 
-    report.show(status(cache, ids), json, report.status_text)
+    report.show(status(cache, ids), json, status_text)
 
 
 def verify(
@@ -230,9 +231,10 @@ def verify(
 ) -> None:
     """Read every byte of the cache and name each damaged file."""
     from ...cache.verify import verify
+    from ..report_cache import verify_text
 
     found = verify(cache, repair=repair)
-    report.show(found.as_json(), json, report.verify_text)
+    report.show(found.as_json(), json, verify_text)
     if not found.ok:
         mend = "what is lost stays lost" if repair else f"`avpipe verify --repair --cache {cache}`"
         number = len(found.damaged)
