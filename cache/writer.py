@@ -9,6 +9,7 @@ import os
 import secrets
 import socket
 from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -91,7 +92,10 @@ def write_shard(path: Path, header: Header, columns: Mapping[str, Rows]) -> Head
                 if sum(piece.nbytes for piece in rows.pieces) != rows.nbytes:
                     raise ValueError(f"{path}: {name} is not as long as its shape {rows.shape}")
                 _write_pieces(fd, placed[name].offset, rows.pieces)
-            header = replace(header, columns=placed, sha256=content_sha256(fd, size))
+            with ThreadPoolExecutor(1) as disk:  # takes the columns while they are hashed
+                taken = disk.submit(os.fsync, fd)
+                header = replace(header, columns=placed, sha256=content_sha256(fd, size))
+                taken.result()
             _write_pieces(fd, 0, (np.frombuffer(header.to_block(), np.uint8),))
             os.fsync(fd)
         finally:

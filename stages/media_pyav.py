@@ -225,7 +225,7 @@ def channels_of(frame: AudioFrame) -> list[NDArray[Any]]:
     """Return a piece of sound as one (n,) array per channel; nothing is copied."""
     name, num_samples = frame.format.name, frame.samples
     dtype = _SAMPLE_TYPES[name]
-    planes = cast("list[Any]", frame.planes)  # they have the buffer protocol, their stubs do not
+    planes: Any = frame.planes  # they have the buffer protocol, their stubs do not
     if name[-1] == "p":
         return [np.frombuffer(plane, dtype, num_samples) for plane in planes]
     samples = np.frombuffer(planes[0], dtype, num_samples * len(frame.layout.channels))

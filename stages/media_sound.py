@@ -72,11 +72,12 @@ class SoundWindow:
                 index = said
         if rate_hz != self.rate_hz or index is None:
             return
-        self._next = end = index + len(samples[0])
-        low, high = max(index, 0), min(end, len(self._mono))
+        low = index
+        self._next = high = index + len(samples[0])
+        if low < 0 or high > len(self._mono):
+            low, high = max(low, 0), min(high, len(self._mono))
+            samples = [channel[low - index : high - index] for channel in samples]
         if low < high:
-            if high - low < end - index:
-                samples = [channel[low - index : high - index] for channel in samples]
             if not self._follows(samples, low):
                 self._mix()
             self._pieces.append(samples)
