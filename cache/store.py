@@ -24,7 +24,7 @@ from .schema import (
     RAGGED,
     shard_path,
 )
-from .shard import Shard
+from .shard import Shard, read_header
 from .state import require_manifest_of, shard_numbers, stages
 
 _MAX_OPEN = 256
@@ -308,19 +308,24 @@ class Cache:
     def _frame_sample(self, row: int) -> int:
         return int(ColumnView(self, AUDIO, "frame_sample")[row])
 
-    def failures(self) -> list[Failure]:
-        """Return the clips that failed and were not retried since, by row."""
+    def failures(self, reason: str = "") -> list[Failure]:
+        """Return the clips that failed (for a reason, if given) and were not retried since, by row.
+
+        A shard in which nothing failed for that reason is not opened, only its header read.
+        """
         superseded = self.manifest.retries
         found = []
         for number in self.extracted_shards():
+            if reason and reason not in read_header(shard_path(self.path, EXTRACT, number)).failed:
+                continue
             shard = self.shard(EXTRACT, number)
             columns = (shard.column(f"failed_{part}") for part in ("row", "reason", "detail"))
-            for row, reason, detail in zip(*columns, strict=True):
-                if row not in superseded:
+            for row, why, detail in zip(*columns, strict=True):
+                if row not in superseded and reason in ("", why.decode()):
                     found.append(
                         Failure(
                             self.manifest.line(int(row))["id"],
-                            reason.decode(),
+                            why.decode(),
                             detail.decode("utf-8", "replace"),
                             int(row),
                         )

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from ..cache.manifest import Manifest
 from ..cache.segment import Line, Root
+from ..errors import InputError
 from .inputs import Candidate, IdFrom, default_id, piece_id
 
 
@@ -41,6 +42,9 @@ def find_new(
         candidates: What was found, sorted by path bytes.
         remap: Folders that stand for a root, by the root's number.
         id_from: How ids were made where none was given.
+
+    Raises:
+        InputError: Clips of a root that is gone have come back under another.
     """
     roots = seen_roots(manifest)
     folders = [
@@ -62,6 +66,15 @@ def find_new(
         by_known_root = {at: other for other, at in others if new[at].root not in index}
         new = [by_known_root.get(at, named) for at, named in enumerate(new) if at not in known]
         new.sort(key=lambda candidate: os.fsencode(candidate.path))
+    for number, root in enumerate(roots):
+        if new and root["device"] and not Path(folders[number]).is_dir():
+            moved = [replace(candidate, root=folders[number]) for candidate in new]
+            if any(flags := planned(moved, new)):
+                folder = new[flags.index(1)].root
+                raise InputError(
+                    f"{folder} has clips that are known from {folders[number]}, which is gone: if "
+                    f"they have moved, add --root {number}={folder}"
+                )
     found = {candidate.root for candidate in new if candidate.bytes}
     for candidate in new:
         if candidate.root not in index:

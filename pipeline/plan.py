@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from ..cache.schema import AUDIO, EXTRACT, MANIFEST, params_difference, shard_pa
 from ..cache.segment import Line
 from ..cache.shard import read_header
 from ..cache.state import is_dropped, require_manifest_of, shard_numbers
-from ..cache.store import Cache
+from ..cache.store import Cache, Failure
 from ..cache.writer import remove_orphans
 from ..errors import CacheCorruptError, Reason
 from ..stages.extract import STAGE_VERSION
@@ -63,13 +63,42 @@ def add_segment(
             return 0
         taken = {line["id"] for _, line in manifest.lines()}
         clips = list(cut(news.candidates))
-        lines = (new_line(clip, news.index[clip.root], taken) for clip in clips)
-        if manifest.publish(lines, len(clips), news.roots, shard_clips=shard_clips):
+        found = _found_again(cache, clips, taken)
+        lines = (
+            new_line(clip, news.index[clip.root], taken, found.get(number))
+            for number, clip in enumerate(clips)
+        )
+        if manifest.publish(
+            lines, len(clips), news.roots, num_retries=len(found), shard_clips=shard_clips
+        ):
             return len(clips)
 
 
-def new_line(candidate: Candidate, root: int, taken: set[str]) -> Line:
-    """Return a candidate's manifest line; its id joins those `taken`."""
+def _found_again(
+    cache: Path, clips: Sequence[Candidate], taken: Collection[str]
+) -> dict[int, Failure]:
+    """Return which clips are those that failed as `missing`, under another path, by position."""
+    if not any(clip.bytes and clip.id in taken for clip in clips):
+        return {}
+    lost = {failure.id: failure for failure in Cache(cache).failures(Reason.MISSING)}
+    return {
+        number: lost.pop(clip.id)
+        for number, clip in enumerate(clips)
+        if clip.bytes and clip.reject is None and clip.id in lost
+    }
+
+
+def new_line(
+    candidate: Candidate, root: int, taken: set[str], failure: Failure | None = None
+) -> Line:
+    """Return a candidate's manifest line; its id joins those `taken`.
+
+    Args:
+        candidate: What was found.
+        root: Number of its root.
+        taken: Ids of all lines so far.
+        failure: What became of this clip before, whose row the new one takes the place of.
+    """
     line = Line(
         id=candidate.id,
         root=root,
@@ -82,7 +111,9 @@ def new_line(candidate: Candidate, root: int, taken: set[str]) -> Line:
         if value is not None:
             line[name] = value
     reject = candidate.reject
-    if reject is None and candidate.id in taken:
+    if failure is not None:
+        line.update(_superseding(failure))
+    elif reject is None and candidate.id in taken:
         reject = Reason.DUPLICATE_ID
     if reject is not None:
         line["reject"] = str(reject)
@@ -120,13 +151,16 @@ def retry_lines(cache: Path, reason: str) -> list[Line]:
     """Return a line for every failed clip (of that reason, if any), in the order of a segment."""
     opened = Cache(cache)
     lines = []
-    for failure in opened.failures():
-        if reason in ("", failure.reason):
-            line = opened.manifest.line(failure.row)
-            line["retry_of"], line["was"] = failure.row, failure.reason
-            line["was_detail"] = failure.detail
-            lines.append(line)
+    for failure in opened.failures(reason):
+        line = opened.manifest.line(failure.row)
+        line.update(_superseding(failure))
+        lines.append(line)
     return sorted(lines, key=lambda line: os.fsencode(line["path"]))
+
+
+def _superseding(failure: Failure) -> Line:
+    """Return what a line says of the failed row whose place it takes."""
+    return Line(retry_of=failure.row, was=failure.reason, was_detail=failure.detail)
 
 
 def shards_to_do(

@@ -14,13 +14,13 @@ from avpipe.cache.schema import AUDIO, EXTRACT, shard_path
 from avpipe.cache.segment import Root
 from avpipe.cache.state import drop_stage
 from avpipe.cache.store import Cache
-from avpipe.errors import CacheCorruptError, ClipError, Reason
+from avpipe.errors import CacheCorruptError, ClipError, InputError, Reason
 from avpipe.pipeline.inputs import Candidate, IdFrom, scan
 from avpipe.pipeline.known import find_new
 from avpipe.pipeline.plan import add_retries, add_segment, shards_to_do
 from avpipe.pipeline.segment import DurationJournal, cut_into_pieces, probe
 from avpipe.pipeline.status import status
-from avpipe.stages.extract import STAGE_VERSION, header_params
+from avpipe.stages.extract import STAGE_VERSION, ExtractTask, extract_shard, header_params
 from avpipe.stages.features import FeatureParams
 from fake_clips import FakeDecoder, extract_all, make_cache
 
@@ -73,6 +73,43 @@ def test_a_moved_root_is_the_same_root(tmp_path: Path, folder: Path) -> None:
     assert add(cache, candidates(elsewhere, ["b.mp4"]), {0: str(elsewhere)}) == 1
     manifest = Manifest(cache)
     assert [root["path"] for root in manifest.roots] == [str(folder)]
+
+
+def test_a_renamed_folder_is_told_and_not_planned_as_duplicates(
+    tmp_path: Path, folder: Path
+) -> None:
+    cache, elsewhere = tmp_path / "cache", tmp_path / "elsewhere"
+    (folder / "a.mp4").touch()
+    add(cache, candidates(folder, ["a.mp4"]))
+    folder.rename(elsewhere)
+    with pytest.raises(InputError, match=rf"which is gone: .* add --root 0={elsewhere}$"):
+        add(cache, candidates(elsewhere, ["0.mp4", "a.mp4"]))
+    assert add(cache, candidates(elsewhere, ["a.mp4"]), {0: str(elsewhere)}) == 0
+    assert add(cache, candidates(elsewhere, ["0.mp4"])) == 1
+    assert ids(cache) == ["a", "0"]
+
+
+def test_a_missing_clip_that_is_found_elsewhere_takes_its_own_place(
+    tmp_path: Path, folder: Path
+) -> None:
+    cache = tmp_path / "cache"
+    absent = [replace(one, bytes=0) for one in candidates(folder, ["vids/a.mp4", "vids/b.mp4"])]
+    assert add(cache, absent) == 2
+    extract_all(cache, Manifest(cache), FakeDecoder({"a": ["missing"], "b": ["no_audio"]}))
+    found = candidates(folder, ["videos/a.mp4", "videos/b.mp4", "z/a.mp4"])
+    assert add(cache, found[:1]) == 1
+    manifest = Manifest(cache)
+    _, _, (row, line) = manifest.lines()
+    assert (row, line["retry_of"], line["was"], line.get("reject")) == (2, 0, "missing", None)
+    extract_shard(ExtractTask(cache, manifest.plan(1), FeatureParams(), {}), FakeDecoder())
+    assert Cache(cache).ids == ["a"]
+    assert [failure.row for failure in Cache(cache).failures()] == [1]
+    assert Cache(cache).failures("missing") == []
+    assert status(cache, None)["clips"]["total"] == 2
+    assert add(cache, found[1:]) == 2
+    lines = [line for _, line in Manifest(cache).lines()][3:]
+    assert [line.get("reject") for line in lines] == ["duplicate_id"] * 2
+    assert add(cache, found) == add(cache, absent) == 0
 
 
 def test_roots_keep_their_numbers(tmp_path: Path, folder: Path) -> None:
