@@ -57,12 +57,14 @@ class Stage:
         does: What it does, in a line.
         about_s: How long it takes on two cores with the usual number of clips.
         tell: What came of it, from its `--json`.
+        with_clips: Whether that grows with the number of clips; training has as many steps for all.
     """
 
     words: tuple[str, ...]
     does: str
     about_s: int
     tell: Callable[[Document], str]
+    with_clips: bool = True
 
 
 def demo(out: Path, *, seed: int = 0, clips: int = NUM_CLIPS, epochs: int | None = None) -> None:
@@ -81,14 +83,14 @@ def demo(out: Path, *, seed: int = 0, clips: int = NUM_CLIPS, epochs: int | None
     epochs = epochs or max(1, round(NUM_STEPS / max(1, clips // 32)))
     _write_settings(out, SETTINGS.format(seed=seed, epochs=epochs, k=max(1, clips // 20)))
     stages = _stages(out, seed, clips)
-    scale = clips / NUM_CLIPS
-    minutes = sum(stage.about_s for stage in stages) * scale / 60
-    print(f"{len(stages)} stages in {out}, about {minutes:.1f} min on two cores.")
+    share = clips / NUM_CLIPS
+    about_s = [stage.about_s * (share if stage.with_clips else 1) for stage in stages]
+    print(f"{len(stages)} stages in {out}, about {sum(about_s) / 60:.1f} min on two cores.")
     print("Stop it at any time: the same command goes on.")
     started = time.monotonic()
     documents: dict[str, Document] = {}
     for number, stage in enumerate(stages, 1):
-        print(f"\n[{number}/{len(stages)}] {stage.does} (about {stage.about_s * scale:.0f} s)")
+        print(f"\n[{number}/{len(stages)}] {stage.does} (about {about_s[number - 1]:.0f} s)")
         print(f"    $ avpipe {' '.join(stage.words)}", flush=True)
         began = time.monotonic()
         document = documents[stage.words[0]] = _run(out, stage.words)
@@ -117,6 +119,7 @@ def _stages(out: Path, seed: int, clips: int) -> list[Stage]:
             "learn to localize from pairs of frame and sound, without labels or teachers",
             50,
             lambda done: f"{done['runs'][0]['num_steps']} steps",
+            with_clips=False,
         ),
         Stage(
             ("evaluate", f"{out}/run"),
@@ -153,6 +156,8 @@ def _write_settings(out: Path, text: str) -> None:
     path = out / FILE_NAME
     if out.is_file():
         raise UsageError(f"{out} is a file: name a folder")
+    if out.is_dir() and not path.exists() and any(out.iterdir()):
+        raise UsageError(f"{out} is not empty, and holds no demo: name another folder")
     if path.is_dir() or (path.exists() and path.read_bytes() != text.encode()):
         raise UsageError(f"{path} is of another demo (seed or clips differ): name another folder")
     out.mkdir(parents=True, exist_ok=True)

@@ -7,6 +7,7 @@ from collections import Counter, defaultdict
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from ..cache.advice import advice
@@ -128,6 +129,13 @@ def extract(settings: ExtractSettings) -> ExtractSummary | ExtractEstimate:
     )
 
 
+def _holds_other_things(folder: Path) -> bool:
+    """Tell whether a folder without a manifest has been somebody's before."""
+    if not folder.is_dir() or (folder / MANIFEST).exists():
+        return False
+    return any(not entry.name.startswith(".") for entry in folder.iterdir())
+
+
 def _problem(settings: ExtractSettings, counts: _Counts) -> str:
     """Return why the run counts as failed; empty if it does not."""
     reasons = ", ".join(f"{count} {reason}" for reason, count in counts.failed.most_common())
@@ -158,6 +166,10 @@ def _plan(settings: ExtractSettings, params: FeatureParams) -> tuple[dict[str, i
     if not (found.candidates or manifest.num_rows):
         raise InputError(f"{settings.cache} is empty: name a folder, a list or videos to extract")
     shards_to_do(settings.cache, manifest, header_params(params), overwrite=settings.overwrite)
+    if not manifest.num_rows and _holds_other_things(settings.cache):
+        raise UsageError(
+            f"{settings.cache} holds other files and no cache; name one of its own with --cache"
+        )
     with temporary(settings.cache / MANIFEST / "writable"):
         pass
     if settings.overwrite:

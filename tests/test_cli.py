@@ -223,6 +223,15 @@ def test_nothing_to_extract(
     assert given[0].inputs == ()
 
 
+def test_a_cache_is_not_made_among_other_files(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "a.mp4").write_bytes(b"no video")
+    assert main(["extract", f"{tmp_path}/a.mp4", "--cache", str(tmp_path)]) == 2
+    assert f"{tmp_path} holds other files and no cache; name one of" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["a.mp4"]
+
+
 def test_verify_counts_as_people_do(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "a.mp4").write_bytes(b"x")
     cache = make_cache(tmp_path / "avcache", ["a"])

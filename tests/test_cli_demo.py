@@ -48,6 +48,9 @@ def test_the_demo_takes_no_folder_that_is_something_else(tmp_path: Path) -> None
     (tmp_path / "file").touch()
     with pytest.raises(UsageError, match="file is a file: name a folder"):
         demo(tmp_path / "file")
+    with pytest.raises(UsageError, match="not empty, and holds no demo"):
+        demo(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
     (tmp_path / "avpipe.toml").write_bytes(b"\xff")
     with pytest.raises(UsageError, match="another demo"):
         demo(tmp_path)
