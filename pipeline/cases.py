@@ -16,6 +16,7 @@ from ..stages.media import decode_clip
 from ..stages.synth_cases import KINDS, Case, Kind, encode_case, plan_cases, read_world
 from . import report
 from .case_page import HEAD, draw_cases, page_of_cases
+from .folders import make_films_folder
 from .inspect import write_result
 from .report import Document
 from .training import run_folders
@@ -101,6 +102,7 @@ def make_gallery(settings: CasesSettings) -> dict[str, Any]:
     from ..train.run import load_run  # torch: seconds, which no mistyped name has to wait for
 
     localizer = load_run(folder, settings.device)
+    make_films_folder(out)
     remove_orphans(out)
     cases = plan_cases(seed, world, each=settings.each, size=size)
     shown = []

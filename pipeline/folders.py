@@ -1,6 +1,6 @@
 """Clips in a folder and all below it: names, types and sizes only, no file is opened."""
 
-# ruff: noqa: PTH116, PTH118, PTH122 - millions of names stay plain strings
+# ruff: noqa: PTH110, PTH116, PTH118, PTH122 - millions of names stay plain strings
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ import stat
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
 from typing import NamedTuple
 
 from ..errors import InputError
@@ -16,6 +18,9 @@ from .lists import VIDEO_SUFFIXES, shown, suffix_of
 
 HIDDEN = "(hidden)"
 SPECIAL = "(not a file)"
+DRAWN = "(folder of films by avpipe)"
+_MARK = ".avpipe-films"
+"""A file in folders that avpipe made for its films: heat is burnt in, nothing to learn from."""
 
 
 class Found(NamedTuple):
@@ -36,7 +41,7 @@ def find_clips(root: str, visited: set[tuple[int, int]], ignored: Counter[str]) 
     """Videos below `root`, and the pictures of `frames/<id>.jpg` + `audio/<id>.wav` layouts.
 
     Where the folder that holds such a layout also holds videos, the pictures were cut from them:
-    they are left alone. Hidden files and folders are left alone.
+    they are left alone. Hidden files and folders are left alone, and folders of avpipe's films.
 
     Args:
         root: absolute folder.
@@ -48,7 +53,7 @@ def find_clips(root: str, visited: set[tuple[int, int]], ignored: Counter[str]) 
     """
     pictures: list[tuple[str, Found]] = []
     with_videos: set[str] = set()
-    for folder, entry in _walk(root, visited):
+    for folder, entry in _walk(root, visited, ignored):
         suffix = suffix_of(entry.name)
         is_picture = folder.sounds is not None and suffix == ".jpg"
         if entry.name.startswith("."):
@@ -74,7 +79,17 @@ def find_clips(root: str, visited: set[tuple[int, int]], ignored: Counter[str]) 
             yield picture
 
 
-def _walk(root: str, visited: set[tuple[int, int]]) -> Iterator[tuple[_Folder, os.DirEntry[str]]]:
+def make_films_folder(folder: Path) -> None:
+    """Make a folder for films, marked as one; a folder that is there is somebody's and stays."""
+    with suppress(OSError):  # writing the first film tells it better
+        if not folder.exists():
+            folder.mkdir(parents=True)
+            (folder / _MARK).touch()
+
+
+def _walk(
+    root: str, visited: set[tuple[int, int]], ignored: Counter[str]
+) -> Iterator[tuple[_Folder, os.DirEntry[str]]]:
     """Every entry below `root` that is no folder, with the folder it is in.
 
     Each real folder is visited once, so links that loop end; linked folders wait until the real
@@ -94,6 +109,9 @@ def _walk(root: str, visited: set[tuple[int, int]]) -> Iterator[tuple[_Folder, o
             if (found.st_dev, found.st_ino) in visited:
                 continue
             visited.add((found.st_dev, found.st_ino))
+            if os.path.exists(os.path.join(full, _MARK)):
+                ignored[DRAWN] += 1
+                continue
             with os.scandir(full) as entries:
                 for entry in entries:
                     if not _is_folder(entry):

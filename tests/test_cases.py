@@ -174,7 +174,7 @@ def test_the_gallery_is_a_page_a_picture_and_clips(
     assert all(f"To be expected: {kind.expect}" in page for kind in KINDS)
     with Image.open(out / "cases.png") as picture:
         assert picture.height > 2 * picture.width
-    assert sorted(path.name for path in out.iterdir()) == sorted(
+    assert sorted(path.name for path in out.glob("[!.]*")) == sorted(
         ["cases.html", "cases.png", *(f"{clip['name']}.mp4" for clip in made["clips"])]
     )
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from avpipe.errors import InputError, Reason, UsageError
+from avpipe.pipeline.folders import make_films_folder
 from avpipe.pipeline.id_lists import read_ids
 from avpipe.pipeline.inputs import Candidate, Scan, scan
 
@@ -50,6 +51,17 @@ def test_hidden_files_and_folders_are_left_alone(tmp_path: Path) -> None:
     found = scan([str(tmp_path)])
     assert paths(found) == ["a.mp4"]
     assert found.ignored == {"(hidden)": 1}
+
+
+def test_films_by_avpipe_are_no_clips(tmp_path: Path) -> None:
+    made, own = tmp_path / "films", tmp_path / "mine"
+    own.mkdir()
+    for folder in (made, own):
+        make_films_folder(folder)
+        (folder / "a.mp4").touch()
+    found = scan([str(tmp_path)])
+    assert [clip.path for clip in found.candidates] == ["mine/a.mp4"]
+    assert found.ignored == {"(folder of films by avpipe)": 1}
 
 
 def test_a_hidden_folder_named_itself_is_searched(tmp_path: Path) -> None:
