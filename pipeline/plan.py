@@ -112,7 +112,7 @@ def new_line(
             line[name] = value
     reject = candidate.reject
     if failure is not None:
-        line.update(_superseding(failure))
+        _supersede(failure, line)
     elif reject is None and candidate.id in taken:
         reject = Reason.DUPLICATE_ID
     if reject is not None:
@@ -153,14 +153,15 @@ def retry_lines(cache: Path, reason: str) -> list[Line]:
     lines = []
     for failure in opened.failures(reason):
         line = opened.manifest.line(failure.row)
-        line.update(_superseding(failure))
+        _supersede(failure, line)
         lines.append(line)
     return sorted(lines, key=lambda line: os.fsencode(line["path"]))
 
 
-def _superseding(failure: Failure) -> Line:
-    """Return what a line says of the failed row whose place it takes."""
-    return Line(retry_of=failure.row, was=failure.reason, was_detail=failure.detail)
+def _supersede(failure: Failure, line: Line) -> None:
+    """Let a line say of which failed row it takes the place."""
+    line["retry_of"], line["was"] = failure.row, failure.reason
+    line["was_detail"] = failure.detail
 
 
 def shards_to_do(
