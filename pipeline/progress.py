@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 _FIRST_LINE_S = 5.0
 _LINE_EVERY_S = 30.0
+_RATE_AFTER_S = 1.0
+"""A bar younger than this has no rate yet: what came before its first count would be absurd."""
 
 
 class Progress:
@@ -83,19 +85,21 @@ class Progress:
         self._done += count
         self._failed += failed
         now = time.monotonic()
-        rate = (self._done - self._before) / max(now - self._started, 1e-9)
-        rate_text = f"{rate:.1f} {self._unit}/s"
+        rate = 0.0
+        if now - self._started >= _RATE_AFTER_S:
+            rate = (self._done - self._before) / (now - self._started)
+        rate_text = f"{rate:.1f} {self._unit}/s" if rate else ""
         failed_text = f"{self._failed} failed" if self._failed else ""
         if self._bar:
             task = self._bar.task_ids[0]
             self._bar.update(task, advance=count, rate=rate_text, failed=failed_text, note=note)
-        elif rate and now >= (Progress._line_due or 0):
+        elif self._done > self._before and now >= (Progress._line_due or 0):
             Progress._line_due = now + _LINE_EVERY_S
-            left_s = (self._total - self._done) / rate
+            left_s = (self._total - self._done) / rate if rate else 0
             parts = [
                 f"{self._label} {self._done}/{self._total} {self._unit}",
                 rate_text,
-                f"{left_s / 60:.1f} min left",
+                f"{left_s / 60:.1f} min left" if rate else "",
                 failed_text,
                 note,
             ]

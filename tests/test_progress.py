@@ -60,3 +60,21 @@ def test_many_short_bars_are_told_of(
     lines = capsys.readouterr().err.splitlines()
     assert [line.split()[0] for line in lines] == ["clip1", "clip6", "clip11", "clip16"]
     assert lines[0] == "clip1 drawn 10/20 frames, 5.0 frames/s, 0.0 min left"
+
+
+def test_a_bar_that_has_just_begun_tells_no_rate(
+    wait: Callable[[float], None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with watch("data", "clips") as update:
+        update(0, 9)
+    wait(6)
+    with watch("train", "steps") as update:
+        update(0, 550)
+        wait(0.01)
+        update(4, 550, note="epoch 1/5")
+        wait(40)
+        update(204, 550)
+    assert capsys.readouterr().err.splitlines() == [
+        "train 4/550 steps, epoch 1/5",
+        "train 204/550 steps, 5.1 steps/s, 1.1 min left",
+    ]
