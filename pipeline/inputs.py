@@ -121,6 +121,8 @@ def _list_root(path: str, root: str | None) -> str:
 
 def _nothing(inputs: Sequence[str], ignored: Counter[str]) -> str:
     where = ", ".join(shown(name) for name in inputs) or "no input given"
+    if inputs and all(_is_list(name) and os.path.isfile(name) for name in inputs):
+        return f"{where}: no clips found: the list has no lines, or none below its header"
     left = ", ".join(
         f"{count} {suffix or '(no suffix)'}" for suffix, count in sorted(ignored.items())
     )

@@ -114,6 +114,8 @@ def _table(rows: Iterator[list[str]], path: str) -> Iterator[Entry]:
     header = [name.strip().lower() for name in first]
     if "path" not in header and "id" not in header:
         found = ", ".join(first)[:80]
+        if not found.replace("\t", "").isprintable():
+            raise InputError(f"{shown(path)}: is not a text list; name a .txt or .csv in UTF-8")
         raise InputError(f"{shown(path)}: needs a column 'path' or 'id' (found: {shown(found)})")
     at = {name: header.index(name) for name in _COLUMNS if name in header}
     for number, row in enumerate(rows, start=2):
