@@ -14,7 +14,7 @@ from ..cache.stale import stale_shards
 from ..cache.state import headers, is_dropped, require_manifest_of, stages
 from ..cache.store import Cache
 from ..errors import InputError
-from .id_lists import read_ids
+from .id_lists import read_ids_to_take
 
 
 @dataclass(frozen=True)
@@ -110,7 +110,7 @@ def _mixed(made_with: list[dict[str, Any]]) -> dict[str, list[str]]:
 
 def _coverage(cache: Path, ids: Path) -> dict[str, Any]:
     """Count how much of an official list the cache holds."""
-    wanted = dict.fromkeys(read_ids(ids) or [])
+    wanted = dict.fromkeys(read_ids_to_take(ids) or [])
     opened = Cache(cache)
     done = set(opened.ids)
     failed = {failure.id: failure.reason for failure in opened.failures()}

@@ -16,7 +16,7 @@ from ..train.page import is_cache, no_run, read_page
 from ..train.protocols import load_protocol
 from ..train.recipe import load_recipe
 from ..weights import PRETRAINED, RANDOM
-from .id_lists import hold_out_notices, read_ids
+from .id_lists import hold_out_notices, read_ids, read_ids_to_take
 from .report import weights_text
 from .watch import Update, watch
 
@@ -54,10 +54,12 @@ class TrainSettings:
         One more seed for a folder of several lies in it too.
 
         Raises:
-            UsageError: The seeds are no whole numbers, one comes twice, or several would lie in the
-                folder of one run.
+            UsageError: The seeds are no whole numbers, one comes twice, several would lie in the folder
+                of one run, or there is a file or a cache in its place.
         """
         run = self.run or RUNS / Path(self.recipe).stem
+        if run.is_file():
+            raise UsageError(f"{run} is a file; --run names a folder")
         if is_cache(run):
             raise UsageError(f"{run} is a cache; name another folder with --run")
         seeds = parse_seeds(self.seeds)
@@ -97,7 +99,7 @@ def train_runs(settings: TrainSettings, notify: Callable[[str], None]) -> dict[s
     """
     recipe = load_recipe(settings.recipe, settings.overrides)
     cache = Cache(settings.cache)
-    ids, hold_out = read_ids(settings.ids), read_ids(settings.hold_out) or []
+    ids, hold_out = read_ids_to_take(settings.ids), read_ids(settings.hold_out) or []
     val_ids = read_ids(settings.val_ids)
     run_dirs = settings.run_dirs()
     notices = hold_out_notices(settings.hold_out, hold_out, cache.ids)

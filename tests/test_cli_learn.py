@@ -169,6 +169,7 @@ def test_the_choices_are_those_of_the_trainer() -> None:
         ("train --weights randon", 2, "'randon' is neither pretrained nor random"),
         ("train --weights detr-r50=random", 2, "no detr-r50 (imagenet-resnet18)"),
         ("train --cache nowhere", 4, "nowhere"),
+        ("train --run run/run.json", 2, "run/run.json is a file; --run names a folder"),
         ("evaluate gone", 4, "gone holds no run"),
         ("evaluate run --cache nowhere", 4, "nowhere"),
         ("evaluate run", 2, "--annotations"),

@@ -88,6 +88,7 @@ def test_the_extract_side_runs_without_torch(words: list[str], tmp_path: Path) -
         "train --cache cache --set gone=1",
         "train --cache gone",
         "train --cache cache --ids gone",
+        "train --cache cache --run gone.txt",
         "evaluate gone",
         "evaluate run --cache gone",
         "evaluate run --cache cache --annotations gone",
@@ -118,6 +119,7 @@ def test_a_mistyped_name_is_told_before_anything_heavy_is_loaded(
     make_cache(tmp_path / "cache", ["a"])
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "run.json").touch()
+    (tmp_path / "gone.txt").touch()
     loaded = loaded_by(command(*words.split()), tmp_path, told="gone")
     assert loaded & {"torch", "torchvision", "transformers", "gradio"} == set()
 

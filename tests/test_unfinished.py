@@ -89,3 +89,14 @@ def test_a_list_without_a_finished_clip_is_named_before_any_work(
     told = capsys.readouterr().err
     assert "--ids" in told and message in told
     assert not (half / "embeddings").exists()
+
+
+@pytest.mark.parametrize("command", ["train", "status"])
+@pytest.mark.parametrize(("name", "listed"), [("list.txt", "\n"), ("list.csv", "id,label\n")])
+def test_a_list_that_names_nothing_is_named(
+    half: Path, command: str, name: str, listed: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = half.parent / name
+    path.write_text(listed)
+    assert main([command, "--cache", str(half), "--ids", str(path)]) == 4
+    assert capsys.readouterr().err.startswith(f"avpipe: error: --ids {path} names no clip; it")

@@ -56,7 +56,7 @@ def select_rows(
         )
     there = wanted.intersection(cache.ids)
     if not there:
-        named = f"has none of the {len(wanted)} clips of --ids" if wanted else "has no clips"
+        named = "has no clips" if ids is None else f"has none of the {len(wanted)} clips of --ids"
         raise InputError(f"{cache.path} {named} to train on; see {advice('status', cache.path)}")
     kept = there.difference(hold_out or ())
     if not kept:

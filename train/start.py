@@ -82,7 +82,9 @@ def claimed(folder: Path) -> Iterator[None]:
         folder.mkdir(parents=True, exist_ok=True)
         file = (folder / ".lock").open("w")
     except OSError as error:
-        raise CacheUnwritableError(f"{folder}: {error.strerror}") from error
+        raise CacheUnwritableError(
+            f"{folder}: {error.strerror}; make it writable, or name another folder with --run"
+        ) from error
     with file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
