@@ -150,7 +150,9 @@ class Cache:
         self.path = Path(path).absolute()
         self._verify = verify
         if not (self.path / MANIFEST).is_dir():
-            raise InputError(f"{self.path} is no cache; run `avpipe extract --cache {self.path}`")
+            raise InputError(
+                f"{self.path} is no cache; run `avpipe extract INPUT --cache {self.path}`"
+            )
         self.manifest = Manifest(self.path)
         require_manifest_of(self.path, self.manifest)
         self._shards: OrderedDict[tuple[str, int], Shard] = OrderedDict()

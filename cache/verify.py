@@ -63,7 +63,7 @@ def verify(cache: Path, *, repair: bool = False) -> VerifyReport:
         CacheUnwritableError: If a repair cannot be written.
     """
     if not (cache / MANIFEST).is_dir():
-        raise InputError(f"{cache} is no cache; run `avpipe extract --cache {cache} INPUT`")
+        raise InputError(f"{cache} is no cache; run `avpipe extract INPUT --cache {cache}`")
     report = VerifyReport()
     # Shards before the manifest: another run may plan and publish meanwhile, in this order
     shards = [(stage, n) for stage in stages(cache) for n in sorted(shard_numbers(cache, stage))]

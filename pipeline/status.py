@@ -59,7 +59,7 @@ def status(cache: Path, ids: Path | None = None) -> dict[str, Any]:
         CacheCorruptError: If the manifest or a header is damaged.
     """
     if not (cache / MANIFEST).is_dir():
-        raise InputError(f"{cache} is no cache; run `avpipe extract --cache {cache} INPUT`")
+        raise InputError(f"{cache} is no cache; run `avpipe extract INPUT --cache {cache}`")
     clips = count_clips(cache)
     extracted = {header.shard: header for header in headers(cache, EXTRACT)}
     document: dict[str, Any] = {

@@ -46,7 +46,8 @@ def template(commands: Commands) -> str:
     parts = [HEAD]
     for key, names in takers.items():
         if key in shared:
-            parts.append(_entry(commands[names[0]][key], f" ({', '.join(names)})"))
+            told_by = "extract" if "extract" in names else names[0]  # doctor refers to it
+            parts.append(_entry(commands[told_by][key], f" ({', '.join(names)})"))
     for name, settings in commands.items():
         own = [setting for key, setting in settings.items() if key not in shared]
         if own:

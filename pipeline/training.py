@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..cache.store import Cache
 from ..errors import InputError, UsageError
-from ..train.benchmarks import load_benchmark
+from ..train.benchmarks import load_benchmark, require_benchmark
 from ..train.checkpoint import latest_checkpoint
 from ..train.page import is_cache, no_run, read_page
 from ..train.protocols import load_protocol
@@ -205,6 +205,7 @@ def evaluate_runs(settings: EvaluateSettings) -> dict[str, Any]:
         Errors as `train.evaluate.evaluate` does.
     """
     folders, cache = run_folders(settings.runs), Cache(settings.cache)
+    require_benchmark(settings.benchmark)
     if settings.annotations is None:
         raise UsageError("say where the true boxes are: --annotations, or annotations in a file")
     load_protocol(settings.protocol, settings.paper)

@@ -193,6 +193,13 @@ def test_a_nan_map_is_wrong_and_least_confident(folder: Path, world: Synth) -> N
 def test_unreadable_worlds_are_refused_in_one_line(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"labels\.csv is missing; `avpipe synth"):
         load_benchmark("synth", tmp_path)
+    (tmp_path / "videos").mkdir()
+    with pytest.raises(InputError, match=r"labels\.csv is missing; `avpipe synth"):
+        load_benchmark("synth", tmp_path)
+    (tmp_path / "videos" / "a.mp4").touch()
+    for other in (tmp_path / "gone", tmp_path / "videos"):
+        with pytest.raises(InputError, match=f"{other} is not a folder that `avpipe synth` made"):
+            load_benchmark("synth", other)
     for path in folder.iterdir():
         (tmp_path / path.name).write_bytes(path.read_bytes())
     (tmp_path / "vggss.json").write_text('[{"name": 1}]')

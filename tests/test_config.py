@@ -214,6 +214,12 @@ def test_init_writes_a_file_that_changes_nothing(capsys: pytest.CaptureFixture[s
     assert settings(capsys) == before
 
 
+def test_inputs_are_described_as_extract_does() -> None:
+    lines = template(cli.commands()).splitlines()
+    told = lines[next(n for n, line in enumerate(lines) if line.startswith("# inputs = ")) - 1]
+    assert told.startswith(f"# {cli.commands()['extract']['inputs'].help} (doctor, extract")
+
+
 def test_every_default_that_init_shows_is_the_real_one() -> None:
     commands = cli.commands()
     shown = re.sub(r"(?m)^# (\w+ = )", r"\1", template(commands))

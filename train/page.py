@@ -112,6 +112,8 @@ def no_run(folder: Path) -> str:
         return f"{folder} is a cache, no run; name the folder of a run"
     if seeds := sorted(folder.glob("seed*/run.json")):
         return f"{folder} holds {len(seeds)} runs; name one, as {seeds[0].parent}"
+    if runs := sorted(folder.glob("*/run.json")):
+        return f"{folder} holds no run; it holds {runs[0].parent}: name that"
     return f"{folder} holds no run; make one with `avpipe train --run {folder}`"
 
 

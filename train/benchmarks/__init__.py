@@ -121,6 +121,16 @@ def benchmark_names() -> list[str]:
     return sorted(stem.replace("_", "-") for stem in stems if stem != "__init__")
 
 
+def require_benchmark(name: str) -> None:
+    """See that there is a benchmark of that name.
+
+    Raises:
+        UsageError: If there is none.
+    """
+    if name not in benchmark_names():
+        raise UsageError(f"no benchmark {name!r}: one of {', '.join(benchmark_names())}")
+
+
 def load_benchmark(name: str, annotations: Path) -> Benchmark:
     """Read the annotations of a benchmark.
 
@@ -132,7 +142,6 @@ def load_benchmark(name: str, annotations: Path) -> Benchmark:
         UsageError: If there is no such benchmark.
         InputError: If the annotations are missing or cannot be read.
     """
-    if name not in benchmark_names():
-        raise UsageError(f"no benchmark {name!r}: one of {', '.join(benchmark_names())}")
+    require_benchmark(name)
     module = importlib.import_module(f".{name.replace('-', '_')}", __name__)
     return cast(_Module, module).load(annotations)

@@ -320,6 +320,9 @@ def load(annotations: Path) -> Synth:
     """
     folder = annotations.parent if annotations.is_file() else annotations
     if absent := [name for name in _FILES if not (folder / name).exists()]:
+        there = {path.name for path in folder.iterdir()} if folder.is_dir() else {"nothing"}
+        if there and there.isdisjoint({*_FILES, "videos"}):
+            raise InputError(f"{folder} is not a folder that `avpipe synth` made; name that one")
         raise InputError(
             f"{folder / absent[0]} is missing; `avpipe synth {folder}` makes or completes a world"
         )
