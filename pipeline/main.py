@@ -167,6 +167,8 @@ def _usage_message(error: Any, state: State) -> str:
     """Name the file or variable that a bad value came from; the parser knows only the option."""
     message = str(error.format_message()).replace("Value error, ", "")  # a word of the parser's
     context, parameter = getattr(error, "ctx", None), getattr(error, "param", None)
+    if context is not None and hasattr(error, "possibilities"):  # an unknown option
+        return _misplaced(error.option_name, context) or message
     if context is None or parameter is None:
         return message
     source = context.get_parameter_source(parameter.name)
@@ -179,6 +181,21 @@ def _usage_message(error: Any, state: State) -> str:
     if source is not None and source.name == "ENVIRONMENT":
         return f"{parameter.envvar}: {error.message}"
     return str(error.message) if error.message.startswith("--") else message
+
+
+def _misplaced(option: str, context: Any) -> str:
+    """Say where an option belongs that this command lacks; empty where it belongs nowhere."""
+    if context.parent is None:
+        commands = context.command.commands.values()
+        known = any(option in parameter.opts for one in commands for parameter in one.params)
+        return f"{option} follows the command: avpipe COMMAND {option} ..." if known else ""
+    from ..train.recipe import Recipe
+
+    key = option.lstrip("-").replace("-", "_")
+    takes_keys = any("--set" in parameter.opts for parameter in context.command.params)
+    if takes_keys and key in Recipe.__dataclass_fields__:
+        return f"{option} is a key of the recipe: --set {key}=VALUE"
+    return ""
 
 
 def _print_error(message: str) -> None:

@@ -54,8 +54,8 @@ class TrainSettings:
         One more seed for a folder of several lies in it too.
 
         Raises:
-            UsageError: The seeds are no whole numbers, one comes twice, several would lie in the folder
-                of one run, or there is a file or a cache in its place.
+            UsageError: The seeds are no whole numbers, one comes twice, several would lie in
+                the folder of one run, or a file or a cache is there.
         """
         run = self.run or RUNS / Path(self.recipe).stem
         if run.is_file():

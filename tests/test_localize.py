@@ -210,6 +210,12 @@ def test_a_device_that_is_not_there_is_not_advised() -> None:
         choose_device("cuda:99")
 
 
+def test_a_device_of_a_variable_is_told_with_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AVPIPE_DEVICE", "cuda:98")
+    with pytest.raises(UsageError, match="AVPIPE_DEVICE: cuda:98: not on this machine; use"):
+        choose_device("cuda:98")
+
+
 def test_convolutions_on_the_gpu_are_of_full_precision(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
     monkeypatch.setattr(torch, "empty", lambda *size, device: None)  # there may be no GPU

@@ -321,7 +321,7 @@ def test_a_run_is_trained_by_one_process(cache: Cache, tmp_path: Path) -> None:
 
 def test_a_folder_that_cannot_be_made(cache: Cache, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(CacheUnwritableError, match="file.*; make it writable, or name another"):
+    with pytest.raises(CacheUnwritableError, match=r"file.*; make it writable, or name another"):
         train(cache, RECIPES["compact"], tmp_path / "file" / "run", device="cpu")
 
 

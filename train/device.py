@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import os
 
 import torch
 
@@ -22,7 +23,9 @@ def choose_device(name: str) -> torch.device:
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError):
         usable = "auto, cpu or cuda" if torch.cuda.is_available() else "auto or cpu"
-        raise UsageError(f"--device {name}: not on this machine; use {usable}") from None
+        variable = "AVPIPE_DEVICE"
+        named = f"{variable}:" if os.environ.get(variable) == name else "--device"
+        raise UsageError(f"{named} {name}: not on this machine; use {usable}") from None
     if device.type == "cuda":  # by default convolutions, a head too, keep 10 bits of 23
         torch.backends.cudnn.allow_tf32 = False
     return device
