@@ -24,7 +24,6 @@ from ..train.geometry import Geometry
 from ..train.localize import Localized, localize_cached, localize_sound, write_overlays
 from ..train.run import Localizer, load_run
 from ..train.true_boxes import TrueBoxes, read_true_boxes
-from .folders import make_films_folder
 from .inputs import Candidate
 from .video import EVERY_S, write_video
 
@@ -119,7 +118,6 @@ def localize_videos(
     localizer = load_run(run, device)
     if out.exists() and not out.is_dir():
         raise UsageError(f"{out} is no folder: name one with --out")
-    make_films_folder(out)
     remove_orphans(out)
     done = LocalizeResult()
     with RenderChild(timeout_s=timeout_s) as child:

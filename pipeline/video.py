@@ -17,6 +17,7 @@ from ..train.drawing import heat_table, legend
 from ..train.geometry import Geometry
 from ..train.maps import whole
 from ..train.run import Localizer
+from .folders import make_films_folder
 from .watch import watch
 
 EVERY_S = 0.5
@@ -57,6 +58,7 @@ def write_video(
         CacheUnwritableError: The film cannot be written.
     """
     heat = _heard(localizer, child, clip_id, line, every_s, geometry)
+    make_films_folder(path.parent)
     with whole(path) as draft, watch(f"{clip_id} drawn", "frames") as update:
         for drawn in child.draw(line, heat, str(draft)):
             update(drawn.num_pictures, drawn.num_expected)
