@@ -215,7 +215,7 @@ def test_lists_that_are_none_are_named(
     with pytest.raises(InputError, match=part):
         evaluate([tmp_path], cache, annotations=here)
     gone = tmp_path / "gone"
-    with pytest.raises(InputError, match=r"gone/labels\.csv is missing; `avpipe synth .*gone`"):
+    with pytest.raises(InputError, match=r"gone is not a folder that `avpipe synth` made; name"):
         evaluate([tmp_path], cache, annotations=gone)
 
 
