@@ -47,6 +47,16 @@ def headers(cache: Path, stage: str) -> Iterator[Header]:
         yield read_header(shard_path(cache, stage, shard))
 
 
+def require_cache(cache: Path) -> None:
+    """See that a folder is a cache.
+
+    Raises:
+        InputError: If it has no manifest.
+    """
+    if not (cache / MANIFEST).is_dir():
+        raise InputError(f"{cache} is no cache; run `avpipe extract INPUT --cache {cache}`")
+
+
 def require_manifest_of(cache: Path, manifest: Manifest) -> None:
     """Check that the manifest reaches as far as the extracted shards do.
 

@@ -19,13 +19,12 @@ from .schema import (
     AUDIO,
     AUDIO_RATE_HZ,
     EXTRACT,
-    MANIFEST,
     NEIGHBORS,
     RAGGED,
     shard_path,
 )
 from .shard import Shard, read_header
-from .state import require_manifest_of, shard_numbers, stages
+from .state import require_cache, require_manifest_of, shard_numbers, stages
 
 _MAX_OPEN = 256
 """Shards kept open; well below the usual limit of 1,024 files."""
@@ -149,10 +148,7 @@ class Cache:
         """
         self.path = Path(path).absolute()
         self._verify = verify
-        if not (self.path / MANIFEST).is_dir():
-            raise InputError(
-                f"{self.path} is no cache; run `avpipe extract INPUT --cache {self.path}`"
-            )
+        require_cache(self.path)
         self.manifest = Manifest(self.path)
         require_manifest_of(self.path, self.manifest)
         self._shards: OrderedDict[tuple[str, int], Shard] = OrderedDict()

@@ -11,13 +11,13 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import CacheCorruptError, InputError
+from ..errors import CacheCorruptError
 from .manifest import Manifest, copy_path
 from .repair import remake_commands, restore_segment, set_aside
 from .schema import CENTROIDS, MANIFEST, RAGGED, Header, shard_path
 from .segment import Segment
 from .shard import Shard, check_content, read_header
-from .state import shard_numbers, stages
+from .state import require_cache, shard_numbers, stages
 
 
 @dataclass
@@ -62,8 +62,7 @@ def verify(cache: Path, *, repair: bool = False) -> VerifyReport:
         InputError: If there is no cache.
         CacheUnwritableError: If a repair cannot be written.
     """
-    if not (cache / MANIFEST).is_dir():
-        raise InputError(f"{cache} is no cache; run `avpipe extract INPUT --cache {cache}`")
+    require_cache(cache)
     report = VerifyReport()
     # Shards before the manifest: another run may plan and publish meanwhile, in this order
     shards = [(stage, n) for stage in stages(cache) for n in sorted(shard_numbers(cache, stage))]

@@ -9,11 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from ..cache.manifest import Manifest
-from ..cache.schema import EXTRACT, MANIFEST, Header, shard_path
+from ..cache.schema import EXTRACT, Header, shard_path
 from ..cache.stale import stale_shards
-from ..cache.state import headers, is_dropped, require_manifest_of, stages
+from ..cache.state import headers, is_dropped, require_cache, require_manifest_of, stages
 from ..cache.store import Cache
-from ..errors import InputError
 from .id_lists import read_ids_to_take
 
 
@@ -58,8 +57,7 @@ def status(cache: Path, ids: Path | None = None) -> dict[str, Any]:
         InputError: If there is no cache, or no such list.
         CacheCorruptError: If the manifest or a header is damaged.
     """
-    if not (cache / MANIFEST).is_dir():
-        raise InputError(f"{cache} is no cache; run `avpipe extract INPUT --cache {cache}`")
+    require_cache(cache)
     clips = count_clips(cache)
     extracted = {header.shard: header for header in headers(cache, EXTRACT)}
     document: dict[str, Any] = {
