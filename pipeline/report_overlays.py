@@ -11,12 +11,9 @@ from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
-from numpy.typing import NDArray
 
 from ..cache.store import Cache
-from ..train.annotated import Annotated, draw_votes
-from ..train.benchmarks import Pair, load_benchmark
-from ..train.benchmarks.synth import SUBSETS, Synth
+from ..train.benchmarks import Benchmark, Pair, load_benchmark
 from ..train.drawing import Panel, draw_panel, to_png
 from ..train.evaluate import results_path
 from ..train.geometry import upsample
@@ -30,10 +27,8 @@ from .report_scores import RULES, rule_of
 
 NUM_EACH = 6
 _CIOU = {"median": "ciou", "adaptive": "ciou_adaptive", "fixed": "ciou_fixed"}
-_FLICKR_PX = 256
 _PAIR_PX = 480
 _PANEL_IN = 2.2
-Boxes = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -65,12 +60,14 @@ def overlays_section(run: Document, cache: Cache, annotations: Path, device: str
         device: For maps, should they be gone meanwhile.
     """
     benchmark = load_benchmark(run["benchmark"], annotations)
-    if not isinstance(benchmark, Annotated | Synth):
+    if benchmark.reads != "maps":
         return ""
     at_hand = benchmark.only(set(cache.ids).intersection(benchmark.clip_ids))
     folder = Path(run["run"])
     rule = rule_of(form_of(run["benchmark"]).accuracy, run["protocol_fields"]["headline"])
-    samples = read_samples(results_path(folder, run["benchmark"], run["protocol"]), _CIOU[rule])
+    headline = next(iter(at_hand.counts))
+    results = results_path(folder, run["benchmark"], run["protocol"])
+    samples = read_samples(results, _CIOU[rule], headline)
     stored = stored_maps(
         folder, run["benchmark"], at_hand.pairs(), cache, lambda: load_run(folder, device)
     )
@@ -92,12 +89,13 @@ def overlays_section(run: Document, cache: Cache, annotations: Path, device: str
     return "\n".join(parts)
 
 
-def read_samples(results: Path, ciou: str) -> list[Sample]:
+def read_samples(results: Path, ciou: str, headline: str) -> list[Sample]:
     """Read the lines of a run's csv that the headline counts.
 
     Args:
         results: As `evaluate.results_path` returns it.
         ciou: The column of cIoU.
+        headline: The subset that the headline counts, where the csv tells subsets apart.
     """
     with results.with_name(f"{results.name}.csv").open(encoding="utf-8", newline="") as file:
         return [
@@ -109,7 +107,7 @@ def read_samples(results: Path, ciou: str) -> list[Sample]:
                 float(line[ciou] or "nan"),
             )
             for line in csv.DictReader(file)
-            if line.get("subset") in (None, SUBSETS[0])  # synth: the headline has no unheard ones
+            if line.get("subset") in (None, headline)
         ]
 
 
@@ -129,7 +127,7 @@ def choose(samples: Sequence[Sample], num: int = NUM_EACH) -> dict[str, list[Sam
 
 def _picture(
     sample: Sample,
-    benchmark: Annotated | Synth,
+    benchmark: Benchmark,
     cache: Cache,
     stored: StoredMaps,
     geometry: Any,
@@ -140,10 +138,10 @@ def _picture(
     size = (frame.shape[0], frame.shape[1])
     cells = stored.cells([sample.pair])
     heat = upsample(cells, size, geometry, stored.centres_px, stored.image_px)[0]
-    sounding, silent = true_boxes(benchmark, sample)
+    truth = benchmark.truth(sample.pair, sample.is_positive)
     panels = [
-        Panel("", frame, None, sounding, silent),
-        Panel("", frame, heat, sounding, silent, limits=limits),
+        Panel("", frame, None, truth.sounding, truth.silent, mask=truth.mask),
+        Panel("", frame, heat, truth.sounding, truth.silent, limits=limits, mask=truth.mask),
     ]
     content = as_jpeg(to_png(_side_by_side(panels)))
     told = [f"cIoU {sample.ciou:.3f}"] if sample.is_positive else []
@@ -162,14 +160,3 @@ def _side_by_side(panels: Sequence[Panel]) -> Figure:
     for number, panel in enumerate(panels):
         draw_panel(figure.add_axes((number * share, 0, share, 1)), panel)
     return figure
-
-
-def true_boxes(benchmark: Annotated | Synth, sample: Sample) -> tuple[Boxes, Boxes]:
-    """Return `(k, 4)` boxes of what sounds and of what is silent, shares of the sides."""
-    boxes = np.asarray(benchmark.boxes.get(sample.pair.video, ()), np.float64).reshape(-1, 4)
-    if isinstance(benchmark, Annotated) and benchmark.draw is draw_votes:
-        boxes = boxes / _FLICKR_PX
-    boxes = boxes.clip(0, 1)
-    if not sample.is_positive:
-        return boxes[:0], boxes if isinstance(benchmark, Synth) else boxes[:0]
-    return (boxes[:1], boxes[1:]) if isinstance(benchmark, Synth) else (boxes, boxes[:0])

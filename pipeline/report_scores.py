@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from ..train.evaluate import results_path
+from ..train.forms import Form
 from ..train.scoreboard import (
-    Form,
     Scores,
     alpha_rows,
     figure_text,

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from test_lazy import HEAVY
+from heavy import HEAVY
 
 PROGRAM = (
     "import atexit, sys\n"

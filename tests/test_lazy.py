@@ -7,22 +7,7 @@ from pathlib import Path
 
 import pytest
 from fake_clips import make_cache
-
-HEAVY = {
-    *(
-        "torch",
-        "torchvision",
-        "torchaudio",
-        "transformers",
-        "numpy",
-        "scipy",
-        "h5py",
-        "av",
-        "faiss",
-    ),
-    *("librosa", "matplotlib", "PIL", "soxr", "joblib", "rich", "pooch"),
-}
-
+from heavy import HEAVY
 
 NEEDS_GRADIO = pytest.mark.skipif(find_spec("gradio") is None, reason="no gradio")
 

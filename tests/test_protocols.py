@@ -10,6 +10,7 @@ import pytest
 import reference_metrics as loops
 import torch
 from avpipe.errors import UsageError
+from avpipe.train.benchmarks import module_of
 from avpipe.train.blends import blend, localization_maps, minmax, mix, object_maps
 from avpipe.train.protocols import PAPERS, PROTOCOLS, Protocol, load_protocol
 from avpipe.train.scoring import measure
@@ -54,9 +55,9 @@ def test_maps_are_filled_in_as_the_peer_does(name: str) -> None:
 
 def test_ssl_alignment_fills_in_other_benchmarks_from_the_corners() -> None:
     protocol = PROTOCOLS["ssl-alignment"]
-    assert protocol.geometry_on("vggss-extended") == "cell-centred"
-    assert protocol.geometry_on("flickr") == "corners"
-    assert PROTOCOLS["lvs"].geometry_on("flickr") == "cell-centred"
+    assert protocol.geometry_on(module_of("vggss-extended").GEOMETRY) == "cell-centred"
+    assert protocol.geometry_on(module_of("flickr").GEOMETRY) == "corners"
+    assert PROTOCOLS["lvs"].geometry_on("elsewhere") == "cell-centred"
     similarity = np.arange(4, dtype=np.float32).reshape(1, 2, 2)
     found = localization_maps(similarity, protocol, size_px=3, geometry="corners")
     assert found[0].tolist() == [[0, 0.5, 1], [1, 1.5, 2], [2, 2.5, 3]]

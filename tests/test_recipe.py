@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 from avpipe.errors import UsageError
+from avpipe.train.options import options_of
 from avpipe.train.recipe import (
     Recipe,
     first_difference,
@@ -34,7 +35,9 @@ def test_papers_values() -> None:
 
 def test_values_of_the_other_papers() -> None:
     form = load_recipe("slavc-paper")
-    assert (form, form.slavc_form) == (load_recipe("slavc", ["slavc_form=paper"]), "paper")
+    assert form == load_recipe("slavc", ["slavc_form=paper"])
+    assert form == load_recipe("slavc", ["objective.form=paper"]) != load_recipe("slavc")
+    assert form.option("form") == "paper"
     nine = load_recipe("multi-positive")
     assert (nine.objective, nine.pooling, nine.temperature) == ("alignment", "mean", 0.07)
     assert (nine.num_neighbors, nine.epochs, nine.image_init) == (1000, 50, "scratch")
@@ -43,11 +46,12 @@ def test_values_of_the_other_papers() -> None:
     assert distill.weights == {"audio_hint": 1000, "visual_hint": 100_000}
     assert (distill.embed_dim, distill.hints, distill.hint_align) == (2048, "both", "none")
     lvs = load_recipe("lvs")
-    assert (lvs.temperature, lvs.sound_threshold, lvs.silence_threshold) == (0.07, 0.65, 0.4)
+    assert lvs.temperature == 0.07
+    assert [lvs.option(f"{what}_threshold") for what in ("sound", "silence")] == [0.65, 0.4]
     sounds, spm = load_recipe("spm-audio"), load_recipe("spm")
     assert sounds.clusters == spm.clusters == "vggsound-resnet18-k11"
     assert (spm.audio_init, spm.audio_frozen) == ("runs/spm-audio", True)
-    assert (spm.sound_threshold, spm.mask_temperature) == (0.65, 0.03)
+    assert [spm.option(name) for name in ("sound_threshold", "mask_temperature")] == [0.65, 0.03]
 
 
 @pytest.mark.parametrize(
@@ -188,7 +192,72 @@ def test_an_unknown_recipe_lists_those_there_are(tmp_path: Path) -> None:
             load_recipe(name)
 
 
-@pytest.mark.parametrize("name", ["compact", "slavc"])
+@pytest.mark.parametrize(
+    "content",
+    [
+        'objective = "lvs"\nlvs_form = "paper"\nsound_threshold = 0.5',  # before the table was
+        'objective.name = "lvs"\nobjective.form = "paper"\nobjective.sound_threshold = 0.5',
+        '[objective]\nname = "lvs"\nform = "paper"\nsound_threshold = 0.5',
+    ],
+)
+def test_options_of_an_objective_in_a_file(content: str, tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text(content)
+    recipe = load_recipe(str(path))
+    assert recipe.objective == "lvs"
+    assert recipe.objective_options == {
+        "form": "paper", "sound_threshold": 0.5, "silence_threshold": 0.4, "mask_temperature": 0.03,
+    }  # fmt: skip
+    assert load_recipe(str(path), ["objective.sound_threshold=1"]).option("sound_threshold") == 1.0
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        ('[objective]\nname = "lvs"\nfrom = "x"', "line 3: objective 'lvs' has no option 'from'"),
+        ('objective.form = "code"', "line 1: objective 'ez-vsl' has no option 'form': it has none"),
+        ('[objective]\nname = "lvs"\nform = "x"', "line 3: objective.form = 'x': expected one of"),
+        ('objective = "slavc"\nlvs_form = "x"', "line 2: lvs_form = 'x': expected one of code"),
+        (
+            'objective = "lvs"\nmask_temperature = 0',
+            "line 2: mask_temperature = 0: must be above 0",
+        ),
+        ('objective = "lvs"\nmask_temperature = nan', "must be above 0"),
+        ('[objective]\nname = "spm"\nsound_threshold = true', "line 3: .*: expected a number"),
+    ],
+)
+def test_a_wrong_option_is_one_line_with_its_place(content: str, says: str, tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text(content)
+    with pytest.raises(UsageError, match=says):
+        load_recipe(str(path))
+
+
+def test_a_run_of_an_older_version_still_says_what_it_learnt_by() -> None:
+    recipe = load_recipe("slavc-paper")
+    stored = recipe_values(recipe)
+    del stored["objective_options"]  # as run.json was written before objectives had options
+    stored |= {"slavc_form": "paper", "lvs_form": "code", "sound_threshold": 0.65}
+    assert recipe_from(stored) == recipe
+
+
+def test_another_option_is_another_recipe() -> None:
+    stored = recipe_values(load_recipe("slavc"))
+    assert first_difference(stored, load_recipe("slavc-paper")) == (
+        "objective.form",
+        "code",
+        "paper",
+    )
+
+
+@pytest.mark.parametrize("name", objective_names())
+def test_every_option_of_an_objective_says_what_it_is(name: str) -> None:
+    for option, declared in options_of(name).items():
+        assert len(declared.meaning) > 15 and declared.misfit(declared.default) is None
+        assert f"`{option}`" in PAGE or f"`{declared.was}`" in PAGE
+
+
+@pytest.mark.parametrize("name", ["compact", "slavc", "lvs"])
 def test_a_recipe_survives_json(name: str) -> None:
     recipe = load_recipe(name, ["weights.x=1"])
     stored = json.loads(json.dumps(recipe_values(recipe)))
@@ -211,7 +280,10 @@ PAGE = (Path(__file__).parents[1] / "docs" / "recipes.md").read_text(encoding="u
 
 
 def test_the_page_explains_every_key_and_recipe() -> None:
-    assert [field.name for field in fields(Recipe) if f"`{field.name}`" not in PAGE] == ["weights"]
+    assert [field.name for field in fields(Recipe) if f"`{field.name}`" not in PAGE] == [
+        "objective_options",
+        "weights",
+    ]
     assert "`weights.TERM`" in PAGE
     assert [name for name in list_recipes() if f"| `{name}` |" not in PAGE] == []
 

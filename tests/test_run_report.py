@@ -19,7 +19,7 @@ from avpipe.cache.store import Cache
 from avpipe.pipeline import report_overlays, run_report
 from avpipe.pipeline.main import main
 from avpipe.pipeline.report_chart import Line, chart
-from avpipe.pipeline.report_overlays import Sample, choose, true_boxes
+from avpipe.pipeline.report_overlays import Sample, choose
 from avpipe.pipeline.report_training import History, read_history, training_section
 from avpipe.train import evaluate as evaluation
 from avpipe.train.benchmarks import Pair, load_benchmark
@@ -310,15 +310,15 @@ def test_of_equal_maps_the_surer_comes_first() -> None:
 
 
 def test_boxes_are_shares_of_the_frame(tmp_path: Path) -> None:
-    here = Sample(Pair("clip014", "clip014"), "", True, 0.0, 0.0)
+    here = Pair("clip014", "clip014")
     world = load_benchmark("synth", write_world(tmp_path))
-    sounding, silent = true_boxes(world, here)  # type: ignore[arg-type]
+    sounding, silent, _ = world.truth(here, True)
     assert sounding.tolist() == [[0.1, 0.1, 0.5, 0.5]]
     assert silent.tolist() == [[0.5, 0.6, 0.9, 0.9]]
     flickr = load_benchmark(
         "flickr", write_flickr(tmp_path / "flickr", {"clip014": [[[64, 0, 128, 256]]]})
     )
-    assert true_boxes(flickr, here)[0].tolist() == [[0.25, 0.0, 0.5, 1.0]]  # type: ignore[arg-type]
+    assert flickr.truth(here, True).sounding.tolist() == [[0.25, 0.0, 0.5, 1.0]]
 
 
 @pytest.mark.slow

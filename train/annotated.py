@@ -14,12 +14,12 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from .benchmarks import SIZE_PX, MapSource, Pair, Prior, Sample, Scores, Subsets
+from .benchmarks import SIZE_PX, MapSource, Pair, Prior, Sample, Scores, Subsets, Truth
 from .binarize import Bools, Floats
 from .metrics import mean
 from .protocols import PROTOCOLS, Protocol
 from .scoring import SIZES, Measured, curves, measure, measure_all, size_of, summary
-from .truth import consensus_votes, union_masks
+from .truth import union_masks
 
 Kind = Literal["positive", "real", "easy", "hard", "negative"]
 NEGATIVES: tuple[Kind, ...] = ("real", "easy", "hard", "negative")
@@ -28,13 +28,14 @@ ALL = "all"
 _HALF_PX = SIZE_PX**2 // 2
 _DRAWS = 5
 _CHUNK = 256
-_NO_BOX = np.zeros((0, 4))
-Draw = Callable[[Sequence[Floats]], NDArray[Any]]
+NOTHING = np.zeros((0, 4))
+"""The truth of a sound of nothing in the picture."""
+Draw = Callable[[Sequence[NDArray[Any]]], NDArray[Any]]
 
 
-def draw_votes(boxes_px: Sequence[Floats]) -> Floats:
-    """Draw the truth of Flickr-SoundNet for many clips, `(n, 224, 224)`."""
-    return np.stack([consensus_votes(boxes) for boxes in boxes_px])
+def boxes_to_show(boxes: NDArray[Any]) -> Truth:
+    """Return boxes that are shares of the sides, cut at the frame's edge."""
+    return Truth(np.asarray(boxes, np.float64).reshape(-1, 4).clip(0, 1), NOTHING)
 
 
 class Item(NamedTuple):
@@ -57,16 +58,18 @@ class Annotated:
 
     Attributes:
         items: All pairs.
-        boxes: True boxes of each clip whose source is in the picture, as `draw` takes them.
-        draw: Makes truths `(n, 224, 224)` of the boxes of n clips.
+        boxes: True boxes or masks of each clip whose source is in the picture, as `draw` takes them.
+        draw: Makes truths `(n, 224, 224)` of those of n clips, nothing of `NOTHING`.
+        show: Makes what is drawn on a frame of those of one clip.
         num_official: Clips with a source in the picture, unreadable ones included.
         lists: Subsets by name: the clips of each.
         notices: Lines about broken boxes and missing files.
     """
 
     items: tuple[Item, ...]
-    boxes: Mapping[str, Floats] = field(repr=False)
+    boxes: Mapping[str, NDArray[Any]] = field(repr=False)
     draw: Draw = union_masks
+    show: Callable[[NDArray[Any]], Truth] = boxes_to_show
     num_official: int = 0
     lists: Mapping[str, frozenset[str]] = field(default_factory=dict, repr=False)
     notices: tuple[str, ...] = ()
@@ -96,6 +99,11 @@ class Annotated:
     def only(self, have: AbstractSet[str]) -> Annotated:
         """Leave out what needs other clips than these."""
         return replace(self, items=tuple(item for item in self.items if have >= set(item.pair)))
+
+    def truth(self, pair: Pair, positive: bool) -> Truth:
+        """Return what to draw on a pair's frame; see `Benchmark.truth`."""
+        known = self.boxes.get(pair.video) if positive else None
+        return Truth(NOTHING, NOTHING) if known is None else self.show(known)
 
     def pairs(self) -> list[Pair]:
         """All pairs."""
@@ -146,14 +154,15 @@ class Annotated:
     def _truths(self, items: Sequence[Item]) -> NDArray[Any]:
         return self.draw([self._boxes_of(item) for item in items])
 
-    def _boxes_of(self, item: Item) -> Floats:
-        return self.boxes[item.pair.video] if item.kind == "positive" else _NO_BOX
+    def _boxes_of(self, item: Item) -> NDArray[Any]:
+        return self.boxes[item.pair.video] if item.kind == "positive" else NOTHING
 
     def _num_boxes(self, items: Sequence[Item]) -> NDArray[np.int64]:
-        """Count boxes; a clip with broken ones alone is no negative."""
-        return np.array(
-            [max(1, len(self._boxes_of(i))) if i.kind == "positive" else 0 for i in items], np.int64
-        )
+        """Count boxes; a clip with broken ones alone is no negative, a mask counts as one."""
+        truths = [self._boxes_of(item) for item in items]
+        counted = [1 if truth.dtype == bool else max(1, len(truth)) for truth in truths]
+        kinds = [item.kind == "positive" for item in items]
+        return np.array(counted, np.int64) * np.array(kinds, np.int64)
 
     @cached_property
     def _areas_px(self) -> Floats:

@@ -52,6 +52,7 @@ class Panel:
         silent: `(k, 4)` boxes drawn dashed.
         unit: What the map's values are, for the colour bar; "" for none.
         limits: Values at the ends of the colours; those of the map if None.
+        mask: `(h, w)` pixels of what sounds, its outline drawn solid.
     """
 
     title: str
@@ -61,6 +62,7 @@ class Panel:
     silent: NDArray[np.float64] | None = None
     unit: str = ""
     limits: tuple[float, float] | None = None
+    mask: NDArray[np.bool_] | None = None
 
 
 def heat_over(
@@ -246,12 +248,30 @@ def draw_panel(axes: Axes, panel: Panel, fontsize: int = 9) -> None:
                     path_effects=[withStroke(linewidth=3.2, foreground="black")], **style,
                 )
             )  # fmt: skip
+    if panel.mask is not None and panel.mask.any():
+        _outline(axes, panel.mask, (width, height))
     if panel.title:
         axes.set_title(plain(panel.title), fontsize=fontsize, pad=3, parse_math=False)
     axes.set_xticks([])
     axes.set_yticks([])
     for spine in axes.spines.values():
         spine.set_visible(False)
+
+
+def _outline(axes: Axes, mask: NDArray[np.bool_], size_px: tuple[int, int]) -> None:
+    """Draw the edge of a mask, whatever its size, over a frame of `size_px` (width, height)."""
+    height, width = (side + 2 for side in mask.shape)  # a border, so that edges there close too
+    steps = [
+        (np.arange(count) - 0.5) * size / (count - 2) - 0.5
+        for count, size in zip((width, height), size_px, strict=True)
+    ]
+    for line_width, colour in ((3.2, "black"), (1.6, "white")):
+        axes.contour(
+            *steps, np.pad(mask, 1).astype(float), levels=[0.5], colors=colour,
+            linewidths=line_width,
+        )  # fmt: skip
+    axes.set_xlim(-0.5, size_px[0] - 0.5)
+    axes.set_ylim(size_px[1] - 0.5, -0.5)
 
 
 def _colour_bar(figure: Figure | SubFigure, axes: Axes, panel: Panel) -> None:

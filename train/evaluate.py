@@ -16,7 +16,7 @@ from ..cache.store import Cache
 from ..errors import InputError, MissingDependencyError, UsageError
 from ..weights import weights_dir
 from . import map_sources
-from .benchmarks import Benchmark, MapSource, Scored, Subsets, load_benchmark
+from .benchmarks import Benchmark, MapSource, Scored, Subsets, load_benchmark, module_of
 from .controls import center_prior, saliency
 from .encoders import IMAGENET, IMAGENET_NETWORK
 from .geometry import Geometry
@@ -140,7 +140,7 @@ def evaluate(
         full,
         at_hand,
         rules,
-        geometry or rules.geometry_on(benchmark),
+        geometry or rules.geometry_on(module_of(benchmark).GEOMETRY),
         branch,
         tuple(alphas),
         device,

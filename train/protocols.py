@@ -52,10 +52,9 @@ class Protocol:
     blend_confidence: Literal["blend", "av"] = "av"
     thresholds: Literal["exhaustive", "subsampled"] = "exhaustive"
 
-    def geometry_on(self, benchmark: str) -> Geometry:
-        """Return the geometry of a benchmark's maps."""
-        on_vggss = benchmark.startswith("vggss")
-        return self.geometry if on_vggss else self.geometry_elsewhere or self.geometry
+    def geometry_on(self, rule: Literal["vggss", "elsewhere"]) -> Geometry:
+        """Return the geometry of a benchmark's maps, by its file's `GEOMETRY`."""
+        return self.geometry_elsewhere or self.geometry if rule == "elsewhere" else self.geometry
 
     @property
     def without_scale(self) -> Protocol:

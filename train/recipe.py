@@ -10,6 +10,7 @@ from typing import Any, Literal, get_type_hints
 
 from ..errors import UsageError
 from ..stages.spectrogram import FRONT_ENDS
+from .options import older_keys, options_of
 from .recipe_rules import contradictions, misfit
 from .toml_file import line_of, read_toml
 
@@ -27,11 +28,7 @@ class Recipe:
     pooling: Literal["max", "lse", "mean", "topk"] = "max"  # map to score (ez-vsl, alignment)
     pooling_temperature: float = 0.1  # of lse
     pooling_share: float = 0.1  # of topk: the share of cells that is averaged
-    slavc_form: Literal["code", "paper"] = "code"  # where the released code and the paper differ
-    lvs_form: Literal["code", "paper"] = "code"  # the same
-    sound_threshold: float = 0.65  # cosine above which a cell sounds (lvs, spm)
-    silence_threshold: float = 0.4  # cosine below which a cell is silent (lvs)
-    mask_temperature: float = 0.03  # softness of both
+    objective_options: dict[str, Any] = field(default_factory=dict)  # what its file declares
     clusters: str = "vggsound-resnet18-k11"  # pseudo-labels (spm-audio, spm)
     weights: dict[str, float] = field(default_factory=dict)  # of the terms; 1 where unnamed
 
@@ -92,6 +89,10 @@ class Recipe:
     schedule: Literal["constant", "cosine"] = "constant"
     precision: Literal["auto", "bf16", "fp32"] = "auto"  # bf16 where the hardware has it
 
+    def option(self, name: str) -> Any:
+        """Return an option of the objective: the recipe's value, else what its file declares."""
+        return self.objective_options.get(name, options_of(self.objective)[name].default)
+
     @property
     def view_names(self) -> tuple[str, ...]:
         """The views of each clip and modality: the anchor, and those that `views` adds."""
@@ -132,7 +133,8 @@ def load_recipe(name: str, overrides: Iterable[str] = ()) -> Recipe:
 
     Args:
         name: One of `list_recipes()`, or the path of a TOML file.
-        overrides: `key=value` settings that replace the file's; `weights.TERM=value` for a weight.
+        overrides: `key=value` settings that replace the file's; `weights.TERM=value` for a weight,
+            `objective.OPTION=value` for an option of the objective.
 
     Raises:
         UsageError: If there is no such recipe, or a key or value is not possible; the message names
@@ -148,33 +150,58 @@ def load_recipe(name: str, overrides: Iterable[str] = ()) -> Recipe:
         ) from None
     except ValueError as error:  # also of bytes that are no text, and of numbers without end
         raise UsageError(f"{path}: not TOML: {error}") from None
-    origin = {
-        key: f"{path}: {line_of(written, key) or line_of(written, table=key)}".removesuffix(": ")
-        for key in values
-    }
+    values |= _opened(values, "objective")
+    origin = {key: f"{path}: {_line_of(written, key)}".removesuffix(": ") for key in values}
     for text in overrides:
-        key, equals, value = text.partition("=")
+        key, equals, value = (word.strip() for word in text.partition("="))
         if not equals:
             raise UsageError(f"--set {text}: expected key=value")
-        key, term = key.strip(), ""
-        if key.startswith("weights."):
-            key, _, term = key.partition(".")
-        table = values.get(key, {})
-        if term and not isinstance(table, dict):
-            continue  # told below, with where it was set
-        origin[key] = f"--set {text}"
-        if term:
-            values[key] = {**table, term: _parse(value, float)}
+        table, dot, term = key.partition(".")
+        if (table, dot) == ("weights", "."):
+            weights = values.get(table, {})
+            if isinstance(weights, dict):  # else refused below, with where it was set
+                values[table], origin[table] = (
+                    {**weights, term: _parse(value, float)},
+                    f"--set {text}",
+                )
         else:
-            values[key] = _parse(value, _HINTS.get(key))
+            objective = str(values.get("objective", Recipe.objective))
+            values[key], origin[key] = _parse(value, _type_of(key, objective)), f"--set {text}"
     return recipe_from(values, origin)
+
+
+def _opened(values: dict[str, Any], table: str) -> dict[str, Any]:
+    """Write a table `[objective]` as the keys `objective`, its name, and `objective.OPTION`."""
+    found = values.get(table)
+    if not isinstance(found, dict):
+        return {}
+    del values[table]
+    return {table if key == "name" else f"{table}.{key}": value for key, value in found.items()}
+
+
+def _line_of(written: str, key: str) -> str:
+    """Say where a key, or an option of the objective, stands in a file."""
+    table, dot, option = key.partition(".")
+    if dot:
+        return line_of(written, option, table) or line_of(written, key)
+    return line_of(written, key) or line_of(written, table=key)
+
+
+def _type_of(key: str, objective: str) -> Any:
+    """Return the type that the value of a `--set` should have."""
+    older = [(objective, key.partition(".")[2]), *older_keys(objective_names()).get(key, ())]
+    for owner, name in older:
+        if option := options_of(owner).get(name):
+            return type(option.default)
+    return _HINTS.get(key)
 
 
 def recipe_from(values: Mapping[str, Any], origin: Mapping[str, str] | None = None) -> Recipe:
     """Build a recipe from plain values.
 
     Args:
-        values: Key to value; what is missing keeps its default.
+        values: Key to value; what is missing keeps its default. `objective.OPTION` is an option of
+            the objective.
         origin: Where each value comes from, for messages.
 
     Raises:
@@ -182,14 +209,58 @@ def recipe_from(values: Mapping[str, Any], origin: Mapping[str, str] | None = No
     """
     where = origin or {}
     choices = {"objective": objective_names(), "spectrogram": list(FRONT_ENDS)}
-    for key, value in values.items():
+    plain, options = _split(values)
+    for key, value in plain.items():
         trouble = _unknown(key) or misfit(key, value, _HINTS[key], choices)
         if trouble:
             raise UsageError(f"{where.get(key, 'recipe')}: {trouble}")
-    recipe = Recipe(**{key: _exact(key, value) for key, value in values.items()})
+    exact = {key: _exact(key, value) for key, value in plain.items()}
+    objective = exact.get("objective", Recipe.objective)
+    recipe = Recipe(**exact, objective_options=_checked(objective, options, where))
     for key, trouble in contradictions(recipe):
         raise UsageError(f"{where.get(key, 'recipe')}: {trouble}")
     return recipe
+
+
+def _split(values: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Part a recipe's own keys from its objective's options, by the keys they were given under."""
+    older = older_keys(objective_names())
+    plain, options = {}, dict[str, Any]()
+    for key, value in values.items():
+        if key == "objective_options" and isinstance(value, Mapping):
+            options |= {f"objective.{name}": item for name, item in value.items()}
+        elif key in older or key.startswith("objective."):
+            options[key] = value
+        else:
+            plain[key] = value
+    return plain, options
+
+
+def _checked(objective: str, given: Mapping[str, Any], where: Mapping[str, str]) -> dict[str, Any]:
+    """Return all options of an objective: those given, checked, and the defaults of the others.
+
+    A key of older recipes may belong to another objective: it is checked, and then it says nothing.
+    """
+    own, older = options_of(objective), older_keys(objective_names())
+    chosen = {name: option.default for name, option in own.items()}
+    for key, value in given.items():
+        owners = older.get(key) or [(objective, key.partition(".")[2])]
+        owner, name = next((one for one in owners if one[0] == objective), owners[0])
+        option = options_of(owner).get(name)
+        if option is None:
+            raise UsageError(
+                f"{where.get(key, 'recipe')}: {_no_option(objective, name, list(own))}"
+            )
+        if trouble := option.misfit(value):
+            raise UsageError(f"{where.get(key, 'recipe')}: {key} = {value!r}: {trouble}")
+        if owner == objective:
+            chosen[name] = type(option.default)(value)
+    return chosen
+
+
+def _no_option(objective: str, name: str, own: list[str]) -> str:
+    known = f"it has {', '.join(own)}" if own else "it has none"
+    return f"objective {objective!r} has no option {name!r}: {known}"
 
 
 def recipe_values(recipe: Recipe) -> dict[str, Any]:
@@ -199,9 +270,15 @@ def recipe_values(recipe: Recipe) -> dict[str, Any]:
 
 def first_difference(found: Mapping[str, Any], recipe: Recipe) -> tuple[str, Any, Any] | None:
     """Return the first key in which `recipe` differs from stored values: (key, stored, wanted)."""
-    for name, wanted in recipe_values(recipe).items():
-        if found.get(name) != wanted:
-            return name, found.get(name), wanted
+    pairs = [(name, found.get(name), value) for name, value in recipe_values(recipe).items()]
+    for name, stored, wanted in pairs:
+        if name == "objective_options":
+            keys = sorted({*(stored or {}), *wanted})
+            pairs += [
+                (f"objective.{key}", (stored or {}).get(key), wanted.get(key)) for key in keys
+            ]
+        elif stored != wanted:
+            return name, stored, wanted
     return None
 
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 _LIMITS: dict[str, tuple[Callable[[float], bool], tuple[str, ...]]] = {
     "above 0": (
         lambda value: 0 < value < math.inf,
-        ("temperature", "pooling_temperature", "mask_temperature", "lr", "spectrogram_std"),
+        ("temperature", "pooling_temperature", "lr", "spectrogram_std"),
     ),
     "above 0 and at most 1": (lambda value: 0 < value <= 1, ("pooling_share", "crop_area")),
     "finite": (math.isfinite, ("spectrogram_mean",)),
@@ -47,10 +47,6 @@ _LIMITS: dict[str, tuple[Callable[[float], bool], tuple[str, ...]]] = {
     "2, 3 or 4": (lambda value: value in (2, 3, 4), ("last_layer",)),
     "1 or 2": (lambda value: value in (1, 2), ("last_stride", "audio_last_stride")),
     "between 0 and 1": (lambda value: 0 <= value <= 1, ("flip", "blur")),
-    "between -1 and 1": (
-        lambda value: -1 <= value <= 1,
-        ("sound_threshold", "silence_threshold"),
-    ),
     "at least 0 and below 1": (
         lambda value: 0 <= value < 1,
         ("visual_dropout", "audio_dropout", "momentum", "ema"),

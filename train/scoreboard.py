@@ -3,87 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
+
+from .benchmarks import module_of
+from .forms import Form
 
 Document = Mapping[str, Any]
 Scores = Mapping[str, float | None]
 
 
-@dataclass(frozen=True)
-class Form:
-    """How a kind of benchmark is shown.
-
-    Attributes:
-        columns: Heading of each score.
-        accuracy: The score that a line about leaked clips gives.
-        legend: What the columns mean.
-        percent: Whether figures are percent, as papers print them.
-    """
-
-    columns: Mapping[str, str]
-    accuracy: str
-    legend: str
-    percent: bool = True
-
-
-_LOC_ACC = """\
-LocAcc: share of clips with cIoU >= 0.5, which others print as cIoU; the upper half of the map's
-pixels is predicted. AUC: area under that share over thresholds 0 to 1. adaptive: as many pixels
-are predicted as the truth has. Percent."""
-_AP = """\
-AP, max-F1: is there a source, and is it found, among sounds of nothing in the picture; by kind of
-these, among as many clips that have a source.
-"""
-SYNTH = Form(
-    {
-        "right_object": "right object",
-        "swapped_right_object": "swapped",
-        "auroc_offscreen": "off-screen",
-        "auroc_mismatched": "mismatched",
-        "loc_acc_adaptive": "LocAcc",
-        "ciou_mean_adaptive": "mean cIoU",
-    },
-    "loc_acc_adaptive",
-    """\
-right object: the map is higher on the object that sounds than on the silent one (chance 0.5)
-swapped: the same when the frame is given its silent object's sound: the map has to move
-off-screen, mismatched: AUROC of the map's peak against sounds of nothing in the picture
-LocAcc (cIoU@0.5) and mean cIoU: as many pixels predicted as the sounding object has""",
-    percent=False,
-)
-BOXES = Form(
-    {
-        "loc_acc": "LocAcc",
-        "auc": "AUC",
-        "ciou_mean": "mean cIoU",
-        "loc_acc_adaptive": "adaptive",
-        "auc_adaptive": "AUC adapt.",
-    },
-    "loc_acc",
-    _LOC_ACC,
-)
-EXTENDED = Form(
-    {
-        "ap": "AP",
-        "max_f1": "max-F1",
-        "loc_acc": "LocAcc",
-        "auc": "AUC",
-        "loc_acc_adaptive": "adaptive",
-    },
-    "loc_acc",
-    _AP + _LOC_ACC,
-)
-RETRIEVAL = Form(
-    {
-        **{f"{way}_r{k}": f"{way.upper()} R@{k}" for way in ("a2i", "i2a") for k in (1, 5, 10)},
-        "a2i_r1_class": "A2I class",
-        "i2a_r1_class": "I2A class",
-    },
-    "a2i_r1",
-    "A2I R@k: a sound's own frame is among its k most similar; I2A: a frame's own sound.\n"
-    "class: the most similar one is of the same class. Percent.",
-)
 OF_RUN = {
     "av_shuffled": "sounds shuffled",
     "blend": "blend with OGL",
@@ -128,20 +56,19 @@ def evaluate_text(document: Document) -> str:
 
 
 def form_of(benchmark: str) -> Form:
-    """Return how a benchmark is shown."""
-    if benchmark in ("synth", "retrieval"):
-        return SYNTH if benchmark == "synth" else RETRIEVAL
-    return EXTENDED if benchmark.endswith("-extended") else BOXES
+    """Return how a benchmark is shown, as its file says."""
+    return module_of(benchmark).FORM
 
 
 def head_text(run: Document) -> str:
     """Say what was scored, how, and on how many clips."""
-    maps = f", maps {run['geometry']}" if run["benchmark"] != "retrieval" else ""
+    form = form_of(run["benchmark"])
+    maps = f", maps {run['geometry']}" if form.has_maps else ""
     text = (
         f"{run['benchmark']}, protocol {run['protocol']}{maps}: "
         f"{run['n_scored']} of {run['n_official']} clips scored"
     )
-    if run["ceiling"] is not None and form_of(run["benchmark"]).percent:
+    if run["ceiling"] is not None and form.percent:
         text += f"; LocAcc can reach {100 * run['ceiling']:.2f} %"
     return text
 
@@ -189,8 +116,8 @@ def _prefixed(document: Document) -> Iterator[tuple[str, Document]]:
 
 def subset_title(run: Document, subset: str) -> str:
     """Say which pairs a subset holds, and how many clips or negatives that is."""
-    if run["benchmark"] == "synth":
-        return f"{subset} classes"
+    if title := form_of(run["benchmark"]).subset_title:
+        return title.format(subset)
     if subset in run["pairs"]:
         return f"{subset} ({run['pairs'][subset].get('positive', 0)})"
     return f"{subset} negatives ({run['pairs']['all'][subset]})"

@@ -10,7 +10,8 @@ from typing import Literal, NamedTuple, Protocol, cast
 
 from ...errors import UsageError
 from .. import protocols
-from ..binarize import Floats, Maps
+from ..binarize import Bools, Floats, Maps
+from ..forms import Form
 
 SIZE_PX = 224
 """Side of the maps that are scored, as in every protocol of the family."""
@@ -30,6 +31,20 @@ Scores = dict[str, float]
 Subsets = dict[str, Scores]
 Sample = dict[str, str | float]
 Prior = Literal["center", "saliency", "object"]
+
+
+class Truth(NamedTuple):
+    """What is known of a pair's frame, to be drawn.
+
+    Attributes:
+        sounding: `(k, 4)` boxes of what sounds, shares of the sides.
+        silent: `(k, 4)` boxes of what does not.
+        mask: `(H, W)` pixels of what sounds, where masks are known.
+    """
+
+    sounding: Floats
+    silent: Floats
+    mask: Bools | None = None
 
 
 class Scored(Protocol):
@@ -86,6 +101,9 @@ class Benchmark(Protocol):
     def ceiling(self) -> float:
         """Largest LocAcc that a prediction of half the picture can reach; NaN without maps."""
 
+    def truth(self, pair: Pair, positive: bool) -> Truth:
+        """Return what to draw on a pair's frame; `positive`: its sound's source is in it."""
+
     def only(self, have: AbstractSet[str]) -> Benchmark:
         """Leave out what needs other clips than these."""
 
@@ -110,7 +128,17 @@ class Benchmark(Protocol):
         """Score what tells whether a source listens at all, by name."""
 
 
-class _Module(Protocol):
+class Module(Protocol):
+    """What a file of this folder defines.
+
+    Attributes:
+        FORM: How its scores are shown.
+        GEOMETRY: Whose geometry its maps have where a protocol places those of VGG-SS otherwise.
+    """
+
+    FORM: Form
+    GEOMETRY: Literal["vggss", "elsewhere"]
+
     def load(self, annotations: Path) -> Benchmark:
         """Read a benchmark's annotations."""
 
@@ -142,6 +170,14 @@ def load_benchmark(name: str, annotations: Path) -> Benchmark:
         UsageError: If there is no such benchmark.
         InputError: If the annotations are missing or cannot be read.
     """
+    return module_of(name).load(annotations)
+
+
+def module_of(name: str) -> Module:
+    """Import the file of a benchmark.
+
+    Raises:
+        UsageError: If there is none of that name.
+    """
     require_benchmark(name)
-    module = importlib.import_module(f".{name.replace('-', '_')}", __name__)
-    return cast(_Module, module).load(annotations)
+    return cast(Module, importlib.import_module(f".{name.replace('-', '_')}", __name__))

@@ -6,13 +6,24 @@ picture; EZ-VSL and LVS list 249 of the 250.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
-from ..annotated import Annotated, Item, draw_votes
+import numpy as np
+
+from ..annotated import Annotated, Item, boxes_to_show
 from ..annotations import find_file, read_list, read_xml_boxes
-from . import Pair
+from ..binarize import Floats
+from ..forms import BOXES
+from ..truth import consensus_votes
+from . import Pair, Truth
+
+FORM = BOXES
+GEOMETRY = "elsewhere"
 
 FILE = "flickr_test.csv"
+FRAME_PX = 256
+"""Side of the frames that the boxes are given in."""
 
 
 def load(annotations: Path) -> Annotated:
@@ -29,4 +40,16 @@ def load(annotations: Path) -> Annotated:
     ids = read_list(path)
     boxes = read_xml_boxes(path.parent, ids)
     items = tuple(Item(Pair(name, name), "positive", "") for name in boxes.by_clip)
-    return Annotated(items, boxes.by_clip, draw_votes, num_official=len(ids), notices=boxes.notices)
+    return Annotated(
+        items, boxes.by_clip, draw_votes, show_boxes, num_official=len(ids), notices=boxes.notices
+    )
+
+
+def draw_votes(boxes_px: Sequence[Floats]) -> Floats:
+    """Draw the consensus of the annotators for many clips, `(n, 224, 224)`."""
+    return np.stack([consensus_votes(boxes) for boxes in boxes_px])
+
+
+def show_boxes(boxes_px: Floats) -> Truth:
+    """Return the boxes as shares of the sides."""
+    return boxes_to_show(boxes_px / FRAME_PX)

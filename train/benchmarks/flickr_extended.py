@@ -11,7 +11,11 @@ from pathlib import Path
 
 from ..annotated import Annotated, Item
 from ..annotations import find_file, read_rows, short_of
+from ..forms import EXTENDED
 from . import Pair, flickr
+
+FORM = EXTENDED
+GEOMETRY = "elsewhere"
 
 NUM_NEGATIVES = 250
 

@@ -17,9 +17,23 @@ from numpy.typing import NDArray
 
 from ..annotations import short_of
 from ..binarize import Floats
+from ..forms import Form
 from ..protocols import PROTOCOLS, Protocol
 from ..retrieval import first_hits, retrieval_scores
-from . import MapSource, Pair, Prior, Sample, Scores, Subsets, vggss
+from . import MapSource, Pair, Prior, Sample, Scores, Subsets, Truth, vggss
+
+FORM = Form(
+    {
+        **{f"{way}_r{k}": f"{way.upper()} R@{k}" for way in ("a2i", "i2a") for k in (1, 5, 10)},
+        "a2i_r1_class": "A2I class",
+        "i2a_r1_class": "I2A class",
+    },
+    "a2i_r1",
+    "A2I R@k: a sound's own frame is among its k most similar; I2A: a frame's own sound.\n"
+    "class: the most similar one is of the same class. Percent.",
+    has_maps=False,
+)
+GEOMETRY = "vggss"
 
 _ALL = "all"
 
@@ -61,6 +75,10 @@ class Retrieval:
     def only(self, have: AbstractSet[str]) -> Retrieval:
         """Leave out other clips than these: retrieval among fewer is easier."""
         return replace(self, labels={n: label for n, label in self.labels.items() if n in have})
+
+    def truth(self, pair: Pair, positive: bool) -> Truth:
+        """Nothing: no place in a frame is asked for."""
+        return Truth(np.zeros((0, 4)), np.zeros((0, 4)))
 
     def pairs(self) -> list[Pair]:
         """Every clip with its own sound."""

@@ -23,10 +23,31 @@ import numpy as np
 from ...errors import InputError
 from .. import metrics
 from ..annotations import read_json_boxes, read_rows
+from ..forms import Form
 from ..metrics import Bools, Floats, Maps
 from ..protocols import PROTOCOLS, Protocol
 from ..scoring import Measured, curves, measure, measure_all, summary
-from . import SIZE_PX, MapSource, Pair, Prior, Sample, Scores, Subsets
+from . import SIZE_PX, MapSource, Pair, Prior, Sample, Scores, Subsets, Truth
+
+FORM = Form(
+    {
+        "right_object": "right object",
+        "swapped_right_object": "swapped",
+        "auroc_offscreen": "off-screen",
+        "auroc_mismatched": "mismatched",
+        "loc_acc_adaptive": "LocAcc",
+        "ciou_mean_adaptive": "mean cIoU",
+    },
+    "loc_acc_adaptive",
+    """\
+right object: the map is higher on the object that sounds than on the silent one (chance 0.5)
+swapped: the same when the frame is given its silent object's sound: the map has to move
+off-screen, mismatched: AUROC of the map's peak against sounds of nothing in the picture
+LocAcc (cIoU@0.5) and mean cIoU: as many pixels predicted as the sounding object has""",
+    percent=False,
+    subset_title="{} classes",
+)
+GEOMETRY = "elsewhere"
 
 Group = Literal["positive", "offscreen", "mismatched", "swapped"]
 GROUPS: tuple[Group, ...] = ("positive", "offscreen", "mismatched", "swapped")
@@ -107,6 +128,11 @@ class Synth:
         return replace(
             self, items=items, boxes={name: b for name, b in self.boxes.items() if name in have}
         )
+
+    def truth(self, pair: Pair, positive: bool) -> Truth:
+        """Return what to draw on a pair's frame; see `Benchmark.truth`."""
+        boxes = np.asarray(self.boxes.get(pair.video, ()), np.float64).reshape(-1, 4).clip(0, 1)
+        return Truth(boxes[:1], boxes[1:]) if positive else Truth(boxes[:0], boxes)
 
     def pairs(self) -> list[Pair]:
         """All pairs, with their own sounds and with those of every shuffle; each once."""

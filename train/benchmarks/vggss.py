@@ -12,7 +12,11 @@ from pathlib import Path
 from ...errors import InputError
 from ..annotated import Annotated, Item
 from ..annotations import Boxes, find_file, read_json_boxes, read_list, short_of
+from ..forms import BOXES
 from . import Pair
+
+FORM = BOXES
+GEOMETRY = "vggss"
 
 NUM_CLIPS = 5158
 LISTS = {"heard": "vggss_heard_test.csv", "unheard": "vggss_unheard_test.csv"}

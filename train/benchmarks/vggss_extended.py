@@ -13,7 +13,11 @@ from pathlib import Path
 from ...errors import InputError
 from ..annotated import Annotated, Item, Kind
 from ..annotations import find_file, read_rows, short_of
+from ..forms import EXTENDED
 from . import Pair, vggss
+
+FORM = EXTENDED
+GEOMETRY = "vggss"
 
 FILES = ("vggss_test_plus_silent.csv", "plus_silent.csv")
 """The published list, and that of a synthetic world."""

@@ -5,7 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from ..annotated import Annotated
+from ..forms import BOXES
 from .vggss import LISTS, listed
+
+FORM = BOXES
+GEOMETRY = "vggss"
 
 
 def load(annotations: Path) -> Annotated:

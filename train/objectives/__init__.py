@@ -39,6 +39,8 @@ class Objective(Protocol):
     Attributes:
         NEEDS: What it needs of the network and of a batch.
         TERMS: Names of what `terms` returns; a recipe's `weights` speak of them.
+
+    A file may also declare `OPTIONS`, read by `options.options_of` without importing it.
     """
 
     NEEDS: Needs

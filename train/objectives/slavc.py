@@ -13,6 +13,14 @@ from . import Seen, cosine_map, split_views
 
 NEEDS = Needs(heads=2)
 TERMS = ("momentum_image", "momentum_audio")
+OPTIONS = {
+    "form": {
+        "default": "code",
+        "choices": ("code", "paper"),
+        "meaning": "code sums over cells; paper takes the best cell, one term over images",
+        "was": "slavc_form",
+    },
+}
 
 
 def terms(seen: Seen, recipe: Recipe) -> dict[str, Tensor]:
@@ -21,7 +29,7 @@ def terms(seen: Seen, recipe: Recipe) -> dict[str, Tensor]:
     def loss(visual: tuple[Any, Any], audio: tuple[Any, Any]) -> dict[str, Tensor]:
         return losses.slavc(
             visual[0], audio[0], visual[1], audio[1],
-            form=recipe.slavc_form, temperature=recipe.temperature,
+            form=recipe.option("form"), temperature=recipe.temperature,
         )  # fmt: skip
 
     visual, audio = (

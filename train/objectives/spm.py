@@ -12,6 +12,21 @@ from . import Seen, cosine_map, of_all_pairs
 
 NEEDS = Needs(classes_of="objects")
 TERMS = ("match", "object")
+OPTIONS = {
+    "sound_threshold": {
+        "default": 0.65,
+        "at_least": -1,
+        "at_most": 1,
+        "meaning": "cosine above which a cell sounds",
+        "was": "sound_threshold",
+    },
+    "mask_temperature": {
+        "default": 0.03,
+        "above": 0,
+        "meaning": "softness of the threshold",
+        "was": "mask_temperature",
+    },
+}
 
 
 def terms(seen: Seen, recipe: Recipe) -> dict[str, Tensor]:
@@ -21,7 +36,10 @@ def terms(seen: Seen, recipe: Recipe) -> dict[str, Tensor]:
     """
     assert seen.labels is not None
     labels, classify = seen.labels, seen.heads["objects"]
-    softness = {"threshold": recipe.sound_threshold, "temperature": recipe.mask_temperature}
+    softness = {
+        "threshold": recipe.option("sound_threshold"),
+        "temperature": recipe.option("mask_temperature"),
+    }
 
     def loss(image: tuple[Tensor, ...], sound: tuple[Tensor, ...]) -> dict[str, Tensor]:
         visual, features, audio = image[0], image[1], sound[0]
