@@ -8,6 +8,7 @@ import sys
 import textwrap
 import tomllib
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from avpipe.train import losses
 from avpipe.train.recipe import Recipe
 from cache_factory import make_cache
 from evaluation_factory import SOUNDING, TINY
+from PIL import Image
 
 ROOT = Path(__file__).parents[1]
 PAGE = (ROOT / "docs/adding.md").read_text(encoding="utf-8")
@@ -61,9 +63,22 @@ def test_what_is_added_has_its_name_and_runs(package: Path, tmp_path: Path) -> N
         {"file": f"clip{i:03d}", "class": f"class{i % 4}", "bbox": [SOUNDING]} for i in range(12)
     ]
     (tmp_path / "boxes/mine.json").write_text(json.dumps(entries))
+    (tmp_path / "boxes/masks").mkdir()
+    mask = np.zeros((100, 160), np.uint8)
+    left, top, right, bottom = SOUNDING
+    mask[round(100 * top) : round(100 * bottom), round(160 * left) : round(160 * right)] = 255
+    for i in range(12):
+        Image.fromarray(mask).save(tmp_path / f"boxes/masks/clip{i:03d}.png")
     small = "".join(f" --set {value}" for value in TINY if not value.startswith("ema"))
     words = [line + small * line.startswith("train") for line in COMMANDS]
-    assert [line.split()[0] for line in words] == ["embed-teachers", "knn", "train", "evaluate"]
+    assert [line.split()[0] for line in words] == [
+        "embed-teachers",
+        "knn",
+        "train",
+        "train",
+        "evaluate",
+        "evaluate",
+    ]
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM, json.dumps(words)],
         cwd=tmp_path,
@@ -74,8 +89,21 @@ def test_what_is_added_has_its_name_and_runs(package: Path, tmp_path: Path) -> N
     )
     assert done.returncode == 0, done.stdout + done.stderr
     names = done.stdout.partition("\nnames ")[2].split()
-    assert set(names) > {"mean-colour", "margin", "mine"} and names.count("margin") == 2
+    assert (
+        set(names) > {"mean-colour", "margin", "mine", "mine-masks"} and names.count("margin") == 2
+    )
     assert "mine, protocol avpipe, maps rf-centred: 12 of 12 clips scored" in done.stdout
+    boxes, masks = (
+        json.loads((tmp_path / f"runs/margin/evaluate/{name}-avpipe.json").read_text())["scores"]
+        for name in ("mine", "mine-masks")
+    )
+    assert masks["av"]["ciou_mean"] == pytest.approx(boxes["av"]["ciou_mean"], abs=0.01)
+    assert boxes["av"]["ciou_mean"] > 0
+    margins = [
+        json.loads((tmp_path / f"runs/{run}/run.json").read_text())["recipe"]["objective_options"]
+        for run in ("margin", "wide")
+    ]
+    assert margins == [{"margin": 0.3}, {"margin": 0.5}]
     lines = (tmp_path / "runs/margin/metrics.jsonl").read_text().splitlines()
     terms = [json.loads(line) for line in lines]
     assert all(line["loss"] == line["margin"] > 0 for line in terms)
@@ -89,8 +117,8 @@ def test_what_is_added_has_its_name_and_runs(package: Path, tmp_path: Path) -> N
 def test_the_margin_is_that_of_three_loops(package: Path) -> None:
     code = re.search(r"    def loss.*?return \{.*?\}\n", FILES["train/objectives/margin.py"], re.S)
     assert code
-    space = {"losses": losses, "recipe": Recipe(), "MARGIN": 0.2, "Tensor": torch.Tensor}
-    space["torch"] = torch
+    recipe = SimpleNamespace(**vars(Recipe()), option={"margin": 0.2}.get)
+    space = {"losses": losses, "recipe": recipe, "Tensor": torch.Tensor, "torch": torch}
     exec(textwrap.dedent(code[0]), space)
     rng = torch.Generator().manual_seed(0)
     visual, audio = torch.randn(3, 4, 2, 2, generator=rng), torch.randn(3, 4, generator=rng)

@@ -58,7 +58,8 @@ class Annotated:
 
     Attributes:
         items: All pairs.
-        boxes: True boxes or masks of each clip whose source is in the picture, as `draw` takes them.
+        boxes: True boxes, or the mask, of each clip whose source is in the picture: what `draw`
+            takes.
         draw: Makes truths `(n, 224, 224)` of those of n clips, nothing of `NOTHING`.
         show: Makes what is drawn on a frame of those of one clip.
         num_official: Clips with a source in the picture, unreadable ones included.
