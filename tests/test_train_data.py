@@ -390,6 +390,23 @@ def test_a_hint_follows_the_mirrored_crop_as_the_network_does(how: str) -> None:
         np.testing.assert_allclose(peak(aligned[0, 0]), peak(student[0, 0]), atol=0.3)
 
 
+def test_a_hint_of_patches_follows_as_tiles() -> None:
+    """A mirrored map of patches is the map of the mirrored frame; a crop lies between centres."""
+    hint, hw, tiles = torch.rand(1, 5, 4, 4), np.array([[80, 80]]), (np.arange(4) + 0.5) / 4
+    whole, box = np.array([[0, 0, 80, 80]]), np.array([[20, 40, 40, 40]])
+    flipped = align_hint(hint, whole, np.array([True]), hw, "flip", tiles, "tiles")
+    torch.testing.assert_close(flipped, hint.flip(3))
+    assert not torch.allclose(align_hint(hint, whole, np.array([True]), hw, "flip"), hint.flip(3))
+
+    def at(values: np.ndarray, shares: np.ndarray) -> np.ndarray:
+        return np.apply_along_axis(lambda line: np.interp(shares, tiles, line), 0, values)
+
+    found = align_hint(hint, box, np.array([True]), hw, "roi", tiles, "tiles")[0]
+    rows, columns = 20 / 80 + tiles / 2, 40 / 80 + tiles[::-1] / 2
+    for channel, cells in zip(found.numpy(), hint[0].double().numpy(), strict=True):
+        np.testing.assert_allclose(channel, at(at(cells, rows).T, columns).T, atol=1e-6)
+
+
 def test_hints_may_only_flip_or_stay() -> None:
     hint = torch.rand(2, 5, 7, 7)
     where = np.array([[0, 0, 50, 50]] * 2), np.array([True, False]), np.array([[60, 80]] * 2)

@@ -74,7 +74,10 @@ def test_other_hints_are_other_data(cache: Cache, rows: np.ndarray, tmp_path: Pa
     [
         ({"hints": "visual", "visual_teacher": "gone"}, "--visual gone --cache "),
         ({"hints": "audio", "audio_teacher": "gone"}, "of 22 of 22 clips"),
-        ({"hints": "audio", "audio_teacher": "detr-r50"}, "no audio hint of 1 axes"),
+        (
+            {"hints": "audio", "audio_teacher": "detr-r50"},
+            "20 x 7 x 7 numbers a clip; an audio hint is one vector",
+        ),
         (
             {"views": "neighbour", "image_neighbors": "gone"},
             "image-gone; run `avpipe knn --image gone --cache ",

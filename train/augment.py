@@ -17,6 +17,7 @@ from ..stages.spectrogram import FRONT_ENDS
 from .colour import change_colours
 from .crops import align_hint, area_crops, crop_resize, random_crops
 from .data import Batch
+from .geometry import Cells
 from .recipe import Recipe
 
 IMAGE_MEAN = (0.485, 0.456, 0.406)
@@ -48,6 +49,7 @@ def training_views(
     rng: np.random.Generator,
     device: torch.device,
     student_cells: NDArray[np.float64] | None = None,
+    hint_cells: Cells = "corners",
 ) -> Views:
     """Draw the views of each clip that the recipe has.
 
@@ -55,7 +57,7 @@ def training_views(
     moves it). `augmented` sees the same frame as SimCLR would, and always moves the window, which a
     front-end without margins leaves where it is; `neighbour` is made like the anchor from the frame
     and the sound of the batch's second half. A hint of the frame follows the anchor's crop to where
-    `student_cells` lie (see `align_hint`).
+    `student_cells` lie, from where its own `hint_cells` do (see `align_hint`).
     """
     num, size = len(batch.rows), recipe.image_size
     stored = batch.frames.to(device, non_blocking=True)
@@ -78,7 +80,7 @@ def training_views(
             if view == "anchor" and "visual_hint" in hints:
                 hint = hints["visual_hint"].to(device, non_blocking=True).float()
                 hints["visual_hint"] = align_hint(
-                    hint, boxes, mirrored, frame_hw, recipe.hint_align, student_cells
+                    hint, boxes, mirrored, frame_hw, recipe.hint_align, student_cells, hint_cells
                 )
         shift = augmented or recipe.time_shift
         start = window_starts(batch.valid_cols[part], recipe.spectrogram, rng if shift else None)

@@ -19,11 +19,18 @@ from ..cache.state import headers, shard_numbers, stages
 from ..cache.store import Cache, ColumnView
 from ..errors import InputError
 from ..weights import RANDOM
+from .geometry import Cells
 from .model import Needs
 from .recipe import Recipe
 
 _SHARE_OF_NEIGHBORS = 0.05
 """Above this share of all clips, neighbours are no longer alike (Senocak et al. take 0.7 %)."""
+
+_HINTS = {
+    "audio": "an audio hint is one vector of each sound",
+    "visual": "a visual hint is a map of each frame (a vector is for `avpipe knn` alone)",
+}
+"""What a hint has to be."""
 
 
 @dataclass(frozen=True)
@@ -35,12 +42,14 @@ class Column:
         name: Column.
         of_frames: Whether it goes with a clip's frame; else with its sound.
         shape: Of one element.
+        cells: Where the cells of a map lie in its frame.
     """
 
     stage: str
     name: str
     of_frames: bool
     shape: tuple[int, ...]
+    cells: Cells = "corners"
 
 
 @dataclass(frozen=True)
@@ -60,6 +69,12 @@ class Inputs:
     num_classes: int = 0
     weights: dict[str, str | None] = field(default_factory=dict)
     notices: tuple[str, ...] = ()
+
+    @property
+    def hint_cells(self) -> Cells:
+        """Where the cells of visual hints lie; `corners` where there are none."""
+        hint = self.columns.get("visual_hint")
+        return hint.cells if hint else "corners"
 
     @property
     def stages(self) -> list[str]:
@@ -134,11 +149,14 @@ def _hint(cache: Cache, rows: NDArray[np.int64], recipe: Recipe, name: str) -> C
             f"{cache.path} lacks {stage} of {len(missing)} of {len(rows)} clips; run "
             f"{advice(f'embed-teachers --{modality} {teacher}', cache.path)}"
         )
-    shape = _any_header(cache, stage).columns["value"].shape[1:]
-    wanted = {"audio": 1, "visual": 3}[modality]
-    if len(shape) != wanted:
-        raise InputError(f"{stage} holds {shape}, no {modality} hint of {wanted} axes")
-    return Column(stage, "value", of_frames=modality == "visual", shape=shape)
+    header = _any_header(cache, stage)
+    shape = header.columns["value"].shape[1:]
+    if len(shape) != {"audio": 1, "visual": 3}[modality]:
+        raise InputError(
+            f"{stage} holds {' x '.join(map(str, shape))} numbers a clip; {_HINTS[modality]}"
+        )
+    cells = header.params.get("cells", "corners")
+    return Column(stage, "value", of_frames=modality == "visual", shape=shape, cells=cells)
 
 
 def _of_same_clips(cache: Cache, name: str, rows: NDArray[np.int64]) -> str:

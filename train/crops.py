@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from .geometry import DETR_PX, detr_centres_px
+from .geometry import Cells, cell_shares
 
 
 def random_crops(
@@ -150,11 +150,13 @@ def align_hint(
     frame_hw: NDArray[np.int64],
     how: Literal["roi", "flip", "none"],
     student_cells: NDArray[np.float64] | None = None,
+    teacher_cells: Cells = "corners",
 ) -> Tensor:
     """Let a teacher's map of the whole frame follow the crop that the student sees.
 
-    The cells of a padded ResNet, such as the teacher's, lie at the top left of equal tiles: a
-    mirrored map is not the map of the mirrored frame. So both are placed by their centres.
+    The cells of a padded convolutional network lie at the top left of equal tiles, those of a
+    network of patches in the middle: a mirrored map of the first is not the map of the mirrored
+    frame. So both maps are placed by their centres.
 
     Args:
         hint: `(B, C, h, w)`.
@@ -165,6 +167,7 @@ def align_hint(
             `none` leaves it as it is, as the paper does.
         student_cells: `(n,)` centres of the student's cells along one side, as shares of its crop;
             None where they lie as the teacher's do in the frame.
+        teacher_cells: Where the teacher's lie, as its hints say.
 
     Returns:
         `(B, C, h, w)`.
@@ -176,7 +179,7 @@ def align_hint(
     )
     axes = []
     for axis, num in ((0, hint.shape[2]), (1, hint.shape[3])):
-        cells = torch.from_numpy(detr_centres_px(num) + 0.5).to(hint.device) / DETR_PX
+        cells = torch.from_numpy(cell_shares(teacher_cells, num)).to(hint.device)
         if how == "flip" or student_cells is None:
             at = cells
         else:  # the student's map is averaged over areas, and so are its centres

@@ -62,6 +62,23 @@ def cell_centres(encoder: nn.Module, size_px: int) -> NDArray[np.float64]:
     return start + jump * np.arange(cells, dtype=np.float64)
 
 
+Cells = Literal["corners", "tiles"]
+"""Where a teacher's cells lie: padded strides put cell i at pixel i * stride, patches in tiles."""
+
+
+def cell_shares(cells: Cells, num: int, size_px: int = DETR_PX) -> NDArray[np.float64]:
+    """Return the centres of `num` cells along one side, as shares of it.
+
+    Args:
+        cells: Where they lie.
+        num: How many there are.
+        size_px: Side of the picture that the network saw: `corners` are centres of pixels.
+    """
+    tile_px = size_px / num
+    first_px = 0.5 if cells == "corners" else tile_px / 2
+    return (tile_px * np.arange(num, dtype=np.float64) + first_px) / size_px
+
+
 def detr_centres_px(num_cells: int) -> NDArray[np.float64]:
     """Return where DETR's cells lie: a padded ResNet50 puts 7 cells at pixels 0, 32, ... of 224."""
     return DETR_PX / num_cells * np.arange(num_cells, dtype=np.float64)

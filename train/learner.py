@@ -12,7 +12,7 @@ from .augment import Views, training_views
 from .columns import Inputs
 from .data import Batch
 from .device import compute_dtype
-from .geometry import cell_centres
+from .geometry import Cells, cell_centres
 from .hints import hint_heads, hint_terms
 from .model import build_model
 from .objectives import Objective, Seen
@@ -97,6 +97,7 @@ class Learner:
         student: Student,
         device: torch.device,
         ranks: Ranks | None = None,
+        hint_cells: Cells = "corners",
     ) -> None:
         """Set the optimizer up for what the student trains.
 
@@ -106,11 +107,13 @@ class Learner:
             student: The networks, on the device.
             device: Where they are.
             ranks: The processes that train; None for one.
+            hint_cells: Where the cells of visual hints lie.
         """
         self.plan, self.student, self.device = plan, student, device
         self.ranks = ranks or Ranks()
         self.bf16 = compute_dtype(plan.recipe.precision, device) == torch.bfloat16
         size = plan.recipe.image_size
+        self._hint_cells: Cells = hint_cells
         self._cells = (cell_centres(student.online.image_encoder, size) + 0.5) / size
         self.losses = Losses(student, objective, plan.recipe, self.ranks, self.bf16)
         self._forward: nn.Module = self.losses
@@ -131,7 +134,9 @@ class Learner:
             group["lr"] = self.plan.learning_rate(step)
         rng = self.plan.rng(step)
         torch.manual_seed(int(rng.integers(1 << 62)))  # of dropout
-        views = training_views(batch, self.plan.recipe, rng, self.device, self._cells)
+        views = training_views(
+            batch, self.plan.recipe, rng, self.device, self._cells, self._hint_cells
+        )
         self.student.update_momentum()
         values = self.backward(views)
         self.optimizer.step()

@@ -144,7 +144,7 @@ def train(
             open_page(folder, page, student, weights)
         ranks.wait()
         student = share_norms(student, recipe, ranks).to(place).train()
-        learner = Learner(plan, objective, student, place, ranks)
+        learner = Learner(plan, objective, student, place, ranks, inputs.hint_cells)
         first_step = resume(folder, learner)
         if first_step == plan.num_steps:
             return TrainResult(folder, plan.num_steps, first_step, None, 0.0, notices)
