@@ -78,7 +78,10 @@ def mel_bank() -> NDArray[np.float64]:
     step = (high - low) / (_MELS + 1)
     bins = _mel(np.arange(_FFT // 2) * RATE_HZ / _FFT)
     starts = low + step * np.arange(_MELS)[:, None]
-    return np.maximum(0, np.minimum((bins - starts) / step, (starts + 2 * step - bins) / step))
+    sides: NDArray[np.float64] = np.minimum(
+        (bins - starts) / step, (starts + 2 * step - bins) / step
+    )
+    return np.maximum(sides, 0)
 
 
 def _mel(hz: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -102,7 +105,8 @@ class LogMel(nn.Module):
             window: Tensor = self.get_buffer("window")
             stft = torch.stft(sharp, _FFT, _HOP, _WINDOW, window, return_complex=True)
             power = stft.real.square() + stft.imag.square()
-            mel = self.get_buffer("bank") @ power[:, : _FFT // 2]  # the bin of 16 kHz weighs nothing
+            # the last bin, of 16 kHz, weighs nothing
+            mel = self.get_buffer("bank") @ power[:, : _FFT // 2]
             return ((mel + _FLOOR).log() + 4.5)[:, None] / 5
 
 
