@@ -148,11 +148,9 @@ def load_teacher(name: str, kind: str = "") -> Teacher:
     if size_px is None:
         return cast(Teacher, module)
     if not hasattr(module, "at_size"):
-        others = ", ".join(
-            one for one in choices("visual") if hasattr(load_teacher(one), "at_size")
-        )
+        can = [one for one in choices("visual") if hasattr(load_teacher(one), "at_size")]
         raise UsageError(
-            f"{plain} sees frames at one size only, {size_px} px is none ({others} can)"
+            f"{plain} sees frames at its own size only, not at {size_px} px; {', '.join(can)} can"
         )
     return cast(Teacher, module.at_size(size_px))
 
