@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,13 +16,9 @@ from ..cache.state import headers, stages
 from ..cache.store import Cache, CachedClip
 from ..errors import InputError
 from ..stages.spectrogram import FRONT_ENDS, FrontEnd
-from ..weights import weights_dir
+from ..stages.teachers.audioset import NAMES_FILE, read_names
 
 NUM_NEIGHBORS = 5
-NUM_CLASSES = 527
-"""Of AudioSet."""
-NAMES_FILE = "class_labels_indices.csv"
-"""AudioSet's table of its classes."""
 _MAKERS = {"hint": "embed-teachers", "tags": "embed-teachers", "image": "knn", "audio": "knn"}
 _NAMES = {
     "hint": "visual hint",
@@ -144,15 +139,12 @@ def _newest(folder: Path) -> int:
     return max((path.stat().st_mtime_ns for path in folder.glob("*.h5")), default=0)
 
 
-def remarks(
-    shown: Mapping[str, Header], cache: Path = DEFAULT_CACHE, *, are_named: bool = True
-) -> list[str]:
+def remarks(shown: Mapping[str, Header], cache: Path = DEFAULT_CACHE) -> list[str]:
     """Say what is missing and which command makes it, and what was made with random weights.
 
     Args:
         shown: The stages that are there.
         cache: As the user named it; the commands repeat it where it is not the default.
-        are_named: Whether the classes of tags have names.
     """
     lines = []
     for command in dict.fromkeys(_MAKERS.values()):
@@ -160,11 +152,6 @@ def remarks(
         names = [_NAMES[kind] for kind in lacking if kind not in shown]
         if names:
             lines.append(f"no {' and no '.join(names)}: run {advice(command, cache)}")
-    if "tags" in shown and not are_named:
-        lines.append(
-            f"a tag's number counts AudioSet's {NUM_CLASSES} classes from 0, as its {NAMES_FILE} "
-            f"does; --labels {NAMES_FILE}, or that file in the weights folder, names them"
-        )
     random = [one.stage for one in shown.values() if (one.weights or "").startswith("random")]
     if random:
         lines.append(f"RANDOM weights, which know nothing, made {', '.join(random)}")
@@ -180,7 +167,7 @@ def make_card(
         cache: The cache.
         clip_id: The clip.
         shown: Stages, as `shown_stages` chooses them.
-        class_names: Of AudioSet's classes; a class without one is called by its number.
+        class_names: Of the classes of tags; one without a name is called by its number.
 
     Raises:
         KeyError: No such clip is done.
@@ -245,30 +232,20 @@ def spread(ids: Sequence[str], count: int) -> list[str]:
 
 
 def read_class_names(path: Path | None) -> dict[int, str]:
-    """Read AudioSet's `class_labels_indices.csv`: columns `index` and `display_name`.
+    """Read the names of AudioSet's classes, or a table of one's own of the same form.
 
     Args:
-        path: The table; if None, that of the weights folder, if there is one.
+        path: The table; None for AudioSet's own.
 
     Raises:
-        InputError: It cannot be read, or is not that table.
+        InputError: It cannot be read, or is not such a table.
     """
-    if path is None:
-        path = weights_dir() / NAMES_FILE
-        if not path.exists():
-            return {}
+    path = path or NAMES_FILE
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            names = {int(line["index"]): line["display_name"] for line in csv.DictReader(file)}
+        return read_names(path)
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from error
-    except (KeyError, ValueError, TypeError, csv.Error) as error:
+    except ValueError as error:
         raise InputError(
-            f"{path}: not AudioSet's {NAMES_FILE} (columns index, display_name)"
+            f"{path}: not of the form of AudioSet's class_labels_indices.csv ({error})"
         ) from error
-    if sorted(names) != list(range(NUM_CLASSES)):
-        raise InputError(
-            f"{path}: names {len(names)} classes, AudioSet's {NAMES_FILE} names {NUM_CLASSES}, "
-            "numbered from 0"
-        )
-    return names

@@ -28,7 +28,7 @@ class InspectSettings:
         ids: Clips; if there are none, `count` of them from all over the cache.
         count: How many.
         out: The picture, .png, or the page, .html.
-        labels: AudioSet's table of class names; None for that in the weights folder.
+        labels: A table of other names for the tags; None for AudioSet's own.
     """
 
     cache: Path
@@ -58,7 +58,7 @@ def inspect(settings: InspectSettings) -> dict[str, Any]:
     _require(cache, ids)
     shown = shown_stages(cache, [cache.row_of(clip_id) for clip_id in ids])
     cards = [make_card(cache, clip_id, shown, class_names) for clip_id in ids]
-    notes = remarks(shown, settings.cache, are_named=bool(class_names))
+    notes = remarks(shown, settings.cache)
     if is_page:
         write_result(settings.out, page_of_cards(cards, shown, notes).encode())
     else:

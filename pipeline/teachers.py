@@ -21,10 +21,12 @@ from ..stages.embed import EmbedSummary, Progress, build_network, embed, pick_de
 from ..stages.neighbors import neighbors
 from ..stages.teachers.protocol import (
     Teacher,
+    at_size,
     choices,
     encoder_of,
     load_teacher,
     network_of,
+    without_size,
 )
 from ..stages.vectors import id_set, source_kind
 from ..weights import PRETRAINED, RANDOM, check_specs, require, resolve
@@ -54,6 +56,8 @@ class TeacherSettings:
     overwrite: bool = False
     visual_hint: str = BACKBONE
     """Which output of the visual teacher is the hint, `backbone` or `encoder`."""
+    visual_size: int | None = None
+    """Side in px of the frames that the visual teacher sees; None for its own."""
     objects: bool = False
     """Whether DETR's object maps are wanted too."""
 
@@ -61,16 +65,18 @@ class TeacherSettings:
         """Return the teachers to run.
 
         Raises:
-            UsageError: One is no teacher of its modality, or none is left.
+            UsageError: One is no teacher of its modality or not of this size, or none is left.
         """
         found = []
         for modality, name in (("visual", self.visual), ("audio", self.audio)):
             if name == NONE:
                 continue
-            if name not in choices(modality):
+            if without_size(name) not in choices(modality):
                 known = ", ".join([*choices(modality), NONE])
                 raise UsageError(f"{name!r} is no {modality} teacher: one of {known}")
-            found.append(self._hint_of(name) if modality == "visual" else name)
+            found.append(self._sized(self._hint_of(name)) if modality == "visual" else name)
+        if self.visual == NONE and self.visual_size is not None:
+            raise UsageError(f"--visual-size {self.visual_size}: there is no visual teacher")
         if not found and not self.objects:
             raise UsageError("nothing to do: both teachers are none")
         return found
@@ -81,6 +87,9 @@ class TeacherSettings:
         if encoder_of(name) not in choices("visual"):
             raise UsageError(f"--visual-hint {self.visual_hint}: {name} has no such output")
         return encoder_of(name)
+
+    def _sized(self, name: str) -> str:
+        return name if self.visual_size is None else at_size(name, self.visual_size)
 
     def object_networks(self) -> list[str]:
         """Return the networks whose object maps are wanted."""

@@ -18,10 +18,17 @@ from .downloads import watch_downloads
 
 @dataclass(frozen=True)
 class Known:
-    """A pretrained file and the networks that are built from it."""
+    """A pretrained file and the networks that are built from it.
+
+    Attributes:
+        file: The file.
+        networks: Names.
+        is_other: Whether they are built from another file unless `--weights` names this one.
+    """
 
     file: WeightFile
     networks: tuple[str, ...]
+    is_other: bool = False
 
 
 def known_files(names: Sequence[str] = ()) -> list[Known]:
@@ -35,12 +42,19 @@ def known_files(names: Sequence[str] = ()) -> list[Known]:
     """
     files: dict[str, WeightFile] = {}
     networks: dict[str, list[str]] = {}
+    others: set[str] = set()
     for kind in (*MODALITIES, OBJECTS):
         for teacher in choices(kind):
-            for file in load_teacher(teacher, kind).FILES:
+            module = load_teacher(teacher, kind)
+            other = getattr(module, "OTHER_FILES", ())
+            others.update(file.name for file in other)
+            for file in (*module.FILES, *other):
                 files[file.name] = file
                 networks.setdefault(file.name, []).append(network_of(teacher))
-    found = [Known(files[name], tuple(dict.fromkeys(networks[name]))) for name in sorted(files)]
+    found = [
+        Known(files[name], tuple(dict.fromkeys(networks[name])), name in others)
+        for name in sorted(files)
+    ]
     words = {word for known in found for word in (known.file.name, *known.networks)}
     for name in names:
         if name not in words:
@@ -60,15 +74,18 @@ def verify_weights(names: Sequence[str] = ()) -> dict[str, Any]:
     entries = []
     for known in known_files(names):
         entry = _entry(known)
-        if names and entry["state"] == "missing":
+        wanted = known.file.name in names or (bool(names) and not known.is_other)
+        if wanted and entry["state"] == "missing":
             entry |= _trouble(known, look(known.file).path, "is not there")
-        if names or entry["state"] != "missing":
+        if wanted or entry["state"] != "missing":
             entries.append(entry)
     return _document(entries)
 
 
 def fetch_weights(names: Sequence[str] = ()) -> dict[str, Any]:
     """Fetch the pretrained files that are missing; one that does not come keeps no other back.
+
+    A file that no network is built from by default is fetched only when it is named itself.
 
     Returns:
         The `avpipe.weights/1` document; each file also says whether it was `fetched` now.
@@ -79,6 +96,8 @@ def fetch_weights(names: Sequence[str] = ()) -> dict[str, Any]:
     entries = []
     with watch_downloads():
         for known in known_files(names):
+            if known.is_other and known.file.name not in names:
+                continue
             was_there, trouble = look(known.file).path.exists(), _NO_TROUBLE
             try:
                 fetch(known.networks[0], known.file)
@@ -112,9 +131,12 @@ def list_text(document: report.Document) -> str:
     for entry in document["files"]:
         size = "" if entry["bytes"] is None else f", {report.size_text(entry['bytes'])}"
         hash_text = f"{entry['hash']} ({entry['hash_origin']})"
+        networks = ", ".join(entry["networks"])
+        if entry["other"]:
+            networks += f", with --weights {entry['networks'][0]}={entry['path']}"
         lines = [
             f"{entry['file']}  {entry['state']}{size}",
-            f"  for   {', '.join(entry['networks'])}",
+            f"  for   {networks}",
             f"  from  {entry['url']}",
             f"  hash  {hash_text if entry['hash'] else 'not known, recorded at first use'}",
         ]
@@ -142,6 +164,7 @@ def _entry(known: Known) -> dict[str, Any]:
     return {
         "file": known.file.name,
         "networks": list(known.networks),
+        "other": known.is_other,
         "url": known.file.url,
         "path": str(found.path),
         "hash": found.expected,

@@ -126,8 +126,11 @@ def test_silence_stays_finite() -> None:
 
 
 def test_teachers_are_found_by_their_files() -> None:
-    assert choices("visual") == ["detr-r50", "detr-r50-encoder", "imagenet-resnet18"]
+    assert choices("visual") == [
+        *("detr-r50", "detr-r50-encoder", "imagenet-resnet18", "mobilenet-v2"),
+    ]
     assert choices("audio") == [
+        *("efficientat-mn04", "efficientat-mn10", "efficientat-mn40-ext"),
         *("panns-cnn14", "panns-wavegram"),
         *("vggsound-resnet18", "vggsound-resnet18-vlad"),
     ]

@@ -39,8 +39,8 @@ def inspect(
         typer.Option(
             "--labels",
             metavar="CSV",
-            show_default="that file in the weights folder, if it is there",
-            help="Names for the tags: AudioSet's class_labels_indices.csv.",
+            show_default="AudioSet's names",
+            help="Other names for the tags, in a table like AudioSet's class_labels_indices.csv.",
         ),
         ONE_RUN,
     ] = None,

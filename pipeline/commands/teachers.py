@@ -18,6 +18,7 @@ from ..options import (
     Overwrite,
     Weights,
 )
+from ..settings import Example
 
 VisualHint = Literal["backbone", "encoder"]
 
@@ -34,6 +35,17 @@ def embed_teachers(
         VisualHint,
         typer.Option("--visual-hint", help="Which of DETR's outputs: 2048 or 256 channels."),
     ] = "backbone",
+    visual_size: Annotated[
+        int | None,
+        typer.Option(
+            "--visual-size",
+            metavar="PX",
+            min=1,
+            show_default="the teacher's",
+            help="Side of the frames that the visual teacher sees, where it can: mobilenet-v2.",
+        ),
+        Example(448),
+    ] = None,
     objects: Annotated[
         bool, typer.Option("--objects", help="Store also where DETR sees objects, as a map.")
     ] = False,
@@ -56,6 +68,7 @@ def embed_teachers(
         batch_size=batch_size,
         overwrite=overwrite,
         visual_hint=visual_hint,
+        visual_size=visual_size,
         objects=objects,
     )
     if dry_run:

@@ -19,12 +19,14 @@ from ...weights import WeightFile, Weights
 from .images import PARAMS as PARAMS
 from .images import normalized
 from .images import squash as prepare
-from .protocol import Network
+from .protocol import Cells, Network
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["FILES", "PARAMS", "build_network", "prepare"]
+__all__ = ["CELLS", "FILES", "PARAMS", "build_network", "prepare"]
+
+CELLS: Cells = "corners"
 
 _ORIGIN = "https://huggingface.co/facebook/detr-resnet-50/resolve/no_timm"
 FILES = (

@@ -16,16 +16,16 @@ _MEAN = (0.485, 0.456, 0.406)
 _STD = (0.229, 0.224, 0.225)
 
 
-def squash(frame: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Resize the whole `(H, W, 3)` frame to `(224, 224, 3)`, whatever its aspect, antialiased."""
+def squash(frame: NDArray[np.uint8], size_px: int = SIZE_PX) -> NDArray[np.uint8]:
+    """Resize the whole `(H, W, 3)` frame to a square, whatever its aspect, antialiased."""
     from PIL import Image
 
-    image = Image.fromarray(frame).resize((SIZE_PX, SIZE_PX), Image.Resampling.BILINEAR)
+    image = Image.fromarray(frame).resize((size_px, size_px), Image.Resampling.BILINEAR)
     return np.array(image)
 
 
 def normalized(frames: NDArray[Any], device: str) -> Tensor:
-    """Return `(B, 224, 224, 3)` uint8 frames as `(B, 3, 224, 224)` float32, ImageNet-normalised."""
+    """Return `(B, S, S, 3)` uint8 frames as `(B, 3, S, S)` float32, ImageNet-normalised."""
     import torch
 
     pixels = torch.from_numpy(frames).to(device).permute(0, 3, 1, 2).float() / 255

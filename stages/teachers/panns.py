@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from ...cache.schema import AUDIO_RATE_HZ
 from ...weights import Weights, load_exact, read_checkpoint, section
+from .audioset import TAG_COLUMNS, best_tags
 from .protocol import Network
 from .sounds import centre_window
 
@@ -16,12 +17,7 @@ if TYPE_CHECKING:
     from .panns_net import Cnn14
 
 SECONDS = 3.0
-NUM_TAGS = 5
-COLUMNS = {
-    "value": ("<f4", (2048,)),
-    "tags": ("<i2", (NUM_TAGS,)),
-    "tag_scores": ("<f4", (NUM_TAGS,)),
-}
+COLUMNS = {"value": ("<f4", (2048,)), **TAG_COLUMNS}
 PARAMS = {"seconds": SECONDS}
 
 
@@ -50,12 +46,7 @@ def build_network(make: type[Cnn14], weights: Weights, device: str) -> Network:
     @torch.inference_mode()
     def network(waveforms: NDArray[Any]) -> dict[str, NDArray[Any]]:
         embedding, scores = model(torch.from_numpy(waveforms).to(device))
-        best, tags = scores.sort(dim=1, descending=True, stable=True)
-        columns = {
-            "value": embedding,
-            "tags": tags[:, :NUM_TAGS],
-            "tag_scores": best[:, :NUM_TAGS],
-        }
+        columns = {"value": embedding, **best_tags(scores)}
         return {name: value.cpu().numpy() for name, value in columns.items()}
 
     return network

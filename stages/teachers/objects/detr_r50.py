@@ -12,14 +12,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ....weights import Weights
-from ..detr import FILES, build_network, prepare
+from ..detr import CELLS, FILES, build_network, prepare
 from ..detr import PARAMS as SEEN
 from ..protocol import Network
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["COLUMNS", "FILES", "PARAMS", "READS", "VERSION", "build", "object_map", "prepare"]
+__all__ = [
+    "CELLS", "COLUMNS", "FILES", "PARAMS", "READS", "VERSION", "build", "object_map", "prepare",
+]  # fmt: skip
 
 THRESHOLD = 0.3
 

@@ -9,13 +9,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ....weights import Weights
-from ..detr import FILES, PARAMS, build_network, prepare
+from ..detr import CELLS, FILES, PARAMS, build_network, prepare
 from ..protocol import Network
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["COLUMNS", "FILES", "PARAMS", "READS", "VERSION", "build", "prepare"]
+__all__ = ["CELLS", "COLUMNS", "FILES", "PARAMS", "READS", "VERSION", "build", "prepare"]
 
 VERSION = 1
 READS = "frame"
