@@ -17,8 +17,9 @@ from ..cache.shard import read_header
 from ..cache.state import extracted_shards, shard_numbers
 from ..cache.store import Cache
 from ..errors import UsageError
-from ..stages.embed import EmbedSummary, Progress, build_network, embed, pick_device
+from ..stages.embed import EmbedSummary, Progress, embed, pick_device
 from ..stages.neighbors import neighbors
+from ..stages.teachers.live import build_network
 from ..stages.teachers.protocol import (
     Teacher,
     at_size,

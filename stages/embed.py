@@ -21,10 +21,10 @@ from ..cache.schema import Header, shard_path
 from ..cache.store import Cache
 from ..cache.writer import Rows, remove_orphans, write_shard
 from ..errors import MissingDependencyError, UsageError
-from ..weights import PRETRAINED, Weights, remember
+from ..weights import PRETRAINED, Weights
 from .embed_plan import EmbedPlan, plan_embed
 from .embed_read import Batch, read_batches
-from .teachers.protocol import Network, Teacher
+from .teachers.live import build_network
 
 BATCH_SIZE = 32
 
@@ -139,28 +139,6 @@ def pick_device(device: str) -> str:
         why = str(error).partition("\n")[0][:160]
         raise UsageError(f"--device {device} cannot be used here: {why}") from error
     return device
-
-
-def build_network(teacher: Teacher, weights: Weights, device: str) -> Network:
-    """Build a teacher for a device; on a GPU it computes in float16 where PyTorch holds that safe.
-
-    float16 keeps three bits more than bfloat16; the networks are frozen and none leaves its range.
-    On a CPU everything is float32.
-
-    Raises:
-        MissingDependencyError: If the files are not this network's.
-    """
-    network = teacher.build(weights, device)
-    remember(weights)
-    if not device.startswith("cuda"):
-        return network
-    import torch
-
-    def faster(batch: NDArray[Any]) -> Columns:
-        with torch.autocast("cuda", torch.float16):
-            return network(batch)
-
-    return faster
 
 
 def _run(

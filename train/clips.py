@@ -20,6 +20,8 @@ from ..cache.state import shard_numbers
 from ..cache.store import Cache
 from ..errors import InputError
 from ..stages.spectrogram import NUM_BINS
+from .cached import AUDIO as AUDIO_FEATURES
+from .cached import IMAGE
 from .columns import Column
 from .recipe import Recipe
 from .sounds import compute_spectrogram, front_end_to_compute, valid_columns
@@ -134,6 +136,8 @@ class ClipReader:
 
     Attributes:
         sound_stage: Folder of the cache that sounds are read from.
+        frames: Whether frames are read; else their cached features are.
+        sounds: Whether sounds are.
     """
 
     def __init__(
@@ -164,7 +168,9 @@ class ClipReader:
         self.columns = dict(columns or {})
         self._frame_size = frame_size
         self._resize = resize
-        self._computed = kind and front_end_to_compute(cache, rows, kind)
+        self.frames, self.sounds = IMAGE not in self.columns, AUDIO_FEATURES not in self.columns
+        hears = kind if self.sounds else None
+        self._computed = front_end_to_compute(cache, rows, hears) if hears else None
         self.sound_stage = AUDIO if self._computed else EXTRACT
 
     def locate(self, position: int, stage: str = EXTRACT) -> tuple[Shard, int]:
@@ -185,6 +191,12 @@ class ClipReader:
             target[...] = compute_spectrogram(shard, index, self._computed)
         else:
             target[...] = shard.item("spectrogram_wide", index)
+
+    def read_column(self, target: NDArray[Any], name: str, shard: Shard, index: int) -> None:
+        """Copy an element of a column into `target`, of the shape that the column has."""
+        column = self.columns[name]
+        value = shard.item(column.name, index)
+        target[...] = column.reduce(value) if column.reduce else value
 
     @cached_property
     def frame_hw(self) -> NDArray[np.int64]:
@@ -213,8 +225,15 @@ class ClipReader:
         return np.stack([shard.column(name)[index] for shard, index in found])
 
 
-def whole_clips(cache: Cache, rows: NDArray[np.int64], recipe: Recipe) -> ClipReader:
+def whole_clips(
+    cache: Cache,
+    rows: NDArray[np.int64],
+    recipe: Recipe,
+    columns: Mapping[str, Column] | None = None,
+) -> ClipReader:
     """Read clips as a run is tested: the whole frame as a square, what the recipe hears.
+
+    `columns` are those of cached features.
 
     Raises:
         InputError: The sound has to be computed and is not there.
@@ -223,6 +242,7 @@ def whole_clips(cache: Cache, rows: NDArray[np.int64], recipe: Recipe) -> ClipRe
         cache,
         rows,
         square(recipe.image_size),
+        columns,
         kind=recipe.spectrogram,
         resize=AT_TEST[recipe.image_test],
     )

@@ -5,8 +5,9 @@ All is found and checked before the first step; what is missing is named with it
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,8 +20,9 @@ from ..cache.state import headers, shard_numbers, stages
 from ..cache.store import Cache, ColumnView
 from ..errors import InputError
 from ..weights import RANDOM
-from .geometry import Cells
-from .model import Needs
+from .cached import AUDIO, IMAGE, CachedEncoder, clips_to_fit
+from .features import Cached, Cells
+from .model import AudioVisualModel, Needs
 from .recipe import Recipe
 
 _SHARE_OF_NEIGHBORS = 0.05
@@ -43,6 +45,8 @@ class Column:
         of_frames: Whether it goes with a clip's frame; else with its sound.
         shape: Of one element.
         cells: Where the cells of a map lie in its frame.
+        whole: Whether it is of all frames or sounds of a batch, not of its first B alone.
+        reduce: What is made of an element before it goes into a batch, `shape` then being of that.
     """
 
     stage: str
@@ -50,6 +54,8 @@ class Column:
     of_frames: bool
     shape: tuple[int, ...]
     cells: Cells = "corners"
+    whole: bool = False
+    reduce: Callable[[NDArray[Any]], NDArray[Any]] | None = None
 
 
 @dataclass(frozen=True)
@@ -60,6 +66,7 @@ class Inputs:
         columns: By the name that batches use: `audio_hint`, `visual_hint`, `label`.
         neighbors: Stage by modality, `image` and `audio`; empty if no view needs them.
         num_classes: Clusters of the pseudo-labels; 0 without.
+        cached: What the features are that stand for encoders, by modality.
         weights: Digest of the weights behind each stage.
         notices: Lines the user should see.
     """
@@ -67,6 +74,7 @@ class Inputs:
     columns: dict[str, Column] = field(default_factory=dict)
     neighbors: dict[str, str] = field(default_factory=dict)
     num_classes: int = 0
+    cached: dict[str, Cached] = field(default_factory=dict)
     weights: dict[str, str | None] = field(default_factory=dict)
     notices: tuple[str, ...] = ()
 
@@ -96,7 +104,17 @@ def find_inputs(cache: Cache, rows: NDArray[np.int64], recipe: Recipe, needs: Ne
     Raises:
         InputError: Something is missing or made for another set of clips.
     """
-    columns = {name: _hint(cache, rows, recipe, name) for name in recipe.hint_names}
+    columns = {
+        name: _teacher_column(cache, rows, name.removesuffix("_hint"), teacher)
+        for name in recipe.hint_names
+        for teacher in [getattr(recipe, f"{name.removesuffix('_hint')}_teacher")]
+    }
+    cached = {
+        modality: cached_features(cache, rows, modality, teacher)
+        for modality, teacher in (("image", recipe.image_teacher), ("audio", recipe.sound_teacher))
+        if teacher and (needs.frames or modality == "audio")
+    }
+    columns |= feature_columns(cached)
     num_classes, neighbors = 0, dict[str, str]()
     notices: list[str] = []
     if needs.classes_of:
@@ -112,7 +130,7 @@ def find_inputs(cache: Cache, rows: NDArray[np.int64], recipe: Recipe, needs: Ne
         if "neighbour" in recipe.view_names:
             k = _any_header(cache, stage).params["k"]
             notices += _doubtful(stage, k, recipe.num_neighbors, len(rows))
-    found = Inputs(columns, neighbors, num_classes)
+    found = Inputs(columns, neighbors, num_classes, cached)
     weights = {stage: _any_header(cache, stage).weights for stage in found.stages}
     notices += [
         f"{stage} was made with random weights: it knows nothing"
@@ -138,10 +156,59 @@ def _doubtful(stage: str, k: int, wanted: int, num_clips: int) -> Iterator[str]:
         )
 
 
-def _hint(cache: Cache, rows: NDArray[np.int64], recipe: Recipe, name: str) -> Column:
-    """Find the hints of one modality: a vector of a sound, a map of a frame."""
-    modality = name.removesuffix("_hint")
-    teacher = getattr(recipe, f"{modality}_teacher")
+def cached_features(cache: Cache, rows: NDArray[np.int64], modality: str, teacher: str) -> Cached:
+    """Find the features of one modality, `image` or `audio`, that stand for an encoder.
+
+    Raises:
+        InputError: The cache has them not of all these clips.
+    """
+    column = _teacher_column(cache, rows, "visual" if modality == "image" else "audio", teacher)
+    header = _any_header(cache, column.stage)
+    image_px = header.params.get("image_size", 224)
+    return Cached(
+        teacher, column.shape, header.stage_version, header.weights, column.cells, image_px
+    )
+
+
+def feature_columns(cached: Mapping[str, Cached]) -> dict[str, Column]:
+    """Return the columns that features are read from, by the names that batches use."""
+    return {
+        name: Column(
+            f"{HINTS}/{found.teacher}", "value", of_frames=name == IMAGE, shape=found.shape,
+            cells=found.cells, whole=True,
+        )
+        for name, modality in ((IMAGE, "image"), (AUDIO, "audio"))
+        if (found := cached.get(modality))
+    }  # fmt: skip
+
+
+def reduced(columns: Mapping[str, Column], model: AudioVisualModel) -> dict[str, Column]:
+    """Return columns whose features are brought to what a network's heads take."""
+    found = dict(columns)
+    for name, encoder in ((IMAGE, model.image_encoder), (AUDIO, model.audio_encoder)):
+        if name in found and isinstance(encoder, CachedEncoder):
+            found[name] = replace(found[name], shape=encoder.shape, reduce=encoder.reduce)
+    return found
+
+
+def fit_components(
+    model: AudioVisualModel,
+    cache: Cache,
+    rows: NDArray[np.int64],
+    columns: Mapping[str, Column],
+    *,
+    whiten: bool,
+) -> None:
+    """Fit the principal components of a network's cached features to the clips trained on."""
+    for name, encoder in ((IMAGE, model.image_encoder), (AUDIO, model.audio_encoder)):
+        if name in columns and isinstance(encoder, CachedEncoder) and encoder.rotates:
+            chosen = rows[clips_to_fit(len(rows))]
+            values = ColumnView(cache, columns[name].stage, columns[name].name)
+            encoder.fit((values[row] for row in chosen.tolist()), len(chosen), whiten)
+
+
+def _teacher_column(cache: Cache, rows: NDArray[np.int64], modality: str, teacher: str) -> Column:
+    """Find what a teacher left of one modality: a vector of a sound, a map of a frame."""
     stage = f"{HINTS}/{teacher}"
     missing = np.setdiff1d(rows, _rows(cache, stage))
     if len(missing):

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from .geometry import Cells, cell_shares
+from .features import Cells
+from .geometry import cell_shares
 
 
 def random_crops(

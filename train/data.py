@@ -20,6 +20,7 @@ from torch import Tensor
 
 from ..cache.shard import Shard
 from .clips import ClipReader
+from .columns import Column
 
 DataMode = Literal["resident", "stream", "auto"]
 _AHEAD = 3
@@ -58,7 +59,8 @@ class Batch:
         frame_hw: `(F, 2)` height and width of each.
         spectrograms: `(S, 257, T)` float16, with margins.
         valid_cols: `(S, 2)` half-open range of columns that hold real sound.
-        columns: `(B, ...)` hints and labels, by name.
+        columns: `(B, ...)` hints and labels, by name; cached features `(F, ...)` or `(S, ...)`,
+            and then there are no frames or no spectrograms.
     """
 
     rows: NDArray[np.int64]
@@ -107,26 +109,28 @@ class Stream:
         """Begin to fill a batch."""
         reader = self._reader
         frame_hw = reader.frame_hw[pick.frames]
-        frames = self._empty((len(pick.frames), *largest(frame_hw), 3), torch.uint8)
-        sounds = self._empty((len(pick.sounds), *reader.spectrogram_shape), torch.float16)
+        seen = pick.frames if reader.frames else pick.frames[:0]
+        heard = pick.sounds if reader.sounds else pick.sounds[:0]
+        frames = self._empty((len(seen), *largest(frame_hw), 3), torch.uint8)
+        sounds = self._empty((len(heard), *reader.spectrogram_shape), torch.float16)
+        owners = {name: owners_of(pick, column) for name, column in reader.columns.items()}
         columns = {
-            name: self._empty((len(pick.clips), *column.shape), torch_dtype(reader, name))
+            name: self._empty((len(owners[name]), *column.shape), torch_dtype(reader, name))
             for name, column in reader.columns.items()
         }
         jobs: list[tuple[Callable[..., None], tuple[Any, ...]]] = [
             (read_frame, (reader, frames[i].numpy(), *reader.locate(at)))
-            for i, at in enumerate(pick.frames.tolist())
+            for i, at in enumerate(seen.tolist())
         ]
         jobs += [
             (reader.read_sound, (sounds[i].numpy(), *reader.locate(at, reader.sound_stage)))
-            for i, at in enumerate(pick.sounds.tolist())
+            for i, at in enumerate(heard.tolist())
         ]
         for name, column in reader.columns.items():
-            owners = (pick.frames if column.of_frames else pick.sounds)[: len(pick.clips)]
             jobs += [
-                (read_item, (columns[name][i : i + 1].numpy(), column.name,
+                (read_item, (reader, columns[name][i : i + 1].numpy(), name,
                              *reader.locate(at, column.stage)))
-                for i, at in enumerate(owners.tolist())
+                for i, at in enumerate(owners[name].tolist())
             ]  # fmt: skip
         parts = min(len(jobs), _PARTS * self._workers)
         running = [pool.submit(_do_all, jobs[part::parts]) for part in range(parts)]
@@ -151,9 +155,17 @@ def read_frame(reader: ClipReader, target: NDArray[np.uint8], shard: Shard, inde
     target[height:], target[:height, width:] = 0, 0
 
 
-def read_item(target: NDArray[Any], name: str, shard: Shard, index: int) -> None:
-    """Copy an element of a column into `target`."""
-    target[...] = shard.item(name, index)
+def read_item(
+    reader: ClipReader, target: NDArray[Any], name: str, shard: Shard, index: int
+) -> None:
+    """Put an element of a column into `target`, `(1, ...)`."""
+    reader.read_column(target[0], name, shard, index)
+
+
+def owners_of(pick: Pick, column: Column) -> NDArray[np.int64]:
+    """Return the positions of those a column's elements of a batch are of."""
+    owners = pick.frames if column.of_frames else pick.sounds
+    return owners if column.whole else owners[: len(pick.clips)]
 
 
 def torch_dtype(reader: ClipReader, name: str) -> torch.dtype:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 import numpy as np
 import torch
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from ..cache.store import Cache
 from .clips import ClipReader, short_side
-from .columns import Inputs
+from .columns import Column, Inputs
 from .data import Batch, DataMode
 from .model import Needs
 from .partners import Partners
@@ -27,6 +27,7 @@ def open_feed(
     plan: Plan,
     needs: Needs,
     inputs: Inputs,
+    columns: Mapping[str, Column],
     *,
     mode: DataMode,
     device: torch.device,
@@ -42,6 +43,7 @@ def open_feed(
         plan: The run's steps.
         needs: What the objective needs.
         inputs: What is read beside clips.
+        columns: Its columns, as the network's heads take them.
         mode: See `sources.open_source`.
         device: Where the network is.
         workers: Threads that read; None for one per processor, at most 8.
@@ -56,7 +58,7 @@ def open_feed(
         cache,
         held,
         short_side(recipe.image_resize),
-        inputs.columns,
+        columns,
         kind=recipe.spectrogram,
     )
     partners = Partners(cache, held, recipe, inputs, frames=needs.frames)

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from .features import Cells
+
 if TYPE_CHECKING:
     from torch import nn
 
@@ -50,8 +52,11 @@ def cell_centres(encoder: nn.Module, size_px: int) -> NDArray[np.float64]:
         size_px: Side of the image.
 
     Returns:
-        `(n,)` centres in pixels, n the map's side. torchvision's ResNet18: 32 * i.
+        `(n,)` centres in pixels, n the map's side. torchvision's ResNet18: 32 * i. Of cached
+        features: where their teacher's cells lie in `size_px`.
     """
+    if (cached := getattr(encoder, "cached", None)) is not None:
+        return cell_shares(cached.cells, cached.shape[1], cached.image_px) * size_px - 0.5
     start, jump, cells = 0.0, 1, size_px
     for layer in path_layers(encoder):
         kernel, stride, padding = (_side(getattr(layer, a)) for a in _SIZES)
@@ -60,10 +65,6 @@ def cell_centres(encoder: nn.Module, size_px: int) -> NDArray[np.float64]:
         start += jump * (reach / 2 - padding)
         jump *= stride
     return start + jump * np.arange(cells, dtype=np.float64)
-
-
-Cells = Literal["corners", "tiles"]
-"""Where a teacher's cells lie: padded strides put cell i at pixel i * stride, patches in tiles."""
 
 
 def cell_shares(cells: Cells, num: int, size_px: int = DETR_PX) -> NDArray[np.float64]:

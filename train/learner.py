@@ -12,7 +12,8 @@ from .augment import Views, training_views
 from .columns import Inputs
 from .data import Batch
 from .device import compute_dtype
-from .geometry import Cells, cell_centres
+from .features import Cells
+from .geometry import cell_centres
 from .hints import hint_heads, hint_terms
 from .model import build_model
 from .objectives import Objective, Seen
@@ -24,7 +25,7 @@ from .student import Student
 
 def build_student(recipe: Recipe, objective: Objective, seed: int, inputs: Inputs) -> Student:
     """Build what is trained, with weights drawn from `seed`."""
-    model = build_model(recipe, objective.NEEDS, seed)
+    model = build_model(recipe, objective.NEEDS, seed, inputs.cached)
     heads: dict[str, nn.Module] = {}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -114,6 +115,8 @@ class Learner:
         self.bf16 = compute_dtype(plan.recipe.precision, device) == torch.bfloat16
         size = plan.recipe.image_size
         self._hint_cells: Cells = hint_cells
+        cached = getattr(student.online.image_encoder, "cached", None)
+        self._feature_cells: Cells = cached.cells if cached else "corners"
         self._cells = (cell_centres(student.online.image_encoder, size) + 0.5) / size
         self.losses = Losses(student, objective, plan.recipe, self.ranks, self.bf16)
         self._forward: nn.Module = self.losses
@@ -135,7 +138,13 @@ class Learner:
         rng = self.plan.rng(step)
         torch.manual_seed(int(rng.integers(1 << 62)))  # of dropout
         views = training_views(
-            batch, self.plan.recipe, rng, self.device, self._cells, self._hint_cells
+            batch,
+            self.plan.recipe,
+            rng,
+            self.device,
+            self._cells,
+            self._hint_cells,
+            self._feature_cells,
         )
         self.student.update_momentum()
         values = self.backward(views)

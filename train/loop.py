@@ -17,9 +17,9 @@ import torch
 from ..cache.store import Cache
 from ..weights import PRETRAINED, check_specs
 from .board import open_board
-from .checkpoint import save_checkpoint
+from .checkpoint import latest_checkpoint, save_checkpoint
 from .clips import data_fingerprint, select_rows
-from .columns import find_inputs
+from .columns import find_inputs, fit_components, reduced
 from .data import DataMode
 from .device import choose_device, cuda_devices, keep_freed_memory
 from .encoders import IMAGENET_NETWORK
@@ -120,7 +120,8 @@ def train(
     check_specs(weights, [IMAGENET_NETWORK])
     validated = None if val_ids is None else validation_rows(cache, val_ids, objective)
     rows, absent = select_rows(cache, ids, [*(hold_out or ()), *(val_ids or ())])
-    front_end_to_compute(cache, rows, recipe.spectrogram)  # what is missing is told first
+    if not recipe.sound_teacher:
+        front_end_to_compute(cache, rows, recipe.spectrogram)  # what is missing is told first
     inputs = find_inputs(cache, rows, recipe, objective.NEEDS)
     notices.tell(*absent, *inputs.notices)
     batch_size = batch_size_of(recipe, len(rows), ranks.size, notices)
@@ -137,9 +138,13 @@ def train(
         versions=library_versions(),
         num_ranks=ranks.size,
         inputs=inputs.weights,
+        features=inputs.cached,
     )
     with claimed(folder) if ranks.leads else nullcontext():
         student = build_student(recipe, objective, seed, inputs)
+        if inputs.cached and not latest_checkpoint(folder):
+            fit_components(student.online, cache, rows, inputs.columns, whiten=recipe.whiten)
+            student.copy_online()
         if ranks.leads:
             open_page(folder, page, student, weights)
         ranks.wait()
@@ -148,9 +153,11 @@ def train(
         first_step = resume(folder, learner)
         if first_step == plan.num_steps:
             return TrainResult(folder, plan.num_steps, first_step, None, 0.0, notices)
+        columns = reduced(inputs.columns, student.online)
         feed, line = open_feed(
-            cache, rows, plan, objective.NEEDS, inputs, mode=data, device=place, workers=workers
-        )
+            cache, rows, plan, objective.NEEDS, inputs, columns,
+            mode=data, device=place, workers=workers,
+        )  # fmt: skip
         notices.tell(f"{line}; {place.type} computes in {'bf16' if learner.bf16 else 'fp32'}")
         record = validation = None
         if ranks.leads:
@@ -158,7 +165,8 @@ def train(
             record = Record(folder / "metrics.jsonl", plan, first_step, ids_of, progress, board)
             if validated is not None:
                 threads = reading_threads(workers)
-                validation = Validation(cache, validated, learner, threads, folder, board)
+                features = {name: one for name, one in columns.items() if one.whole}
+                validation = Validation(cache, validated, learner, threads, folder, board, features)
         started = time.monotonic()
         _run(folder, learner, feed, record, validation, first_step, checkpoint_every_s)
         seconds = time.monotonic() - started

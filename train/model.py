@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Literal, NamedTuple, Self
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .encoders import compact, resnet18
+from .cached import CachedEncoder
+from .encoders import Encoder, compact, resnet18
+from .features import Cached
 from .recipe import Recipe
 
 
@@ -63,20 +65,32 @@ class Embeddings(NamedTuple):
 class AudioVisualModel(nn.Module):
     """Encoders of frames and spectrograms into a common space."""
 
-    def __init__(self, recipe: Recipe, needs: Needs) -> None:
+    image_encoder: Encoder | CachedEncoder
+    audio_encoder: Encoder | CachedEncoder
+
+    def __init__(
+        self, recipe: Recipe, needs: Needs, cached: Mapping[str, Cached] | None = None
+    ) -> None:
         """Build the network with random weights.
 
         Args:
             recipe: Its network parts are read.
             needs: What the objective needs of it.
+            cached: What a recipe's cached features are, by modality (`image`, `audio`).
         """
         super().__init__()
         self._recipe = recipe
-        if recipe.image_encoder == "compact":
+        found = cached or {}
+        if recipe.image_teacher and needs.frames:
+            self.image_encoder = CachedEncoder(found["image"], recipe.image_pca)
+        elif recipe.image_encoder == "compact":
             self.image_encoder = compact(3, recipe.width)
         else:
             self.image_encoder = resnet18(3, recipe.width, recipe.last_layer, recipe.last_stride)
-        self.audio_encoder = resnet18(1, recipe.width, 4, recipe.audio_last_stride)
+        if recipe.sound_teacher:
+            self.audio_encoder = CachedEncoder(found["audio"], recipe.audio_pca)
+        else:
+            self.audio_encoder = resnet18(1, recipe.width, 4, recipe.audio_last_stride)
         widths = self.image_encoder.num_features, self.audio_encoder.num_features
         self.image_heads = nn.ModuleList(
             _projection(recipe, widths[0], on_maps=True) for _ in range(needs.heads)
@@ -123,11 +137,11 @@ class AudioVisualModel(nn.Module):
         return self
 
     def embed_frames(self, frames: Tensor) -> tuple[Tensor, ...]:
-        """Embed normalised frames `(B, 3, S, S)`: for each head `(B, D, h, w)`."""
+        """Embed normalised frames `(B, 3, S, S)`, or cached features: per head `(B, D, h, w)`."""
         return _unit(self._project(self._see(frames), self.image_heads))
 
     def embed_spectrograms(self, spectrograms: Tensor) -> tuple[Tensor, ...]:
-        """Embed normalised spectrograms `(B, 1, F, T)`: for each head `(B, D)`."""
+        """Embed normalised spectrograms `(B, 1, F, T)`, or cached features: per head `(B, D)`."""
         return _unit(self._project(self._hear(spectrograms), self.audio_heads))
 
     def embed_pooled(self, features: Features) -> tuple[Tensor, ...]:
@@ -155,8 +169,12 @@ class AudioVisualModel(nn.Module):
         return dropped
 
     def _hear(self, spectrograms: Tensor) -> Tensor:
-        features = self.audio_encoder(spectrograms.contiguous(memory_format=torch.channels_last))
-        dropped: Tensor = self.audio_dropout(features.amax((2, 3)))
+        if isinstance(self.audio_encoder, CachedEncoder):
+            features = self.audio_encoder(spectrograms)
+        else:
+            heard = spectrograms.contiguous(memory_format=torch.channels_last)
+            features = self.audio_encoder(heard).amax((2, 3))
+        dropped: Tensor = self.audio_dropout(features)
         return dropped
 
     @staticmethod
@@ -184,10 +202,12 @@ def _projection(recipe: Recipe, width: int, *, on_maps: bool) -> nn.Module:
     return nn.Sequential(layer(width), nn.ReLU(), layer(recipe.embed_dim))
 
 
-def build_model(recipe: Recipe, needs: Needs, seed: int) -> AudioVisualModel:
+def build_model(
+    recipe: Recipe, needs: Needs, seed: int, cached: Mapping[str, Cached] | None = None
+) -> AudioVisualModel:
     """Build the network with weights drawn from `seed`, in channels-last order."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = AudioVisualModel(recipe, needs)
+        model = AudioVisualModel(recipe, needs, cached)
     model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's own gap
     return model

@@ -6,7 +6,7 @@ import json
 import os
 import platform
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from typing import Any
 from ..cache.schema import MANIFEST
 from ..errors import CacheCorruptError, InputError, UsageError
 from .checkpoint import write_durably
+from .features import Cached, cached_of
 from .recipe import Recipe, first_difference, recipe_from, recipe_values
 
 SCHEMA = "avpipe.run/1"
@@ -36,6 +37,7 @@ class RunPage:
         image_weights: sha256 of the file the image encoder began with, None from scratch.
         audio_weights: sha256 of the weights the audio encoder was taken from, None from scratch.
         inputs: Stages read beside `extract`, and the digest of the weights behind each.
+        features: What the cached features are that stand for encoders, by modality.
         inherited: Ids that the weights it began with were trained on: those behind `audio_init`;
             None where that is not known.
         imported: None for a run that was trained here; else where its weights come from
@@ -55,6 +57,7 @@ class RunPage:
     image_weights: str | None = None
     audio_weights: str | None = None
     inputs: Mapping[str, str | None] = field(default_factory=dict)
+    features: Mapping[str, Cached] = field(default_factory=dict)
     inherited: tuple[str, ...] | None = ()
     imported: Mapping[str, Any] | None = None
 
@@ -76,6 +79,7 @@ def write_page(run_dir: Path, page: RunPage) -> None:
     """Write `run.json`, whole or not at all."""
     record = {"schema": SCHEMA, **vars(page), "recipe": recipe_values(page.recipe)}
     record["ids"] = list(page.ids)
+    record["features"] = {name: asdict(cached) for name, cached in page.features.items()}
     draft = run_dir / f".run.json.{os.getpid()}"
     write_durably(draft, (json.dumps(record, indent=1) + "\n").encode())
     draft.rename(run_dir / "run.json")
@@ -94,6 +98,7 @@ def read_page(run_dir: Path) -> RunPage:
         record.pop("schema")
         record["recipe"] = recipe_from(record["recipe"], dict.fromkeys(record["recipe"], str(path)))
         record["ids"] = tuple(record["ids"])
+        record["features"] = cached_of(record.get("features", {}))
         unknown = record["recipe"].audio_init != "scratch"  # older pages do not say what it learnt
         inherited = record.get("inherited", None if unknown else ())
         record["inherited"] = None if inherited is None else tuple(inherited)

@@ -14,6 +14,8 @@ from .options import older_keys, options_of
 from .recipe_rules import contradictions, misfit
 from .toml_file import line_of, read_toml
 
+PREFIX = "cached:"
+"""Of an encoder that is a teacher's features in the cache."""
 _RECIPES = Path(__file__).parent / "recipes"
 _OBJECTIVES = Path(__file__).parent / "objectives"
 
@@ -33,7 +35,11 @@ class Recipe:
     weights: dict[str, float] = field(default_factory=dict)  # of the terms; 1 where unnamed
 
     # Networks
-    image_encoder: Literal["resnet18", "compact"] = "resnet18"
+    image_encoder: str = "resnet18"  # or compact; or cached:TEACHER, whose hints are its features
+    audio_encoder: str = "resnet18"  # or cached:TEACHER
+    image_pca: int = 0  # principal components of cached features that are kept; 0: all as they are
+    audio_pca: int = 0  # the same
+    whiten: bool = False  # bring these to one variance
     image_init: Literal["scratch", "imagenet"] = "scratch"
     audio_init: str = "scratch"  # or a run, whose encoder of sounds is taken
     audio_frozen: bool = True  # an encoder taken from a run stays as it is
@@ -94,6 +100,16 @@ class Recipe:
         return self.objective_options.get(name, options_of(self.objective)[name].default)
 
     @property
+    def image_teacher(self) -> str | None:
+        """Whose cached features are seen; None where an encoder is trained."""
+        return _teacher_of(self.image_encoder)
+
+    @property
+    def sound_teacher(self) -> str | None:
+        """Whose cached features are heard; None where an encoder is trained."""
+        return _teacher_of(self.audio_encoder)
+
+    @property
     def view_names(self) -> tuple[str, ...]:
         """The views of each clip and modality: the anchor, and those that `views` adds."""
         augmented = ("augmented",) if self.views in ("augmented", "multi") else ()
@@ -108,6 +124,12 @@ class Recipe:
 
 
 _HINTS = get_type_hints(Recipe)
+ENCODERS = {"image_encoder": ("resnet18", "compact"), "audio_encoder": ("resnet18",)}
+"""Those that are trained."""
+
+
+def _teacher_of(encoder: str) -> str | None:
+    return encoder.removeprefix(PREFIX) if encoder.startswith(PREFIX) else None
 
 
 def objective_names() -> list[str]:
@@ -208,7 +230,7 @@ def recipe_from(values: Mapping[str, Any], origin: Mapping[str, str] | None = No
         UsageError: If a key is unknown, or a value has the wrong type or range.
     """
     where = origin or {}
-    choices = {"objective": objective_names(), "spectrogram": list(FRONT_ENDS)}
+    choices = {"objective": objective_names(), "spectrogram": list(FRONT_ENDS), **_encoders(values)}
     plain, options = _split(values)
     for key, value in plain.items():
         trouble = _unknown(key) or misfit(key, value, _HINTS[key], choices)
@@ -220,6 +242,16 @@ def recipe_from(values: Mapping[str, Any], origin: Mapping[str, str] | None = No
     for key, trouble in contradictions(recipe):
         raise UsageError(f"{where.get(key, 'recipe')}: {trouble}")
     return recipe
+
+
+def _encoders(values: Mapping[str, Any]) -> dict[str, list[str]]:
+    """Return the encoders there are; of cached features any teacher may be named."""
+    found = {}
+    for key, names in ENCODERS.items():
+        given = str(values.get(key, ""))
+        named = [given] if given.startswith(PREFIX) and given != PREFIX else []
+        found[key] = [*names, *(named or [f"{PREFIX}TEACHER"])]
+    return found
 
 
 def _split(values: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -34,6 +34,7 @@ _LIMITS: dict[str, tuple[Callable[[float], bool], tuple[str, ...]]] = {
         ("audio_pool",),
     ),
     "at least 2": (lambda value: value >= 2, ("batch_size",)),
+    "0, or a number of components": (lambda value: 0 <= value <= 65536, ("image_pca", "audio_pca")),
     # torch 2.11 writes outside its memory in the backward pass of a strided 1 x 1 convolution of
     # fewer channels on the CPU.
     "at least 16 (torch cannot be trusted with narrower layers) and at most 4096": (
@@ -89,6 +90,22 @@ def _is_a(value: Any, hint: Any) -> bool:
     return isinstance(value, int | float if hint is float else hint)
 
 
+def _without(recipe: Recipe) -> Iterable[tuple[str, tuple[str, ...]]]:
+    """Yield (key of an encoder, keys that mean nothing for the one that was chosen)."""
+    if recipe.image_teacher:
+        yield (
+            "image_encoder",
+            ("last_layer", "last_stride", "image_init", "image_test", "crop_pad", "colour", "blur"),
+        )
+    elif recipe.image_encoder == "compact":
+        yield "image_encoder", ("last_layer", "last_stride", "image_init")
+    if recipe.sound_teacher:
+        yield (
+            "audio_encoder",
+            ("audio_init", "audio_last_stride", "audio_pool", "time_shift", "spectrogram"),
+        )
+
+
 def contradictions(recipe: Recipe) -> Iterable[tuple[str, str]]:
     """Yield (key, what is wrong) for parts that exclude each other."""
     default = {f.name: f.default for f in fields(recipe)}
@@ -105,14 +122,22 @@ def contradictions(recipe: Recipe) -> Iterable[tuple[str, str]]:
     for weights in ("momentum", "ema"):
         if recipe.test_weights == weights and not getattr(recipe, weights):
             yield "test_weights", f"test_weights = {weights!r} needs {weights} above 0"
-    if recipe.image_encoder == "compact":
-        for key in ("last_layer", "last_stride", "image_init"):
+    for encoder, keys in _without(recipe):
+        for key in keys:
             if getattr(recipe, key) != default[key]:
+                given = getattr(recipe, encoder)
+                plain = "cached features" if ":" in given else f"{given!r}"
                 yield (
                     key,
-                    f"{key} belongs to image_encoder = 'resnet18'; with 'compact' leave it out, or "
+                    f"{key} belongs to {encoder} = 'resnet18'; with {plain} leave it out, or "
                     f"--set {key}={default[key]}",
                 )
+    for key, teacher in (("image_pca", recipe.image_teacher), ("audio_pca", recipe.sound_teacher)):
+        if getattr(recipe, key) and not teacher:
+            encoder = "image_encoder" if key == "image_pca" else "audio_encoder"
+            yield key, f"{key} is of cached features: it needs {encoder} = 'cached:TEACHER'"
+    if recipe.whiten and not (recipe.image_pca or recipe.audio_pca):
+        yield "whiten", "whiten is of principal components: it needs image_pca or audio_pca"
     if recipe.image_init == "imagenet" and recipe.width != 64:
         yield "width", "image_init = 'imagenet' needs width = 64"
     if recipe.image_init == "imagenet" and recipe.last_layer != 4:

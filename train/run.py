@@ -16,11 +16,15 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..cache.store import Cache
-from ..errors import UsageError
+from ..errors import InputError, UsageError
 from ..stages.spectrogram import FRONT_ENDS, log_spectrogram, resample
+from ..stages.teachers.live import LiveTeacher
+from ..weights import PRETRAINED
 from .augment import evaluation_views, hear, normalise_frames
+from .cached import CachedEncoder
 from .checkpoint import load_weights, require_checkpoint
-from .clips import AT_TEST, whole_clips
+from .clips import AT_TEST, ClipReader, whole_clips
+from .columns import Column, cached_features, feature_columns, reduced
 from .data import Batch, Pick, Stream
 from .device import choose_device
 from .geometry import Geometry, cell_centres, upsample
@@ -42,15 +46,22 @@ class Localizer:
     """
 
     def __init__(
-        self, page: RunPage, model: AudioVisualModel, objective: Objective, device: torch.device
+        self,
+        page: RunPage,
+        model: AudioVisualModel,
+        objective: Objective,
+        device: torch.device,
+        weights: Sequence[str] = (PRETRAINED,),
     ) -> None:
         """Keep the network; see `load_run`."""
+        self._specs = weights
         self.page = page
         self.recipe = page.recipe
         self.device = device
         self.centres_px = cell_centres(model.image_encoder, page.recipe.image_size)
         self._model = model.to(device).eval()
         self._objective = objective
+        self._teachers: dict[str, LiveTeacher] = {}
 
     def localize(
         self,
@@ -204,10 +215,37 @@ class Localizer:
         sounds: bool = True,
     ) -> Iterator[Batch]:
         """Read whole clips, or only their frames or their sounds."""
-        reader, none = whole_clips(cache, rows, self.recipe), np.zeros(0, np.int64)
+        reader, none = self._reader(cache, rows), np.zeros(0, np.int64)
         parts = np.split(np.arange(len(rows)), range(batch_size, len(rows), batch_size))
         picks = (Pick(part, part if frames else none, part if sounds else none) for part in parts)
         return Stream(reader, min(8, os.cpu_count() or 1)).batches(picks)
+
+    def _reader(self, cache: Cache, rows: NDArray[np.int64]) -> ClipReader:
+        """Open whole clips, or their cached features.
+
+        Raises:
+            InputError: The cache lacks features, or has those of another network.
+        """
+        columns: dict[str, Column] = {}
+        for modality, mine in self.page.features.items():
+            found = cached_features(cache, rows, modality, mine.teacher)
+            if found != mine:
+                raise InputError(
+                    f"{cache.path} has features of {mine.teacher} (version {found.stage_version}, "
+                    f"weights {found.weights}) that are others than this run learnt from (version "
+                    f"{mine.stage_version}, weights {mine.weights})"
+                )
+            columns |= feature_columns({modality: mine})
+        return whole_clips(cache, rows, self.recipe, reduced(columns, self._model))
+
+    def _teacher(self, modality: str) -> LiveTeacher:
+        """Load the teacher whose features stand for an encoder, once."""
+        if modality not in self._teachers:
+            mine = self.page.features[modality]
+            self._teachers[modality] = LiveTeacher(
+                mine.teacher, mine.stage_version, mine.weights, self._specs, str(self.device)
+            )
+        return self._teachers[modality]
 
     def _wholes(self, frames: Tensor, sounds: Tensor) -> Tensor:
         """Embed frames and sounds, `(n, ...)` each, as wholes: `(n, 2, D)` of unit length."""
@@ -228,6 +266,10 @@ class Localizer:
 
     def _pixels(self, frame: NDArray[np.uint8]) -> Tensor:
         """Return what the network takes of a frame `(H, W, 3)`, as a batch of one."""
+        encoder = self._model.image_encoder
+        if isinstance(encoder, CachedEncoder):
+            features = encoder.reduce(self._teacher("image").of_frame(frame))
+            return torch.from_numpy(features)[None].to(self.device).float()
         size = self.recipe.image_size
         resize = AT_TEST[self.recipe.image_test]
         seen = np.array(resize(Image.fromarray(frame), (size, size)))
@@ -236,6 +278,10 @@ class Localizer:
 
     def _heard(self, waveform: NDArray[Any], rate_hz: int) -> Tensor:
         """Return what the network takes of a sound `(L,)`, as a batch of one."""
+        encoder = self._model.audio_encoder
+        if isinstance(encoder, CachedEncoder):
+            features = encoder.reduce(self._teacher("audio").of_sound(waveform, rate_hz))
+            return torch.from_numpy(features)[None].to(self.device).float()
         window = centre_window(waveform, rate_hz, self.recipe.spectrogram)
         spectrogram = log_spectrogram(window, self.recipe.spectrogram)
         heard = torch.from_numpy(spectrogram).to(self.device)[None]
@@ -274,7 +320,10 @@ def centre_window(waveform: NDArray[Any], rate_hz: int, kind: str) -> NDArray[np
 
 
 def load_run(
-    run_dir: str | os.PathLike[str], device: str = "auto", branch: str | None = None
+    run_dir: str | os.PathLike[str],
+    device: str = "auto",
+    branch: str | None = None,
+    weights: Sequence[str] = (PRETRAINED,),
 ) -> Localizer:
     """Open a run for localizing.
 
@@ -283,6 +332,8 @@ def load_run(
         device: `auto`, `cpu`, `cuda`, ...
         branch: Which of its weights: `online`, `momentum` or `ema`; None for those that its recipe
             tests (`test_weights`).
+        weights: Where the teachers of a run on cached features come from, once a frame or a sound
+            is given that is in no cache; as `weights.resolve` takes it.
 
     Raises:
         InputError: If there is no run, or it has no checkpoint yet.
@@ -293,9 +344,9 @@ def load_run(
     page = read_page(folder)
     checkpoint, _ = require_checkpoint(folder)
     objective = load_objective(page.recipe.objective)
-    model = build_model(page.recipe, objective.NEEDS, page.seed)
+    model = build_model(page.recipe, objective.NEEDS, page.seed, page.features)
     model.load_state_dict(branch_weights(folder, checkpoint, branch or page.recipe.test_weights))
-    return Localizer(page, model, objective, choose_device(device))
+    return Localizer(page, model, objective, choose_device(device), weights)
 
 
 def branch_weights(run_dir: Path, checkpoint: Path, branch: str) -> dict[str, Tensor]:

@@ -12,7 +12,18 @@ import numpy as np
 import torch
 
 from .clips import ClipReader
-from .data import Batch, DataMode, Pick, Source, Stream, largest, read_frame, read_item, torch_dtype
+from .data import (
+    Batch,
+    DataMode,
+    Pick,
+    Source,
+    Stream,
+    largest,
+    owners_of,
+    read_frame,
+    read_item,
+    torch_dtype,
+)
 
 
 class Resident:
@@ -30,10 +41,11 @@ class Resident:
             frames: Whether frames are needed.
         """
         self._reader = reader
-        num = len(reader.rows)
+        num, frames = len(reader.rows), frames and reader.frames
         self._offset = np.cumsum([0, *(reader.frame_hw.prod(1) * 3)])
         flat = torch.empty(int(self._offset[-1]) if frames else 0, dtype=torch.uint8)
-        sounds = torch.empty((num, *reader.spectrogram_shape), dtype=torch.float16)
+        heard_of = num if reader.sounds else 0
+        sounds = torch.empty((heard_of, *reader.spectrogram_shape), dtype=torch.float16)
         columns = {
             name: torch.empty((num, *column.shape), dtype=torch_dtype(reader, name))
             for name, column in reader.columns.items()
@@ -47,11 +59,12 @@ class Resident:
                 span = pixels[self._offset[position] : self._offset[position + 1]]
                 target = span.reshape(*reader.frame_hw[position], 3)
                 yield read_frame, (reader, target, *place)
-            sound = reader.locate(position, reader.sound_stage)
-            yield reader.read_sound, (heard[position], *sound)
+            if reader.sounds:
+                sound = reader.locate(position, reader.sound_stage)
+                yield reader.read_sound, (heard[position], *sound)
             for name, column in reader.columns.items():
                 target = columns[name][position : position + 1].numpy()
-                yield read_item, (target, column.name, *reader.locate(position, column.stage))
+                yield read_item, (reader, target, name, *reader.locate(position, column.stage))
 
         with ThreadPoolExecutor(workers) as pool:
             waiting: deque[Future[None]] = deque()
@@ -69,25 +82,24 @@ class Resident:
         """Yield a batch for each pick."""
         for pick in picks:
             frame_hw = self._reader.frame_hw[pick.frames]
-            frames = self._frames.new_zeros((len(pick.frames), *largest(frame_hw), 3))
-            for target, position in zip(frames, pick.frames.tolist(), strict=True):
+            seen = pick.frames if self._reader.frames else pick.frames[:0]
+            heard = pick.sounds if self._reader.sounds else pick.sounds[:0]
+            frames = self._frames.new_zeros((len(seen), *largest(frame_hw), 3))
+            for target, position in zip(frames, seen.tolist(), strict=True):
                 height, width = self._reader.frame_hw[position].tolist()
                 flat = self._frames[self._offset[position] : self._offset[position + 1]]
                 target[:height, :width] = flat.view(height, width, 3)
             device = self._spectrograms.device
-            owners = {
-                True: torch.from_numpy(pick.frames[: len(pick.clips)]).to(device),
-                False: torch.from_numpy(pick.sounds[: len(pick.clips)]).to(device),
-            }
             yield Batch(
                 self._reader.rows[pick.clips],
                 frames,
                 frame_hw,
-                self._spectrograms[torch.from_numpy(pick.sounds).to(device)],
+                self._spectrograms[torch.from_numpy(heard).to(device)],
                 self._reader.valid_cols[pick.sounds],
                 {
-                    name: values[owners[self._reader.columns[name].of_frames]]
+                    name: values[torch.from_numpy(owners_of(pick, column)).to(device)]
                     for name, values in self._columns.items()
+                    for column in [self._reader.columns[name]]
                 },
             )
 
@@ -95,11 +107,14 @@ class Resident:
 def resident_bytes(reader: ClipReader, frames: bool = True) -> dict[str, int]:
     """Return what `Resident` would hold, in bytes: frames, spectrograms, and each column."""
     num = len(reader.rows)
-    sizes = {"frames": int(reader.frame_hw.prod(1).sum()) * 3} if frames else {}
-    sizes["spectrograms"] = num * int(np.prod(reader.spectrogram_shape)) * 2
+    sizes = {}
+    if frames and reader.frames:
+        sizes["frames"] = int(reader.frame_hw.prod(1).sum()) * 3
+    if reader.sounds:
+        sizes["spectrograms"] = num * int(np.prod(reader.spectrogram_shape)) * 2
     for name, column in reader.columns.items():
         itemsize = torch_dtype(reader, name).itemsize
-        sizes[f"{name}s"] = num * int(np.prod(column.shape)) * itemsize
+        sizes[name if column.whole else f"{name}s"] = num * int(np.prod(column.shape)) * itemsize
     return sizes
 
 

@@ -17,7 +17,7 @@ from .checkpoint import (
     require_checkpoint,
     weights_digest,
 )
-from .encoders import load_imagenet
+from .encoders import Encoder, load_imagenet
 from .learner import Learner
 from .model import AudioVisualModel
 from .objectives import Objective
@@ -108,6 +108,7 @@ def open_page(folder: Path, page: RunPage, student: Student, weights: Sequence[s
     image = audio = None
     inherited: Collection[str] | None = ()
     if recipe.image_init == "imagenet":
+        assert isinstance(student.online.image_encoder, Encoder)  # the recipe was checked for it
         image = load_imagenet(student.online.image_encoder, weights)
     if recipe.audio_init != "scratch":
         audio = load_audio_encoder(student.online, recipe)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +13,7 @@ from ..errors import InputError, UsageError
 from .augment import evaluation_views
 from .board import Board
 from .clips import whole_clips
+from .columns import Column
 from .data import Pick, Stream
 from .learner import Learner
 from .objectives import Objective
@@ -32,6 +33,7 @@ class Validation:
         workers: int,
         folder: Path,
         board: Board | None = None,
+        columns: Mapping[str, Column] | None = None,
     ) -> None:
         """Keep what to validate on.
 
@@ -42,8 +44,9 @@ class Validation:
             workers: Threads that read.
             folder: The run's.
             board: Gets the same lines, named `validation/...`.
+            columns: Those of cached features, as the network's heads take them.
         """
-        self._source = Stream(whole_clips(cache, rows, learner.plan.recipe), workers)
+        self._source = Stream(whole_clips(cache, rows, learner.plan.recipe, columns), workers)
         size = min(learner.plan.batch_size, len(rows))
         starts = range(0, len(rows) - size + 1, size)
         self._picks = [Pick.of(np.arange(at, at + size)) for at in starts]

@@ -1,0 +1,97 @@
+"""A teacher at work: on batches for `embed`, on single clips for what learnt from its features."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...cache.schema import AUDIO_RATE_HZ
+from ...errors import MissingDependencyError
+from ...weights import RANDOM, Weights, remember, resolve
+from ..spectrogram import resample
+from .protocol import Network, Teacher, load_teacher, network_of
+from .sounds import FULL_SCALE
+
+
+def build_network(teacher: Teacher, weights: Weights, device: str) -> Network:
+    """Build a teacher for a device; on a GPU it computes in float16 where PyTorch holds that safe.
+
+    float16 keeps three bits more than bfloat16; the networks are frozen and none leaves its range.
+    On a CPU everything is float32.
+
+    Raises:
+        MissingDependencyError: If the files are not this network's.
+    """
+    network = teacher.build(weights, device)
+    remember(weights)
+    if not device.startswith("cuda"):
+        return network
+    import torch
+
+    def faster(batch: NDArray[Any]) -> dict[str, NDArray[Any]]:
+        with torch.autocast("cuda", torch.float16):
+            return network(batch)
+
+    return faster
+
+
+class LiveTeacher:
+    """A teacher that is run on single frames or sounds, as it was run over a cache."""
+
+    def __init__(
+        self, name: str, version: int, weights: str | None, specs: Sequence[str], device: str
+    ) -> None:
+        """Load the network.
+
+        Args:
+            name: The teacher.
+            version: Its version when the cache was made.
+            weights: Digest of its weights then.
+            specs: Where weights come from, as `weights.resolve` takes it; random ones are made.
+            device: Where it runs.
+
+        Raises:
+            MissingDependencyError: The weights are missing, or others than those of the cache.
+        """
+        self._teacher = load_teacher(name)
+        network = network_of(name)
+        if weights and weights.startswith(RANDOM):
+            specs = (f"{network}={RANDOM}",)
+        found = resolve(network, self._teacher.FILES, specs)
+        if (found.digest, self._teacher.VERSION) != (weights, version):
+            raise MissingDependencyError(
+                f"{name} here is version {self._teacher.VERSION} with weights {found.digest}, and "
+                f"this run learnt from version {version} with {weights}; name its file with "
+                f"--weights {network}=FILE"
+            )
+        self._network = build_network(self._teacher, found, device)
+
+    def of_frame(self, frame: NDArray[np.uint8]) -> NDArray[Any]:
+        """Return the features of a frame `(H, W, 3)` uint8 RGB, as the cache stores them."""
+        return self._value(self._teacher.prepare(frame))
+
+    def of_sound(self, waveform: NDArray[Any], rate_hz: int) -> NDArray[Any]:
+        """Return the features of the middle of a sound `(L,)`, mono, float in [-1, 1] or int16."""
+        if waveform.ndim != 1 or not len(waveform):
+            raise ValueError(f"a sound should be mono (L,), got {waveform.shape}")
+        stored = _as_stored(waveform, rate_hz)
+        return self._value(self._teacher.prepare(stored, len(stored) // 2))
+
+    def _value(self, given: NDArray[Any]) -> NDArray[Any]:
+        value = self._network(np.stack([given]))["value"][0]
+        return np.ascontiguousarray(value, self._teacher.COLUMNS["value"][0])
+
+
+def _as_stored(waveform: NDArray[Any], rate_hz: int) -> NDArray[np.int16]:
+    """Return a sound as the audio shards keep it: int16 at 32 kHz."""
+    if waveform.dtype == np.int16 and rate_hz == AUDIO_RATE_HZ:
+        return waveform
+    scale = 1 / FULL_SCALE if waveform.dtype == np.int16 else 1.0
+    length = max(1, round(len(waveform) * AUDIO_RATE_HZ / rate_hz))
+    sound = resample(
+        waveform.astype(np.float32) * np.float32(scale), rate_hz, AUDIO_RATE_HZ, length
+    )
+    return np.asarray(np.clip(np.rint(sound * FULL_SCALE), -FULL_SCALE, FULL_SCALE), np.int16)
