@@ -193,7 +193,7 @@ class ClipReader:
             target[...] = shard.item("spectrogram_wide", index)
 
     def read_column(self, target: NDArray[Any], name: str, shard: Shard, index: int) -> None:
-        """Copy an element of a column into `target`, of the shape that the column has."""
+        """Copy an element of a column into `target`, `(1, ...)`."""
         column = self.columns[name]
         value = shard.item(column.name, index)
         target[...] = column.reduce(value) if column.reduce else value

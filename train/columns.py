@@ -114,6 +114,13 @@ def find_inputs(cache: Cache, rows: NDArray[np.int64], recipe: Recipe, needs: Ne
         for modality, teacher in (("image", recipe.image_teacher), ("audio", recipe.sound_teacher))
         if teacher and (needs.frames or modality == "audio")
     }
+    for modality, found in cached.items():
+        wanted = getattr(recipe, f"{modality}_pca")
+        if wanted > found.shape[0]:
+            raise InputError(
+                f"{modality}_pca = {wanted}: {found.teacher} has {found.shape[0]} numbers a "
+                f"{'cell' if modality == 'image' else 'sound'}; --set {modality}_pca=0 takes all"
+            )
     columns |= feature_columns(cached)
     num_classes, neighbors = 0, dict[str, str]()
     notices: list[str] = []
@@ -130,8 +137,8 @@ def find_inputs(cache: Cache, rows: NDArray[np.int64], recipe: Recipe, needs: Ne
         if "neighbour" in recipe.view_names:
             k = _any_header(cache, stage).params["k"]
             notices += _doubtful(stage, k, recipe.num_neighbors, len(rows))
-    found = Inputs(columns, neighbors, num_classes, cached)
-    weights = {stage: _any_header(cache, stage).weights for stage in found.stages}
+    inputs = Inputs(columns, neighbors, num_classes, cached)
+    weights = {stage: _any_header(cache, stage).weights for stage in inputs.stages}
     notices += [
         f"{stage} was made with random weights: it knows nothing"
         for stage, digest in weights.items()
@@ -139,10 +146,10 @@ def find_inputs(cache: Cache, rows: NDArray[np.int64], recipe: Recipe, needs: Ne
     ]
     notices += [
         f"{stage} is stale, what it was made from has changed since; run {_command(cache, stage)}"
-        for stage in found.stages
+        for stage in inputs.stages
         if stale_shards(cache.path, stage)
     ]
-    return replace(found, notices=tuple(notices), weights=weights)
+    return replace(inputs, notices=tuple(notices), weights=weights)
 
 
 def _doubtful(stage: str, k: int, wanted: int, num_clips: int) -> Iterator[str]:

@@ -159,7 +159,7 @@ def read_item(
     reader: ClipReader, target: NDArray[Any], name: str, shard: Shard, index: int
 ) -> None:
     """Put an element of a column into `target`, `(1, ...)`."""
-    reader.read_column(target[0], name, shard, index)
+    reader.read_column(target, name, shard, index)
 
 
 def owners_of(pick: Pick, column: Column) -> NDArray[np.int64]:
