@@ -56,7 +56,8 @@ def synth_json(summary: SynthSummary) -> dict[str, Any]:
 
 def run_text(document: Document) -> str:
     """Render what a run did, in words; reasons and kinds only where there are some."""
-    return fields_text({key: value for key, value in document.items() if value != {}}, _RUN_WORDS)
+    fields = {key: value for key, value in document.items() if value != {} and key != "notices"}
+    return "\n".join([fields_text(fields, _RUN_WORDS), *document.get("notices", [])])
 
 
 def extract_estimate_text(document: Document) -> str:
