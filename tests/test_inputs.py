@@ -160,6 +160,26 @@ def test_frames_beside_audio(tmp_path: Path) -> None:
     assert found.ignored == {".png": 1, ".txt": 1}
 
 
+def test_sounds_without_a_picture_are_counted_and_named(tmp_path: Path) -> None:
+    for name in ("frames/a.jpg", "frames/c.png", "audio/a.wav", "audio/b.wav", "audio/c.wav"):
+        touch(tmp_path / "test" / name)
+    for name in ("more/frames/a.jpg", "more/audio/a.wav", "more/audio/deep/d.wav"):
+        touch(tmp_path / name)
+    found = scan([str(tmp_path)])
+    assert paths(found) == ["more/frames/a.jpg", "test/frames/a.jpg"]
+    assert found.ignored == {".png": 1, ".wav": 3}
+    told = "2 sounds have no picture in frames: test/audio/b.wav, test/audio/c.wav"
+    assert found.notices == [f"{tmp_path}: {told}"]
+    for number in range(9):
+        touch(tmp_path / "test" / "audio" / f"z{number}.wav")
+    (notice,) = scan([str(tmp_path)]).notices
+    assert notice.endswith("11 sounds have no picture in frames: test/audio/b.wav, "
+                           "test/audio/c.wav, test/audio/z0.wav and 8 more")  # fmt: skip
+    (tmp_path / "test" / "frames" / "a.jpg").unlink()
+    with pytest.raises(InputError, match=r"no clips found \(left alone: 1 \.png, 12 \.wav\)"):
+        scan([str(tmp_path / "test")])
+
+
 def test_frames_cut_from_videos_beside_them_are_left_alone(tmp_path: Path) -> None:
     for name in ("vgg/frames/a.jpg", "vgg/audio/a.wav", "vgg/video/a.mp4"):
         touch(tmp_path / name)
