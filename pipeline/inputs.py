@@ -20,7 +20,15 @@ from typing import Literal
 from ..errors import InputError, Reason, UsageError
 from .by_id import Files
 from .folders import find_clips
-from .lists import LIST_SUFFIXES, VIDEO_SUFFIXES, Entry, read_entries, shown, suffix_of
+from .lists import (
+    LIST_SUFFIXES,
+    VIDEO_SUFFIXES,
+    Entry,
+    read_entries,
+    require_no_table,
+    shown,
+    suffix_of,
+)
 
 IdFrom = Literal["stem", "path"]
 MISSING_SUFFIX = ".mp4"
@@ -74,8 +82,9 @@ def scan(inputs: Sequence[str], *, root: str | None = None, id_from: IdFrom = "s
         id_from: `stem`, or `path` for the path below the root with `/` written `__`.
 
     Raises:
-        InputError: an input is not there, unreadable, or neither folder nor file; a list is wrong,
-            or names a clip that several files were cut to; no clip was found at all.
+        InputError: an input is not there, unreadable, neither folder nor file, or a kind of list
+            that is not read; a list is wrong, or names a clip that several files were cut to; no
+            clip was found at all.
         UsageError: unknown `id_from`; a `root` and no list whose paths could start there.
     """
     if id_from not in ("stem", "path"):
@@ -98,6 +107,7 @@ def scan(inputs: Sequence[str], *, root: str | None = None, id_from: IdFrom = "s
         if _is_list(path):
             candidates.extend(_from_list(path, _list_root(path, root), id_from, notices))
         else:
+            require_no_table(path)
             folder, base = os.path.split(path)
             candidates.append(_candidate(folder, base, _size(path), id_from))
     if not only_folders:  # folders alone share no file: each real folder is visited once

@@ -7,6 +7,7 @@ import stat
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from avpipe.errors import InputError, Reason, UsageError
@@ -512,6 +513,58 @@ def test_wrong_lists(tmp_path: Path, name: str, content: str, message: str) -> N
         scan([str(tmp_path / name)])
     assert caught.value.exit_code == 4
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "what"),
+    [
+        ("clips.parquet", b"PAR1\x15\x04", "a table that is not read here"),
+        ("clips.jsonl", b'{"path": "a.mp4"}\n', "a table that is not read here"),
+        ("clips", b"PAR1\x15\x04", "a Parquet table"),
+        ("clips.csv", b"PAR1\x15\x04", "a Parquet table"),
+        ("clips.txt", b"PAR1\x15\x04", "a Parquet table"),
+        ("clips.csv", b"PK\x03\x04 xlsx", "an archive or a spreadsheet"),
+        ("clips.zip", b"PK\x03\x04", "an archive"),
+        ("clips.tar.gz", b"\x1f\x8b\x08", "a compressed file"),
+        ("clips.csv.gz", b"\x1f\x8b\x08", "a compressed file"),
+        ("clips.txt", "a.mp4\n".encode("utf-16"), "text in UTF-16"),
+    ],
+)
+def test_a_list_of_another_kind_stops_the_run_and_is_named(
+    tmp_path: Path, name: str, content: bytes, what: str
+) -> None:
+    """Not a warning beside clips that are done: what it lists would be lost."""
+    touch(tmp_path / "videos" / "a.mp4")
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(InputError) as caught:
+        scan([str(tmp_path / "videos"), str(tmp_path / name)])
+    told = str(caught.value)
+    assert told.startswith(f"{tmp_path / name}: {what}") and "as .txt or .csv in UTF-8" in told
+    assert "\n" not in told
+
+
+def test_a_video_that_is_an_archive_is_that_clips_failure(tmp_path: Path) -> None:
+    (tmp_path / "a.mp4").write_bytes(b"PK\x03\x04")
+    assert only(scan([str(tmp_path / "a.mp4")])).id == "a"
+
+
+def test_of_two_lists_the_unreadable_one_stops_the_run_and_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("one", "two"):
+        (tmp_path / f"{name}.txt").write_text(f"{name}.mp4\n")
+    real = Path.open
+
+    def refuse(self: Path, mode: str = "r", **options: Any) -> Any:
+        if self.name == "two.txt":
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(self))
+        return real(self, mode, **options)
+
+    monkeypatch.setattr(Path, "open", refuse)
+    lists = [str(tmp_path / f"{name}.txt") for name in ("one", "two")]
+    with pytest.raises(InputError, match=r"two\.txt: cannot be read \(Permission denied\)"):
+        scan(lists)
+    assert len(scan(lists[:1]).candidates) == 1
 
 
 @pytest.mark.parametrize("name", ["gone", "gone.mp4", "gone.csv", "", "no\nsuch"])
