@@ -114,20 +114,24 @@ def estimate_text(document: Document) -> str:
 
 
 def train_text(document: Document) -> str:
-    """Render `avpipe train`: a line for each run; several have a mean and a deviation."""
+    """Render `avpipe train`: a line for each run; several have a mean and a deviation.
+
+    `waiting` is the share of the time that was spent waiting for clips to be read.
+    """
     losses = ["loss", "val_loss"] if document["mean"]["val_loss"] is not None else ["loss"]
 
     def shown(one: Document) -> list[str]:
         return ["-" if one[name] is None else f"{one[name]:.3f}" for name in losses]
 
     names = [name.replace("_", " ") for name in losses]
-    head = ("run", "seed", "clips", "batch", "steps", "done now", *names, "steps/s")
+    head = ("run", "seed", "clips", "batch", "steps", "done now", *names, "steps/s", "waiting")
     rows = []
     for run in document["runs"]:
         counts = [run[key] for key in ("seed", "clips", "batch_size", "num_steps", "done")]
-        rows.append((run["run"], *counts, *shown(run), f"{run['per_second']:.1f}"))
+        waited = _percent(run["waited_s"] / run["seconds"] if run["seconds"] else None)
+        rows.append((run["run"], *counts, *shown(run), f"{run['per_second']:.1f}", waited))
     if document["std"]:
-        rows += [(name, *[""] * 5, *shown(document[name]), "") for name in ("mean", "std")]
+        rows += [(name, *[""] * 5, *shown(document[name]), "", "") for name in ("mean", "std")]
     labels = [
         f"{run['run']} began with {weights_text(run['weights'])}"
         for run in document["runs"]
