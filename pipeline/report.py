@@ -114,30 +114,31 @@ def estimate_text(document: Document) -> str:
 
 
 def train_text(document: Document) -> str:
-    """Render `avpipe train`: a line for each run; several have a mean and a deviation.
-
-    `waiting` is the share of the time that was spent waiting for clips to be read.
-    """
+    """Render `avpipe train`: a line for each run; several have a mean and a deviation."""
     losses = ["loss", "val_loss"] if document["mean"]["val_loss"] is not None else ["loss"]
 
     def shown(one: Document) -> list[str]:
         return ["-" if one[name] is None else f"{one[name]:.3f}" for name in losses]
 
     names = [name.replace("_", " ") for name in losses]
-    head = ("run", "seed", "clips", "batch", "steps", "done now", *names, "steps/s", "waiting")
+    head = ("run", "seed", "clips", "batch", "steps", "done now", *names, "steps/s")
     rows = []
     for run in document["runs"]:
         counts = [run[key] for key in ("seed", "clips", "batch_size", "num_steps", "done")]
-        waited = _percent(run["waited_s"] / run["seconds"] if run["seconds"] else None)
-        rows.append((run["run"], *counts, *shown(run), f"{run['per_second']:.1f}", waited))
+        rows.append((run["run"], *counts, *shown(run), f"{run['per_second']:.1f}"))
     if document["std"]:
-        rows += [(name, *[""] * 5, *shown(document[name]), "", "") for name in ("mean", "std")]
+        rows += [(name, *[""] * 5, *shown(document[name]), "") for name in ("mean", "std")]
     labels = [
         f"{run['run']} began with {weights_text(run['weights'])}"
         for run in document["runs"]
         if run["weights"]
     ]
-    return "\n".join([table(head, rows), *labels])
+    waits = [
+        f"{run['run']} waited for clips {_percent(run['waited_s'] / run['seconds'])} of its time"
+        for run in document["runs"]
+        if run["done"] and run.get("waited_s") is not None and not document["std"]
+    ]
+    return "\n".join([table(head, rows), *waits, *labels])
 
 
 def localize_text(document: Document) -> str:
