@@ -98,17 +98,23 @@ def test_details_name_the_file_that_is_meant(found: dict[Reason, Sequence[str]])
     assert found[Reason.BAD_ID] == ["the id is .."]
 
 
-def test_a_picture_without_its_sound_and_a_sound_without_its_picture(tmp_path: Path) -> None:
+def test_a_picture_without_its_sound_and_a_sound_without_its_picture(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     for name in ("frames", "audio"):
         (tmp_path / "flickr" / name).mkdir(parents=True)
     for name in ("a", "x"):
         Image.fromarray(picture(1, (64, 48))).save(tmp_path / f"flickr/frames/{name}.jpg")
     for name in ("a", "y"):
         write_wav(tmp_path / f"flickr/audio/{name}.wav", sound(3.0, 22050)[None], 22050)
+    named = ExtractSettings((str(tmp_path / "flickr"),), tmp_path / "cache", jobs=1, dry_run=True)
+    assert extract(named).as_json()["new"] == 2
+    told = f"{tmp_path}/flickr: a sound has no picture in frames: audio/y.wav"
+    assert told in capsys.readouterr().err
     done = run(tmp_path / "cache", tmp_path / "flickr")
     assert (done.done, done.failed_by_reason) == (1, {"missing": 1})
     assert done.ignored == {".wav": 1}
-    assert done.notices == [f"{tmp_path}/flickr: a sound has no picture in frames: audio/y.wav"]
+    assert done.notices == [told]
     assert failures(tmp_path / "cache")["x"].detail == (
         "there is no audio/x.wav; frames/x.jpg is there"
     )
