@@ -29,14 +29,34 @@ TRANSIENT = frozenset({Reason.MISSING, Reason.TIMEOUT, Reason.OOM, Reason.CRASHE
 """Reasons that may pass: such a clip is tried once more, alone, before its shard is published."""
 
 
+_IN_WORDS = {
+    Reason.MISSING: "there is no such file",
+    Reason.EMPTY: "a file of 0 bytes",
+    Reason.NOT_MEDIA: "not a media format that is read here",
+    Reason.DUPLICATE_ID: "another clip has this id",
+    Reason.BAD_ID: "this cannot be an id",
+    Reason.NO_VIDEO: "no video stream",
+    Reason.NO_AUDIO: "no audio stream",
+    Reason.TOO_SHORT: "under 0.2 s",
+    Reason.TOO_LARGE: "too many pixels",
+    Reason.TRUNCATED: "the file ends too early",
+    Reason.DECODE_ERROR: "it cannot be decoded",
+    Reason.TIMEOUT: "no answer in time",
+    Reason.OOM: "it takes more memory than the decoder may have",
+    Reason.CRASHED: "the decoder ended",
+    Reason.IO_ERROR: "the file cannot be read",
+}
+"""The detail of a failure of which nothing more is known."""
+
+
 class ClipError(Exception):
     """One clip cannot be used. It never stops a run; it becomes a row of the shard's failures."""
 
     def __init__(self, reason: Reason | str, detail: str = "") -> None:
-        """Keep the reason, one of `Reason`, and a detail of one line."""
+        """Keep the reason, one of `Reason`, and a detail of one line, which is never empty."""
         self.reason = Reason(reason)
-        self.detail = " ".join(detail.split())
-        super().__init__(f"{self.reason}: {self.detail}" if self.detail else str(self.reason))
+        self.detail = " ".join(detail.split()) or _IN_WORDS[self.reason]
+        super().__init__(f"{self.reason}: {self.detail}")
 
     def __reduce__(self) -> tuple[type[ClipError], tuple[str, str]]:
         """Pickle by reason and detail (the default would pass the joined message as the reason)."""

@@ -47,8 +47,9 @@ class Line(_Line, total=False):
     """What the manifest knows of a clip before anything of it was decoded.
 
     `start_s` and `seconds` cut the clip out of a longer file; `reject` is a reason found while
-    planning (`duplicate_id`, `bad_id`); a retry names the row it supersedes (`retry_of`) and why
-    that one failed (`was`, `was_detail`).
+    planning (`duplicate_id`, `bad_id`); `detail` says it in words, or, of a clip that was named and
+    not found, what was looked for; a retry names the row it supersedes (`retry_of`) and why that
+    one failed (`was`, `was_detail`).
     """
 
     audio_path: str
@@ -56,6 +57,7 @@ class Line(_Line, total=False):
     seconds: float
     label: str
     reject: str
+    detail: str
     retry_of: int
     was: str
     was_detail: str

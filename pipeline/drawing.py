@@ -12,6 +12,7 @@ from ..cache.store import Cache
 from ..errors import ClipsFailedError, InputError, UsageError
 from .id_lists import read_ids
 from .inputs import Candidate, scan
+from .report import note
 from .sounding import PICTURE_SUFFIXES, cached_sources, with_sound
 from .training import run_folders
 from .watch import watch
@@ -101,7 +102,10 @@ def _drawn(settings: DrawSettings, run: Path) -> LocalizeResult:
 
 def _named(settings: DrawSettings, stack: ExitStack) -> list[Candidate]:
     """Return the clips that the inputs name."""
-    candidates = scan(settings.inputs).candidates
+    found = scan(settings.inputs)
+    for line in found.notices:
+        note(line)
+    candidates = found.candidates
     if settings.sound is not None:
         return stack.enter_context(with_sound(candidates, settings.sound))
     if len(settings.inputs) == 1 and Path(settings.inputs[0]).suffix.lower() in PICTURE_SUFFIXES:

@@ -16,6 +16,8 @@ from .config import ExtractSettings
 from .inputs import scan
 from .known import find_new
 from .plan import new_line, retry_lines, shards_to_do
+from .report import note
+from .taken import TakenIds
 
 _SAMPLES = 8
 
@@ -103,9 +105,12 @@ def _new(settings: ExtractSettings, manifest: Manifest) -> list[dict[str, Any]]:
     if not settings.inputs:
         return []
     found = scan(settings.inputs, root=settings.list_root, id_from=settings.id_from)
+    for line in found.notices:
+        note(line)
     news = find_new(manifest, found.candidates, settings.remap, id_from=settings.id_from)
     roots = {number: folder for folder, number in news.index.items()}
-    lines = [new_line(clip, news.index[clip.root], set()) for clip in news.candidates]
+    taken = TakenIds(manifest, news.candidates, news.index)
+    lines = [new_line(clip, news.index[clip.root], taken) for clip in news.candidates]
     return [request(line, news.roots, roots) for line in lines]
 
 

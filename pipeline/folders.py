@@ -19,6 +19,7 @@ from .lists import VIDEO_SUFFIXES, shown, suffix_of
 HIDDEN = "(hidden)"
 SPECIAL = "(not a file)"
 DRAWN = "(folder of films by avpipe)"
+_NUM_NAMED = 3
 _MARK = ".avpipe-films"
 """A file in folders that avpipe made for its films: heat is burnt in, nothing to learn from."""
 
@@ -37,30 +38,36 @@ class _Folder(NamedTuple):
     is_sounds: bool = False
 
 
-def find_clips(root: str, visited: set[tuple[int, int]], ignored: Counter[str]) -> Iterator[Found]:
+def find_clips(
+    root: str, visited: set[tuple[int, int]], ignored: Counter[str], notices: list[str]
+) -> Iterator[Found]:
     """Videos below `root`, and the pictures of `frames/<id>.jpg` + `audio/<id>.wav` layouts.
 
     Where the folder that holds such a layout also holds videos, the pictures were cut from them:
-    they are left alone. Hidden files and folders are left alone, and folders of avpipe's films.
+    they are left alone. Hidden files and folders are left alone, folders of avpipe's films, and
+    sounds of such a layout that have no picture.
 
     Args:
         root: absolute folder.
         visited: device and inode of the folders already searched; they are skipped, and added to.
         ignored: counts of the files left alone by suffix, added to.
+        notices: one that names sounds without a picture, added to.
 
     Raises:
         InputError: a folder cannot be read.
     """
     pictures: list[tuple[str, Found]] = []
+    sounds: list[str] = []
     with_videos: set[str] = set()
     for folder, entry in _walk(root, visited, ignored):
         suffix = suffix_of(entry.name)
         is_picture = folder.sounds is not None and suffix == ".jpg"
         if entry.name.startswith("."):
             ignored[HIDDEN] += 1
+        elif folder.is_sounds and suffix == ".wav":
+            sounds.append(folder.prefix + entry.name)
         elif suffix not in VIDEO_SUFFIXES and not is_picture:
-            if not (folder.is_sounds and suffix == ".wav"):
-                ignored[suffix] += 1
+            ignored[suffix] += 1
         elif (size := _size(entry)) is None:
             ignored[SPECIAL] += 1
         elif is_picture:
@@ -71,12 +78,37 @@ def find_clips(root: str, visited: set[tuple[int, int]], ignored: Counter[str]) 
             with_videos.add(folder.prefix)
             yield Found(folder.prefix + entry.name, size)
     prefixes = sorted(with_videos)
-    for above, picture in pictures:
+
+    def holds_videos(above: str) -> bool:
         at = bisect_left(prefixes, above)
-        if at < len(prefixes) and prefixes[at].startswith(above):
+        return at < len(prefixes) and prefixes[at].startswith(above)
+
+    heard = set()
+    for above, picture in pictures:
+        if holds_videos(above):
             ignored[".jpg"] += 1
         else:
+            heard.add(picture.audio_path)
             yield picture
+    if alone := [sound for sound in sounds if sound not in heard]:
+        ignored[".wav"] += len(alone)
+        lost = [name for name in alone if not holds_videos(_above(name))]
+        notices.extend(_without_picture(lost, root))
+
+
+def _above(sound: str) -> str:
+    """Return the prefix of the folder that holds a sound's `audio` folder."""
+    return sound[: sound.rfind("/")].removesuffix("audio")
+
+
+def _without_picture(sounds: list[str], root: str) -> list[str]:
+    """Name sounds that have no picture, in one line."""
+    if not sounds:
+        return []
+    names = ", ".join(shown(name) for name in sorted(sounds)[:_NUM_NAMED])
+    more = f" and {len(sounds) - _NUM_NAMED} more" if len(sounds) > _NUM_NAMED else ""
+    number = "a sound has" if len(sounds) == 1 else f"{len(sounds)} sounds have"
+    return [f"{shown(root)}: {number} no picture in frames: {names}{more}"]
 
 
 def make_films_folder(folder: Path) -> None:

@@ -13,13 +13,22 @@ import stat
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from operator import attrgetter
 from typing import Literal
 
 from ..errors import InputError, Reason, UsageError
+from .by_id import Files
 from .folders import find_clips
-from .lists import LIST_SUFFIXES, VIDEO_SUFFIXES, Entry, read_entries, shown, suffix_of
+from .lists import (
+    LIST_SUFFIXES,
+    VIDEO_SUFFIXES,
+    Entry,
+    read_entries,
+    require_no_table,
+    shown,
+    suffix_of,
+)
 
 IdFrom = Literal["stem", "path"]
 MISSING_SUFFIX = ".mp4"
@@ -32,6 +41,7 @@ class Candidate:
 
     Names that are not UTF-8 are surrogate-escaped. `path` is empty when no file can have the name
     asked for; `reject` then says why. `bytes` is the size of the file at `path`, 0 when unknown.
+    `detail` says in words why it is rejected, or what was looked for and not found.
     """
 
     id: str
@@ -44,14 +54,22 @@ class Candidate:
     seconds: float | None = None
     label: str | None = None
     reject: Reason | None = None
+    detail: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Scan:
-    """Candidates sorted by path bytes, and how many other files were left alone, by suffix."""
+    """What was found.
+
+    Attributes:
+        candidates: Sorted by path bytes.
+        ignored: How many other files were left alone, by suffix.
+        notices: What people should know of the choice.
+    """
 
     candidates: list[Candidate]
     ignored: dict[str, int]
+    notices: list[str] = field(default_factory=list)
 
 
 def scan(inputs: Sequence[str], *, root: str | None = None, id_from: IdFrom = "stem") -> Scan:
@@ -64,8 +82,9 @@ def scan(inputs: Sequence[str], *, root: str | None = None, id_from: IdFrom = "s
         id_from: `stem`, or `path` for the path below the root with `/` written `__`.
 
     Raises:
-        InputError: an input is not there, unreadable, or neither folder nor file; a list is wrong;
-            no clip was found at all.
+        InputError: an input is not there, unreadable, neither folder nor file, or a kind of list
+            that is not read; a list is wrong, or names a clip that several files were cut to; no
+            clip was found at all.
         UsageError: unknown `id_from`; a `root` and no list whose paths could start there.
     """
     if id_from not in ("stem", "path"):
@@ -74,26 +93,28 @@ def scan(inputs: Sequence[str], *, root: str | None = None, id_from: IdFrom = "s
         raise UsageError(f"--root {shown(root)}: is for lists (.txt, .csv, .tsv); name one")
     candidates: list[Candidate] = []
     ignored: Counter[str] = Counter()
+    notices: list[str] = []
     visited: set[tuple[int, int]] = set()
     only_folders = True
     for name in inputs:
         mode, path = _mode(name), os.path.abspath(name)
         if stat.S_ISDIR(mode):
-            candidates.extend(_from_folder(path, id_from, visited, ignored))
+            candidates.extend(_from_folder(path, id_from, visited, ignored, notices))
             continue
         only_folders = False
         if not stat.S_ISREG(mode):
             raise InputError(f"{shown(name)}: a FIFO, socket or device; name a folder or a file")
         if _is_list(path):
-            candidates.extend(_from_list(path, _list_root(path, root), id_from))
+            candidates.extend(_from_list(path, _list_root(path, root), id_from, notices))
         else:
+            require_no_table(path)
             folder, base = os.path.split(path)
             candidates.append(_candidate(folder, base, _size(path), id_from))
     if not only_folders:  # folders alone share no file: each real folder is visited once
         candidates = list(_distinct(candidates, id_from))
     if not candidates:
         raise InputError(_nothing(inputs, ignored))
-    return Scan(_sorted(candidates), dict(sorted(ignored.items())))
+    return Scan(_sorted(candidates), dict(sorted(ignored.items())), notices)
 
 
 def _is_list(name: str) -> bool:
@@ -191,8 +212,14 @@ def piece_id(clip_id: str, start_s: float) -> str:
     return f"{clip_id}_{round(start_s * 1000):09d}"
 
 
-def _is_bad_id(clip_id: str) -> bool:
-    return clip_id in ("", ".", "..") or "/" in clip_id or "\0" in clip_id
+def _wrong_with_id(clip_id: str) -> str:
+    """Say why no clip can have an id; empty where one can."""
+    if not clip_id:
+        return "the id is empty"
+    if clip_id in (".", ".."):
+        return f"the id is {clip_id}"
+    held = next((name for sign, name in (("/", "/"), ("\0", "NUL")) if sign in clip_id), None)
+    return f"the id holds a {held}" if held else ""
 
 
 def _candidate(root: str, path: str, size: int, id_from: IdFrom) -> Candidate:
@@ -210,37 +237,37 @@ def _size(path: str) -> int:
 
 
 def _from_folder(
-    root: str, id_from: IdFrom, visited: set[tuple[int, int]], ignored: Counter[str]
+    root: str,
+    id_from: IdFrom,
+    visited: set[tuple[int, int]],
+    ignored: Counter[str],
+    notices: list[str],
 ) -> Iterator[Candidate]:
-    for path, size, audio_path in find_clips(root, visited, ignored):
+    for path, size, audio_path in find_clips(root, visited, ignored, notices):
         clip_id = default_id(path, id_from)
         yield Candidate(clip_id, root, path, size, clip_id, audio_path)
 
 
-def _from_list(path: str, root: str, id_from: IdFrom) -> Iterator[Candidate]:
-    by_stem: dict[str, Candidate] | None = None
+def _from_list(path: str, root: str, id_from: IdFrom, notices: list[str]) -> Iterator[Candidate]:
+    files: Files | None = None
     for entry in read_entries(path):
         clip = None if entry.path is None else _by_path(entry.path, root, id_from)
         if clip is None:
-            if by_stem is None:  # one walk, and only when something must be looked for
-                by_stem = _stems(root)
-            clip = _by_id(entry, root, by_stem)
+            if files is None:  # one walk, and only when something must be looked for
+                below = list(_from_folder(root, "stem", set(), Counter(), []))
+                files = Files(_sorted(below))
+            clip = _by_id(entry, root, files)
         yield _described(clip, entry, root)
-
-
-def _stems(root: str) -> dict[str, Candidate]:
-    """The clips below `root` by stem; of several, the first in path order."""
-    stems: dict[str, Candidate] = {}
-    for clip in _sorted(list(_from_folder(root, "stem", set(), Counter()))):
-        stems.setdefault(clip.id, clip)
-    return stems
+    if files is not None:
+        notices.extend(f"{shown(path)}: {notice}" for notice in files.notices())
 
 
 def _by_path(path: str, root: str, id_from: IdFrom) -> Candidate | None:
     """The clip at a path; None for a bare name that is not directly below the root."""
     if "\0" in path:
         clip_id = default_id(path, id_from)
-        return Candidate(clip_id, root, "", 0, clip_id, reject=Reason.BAD_ID)
+        detail = "the path holds a NUL"
+        return Candidate(clip_id, root, "", 0, clip_id, reject=Reason.BAD_ID, detail=detail)
     full = os.path.normpath(os.path.join(root, path))
     if "/" not in path and not os.path.lexists(full):
         return None
@@ -257,21 +284,27 @@ def _below(full: str, folder: str) -> str:
     return full[len(folder.rstrip("/")) + 1 :]
 
 
-def _by_id(entry: Entry, root: str, by_stem: dict[str, Candidate]) -> Candidate:
-    """The file that carries an id (or a bare file name), or the name it should have had."""
+def _by_id(entry: Entry, root: str, files: Files) -> Candidate:
+    """The file that carries an id (or a bare file name), or the name it should have had.
+
+    A file cut to the clip comes before the whole video that it was cut from.
+    """
     name = entry.id or "" if entry.path is None else entry.path
-    if _is_bad_id(name):
-        return Candidate(name, root, "", 0, name, reject=Reason.BAD_ID)
+    if wrong := _wrong_with_id(name):
+        return Candidate(name, root, "", 0, name, reject=Reason.BAD_ID, detail=wrong)
     is_file_name = suffix_of(name) in VIDEO_SUFFIXES
     clip_id = os.path.splitext(name)[0] if is_file_name else name
-    if clip_id in by_stem:
-        return by_stem[clip_id]
-    if entry.uncut in by_stem:
-        return replace(by_stem[entry.uncut], start_s=entry.start_s, seconds=entry.seconds)
+    if clip := files.whole(clip_id):
+        return clip
+    if clip := files.cut(clip_id):
+        return replace(clip, id=clip_id, source=clip_id)
+    if clip := files.whole(entry.uncut):
+        return replace(clip, start_s=entry.start_s, seconds=entry.seconds)
     full = os.path.join(root, name)
     if os.path.isfile(full):
         return Candidate(clip_id, root, name, _size(full), clip_id)
-    return Candidate(clip_id, root, name if is_file_name else name + MISSING_SUFFIX, 0, clip_id)
+    path = name if is_file_name else name + MISSING_SUFFIX
+    return Candidate(clip_id, root, path, 0, clip_id, detail=files.looked_for(clip_id, entry.uncut))
 
 
 def _described(clip: Candidate, entry: Entry, root: str) -> Candidate:
@@ -284,6 +317,7 @@ def _described(clip: Candidate, entry: Entry, root: str) -> Candidate:
         full = os.path.normpath(os.path.join(root, entry.audio_path))
         audio_path = _below(full, clip.root) if _is_below(full, clip.root) else full
     span = clip if entry.uncut is not None else entry
+    wrong = _wrong_with_id(clip_id)
     return Candidate(
         id=clip_id,
         root=clip.root,
@@ -294,5 +328,6 @@ def _described(clip: Candidate, entry: Entry, root: str) -> Candidate:
         start_s=span.start_s,
         seconds=span.seconds,
         label=entry.label,
-        reject=Reason.BAD_ID if _is_bad_id(clip_id) else clip.reject,
+        reject=Reason.BAD_ID if wrong else clip.reject,
+        detail=wrong or clip.detail,
     )

@@ -18,6 +18,18 @@ VIDEO_SUFFIXES = frozenset(
 VGGSOUND_SECONDS = 10.0
 """Length of every VGGSound clip (the CSV gives only its start)."""
 
+_TEXT = "name a folder, a video, or a list as .txt or .csv in UTF-8"
+_OTHER_TABLES = frozenset({".parquet", ".json", ".jsonl", ".xls", ".xlsx", ".feather", ".pkl"})
+_MAGIC = {
+    b"PAR1": "a Parquet table",
+    b"PK\x03\x04": "an archive or a spreadsheet",
+    b"\x1f\x8b": "a compressed file",
+    b"\xff\xfe": "text in UTF-16",
+    b"\xfe\xff": "text in UTF-16",
+    b"\x89HDF": "an HDF5 file",
+    b"SQLite format 3": "a database",
+}
+
 _YOUTUBE_ID = re.compile(r"[A-Za-z0-9_-]{11}")
 _RELEASED_ID = re.compile(r"[A-Za-z0-9_-]{11}_\d{6}|\d{6,}")
 """Of clips in the released test lists: VGGSound's, and Flickr's numbers of photos."""
@@ -55,6 +67,29 @@ def suffix_of(name: str) -> str:
     return name[dot:].lower() if dot > 0 else ""
 
 
+def require_no_table(path: str) -> None:
+    """Refuse a file named as a clip that is a table, an archive, or another kind of list.
+
+    Raises:
+        InputError: it is; a clip of it would fail, and the clips it lists would be lost.
+    """
+    if suffix_of(path) in _OTHER_TABLES:
+        raise InputError(f"{shown(path)}: a table that is not read here; {_TEXT}")
+    if suffix_of(path) not in VIDEO_SUFFIXES:
+        _require_no_magic(path)
+
+
+def _require_no_magic(path: str) -> None:
+    try:
+        with Path(path).open("rb") as file:
+            begin = file.read(16)
+    except OSError:  # whoever reads it says so
+        return
+    for magic, kind in _MAGIC.items():
+        if begin.startswith(magic):
+            raise InputError(f"{shown(path)}: {kind}, which is not read here; {_TEXT}")
+
+
 def read_entries(path: str) -> Iterator[Entry]:
     """Read a list (`.txt`: a path or id per line) or a table (`.csv`, `.tsv`).
 
@@ -66,8 +101,10 @@ def read_entries(path: str) -> Iterator[Entry]:
         path: the list; UTF-8 with or without BOM, any line ends; other bytes are surrogate-escaped.
 
     Raises:
-        InputError: it cannot be read, a table lacks the needed column, or a number is none.
+        InputError: it cannot be read or is no text, a table lacks the needed column, or a number
+            is none.
     """
+    _require_no_magic(path)
     is_table = suffix_of(path) != ".txt"
     # A name may hold a lone CR: lists are split at LF only. The csv module does its own splitting.
     newline = "" if is_table else "\n"

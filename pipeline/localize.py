@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -121,10 +121,10 @@ def localize_videos(
     remove_orphans(out)
     done = LocalizeResult()
     with RenderChild(timeout_s=timeout_s) as child:
-        for number, (clip, reject) in enumerate(_in_turn(candidates)):
+        for number, clip in enumerate(_in_turn(candidates)):
             path = out / f"{clip.id}.mp4"
-            line = _line(clip, reject)
             try:
+                line = _line(clip)
                 notice = write_video(
                     localizer, child, clip.id, line, path, every_s=every_s, geometry=geometry
                 )
@@ -193,9 +193,9 @@ def _decoded(
 ) -> Iterator[Localized]:
     """Decode and localize clip by clip; what cannot be used goes to `failures`."""
     window_s = FRONT_ENDS[localizer.recipe.spectrogram].window_s
-    for number, (clip, reject) in enumerate(_in_turn(candidates)):
+    for number, clip in enumerate(_in_turn(candidates)):
         try:
-            row = child.row(_line(clip, reject))
+            row = child.row(_line(clip))
         except ClipError as error:
             failures.append(Failure(clip.id, str(error.reason), error.detail, number))
             continue
@@ -207,23 +207,35 @@ def _decoded(
         )  # fmt: skip
 
 
-def _in_turn(candidates: Sequence[Candidate]) -> Iterator[tuple[Candidate, Reason | None]]:
-    """Yield each clip with what is wrong about its name, if anything."""
-    taken: set[str] = set()
+def _in_turn(candidates: Sequence[Candidate]) -> Iterator[Candidate]:
+    """Yield each clip; one whose id an earlier one has, with that said."""
+    taken: dict[str, str] = {}
     for clip in candidates:
-        yield clip, clip.reject or (Reason.DUPLICATE_ID if clip.id in taken else None)
-        taken.add(clip.id)
+        if clip.id in taken and clip.reject is None:
+            detail = f"{taken[clip.id]} has this id"
+            yield replace(clip, reject=Reason.DUPLICATE_ID, detail=detail)
+        else:
+            yield clip
+        taken.setdefault(clip.id, clip.path)
 
 
-def _line(clip: Candidate, reject: Reason | None) -> dict[str, str | float]:
-    """Return what the decoder is asked."""
+def _line(clip: Candidate) -> dict[str, str | float]:
+    """Return what the decoder is asked.
+
+    Raises:
+        ClipError: No file can have the name that was asked for.
+    """
+    if not clip.path:
+        raise ClipError(clip.reject or Reason.BAD_ID, clip.detail or "")
     root = Path(clip.root)
     line: dict[str, str | float | None] = {
         "path": str(root / clip.path),
+        "folder": clip.root,
         "audio_path": str(root / clip.audio_path) if clip.audio_path else None,
         "start_s": clip.start_s,
         "seconds": clip.seconds,
-        "reject": str(reject) if reject else None,
+        "reject": str(clip.reject) if clip.reject else None,
+        "detail": clip.detail,
     }
     return {name: value for name, value in line.items() if value is not None}
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from ..errors import CacheCorruptError, Reason
 from ..stages.extract import STAGE_VERSION
 from .inputs import Candidate, IdFrom
 from .known import find_new, seen_roots
+from .taken import TakenIds
 
 
 def sweep(cache: Path) -> None:
@@ -61,8 +62,8 @@ def add_segment(
         news = find_new(manifest, candidates, remap, id_from=id_from)
         if not news.candidates:
             return 0
-        taken = {line["id"] for _, line in manifest.lines()}
         clips = list(cut(news.candidates))
+        taken = TakenIds(manifest, clips, news.index)
         found = _found_again(cache, clips, taken)
         lines = (
             new_line(clip, news.index[clip.root], taken, found.get(number))
@@ -74,9 +75,7 @@ def add_segment(
             return len(clips)
 
 
-def _found_again(
-    cache: Path, clips: Sequence[Candidate], taken: Collection[str]
-) -> dict[int, Failure]:
+def _found_again(cache: Path, clips: Sequence[Candidate], taken: TakenIds) -> dict[int, Failure]:
     """Return which clips are those that failed as `missing`, under another path, by position."""
     if not any(clip.bytes and clip.id in taken for clip in clips):
         return {}
@@ -89,7 +88,7 @@ def _found_again(
 
 
 def new_line(
-    candidate: Candidate, root: int, taken: set[str], failure: Failure | None = None
+    candidate: Candidate, root: int, taken: TakenIds, failure: Failure | None = None
 ) -> Line:
     """Return a candidate's manifest line; its id joins those `taken`.
 
@@ -106,7 +105,7 @@ def new_line(
         source=candidate.source,
         bytes=candidate.bytes,
     )
-    for name in ("audio_path", "start_s", "seconds", "label"):
+    for name in ("audio_path", "start_s", "seconds", "label", "detail"):
         value: Any = getattr(candidate, name)
         if value is not None:
             line[name] = value
@@ -115,6 +114,7 @@ def new_line(
         _supersede(failure, line)
     elif reject is None and candidate.id in taken:
         reject = Reason.DUPLICATE_ID
+        line["detail"] = f"{taken.holder(candidate.id, root)} has this id"
     if reject is not None:
         line["reject"] = str(reject)
     taken.add(candidate.id)

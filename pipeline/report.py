@@ -56,7 +56,8 @@ def synth_json(summary: SynthSummary) -> dict[str, Any]:
 
 def run_text(document: Document) -> str:
     """Render what a run did, in words; reasons and kinds only where there are some."""
-    return fields_text({key: value for key, value in document.items() if value != {}}, _RUN_WORDS)
+    fields = {key: value for key, value in document.items() if value != {} and key != "notices"}
+    return "\n".join([fields_text(fields, _RUN_WORDS), *document.get("notices", [])])
 
 
 def extract_estimate_text(document: Document) -> str:
@@ -132,7 +133,12 @@ def train_text(document: Document) -> str:
         for run in document["runs"]
         if run["weights"]
     ]
-    return "\n".join([table(head, rows), *labels])
+    waits = [
+        f"{run['run']} waited for clips {_percent(run['waited_s'] / run['seconds'])} of its time"
+        for run in document["runs"]
+        if run["done"] and run.get("waited_s") is not None and not document["std"]
+    ]
+    return "\n".join([table(head, rows), *waits, *labels])
 
 
 def localize_text(document: Document) -> str:

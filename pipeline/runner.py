@@ -41,6 +41,7 @@ class ExtractSummary:
         failed_total: Failed in the whole cache, and not retried since.
         skipped: Finished before this run, well or not (in this part of the shards).
         ignored: Files that are no video, by suffix.
+        notices: What people should know of the choice of files.
         seconds: Wall-clock time.
         problem: Why the run counts as failed; empty if it does not.
     """
@@ -52,6 +53,7 @@ class ExtractSummary:
     failed_total: int
     skipped: int
     ignored: dict[str, int]
+    notices: list[str]
     seconds: float
     problem: str = ""
 
@@ -76,6 +78,7 @@ class ExtractSummary:
             "failed_by_reason": self.failed_by_reason,
             "failed_total": self.failed_total,
             "ignored": self.ignored,
+            "notices": self.notices,
             "seconds": round(self.seconds, 3),
             "per_second": round(tried / self.seconds, 3) if tried else 0.0,
         }
@@ -111,7 +114,7 @@ def extract(settings: ExtractSettings) -> ExtractSummary | ExtractEstimate:
     )
     if settings.dry_run:
         return estimate(settings, params)
-    ignored, planned = _plan(settings, params)
+    found, planned = _plan(settings, params)
     manifest = Manifest(settings.cache)
     counts = _run(settings, params, manifest)
     sweep(settings.cache)  # a worker of a killed run may have outlived the first sweep for a moment
@@ -123,7 +126,8 @@ def extract(settings: ExtractSettings) -> ExtractSummary | ExtractEstimate:
         failed_by_reason=dict(counts.failed),
         failed_total=sum(count_clips(settings.cache).failures.values()),
         skipped=counts.skipped,
-        ignored=ignored,
+        ignored=found.ignored,
+        notices=found.notices,
         seconds=time.monotonic() - started,
         problem=_problem(settings, counts),
     )
@@ -147,8 +151,8 @@ def _problem(settings: ExtractSettings, counts: _Counts) -> str:
     return ""
 
 
-def _plan(settings: ExtractSettings, params: FeatureParams) -> tuple[dict[str, int], int]:
-    """Bring the manifest up to date; return files left alone by suffix, and clips added.
+def _plan(settings: ExtractSettings, params: FeatureParams) -> tuple[Scan, int]:
+    """Bring the manifest up to date; return what was found, and how many clips were added.
 
     Rows are given for ever, so all that can be wrong is looked at before the first one is.
     """
@@ -190,7 +194,7 @@ def _plan(settings: ExtractSettings, params: FeatureParams) -> tuple[dict[str, i
         planned += add_retries(
             settings.cache, settings.retry_failed, shard_clips=settings.shard_clips
         )
-    return found.ignored, planned
+    return found, planned
 
 
 def _require_roots(settings: ExtractSettings) -> None:

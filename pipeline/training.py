@@ -176,6 +176,7 @@ def _run_json(result: TrainResult, seed: int) -> dict[str, Any]:
         "val_loss": last_loss(result.run_dir / "validation.jsonl"),
         "weights": page.image_weights,
         "seconds": round(result.seconds, 3),
+        "waited_s": round(result.waited_s, 3),
         "per_second": round(steps / result.seconds, 3) if steps else 0.0,
     }
 

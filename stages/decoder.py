@@ -5,9 +5,11 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from ..errors import ClipError, Reason
@@ -51,9 +53,10 @@ class DecoderChild(Child):
         """Decode one clip and compute what the cache stores of it.
 
         Args:
-            line: `path` (absolute) and, where they apply, `audio_path`, `start_s`, `seconds`, and
-                `reject`: a reason known beforehand, which gives way to missing, io_error, empty
-                and not_media. Other keys are ignored.
+            line: `path` (absolute) and, where they apply, `audio_path`, `start_s`, `seconds`,
+                `folder`, below which files are named, and `reject`: a reason known beforehand,
+                which gives way to missing, io_error, empty and not_media. `detail` says in words
+                why it is rejected, or what was looked for. Other keys are ignored.
 
         Raises:
             ClipError: The clip cannot be used; timeout, oom and crashed included.
@@ -102,7 +105,7 @@ def _answer(request: Message, params: FeatureParams) -> Message:
     Raises:
         ClipError: What prevents it.
     """
-    from . import features, media, media_open
+    from . import media
 
     path = request["path"]
     if request["do"] == "duration":
@@ -111,13 +114,30 @@ def _answer(request: Message, params: FeatureParams) -> Message:
         from .picture import read_picture
 
         return {"jpeg": read_picture(path, params.max_pixels)}
+    try:
+        return _row(request, params)
+    except ClipError as error:
+        if error.reason == Reason.MISSING:
+            _require_files(request)
+        raise
+
+
+def _row(request: Message, params: FeatureParams) -> Message:
+    """Return the row asked for.
+
+    Raises:
+        ClipError: What prevents it.
+    """
+    from . import features, media_open
+
+    path = request["path"]
     if request.get("reject"):
         try:
             media_open.check_media(path)
         except ClipError as error:
             if error.reason in _BEFORE_REJECTION:
                 raise
-        raise ClipError(request["reject"])
+        raise ClipError(request["reject"], request.get("detail", ""))
     return cast(
         "Message",
         features.make_row(
@@ -128,6 +148,43 @@ def _answer(request: Message, params: FeatureParams) -> Message:
             params=params,
         ),
     )
+
+
+def _require_files(request: Message) -> None:
+    """Say which of a clip's files are missing, and which is not, by their names below the folder.
+
+    Raises:
+        ClipError: missing.
+    """
+    paths = [request[key] for key in ("path", "audio_path") if request.get(key)]
+    missing = [path for path in paths if _is_missing(path)]
+    if not missing:
+        return
+    names = [_name(path, request.get("folder")) for path in missing]
+    detail = f"there is no {' and no '.join(names)}"
+    if os.path.islink(missing[0]):  # noqa: PTH114
+        detail = f"{names[0]} is a link to a file that is missing"
+    elif paths[0] == missing[0] and not request.get("reject"):
+        detail = request.get("detail") or detail
+    there = [_name(path, request.get("folder")) for path in paths if path not in missing]
+    raise ClipError(Reason.MISSING, "; ".join([detail, *(f"{name} is there" for name in there)]))
+
+
+def _is_missing(path: str) -> bool:
+    from .media_open import check_file
+
+    try:
+        check_file(path)
+    except ClipError as error:
+        return error.reason == Reason.MISSING
+    return False
+
+
+def _name(path: str, folder: str | None) -> str:
+    """Return a file's path below the folder; a cache must not depend on where that lies."""
+    if folder is None:
+        return Path(path).name
+    return path.removeprefix(os.path.join(folder, ""))  # noqa: PTH118
 
 
 if __name__ == "__main__":

@@ -87,7 +87,7 @@ def extract_shard(task: ExtractTask, decoder: Decoder) -> Header:
                 continue
             try:
                 if not line["path"]:  # no file can have the name that was asked for
-                    raise ClipError(line["reject"])
+                    raise ClipError(line["reject"], line.get("detail", ""))
                 done[row] = decoder.row(request(line, task.plan.roots, task.remap))
                 failed.pop(row, None)
             except ClipError as error:
@@ -104,9 +104,10 @@ def _old_failure(retry: Line) -> ClipError:
 
 
 def request(line: Line, roots: Sequence[Root], remap: Mapping[int, str]) -> dict[str, Any]:
-    """Return a manifest line as the decoder wants it: with absolute paths."""
+    """Return a manifest line as the decoder wants it: with absolute paths and their folder."""
     root = remap.get(line["root"]) or roots[line["root"]]["path"]
-    absolute: dict[str, Any] = {**line, "path": os.path.join(root, line["path"])}  # noqa: PTH118
+    absolute: dict[str, Any] = {**line, "folder": root}
+    absolute["path"] = os.path.join(root, line["path"])  # noqa: PTH118
     if "audio_path" in line:
         absolute["audio_path"] = os.path.join(root, line["audio_path"])  # noqa: PTH118
     return absolute

@@ -49,7 +49,7 @@ def check_file(path: str) -> None:
     try:
         status = Path(path).stat()
     except (FileNotFoundError, NotADirectoryError):
-        raise ClipError(Reason.MISSING) from None
+        raise ClipError(Reason.MISSING, f"there is no {Path(path).name}") from None
     except OSError as error:
         raise ClipError(Reason.IO_ERROR, error.strerror or "") from None
     if not S_ISREG(status.st_mode):

@@ -9,6 +9,7 @@ import math
 from contextlib import ExitStack
 from dataclasses import dataclass
 from fractions import Fraction
+from pathlib import Path
 from typing import cast
 
 import av
@@ -100,9 +101,10 @@ def find_target(
     container = stack.enter_context(open_media(path, max_pixels))
     video = choose_video(container)
     sound_container = container
-    if audio_path is not None:
-        sound_container = stack.enter_context(open_media(audio_path))
-    audio = choose_audio(sound_container)
+    if audio_path is None:
+        audio = choose_audio(container)
+    else:
+        sound_container, audio = _open_sound(stack, audio_path)
     # a picture is shown for as long as its sound lasts
     still = container.format.name == STILL and audio_path is not None
     length_s = duration_s(sound_container, audio) if still else duration_s(container, video)
@@ -125,6 +127,18 @@ def find_target(
         frame_pts_s=frame_pts_s,
         time_s=max(span.middle_s, frame_pts_s),
     )
+
+
+def _open_sound(stack: ExitStack, path: str) -> tuple[InputContainer, AudioStream]:
+    """Open the file of a clip's sound; what is wrong with it is said with its name."""
+    try:
+        container = stack.enter_context(open_media(path))
+        return container, choose_audio(container)
+    except ClipError as error:
+        detail = error.detail
+        if error.reason != Reason.MISSING:  # which names it already
+            detail = f"{Path(path).name}: {detail}"
+        raise ClipError(error.reason, detail) from None
 
 
 def choose_video(container: InputContainer) -> VideoStream:

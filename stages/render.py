@@ -126,5 +126,5 @@ class RenderChild(Child):
 
 def _place(line: Mapping[str, Any]) -> dict[str, Any]:
     if line.get("reject"):
-        raise ClipError(line["reject"])
+        raise ClipError(line["reject"], line.get("detail", ""))
     return {name: line[name] for name in _LINE if line.get(name) is not None}

@@ -97,6 +97,26 @@ def test_the_encoder_hint_is_transformers_own_memory(folder: Path) -> None:
     assert ours.std() > 0.1
 
 
+@pytest.mark.parametrize("teacher", [detr_r50, detr_r50_encoder], ids=["backbone", "encoder"])
+@pytest.mark.parametrize("size", [(455, 256), (256, 597)], ids=["9:16", "21:9"])
+def test_a_bright_dot_moves_the_cell_where_it_is(
+    folder: Path, teacher: Any, size: tuple[int, int], one_thread: None
+) -> None:
+    """Cell (i, j) looks at row 32 i, column 32 j of 224, whatever the frame's shape."""
+    height, width = size
+    cells = [(1, 5), (5, 1), (3, 3), (6, 2), (2, 6)]
+    given = np.full((1 + len(cells), height, width, 3), 90, np.uint8)
+    for number, (i, j) in enumerate(cells, 1):
+        top, left = round(i * 32 / 224 * height), round(j * 32 / 224 * width)
+        radius = 8
+        given[number, top - radius : top + radius, left - radius : left + radius] = 255
+    network = teacher.build(chosen(folder), "cpu")
+    value = network(np.stack([teacher.prepare(frame) for frame in given]))["value"].astype(float)
+    moved = np.abs(value[1:] - value[0]).sum(1)
+    found = [np.unravel_index(one.argmax(), (7, 7)) for one in moved]
+    assert [tuple(map(int, cell)) for cell in found] == cells
+
+
 def test_the_object_map_is_the_mean_attention_of_sure_queries(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

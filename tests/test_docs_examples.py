@@ -11,6 +11,7 @@ from typing import Any
 
 import avpipe
 import pytest
+import torch
 from avpipe.cache.store import Cache
 from avpipe.stages.media import Clip
 from avpipe.train import losses, metrics
@@ -87,6 +88,19 @@ def test_batches_come_from_workers(
     for number in (0, 7):
         expected = cache.clip(ids[number]).spectrogram / 12
         assert (spectrograms[number, 0].numpy() == expected).all()
+
+
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")  # quicker than spawning six
+def test_more_workers_than_shards_lose_no_clip_and_epochs_differ(
+    tmp_path: Path, loader: Any
+) -> None:
+    few = make_cache(tmp_path / "avcache", 5, shard_clips=8)
+    assert len(few.extracted_shards()) == 1
+    batches = loader.loader(few, workers=2, start="fork", batch_size=2)
+    torch.manual_seed(0)
+    epochs = [[clip_id for _, _, ids in batches for clip_id in ids] for _ in range(3)]
+    assert [sorted(epoch) for epoch in epochs] == [few.ids] * 3
+    assert len(set(map(tuple, epochs))) > 1
 
 
 def test_the_loader_as_a_program(

@@ -7,6 +7,7 @@ import stat
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from avpipe.errors import InputError, Reason, UsageError
@@ -160,6 +161,26 @@ def test_frames_beside_audio(tmp_path: Path) -> None:
     assert found.ignored == {".png": 1, ".txt": 1}
 
 
+def test_sounds_without_a_picture_are_counted_and_named(tmp_path: Path) -> None:
+    for name in ("frames/a.jpg", "frames/c.png", "audio/a.wav", "audio/b.wav", "audio/c.wav"):
+        touch(tmp_path / "test" / name)
+    for name in ("more/frames/a.jpg", "more/audio/a.wav", "more/audio/deep/d.wav"):
+        touch(tmp_path / name)
+    found = scan([str(tmp_path)])
+    assert paths(found) == ["more/frames/a.jpg", "test/frames/a.jpg"]
+    assert found.ignored == {".png": 1, ".wav": 3}
+    told = "2 sounds have no picture in frames: test/audio/b.wav, test/audio/c.wav"
+    assert found.notices == [f"{tmp_path}: {told}"]
+    for number in range(9):
+        touch(tmp_path / "test" / "audio" / f"z{number}.wav")
+    (notice,) = scan([str(tmp_path)]).notices
+    assert notice.endswith("11 sounds have no picture in frames: test/audio/b.wav, "
+                           "test/audio/c.wav, test/audio/z0.wav and 8 more")  # fmt: skip
+    (tmp_path / "test" / "frames" / "a.jpg").unlink()
+    with pytest.raises(InputError, match=r"no clips found \(left alone: 1 \.png, 12 \.wav\)"):
+        scan([str(tmp_path / "test")])
+
+
 def test_frames_cut_from_videos_beside_them_are_left_alone(tmp_path: Path) -> None:
     for name in ("vgg/frames/a.jpg", "vgg/audio/a.wav", "vgg/video/a.mp4"):
         touch(tmp_path / name)
@@ -167,7 +188,7 @@ def test_frames_cut_from_videos_beside_them_are_left_alone(tmp_path: Path) -> No
         touch(tmp_path / name)
     found = scan([str(tmp_path)])
     assert paths(found) == ["flickr/frames/b.jpg", "vgg/video/a.mp4"]
-    assert found.ignored == {".jpg": 1}
+    assert (found.ignored, found.notices) == ({".jpg": 1, ".wav": 1}, [])
 
 
 def test_pictures_without_an_audio_folder_are_no_clips(tmp_path: Path) -> None:
@@ -494,6 +515,58 @@ def test_wrong_lists(tmp_path: Path, name: str, content: str, message: str) -> N
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("name", "content", "what"),
+    [
+        ("clips.parquet", b"PAR1\x15\x04", "a table that is not read here"),
+        ("clips.jsonl", b'{"path": "a.mp4"}\n', "a table that is not read here"),
+        ("clips", b"PAR1\x15\x04", "a Parquet table"),
+        ("clips.csv", b"PAR1\x15\x04", "a Parquet table"),
+        ("clips.txt", b"PAR1\x15\x04", "a Parquet table"),
+        ("clips.csv", b"PK\x03\x04 xlsx", "an archive or a spreadsheet"),
+        ("clips.zip", b"PK\x03\x04", "an archive"),
+        ("clips.tar.gz", b"\x1f\x8b\x08", "a compressed file"),
+        ("clips.csv.gz", b"\x1f\x8b\x08", "a compressed file"),
+        ("clips.txt", "a.mp4\n".encode("utf-16"), "text in UTF-16"),
+    ],
+)
+def test_a_list_of_another_kind_stops_the_run_and_is_named(
+    tmp_path: Path, name: str, content: bytes, what: str
+) -> None:
+    """Not a warning beside clips that are done: what it lists would be lost."""
+    touch(tmp_path / "videos" / "a.mp4")
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(InputError) as caught:
+        scan([str(tmp_path / "videos"), str(tmp_path / name)])
+    told = str(caught.value)
+    assert told.startswith(f"{tmp_path / name}: {what}") and "as .txt or .csv in UTF-8" in told
+    assert "\n" not in told
+
+
+def test_a_video_that_is_an_archive_is_that_clips_failure(tmp_path: Path) -> None:
+    (tmp_path / "a.mp4").write_bytes(b"PK\x03\x04")
+    assert only(scan([str(tmp_path / "a.mp4")])).id == "a"
+
+
+def test_of_two_lists_the_unreadable_one_stops_the_run_and_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("one", "two"):
+        (tmp_path / f"{name}.txt").write_text(f"{name}.mp4\n")
+    real = Path.open
+
+    def refuse(self: Path, mode: str = "r", **options: Any) -> Any:
+        if self.name == "two.txt":
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(self))
+        return real(self, mode, **options)
+
+    monkeypatch.setattr(Path, "open", refuse)
+    lists = [str(tmp_path / f"{name}.txt") for name in ("one", "two")]
+    with pytest.raises(InputError, match=r"two\.txt: cannot be read \(Permission denied\)"):
+        scan(lists)
+    assert len(scan(lists[:1]).candidates) == 1
+
+
 @pytest.mark.parametrize("name", ["gone", "gone.mp4", "gone.csv", "", "no\nsuch"])
 def test_missing_input(tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
@@ -565,5 +638,5 @@ def test_memory_per_clip(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     finally:
         tracemalloc.stop()
     assert len(found.candidates) == number
-    assert sys.getsizeof(found.candidates[0]) < 120  # slots, no dict
+    assert sys.getsizeof(found.candidates[0]) < 128  # slots, no dict
     assert peak / number < 300

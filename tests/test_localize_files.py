@@ -51,7 +51,24 @@ def test_a_folder_becomes_pictures_and_its_bad_files_have_reasons(
     assert [path.name for path in result.pictures] == ["a.png", "b.png", "sheet.png"]
     assert all(path.read_bytes().startswith(b"\x89PNG") for path in result.pictures)
     assert {f.id: f.reason for f in result.failures} == {"a": "duplicate_id", "c": "not_media"}
+    assert {f.id: f.detail for f in result.failures}["a"] == "a.mp4 has this id"
     assert done == [1, 2]
+
+
+def test_names_that_are_no_files_have_reasons_and_stop_no_other_clip(
+    run: Path, tmp_path: Path
+) -> None:
+    write_clip(tmp_path / "a.mp4", fps=8, seconds=1)
+    (tmp_path / "list.csv").write_text(
+        "path,id,label\n,..,dog\n,cat,cat\na.mp4,x/y,dog\na.mp4,a,\n"
+    )
+    result = localize_files(found(tmp_path / "list.csv"), run, tmp_path / "out")
+    assert [path.name for path in result.pictures] == ["a.png"]
+    assert {f.id: (f.reason, f.detail) for f in result.failures} == {
+        "..": ("bad_id", "the id is .."),
+        "x/y": ("bad_id", "the id holds a /"),
+        "cat": ("missing", "no video or picture is named cat"),
+    }
 
 
 def test_nothing_usable_is_an_error_of_one_line(run: Path, tmp_path: Path) -> None:

@@ -119,6 +119,23 @@ def test_every_length_is_heard(wavegram: Cnn14, num_hops: int, extra: int) -> No
     assert 0 <= scores.min() <= scores.max() <= 1
 
 
+@pytest.mark.parametrize("make", [SmallCnn14, SmallWavegram])
+@pytest.mark.parametrize("seconds", [1 / 32_000, 0.05, 0.3, 1.0, 9.9])
+def test_sound_of_any_length_has_finite_tags(make: type[Cnn14], seconds: float) -> None:
+    """Under 3 s it is repeated from its start: never padded with zeros, never refused."""
+    waveform = (0.3 * 32_767 * sounds(1, max(1, round(seconds * 32_000)))[0]).astype(np.int16)
+    length = len(waveform)
+    given = panns.prepare(waveform, length // 2)
+    network = panns.build_network(make, Weights((), "random", 0), "cpu")
+    found = {name: value[0] for name, value in network(given[None]).items()}
+    assert all(np.isfinite(value).all() for value in found.values())
+    assert len(set(found["tags"].tolist())) == 5 and found["tags"].min() >= 0
+    assert found["tags"].max() < 527 and (np.diff(found["tag_scores"]) <= 0).all()
+    begin = max(0, length // 2 - 48_000)
+    by_hand = [waveform[begin + i if length > 96_000 else i % length] for i in range(96_000)]
+    np.testing.assert_array_equal(given, np.array(by_hand) / np.float32(32_767))
+
+
 def test_three_seconds_need_no_cut(wavegram: WavegramLogmelCnn14) -> None:
     seen = {}
     wavegram.pre_block4.register_forward_hook(lambda *call: seen.update(wavegram=call[2].shape))

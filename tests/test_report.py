@@ -122,6 +122,8 @@ def test_what_a_run_did_is_said_in_words() -> None:
         "time              1.2 s",
         "clips per second  5.0",
     ]
+    noticed = report.run_text({**document, "notices": ["videos: a sound has no picture"]})
+    assert noticed.splitlines()[-1] == "videos: a sound has no picture"
     estimate = {"new": 2, "pending": 1, "bytes_in": 1500, "bytes_out": 3, "seconds": 60.0}
     assert report.extract_estimate_text(estimate).splitlines() == [
         "new clips             2",
@@ -145,6 +147,10 @@ def test_runs_and_estimates() -> None:
         "r          3     24      8     60         0  -      0.0",
         "r began with RANDOM weights (seed 0), for tests and demos: they know nothing",
     ]
+    timed = [{**run, "seconds": 20.0, "waited_s": 0.5}, {**done, "seconds": 0.0, "waited_s": 0.0}]
+    told = report.train_text({"runs": timed, "mean": {"val_loss": None}, "std": None})
+    assert told.splitlines()[4] == "runs/a waited for clips 2.5% of its time"
+    assert "r waited" not in told
     row = {"stage": "hints/x", "clips": 3, "bytes_out": 2000, "seconds": 1.6}
     assert report.estimate_text({"device": "cpu", "stages": [row]}).splitlines()[2:] == [
         "hints/x      3  2.0 kB  1.6 s"

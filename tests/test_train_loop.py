@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 import weakref
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from avpipe.train.checkpoint import latest_checkpoint, load_weights
 from avpipe.train.clips import ClipReader, square
 from avpipe.train.columns import Inputs
 from avpipe.train.data import Batch, Pick, Stream
+from avpipe.train.feed import Timed
 from avpipe.train.learner import build_student
 from avpipe.train.loop import TrainResult, train
 from avpipe.train.model import Needs, build_model
@@ -565,3 +567,26 @@ def test_what_cannot_be_validated_is_refused(cache: Cache, tmp_path: Path) -> No
     recipe = load_recipe("spm-audio", ["clusters=vggsound-resnet18-k4"])
     with pytest.raises(UsageError, match="learns clusters"):
         train(cache, recipe, tmp_path, device="cpu", val_ids=VAL)
+
+
+def test_the_time_spent_waiting_for_clips_is_told(
+    cache: Cache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A clock that moves while a batch is read, and while it is learnt from."""
+    clock = [0.0]
+    monkeypatch.setattr("avpipe.train.feed.time.monotonic", lambda: clock[0])
+
+    def batches() -> Iterator[int]:
+        for number in range(3):
+            clock[0] += 2.0
+            yield number
+
+    timed, seen = Timed(batches()), []  # type: ignore[arg-type]
+    for batch in timed:
+        clock[0] += 5.0
+        seen.append(batch)
+    assert (seen, timed.waited_s, clock[0]) == ([0, 1, 2], 6.0, 21.0)
+    monkeypatch.undo()
+    result = train(cache, RECIPES["compact"], tmp_path / "run", device="cpu")
+    assert 0 < result.waited_s < result.seconds
+    assert train(cache, RECIPES["compact"], tmp_path / "run", device="cpu").waited_s == 0

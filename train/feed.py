@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 import numpy as np
 import torch
@@ -19,6 +20,23 @@ from .sources import open_source
 
 Feed = Callable[[int], Iterator[Batch]]
 """From a run's first step to the batches of all steps from there on."""
+
+
+class Timed:
+    """Batches, and how long their reader waited for them."""
+
+    def __init__(self, batches: Iterable[Batch]) -> None:
+        """Wait for nothing yet."""
+        self._batches = batches
+        self.waited_s = 0.0
+
+    def __iter__(self) -> Iterator[Batch]:
+        """Yield the batches."""
+        asked = time.monotonic()
+        for batch in self._batches:
+            self.waited_s += time.monotonic() - asked
+            yield batch
+            asked = time.monotonic()
 
 
 def open_feed(

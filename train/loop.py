@@ -23,7 +23,7 @@ from .columns import find_inputs, fit_components, reduced
 from .data import DataMode
 from .device import choose_device, cuda_devices, keep_freed_memory
 from .encoders import IMAGENET_NETWORK
-from .feed import Feed, open_feed
+from .feed import Timed, open_feed
 from .learner import Learner, build_student
 from .objectives import load_objective
 from .page import RunPage, library_versions
@@ -48,6 +48,8 @@ class TrainResult:
         loss: The last step's loss, None if there was nothing to do.
         seconds: Wall time of the steps of this call.
         notices: Lines the user should see.
+        waited_s: As much of `seconds` was spent waiting for clips to be read; on a GPU, which may
+            have been computing meanwhile, at most.
     """
 
     run_dir: Path
@@ -56,6 +58,7 @@ class TrainResult:
     loss: float | None
     seconds: float
     notices: list[str]
+    waited_s: float = 0.0
 
 
 def train(
@@ -168,16 +171,18 @@ def train(
                 features = {name: one for name, one in columns.items() if one.whole}
                 validation = Validation(cache, validated, learner, threads, folder, board, features)
         started = time.monotonic()
-        _run(folder, learner, feed, record, validation, first_step, checkpoint_every_s)
+        batches = Timed(feed(first_step))
+        _run(folder, learner, batches, record, validation, first_step, checkpoint_every_s)
         seconds = time.monotonic() - started
         loss = record.loss if record else None
-    return TrainResult(folder, plan.num_steps, first_step, loss, seconds, notices)
+    waited_s = batches.waited_s
+    return TrainResult(folder, plan.num_steps, first_step, loss, seconds, notices, waited_s)
 
 
 def _run(
     folder: Path,
     learner: Learner,
-    feed: Feed,
+    batches: Timed,
     record: Record | None,
     validation: Validation | None,
     first_step: int,
@@ -189,7 +194,7 @@ def _run(
         keep_freed_memory()
     saved_at = time.monotonic()
     with _signals() as received, torch.random.fork_rng(cuda_devices(learner.device)):
-        for step, batch in enumerate(feed(first_step), first_step):
+        for step, batch in enumerate(batches, first_step):
             values = learner.learn(step, batch)
             stop = ranks.any(bool(received))
             if record:
