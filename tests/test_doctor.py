@@ -15,10 +15,11 @@ from threading import Event
 from typing import Any
 
 import pytest
+from avpipe.cores import core_quota
 from avpipe.pipeline import doctor_folder, doctor_media
 from avpipe.pipeline.doctor import DoctorSettings, check_text, doctor, verdict_text
 from avpipe.pipeline.doctor_check import Check, ok
-from avpipe.pipeline.doctor_machine import WORKER_BYTES, check_memory, core_quota, memory_limit
+from avpipe.pipeline.doctor_machine import WORKER_BYTES, check_memory, memory_limit
 from avpipe.pipeline.doctor_packages import TESTED, check_gpu, check_torch, is_in_range, probe
 from avpipe.pipeline.main import main
 from avpipe.stages.media import decode_clip

@@ -7,6 +7,7 @@ import typer
 from .. import report
 from ..options import (
     DEFAULT_CACHE,
+    DEFAULT_THREADS,
     PRETRAINED,
     BatchSize,
     Cache,
@@ -16,6 +17,7 @@ from ..options import (
     Ids,
     Json,
     Overwrite,
+    Threads,
     Weights,
 )
 
@@ -39,6 +41,7 @@ def embed_teachers(
     ] = False,
     weights: Weights = None,
     device: Device = "auto",
+    threads: Threads = DEFAULT_THREADS,
     batch_size: BatchSize = 32,
     overwrite: Overwrite = False,
     dry_run: DryRun = False,
@@ -53,6 +56,7 @@ def embed_teachers(
         audio=audio,
         weights=tuple(weights or PRETRAINED),
         device=device,
+        threads=threads,
         batch_size=batch_size,
         overwrite=overwrite,
         visual_hint=visual_hint,
@@ -81,6 +85,7 @@ def knn(
     hold_out: HoldOut = None,
     weights: Weights = None,
     device: Device = "auto",
+    threads: Threads = DEFAULT_THREADS,
     batch_size: BatchSize = 32,
     overwrite: Overwrite = False,
     dry_run: DryRun = False,
@@ -95,6 +100,7 @@ def knn(
         audio=audio,
         weights=tuple(weights or PRETRAINED),
         device=device,
+        threads=threads,
         batch_size=batch_size,
         overwrite=overwrite,
     )
