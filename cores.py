@@ -22,7 +22,7 @@ AUTO = "auto"
 MOST_THREADS = 1024
 GAIN = 1.05
 """How many times faster all threads have to be to be taken: one is the safe choice."""
-_ROUNDS = 3
+_LEAST, _ROUNDS = 2, 3
 _ENOUGH = 2.5
 """A difference that no further round would turn."""
 _LONG_S = 10.0
@@ -118,21 +118,25 @@ def try_threads(step: Callable[[], object], most: int, set_threads: Callable[[in
         return Trial(1, {})
     took: dict[int, list[float]] = {most: [], 1: []}
     started = time.perf_counter()
-    for counted in [False] + [True] * _ROUNDS:
+    for round_ in range(_ROUNDS + 1):
         for number, seconds in took.items():
             set_threads(number)
             began = time.perf_counter()
             step()
-            if counted:
-                seconds.append(time.perf_counter() - began)
-        if counted:
-            typical = {
-                number: sorted(seconds)[len(seconds) // 2] for number, seconds in took.items()
-            }
-            clear = max(typical.values()) > _ENOUGH * min(typical.values())
-            if clear or time.perf_counter() - started > _LONG_S:
-                break
+            seconds.append(time.perf_counter() - began)
+        if round_ == 0:
+            took = {number: [] for number in took}
+        elif round_ >= _LEAST and (
+            _is_clear(*took.values()) or time.perf_counter() - started > _LONG_S
+        ):
+            break
+    typical = {number: sorted(seconds)[(len(seconds) - 1) // 2] for number, seconds in took.items()}
     return Trial(most if typical[1] > GAIN * typical[most] else 1, typical)
+
+
+def _is_clear(some: list[float], others: list[float]) -> bool:
+    """Whether all of one side are far above all of the other."""
+    return min(some) > _ENOUGH * max(others) or min(others) > _ENOUGH * max(some)
 
 
 def free_cores(most: int | None = None, for_s: float = 0.2) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -62,6 +63,27 @@ def _faster(most: int) -> int:
     if trial.threads < most:
         report.note(f"networks run with {trial.text('passes/s')}")
     return trial.threads
+
+
+def seconds_per_pass(wanted: str) -> float:
+    """Time a small network with as many CPU threads as `--threads` says."""
+    import torch
+
+    before = torch.get_num_threads()
+    number = parse_threads(wanted)
+    most = min(before, granted_cores()) if number is None else 1
+    try:
+        if most > 1:
+            trial = try_network(most)
+            return trial.seconds[trial.threads]
+        torch.set_num_threads(number or 1)
+        step = _network()
+        step()
+        began = time.perf_counter()
+        step()
+        return time.perf_counter() - began
+    finally:
+        torch.set_num_threads(before)
 
 
 def try_network(most: int) -> Trial:
