@@ -7,12 +7,11 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..cache.schema import HINTS
 from ..cores import free_cores, granted_cores, parse_threads
 
 _NUM_CLIPS = 2
 _TEACH_PASSES = 3.8
-"""What DETR and Cnn14 take with a clip, in passes of `threads.try_network`: as measured, 3.0 to 4.5."""
+"""What DETR and Cnn14 take with a clip, in passes of `threads.try_network`: 3.0 to 4.5 measured."""
 _BUSY = 0.8
 """A machine that gives a smaller share of its cores has other things to do."""
 

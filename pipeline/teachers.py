@@ -256,7 +256,7 @@ def estimate(settings: TeacherSettings, kind: str) -> dict[str, Any]:
                 "stage": f"{kind}/{name}",
                 "clips": clips,
                 "bytes_out": clips * bytes_per_clip(teacher),
-                "seconds": round(clips * seconds_per_clip(teacher, device), 1) if clips else 0.0,
+                "seconds": round(clips * _seconds_per_clip(teacher, device), 1) if clips else 0.0,
             }
         )
     return {"schema": "avpipe.embed-estimate/1", "device": device, "stages": rows}
@@ -268,8 +268,7 @@ def bytes_per_clip(teacher: Teacher) -> int:
     return sum(np.dtype(dtype).itemsize * math.prod(shape) for dtype, shape in columns)
 
 
-def seconds_per_clip(teacher: Teacher, device: str) -> float:
-    """Time a teacher, on random weights, with a few clips of silence and black."""
+def _seconds_per_clip(teacher: Teacher, device: str) -> float:
     item = (_FRAME,) if teacher.READS == "frame" else (_WAVEFORM, len(_WAVEFORM) // 2)
     network = build_network(teacher, resolve("any", teacher.FILES, (RANDOM,)), device)
     network(np.stack([teacher.prepare(*item)]))  # the first call sets things up

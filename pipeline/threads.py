@@ -1,4 +1,4 @@
-"""CPU threads of commands that run trained networks: one or all, whichever a short trial favours."""
+"""CPU threads of commands that run trained networks: one or all, as a short trial has it."""
 
 from __future__ import annotations
 

@@ -71,9 +71,7 @@ def trial_of(
 # What is granted
 
 
-@pytest.mark.parametrize(
-    ("quota", "granted"), [(None, 8), (64.0, 8), (2.5, 2), (1.0, 1), (0.2, 1)]
-)
+@pytest.mark.parametrize(("quota", "granted"), [(None, 8), (64.0, 8), (2.5, 2), (1.0, 1), (0.2, 1)])
 def test_a_quota_of_time_grants_fewer_threads(
     quota: float | None, granted: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
