@@ -26,6 +26,7 @@ _LEAST, _ROUNDS = 2, 3
 _ENOUGH = 2.5
 """A difference that no further round would turn."""
 _LONG_S = 10.0
+"""After that a round is the last, even the first: setting up is little of such steps."""
 _BLOCK = bytes(1 << 20)
 
 
@@ -124,11 +125,10 @@ def try_threads(step: Callable[[], object], most: int, set_threads: Callable[[in
             began = time.perf_counter()
             step()
             seconds.append(time.perf_counter() - began)
-        if round_ == 0:
+        long = time.perf_counter() - started > _LONG_S
+        if round_ == 0 and not long:
             took = {number: [] for number in took}
-        elif round_ >= _LEAST and (
-            _is_clear(*took.values()) or time.perf_counter() - started > _LONG_S
-        ):
+        elif long or (round_ >= _LEAST and _is_clear(*took.values())):
             break
     typical = {number: sorted(seconds)[(len(seconds) - 1) // 2] for number, seconds in took.items()}
     return Trial(most if typical[1] > GAIN * typical[most] else 1, typical)

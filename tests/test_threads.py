@@ -133,6 +133,11 @@ def test_what_is_clear_is_not_tried_again(monkeypatch: pytest.MonkeyPatch) -> No
     assert found.text() == "1 thread: 3.3 steps/s, 0.33 with 4"
 
 
+def test_steps_of_many_seconds_are_tried_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    found, asked = trial_of(monkeypatch, lambda number, step: 20.0 if number == 4 else 2.0)
+    assert (found.threads, asked) == (1, [4, 1])
+
+
 def test_one_granted_core_tries_nothing() -> None:
     found = try_threads(lambda: pytest.fail("a step"), 1, lambda number: pytest.fail("threads"))
     assert found == Trial(1, {})
