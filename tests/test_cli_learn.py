@@ -355,11 +355,11 @@ def test_training_that_is_stopped_goes_on_as_if_it_had_not_been(ask: Ask) -> Non
     metrics = Path("stopped/metrics.jsonl")
     command = [sys.executable, "-m", "avpipe", *words.split(), "--json"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
-        for _ in until(60):
+        for _ in until(540):
             if metrics.exists() and metrics.stat().st_size:
                 break
         process.send_signal(signal.SIGTERM)
-        _, err = process.communicate(timeout=60)
+        _, err = process.communicate(timeout=540)
     assert process.returncode == 143
     assert err.endswith(b"avpipe: error: interrupted; the same command resumes\n")
     (resumed,) = ask(words)["runs"]

@@ -378,7 +378,7 @@ def test_the_next_batches_are_read_while_one_is_computed(
         return network
 
     def waits(path: Path, *given: Any) -> Any:
-        assert path.name != "0000000.h5" or computing.wait(20)
+        assert path.name != "0000000.h5" or computing.wait(500)
         return write_shard(path, *given)
 
     toys["sees"].prepare, toys["sees"].build = counted, build

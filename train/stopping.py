@@ -17,8 +17,8 @@ _ONE_S = 1.0
 """Signals no further apart are one: `torchrun` passes on what a terminal told its processes too."""
 _NUMBERS = (signal.SIGTERM, signal.SIGINT)
 _LINE = (
-    b"avpipe: error: interrupted; the running step did not end and is lost, the same command "
-    b"resumes from the last checkpoint\n"
+    "avpipe: error: interrupted; the running step did not end and is lost, the same command "
+    "resumes from the last checkpoint\n"
 )
 
 
@@ -71,5 +71,5 @@ def _watch(reader: int, grace_s: float) -> None:
         if first is None:
             first = (now, ours[0]) if ours else None
         elif now - first[0] >= grace_s or (ours and now - first[0] > _ONE_S):
-            os.write(2, _LINE)
+            os.write(2, _LINE.encode())
             os._exit(128 + (ours or first)[-1])
