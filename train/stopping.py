@@ -18,7 +18,7 @@ _ONE_S = 1.0
 _NUMBERS = (signal.SIGTERM, signal.SIGINT)
 _LINE = (
     "avpipe: error: interrupted; the running step did not end and is lost, the same command "
-    "resumes from the last checkpoint\n"
+    "resumes from the last checkpoint"
 )
 
 
@@ -71,5 +71,5 @@ def _watch(reader: int, grace_s: float) -> None:
         if first is None:
             first = (now, ours[0]) if ours else None
         elif now - first[0] >= grace_s or (ours and now - first[0] > _ONE_S):
-            os.write(2, _LINE.encode())
+            os.write(2, f"{_LINE}\n".encode())
             os._exit(128 + (ours or first)[-1])
