@@ -22,9 +22,9 @@ venv: $(READY)  ## the environment, with the tested versions of constraints.txt
 
 $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit("avpipe needs Python 3.11 or newer: make PYTHON=python3.12" if sys.version_info < (3, 11) else 0)'
-	@echo "setting up $(VENV) (once): 6 GB, some minutes, nothing is shown meanwhile"
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt \
+	@echo "setting up $(VENV) (once): 6 GB, 2 to 7 minutes"
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python .ci/install.py $(VENV) -c constraints.txt \
 		$(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) --editable '.[dev]'
 	@touch $@
 

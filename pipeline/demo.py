@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -13,7 +14,10 @@ from typing import Any
 
 import typer
 
+from ..cores import AUTO
 from ..errors import UsageError
+from ..stages.synth_plan import TEST_SHARE
+from .demo_pace import MachinePace, measure_pace
 from .settings import FILE_NAME
 
 NUM_CLIPS = 1280
@@ -21,6 +25,7 @@ NUM_CLIPS = 1280
 NUM_PICTURES = 12
 NUM_STEPS = 550
 """Enough for the recipe `compact` at its batch of 32."""
+RECIPE = "compact"
 
 SETTINGS = """\
 # Settings of this demo: in this folder `avpipe extract`, `avpipe train`, ... need no arguments.
@@ -45,6 +50,9 @@ seeds = "{seed}"
 set = ["epochs={epochs}"]
 """
 
+_EVALUATE_STEPS, _LOCALIZE_STEPS, _KNN_STEPS = 100, 50, 50
+"""What short stages take, in steps of training."""
+
 Document = dict[str, Any]
 
 
@@ -55,19 +63,24 @@ class Stage:
     Attributes:
         words: The command.
         does: What it does, in a line.
-        about_s: How long it takes on two cores with the usual number of clips.
+        about_s: How long it takes on a machine of that pace.
         tell: What came of it, from its `--json`.
-        with_clips: Whether that grows with the number of clips; training has as many steps for all.
     """
 
     words: tuple[str, ...]
     does: str
-    about_s: int
+    about_s: Callable[[MachinePace], float]
     tell: Callable[[Document], str]
-    with_clips: bool = True
 
 
-def demo(out: Path, *, seed: int = 0, clips: int = NUM_CLIPS, epochs: int | None = None) -> None:
+def demo(
+    out: Path,
+    *,
+    seed: int = 0,
+    clips: int = NUM_CLIPS,
+    epochs: int | None = None,
+    threads: str = AUTO,
+) -> None:
     """Make a world, and learn in it to localize sounds; the same call goes on where one stopped.
 
     Args:
@@ -75,22 +88,22 @@ def demo(out: Path, *, seed: int = 0, clips: int = NUM_CLIPS, epochs: int | None
         seed: Of the world and of the training.
         clips: Training clips.
         epochs: Of training; None for as many as make `NUM_STEPS` steps.
+        threads: What the commands that run networks get as `--threads`.
 
     Raises:
         UsageError: `out` holds something else.
         typer.Exit: A command was interrupted.
     """
-    epochs = epochs or max(1, round(NUM_STEPS / max(1, clips // 32)))
-    _write_settings(out, SETTINGS.format(seed=seed, epochs=epochs, k=max(1, clips // 20)))
-    stages = _stages(out, seed, clips)
-    share = clips / NUM_CLIPS
-    about_s = [stage.about_s * (share if stage.with_clips else 1) for stage in stages]
-    print(f"{len(stages)} stages in {out}, about {sum(about_s) / 60:.1f} min on two cores.")
+    steps_per_epoch = max(1, clips // 32)
+    epochs = epochs or max(1, round(NUM_STEPS / steps_per_epoch))
+    begun = _write_settings(out, SETTINGS.format(seed=seed, epochs=epochs, k=max(1, clips // 20)))
+    stages = _stages(out, seed, clips, epochs * steps_per_epoch, threads)
+    about = _about(stages, out, begun, threads)
     print("Stop it at any time: the same command goes on.")
     started = time.monotonic()
     documents: dict[str, Document] = {}
     for number, stage in enumerate(stages, 1):
-        print(f"\n[{number}/{len(stages)}] {stage.does} (about {about_s[number - 1]:.0f} s)")
+        print(f"\n[{number}/{len(stages)}] {stage.does}{about[number - 1]}")
         print(f"    $ avpipe {' '.join(stage.words)}", flush=True)
         began = time.monotonic()
         document = documents[stage.words[0]] = _run(out, stage.words)
@@ -103,46 +116,68 @@ def demo(out: Path, *, seed: int = 0, clips: int = NUM_CLIPS, epochs: int | None
     print(f"Go on: cd {out} && avpipe status")
 
 
-def _stages(out: Path, seed: int, clips: int) -> list[Stage]:
+def _about(stages: list[Stage], out: Path, begun: bool, threads: str) -> list[str]:
+    """Say how long all takes here; return what to say of each stage, nothing where one goes on."""
+    if begun:
+        print(f"{len(stages)} stages in {out}; what is there already is passed over.")
+        return [""] * len(stages)
+    print(f"{len(stages)} stages in {out}. How long on this machine: a few seconds to find out ...")
+    sys.stdout.flush()
+    pace = measure_pace(RECIPE, threads)
+    seconds = [stage.about_s(pace) for stage in stages]
+    print(f"About {sum(seconds) / 60:.1f} min on {pace.cores} cores.")
+    if pace.busy:
+        print(pace.busy)
+    return [f" (about {one:.0f} s)" for one in seconds]
+
+
+def _stages(out: Path, seed: int, clips: int, steps: int, threads: str) -> list[Stage]:
     synth = ("synth", f"{out}/synth", "--clips", str(clips), "--seed", str(seed))
     localize = ("localize", "--ids", f"{out}/pictures.txt", "--out", f"{out}/pictures")
+    told = () if threads == AUTO else ("--threads", threads)
+    videos = clips * (1 + TEST_SHARE)
+    share = clips / NUM_CLIPS
     return [
         Stage(
             synth,
             f"make short videos, {clips} to learn from and 30 % more to test: one object sounds",
-            90,
+            lambda pace: videos * pace.make_s / pace.free,
             lambda made: f"{made['num_made']} videos made, {made['num_kept']} were there",
         ),
-        Stage(("extract",), "decode every video once into the cache", 20, _counts),
         Stage(
-            ("train",),
-            "learn to localize from pairs of frame and sound, without labels or teachers",
-            50,
-            lambda done: f"{done['runs'][0]['num_steps']} steps",
-            with_clips=False,
-        ),
-        Stage(
-            ("evaluate", f"{out}/run"),
-            "score the maps of test videos against the boxes of what sounds",
-            10,
-            lambda done: f"{done['runs'][0]['n_scored']} maps scored",
-        ),
-        Stage(
-            localize,
-            "draw the maps of the first test videos",
-            5,
-            lambda drawn: f"{len(drawn['pictures'])} pictures",
-        ),
-        Stage(
-            ("embed-teachers",),
-            "for other recipes: what two teachers see and hear; RANDOM weights, which know nothing",
-            220,
+            ("extract",),
+            "decode every video once into the cache",
+            lambda pace: videos * pace.decode_s / pace.free,
             _counts,
         ),
         Stage(
-            ("knn",),
+            ("train", *told),
+            "learn to localize from pairs of frame and sound, without labels or teachers",
+            lambda pace: steps * pace.step_s,
+            lambda done: f"{done['runs'][0]['num_steps']} steps",
+        ),
+        Stage(
+            ("evaluate", f"{out}/run", *told),
+            "score the maps of test videos against the boxes of what sounds",
+            lambda pace: share * _EVALUATE_STEPS * pace.step_s,
+            lambda done: f"{done['runs'][0]['n_scored']} maps scored",
+        ),
+        Stage(
+            (*localize, *told),
+            "draw the maps of the first test videos",
+            lambda pace: _LOCALIZE_STEPS * pace.step_s,
+            lambda drawn: f"{len(drawn['pictures'])} pictures",
+        ),
+        Stage(
+            ("embed-teachers", *told),
+            "for other recipes: what two teachers see and hear; RANDOM weights, which know nothing",
+            lambda pace: videos * pace.teach_s,
+            _counts,
+        ),
+        Stage(
+            ("knn", *told),
             "for other recipes: every clip's nearest others by sight and by sound",
-            5,
+            lambda pace: share * _KNN_STEPS * pace.step_s,
             _counts,
         ),
     ]
@@ -152,7 +187,8 @@ def _counts(document: Document) -> str:
     return f"{document['done']} done, {document['skipped']} were there"
 
 
-def _write_settings(out: Path, text: str) -> None:
+def _write_settings(out: Path, text: str) -> bool:
+    """Write the settings; return whether they were there."""
     path = out / FILE_NAME
     if out.is_file():
         raise UsageError(f"{out} is a file: name a folder")
@@ -160,8 +196,10 @@ def _write_settings(out: Path, text: str) -> None:
         raise UsageError(f"{out} is not empty, and holds no demo: name another folder")
     if path.is_dir() or (path.exists() and path.read_bytes() != text.encode()):
         raise UsageError(f"{path} is of another demo (seed or clips differ): name another folder")
+    begun = path.exists()
     out.mkdir(parents=True, exist_ok=True)
     path.write_text(text, encoding="utf-8")
+    return begun
 
 
 def _run(out: Path, words: tuple[str, ...]) -> Document:

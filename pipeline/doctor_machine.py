@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
+from ..cores import CGROUPS, OWN_CGROUP, core_quota, group_folders, usable_cores, words_of
 from .doctor_check import Check, ok, warning
-from .options import usable_cores
 from .report import size_text
 
 WORKER_BYTES = 250_000_000
 """Of a worker (60 MB) and its decoder child (65 MB with 360p, 90 with full HD, 170 with 4K)."""
-_CGROUPS = Path("/sys/fs/cgroup")
-_OWN_CGROUP = Path("/proc/self/cgroup")
 _MEMORY = Path("/proc/meminfo")
 
 
@@ -50,39 +47,11 @@ def free_bytes(meminfo: Path = _MEMORY) -> int | None:
     return int(sizes["MemAvailable"].split()[0]) * 1024
 
 
-def core_quota(root: Path = _CGROUPS, own: Path = _OWN_CGROUP) -> float | None:
-    """Return how many cores' time the control groups grant; None: all."""
-    quotas = []
-    for folder in _folders("cpu", root, own):
-        halves = (_words(folder / f"cpu.cfs_{name}_us") for name in ("quota", "period"))
-        for words in (_words(folder / "cpu.max"), [word for half in halves for word in half]):
-            if len(words) == 2 and words[0].isdigit():  # neither `max` nor -1
-                quotas.append(int(words[0]) / int(words[1]))
-    return min(quotas, default=None)
-
-
-def memory_limit(root: Path = _CGROUPS, own: Path = _OWN_CGROUP) -> int | None:
+def memory_limit(root: Path = CGROUPS, own: Path = OWN_CGROUP) -> int | None:
     """Return how many bytes the control groups grant; None: all there are."""
     limits = []
-    for folder in _folders("memory", root, own):
-        for words in (_words(folder / "memory.max"), _words(folder / "memory.limit_in_bytes")):
+    for folder in group_folders("memory", root, own):
+        for words in (words_of(folder / "memory.max"), words_of(folder / "memory.limit_in_bytes")):
             if words and words[0].isdigit() and int(words[0]) < 1 << 60:  # version 1's "none"
                 limits.append(int(words[0]))
     return min(limits, default=None)
-
-
-def _folders(controller: str, root: Path, own: Path) -> Iterator[Path]:
-    """Yield the folders of this process's group and of all above it, of both versions."""
-    if not own.exists():
-        return
-    for line in own.read_text().splitlines():
-        _, controllers, place = line.split(":", 2)
-        if controllers and controller not in controllers.split(","):
-            continue
-        top = root / controller if controllers else root
-        group = top / place.lstrip("/")
-        yield from (one for one in (group, *group.parents) if one.is_relative_to(top))
-
-
-def _words(file: Path) -> list[str]:
-    return file.read_text().split() if file.is_file() else []

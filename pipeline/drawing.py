@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..cache.store import Cache
+from ..cores import AUTO
 from ..errors import ClipsFailedError, InputError, UsageError
 from .id_lists import read_ids
 from .inputs import Candidate, scan
 from .report import note
 from .sounding import PICTURE_SUFFIXES, cached_sources, with_sound
+from .threads import network_threads
 from .training import run_folders
 from .watch import watch
 
@@ -36,6 +38,7 @@ class DrawSettings:
     alpha: float = 0.5
     geometry: Geometry = "rf-centred"
     device: str = "auto"
+    threads: str = AUTO
     sound: Path | None = None
     """Instead of the one input's own."""
     video: bool = False
@@ -81,9 +84,11 @@ def _drawn(settings: DrawSettings, run: Path) -> LocalizeResult:
         cache = Cache(settings.cache)
         from .localize import localize_clips, localize_videos  # torch: seconds
 
+        threads = network_threads(settings.threads, settings.device)
         if settings.video:
-            return localize_videos(cached_sources(cache, ids), run, settings.out, **filming)
-        with watch("localize") as update:
+            with threads:
+                return localize_videos(cached_sources(cache, ids), run, settings.out, **filming)
+        with threads, watch("localize") as update:
             drawing |= {"annotations": settings.annotations}
             drawing["progress"] = _counted(update, len(ids))
             return localize_clips(ids, cache, run, settings.out, **drawing)
@@ -91,6 +96,7 @@ def _drawn(settings: DrawSettings, run: Path) -> LocalizeResult:
         candidates = _named(settings, stack)
         from .localize import localize_files, localize_videos
 
+        stack.enter_context(network_threads(settings.threads, settings.device))
         if settings.video:
             return localize_videos(candidates, run, settings.out, **filming)
         update = stack.enter_context(watch("localize"))

@@ -1,6 +1,5 @@
 """Options that several commands share, each defined once."""
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -8,15 +7,9 @@ from typing import Annotated, Any, Literal
 import typer
 
 from ..cache.advice import DEFAULT_CACHE as DEFAULT_CACHE
+from ..cores import AUTO, granted_cores, parse_threads
 from ..errors import UsageError
 from .settings import ONE_RUN, Example
-
-
-def usable_cores() -> int:
-    """Count the CPU cores this process may use; a batch system may grant fewer than there are."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def checked(check: Callable[[Any], object]) -> Callable[[Any], Any]:
@@ -39,7 +32,7 @@ def checked(check: Callable[[Any], object]) -> Callable[[Any], Any]:
 
 PRETRAINED = ("pretrained",)
 """What `--weights` is when it is not given."""
-ALL_CORES = usable_cores()
+ALL_CORES = granted_cores()
 Geometries = Literal["rf-centred", "cell-centred", "corners"]
 
 Cache = Annotated[
@@ -80,6 +73,16 @@ Device = Annotated[
         metavar="NAME",
         envvar="AVPIPE_DEVICE",
         help="auto (a GPU where there is one), cpu, cuda, cuda:1.",
+    ),
+]
+DEFAULT_THREADS = AUTO
+Threads = Annotated[
+    str,
+    typer.Option(
+        "--threads",
+        metavar="auto|N",
+        callback=checked(parse_threads),
+        help="CPU threads of a network; auto tries one and all, and takes what is faster.",
     ),
 ]
 Weights = Annotated[

@@ -16,6 +16,7 @@ from ..cache.schema import EXTRACT, HINTS, OBJECTS, shard_path
 from ..cache.shard import read_header
 from ..cache.state import extracted_shards, shard_numbers
 from ..cache.store import Cache
+from ..cores import AUTO
 from ..errors import UsageError
 from ..stages.embed import EmbedSummary, Progress, embed, pick_device
 from ..stages.neighbors import neighbors
@@ -33,6 +34,7 @@ from ..stages.vectors import id_set, source_kind
 from ..weights import PRETRAINED, RANDOM, check_specs, require, resolve
 from .id_lists import hold_out_notices, read_ids, read_ids_to_take
 from .status import count_clips
+from .threads import network_threads, search_threads
 from .watch import watch_stages
 
 NONE = "none"
@@ -53,6 +55,7 @@ class TeacherSettings:
     """A teacher of sounds, or `none`."""
     weights: tuple[str, ...] = (PRETRAINED,)
     device: str = "auto"
+    threads: str = AUTO
     batch_size: int = 32
     overwrite: bool = False
     visual_hint: str = BACKBONE
@@ -113,8 +116,8 @@ def embed_teachers(settings: TeacherSettings) -> dict[str, Any]:
         Errors as `stages.embed.embed` does.
     """
     names, objects = settings.names(), settings.object_networks()
-    with watch_stages() as progress:
-        _require_weights(settings, [*names, *objects])
+    _require_weights(settings, [*names, *objects])
+    with network_threads(settings.threads, settings.device), watch_stages() as progress:
         done = embed(
             Cache(settings.cache),
             HINTS,
@@ -158,8 +161,12 @@ def search_neighbors(settings: TeacherSettings, search: NeighborSettings) -> dic
     notices = hold_out_notices(search.hold_out, hold_out, cache.ids)
     notices += todo_notices(settings.cache)
     found, embedded = [], 0
-    with watch_stages() as progress:
-        _require_weights(settings, names)
+    _require_weights(settings, names)
+    with (
+        network_threads(settings.threads, device),
+        search_threads(settings.threads),
+        watch_stages() as progress,
+    ):
         for name in names:
             made = embed_source(cache, name, settings, device, progress)
             embedded += made.done

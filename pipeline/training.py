@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..cache.store import Cache
+from ..cores import AUTO, parse_threads
 from ..errors import InputError, UsageError
 from ..train.benchmarks import load_benchmark, require_benchmark
 from ..train.checkpoint import latest_checkpoint
@@ -18,6 +19,7 @@ from ..train.recipe import load_recipe
 from ..weights import PRETRAINED, RANDOM
 from .id_lists import hold_out_notices, read_ids, read_ids_to_take
 from .report import weights_text
+from .threads import network_threads
 from .watch import Update, watch
 
 if TYPE_CHECKING:
@@ -46,6 +48,7 @@ class TrainSettings:
     overrides: tuple[str, ...] = ()
     data: DataMode = "auto"
     device: str = "auto"
+    threads: str = AUTO
     weights: tuple[str, ...] = (PRETRAINED,)
 
     def run_dirs(self) -> dict[int, Path]:
@@ -121,6 +124,7 @@ def train_runs(settings: TrainSettings, notify: Callable[[str], None]) -> dict[s
                 val_ids=val_ids,
                 data=settings.data,
                 device=settings.device,
+                threads=parse_threads(settings.threads) or "auto",
                 weights=settings.weights,
                 progress=_shown(update, run_dir),
                 notify=notify,
@@ -195,6 +199,7 @@ class EvaluateSettings:
     alphas: tuple[float, ...] = ()
     branch: str | None = None
     device: str = "auto"
+    threads: str = AUTO
     batch_size: int = 64
 
 
@@ -213,7 +218,10 @@ def evaluate_runs(settings: EvaluateSettings) -> dict[str, Any]:
     load_benchmark(settings.benchmark, settings.annotations)
     from ..train.evaluate import evaluate  # torch: seconds, which no mistyped name has to wait for
 
-    with watch("maps", unit="maps") as progress:
+    with (
+        network_threads(settings.threads, settings.device),
+        watch("maps", unit="maps") as progress,
+    ):
         document = evaluate(
             folders,
             cache,

@@ -1,6 +1,7 @@
 """Fixtures for all tests."""
 
 import math
+import os
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,6 +12,10 @@ from avpipe.pipeline.config import ExtractSettings
 from avpipe.pipeline.progress import Progress
 
 ROOT = Path(__file__).parents[1]
+
+# Threads that wait for each other crawl on a busy machine, as one is that runs these tests. Before
+# anything loads PyTorch; for the processes that tests start too.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 @pytest.fixture(autouse=True)

@@ -300,7 +300,7 @@ def test_signals_end_a_run_that_can_be_resumed(number: signal.Signals, code: int
         assert process.stdout is not None
         assert process.stdout.readline() == "ready\n"
         process.send_signal(number)
-        _, err = process.communicate(timeout=30)
+        _, err = process.communicate(timeout=540)
     assert process.returncode == code
     assert err == "avpipe: error: interrupted; the same command resumes\n"
 

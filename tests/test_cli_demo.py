@@ -1,11 +1,14 @@
 """The demo: a small one every day, the real one with its promises among the slow tests."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from avpipe.errors import UsageError
+from avpipe.pipeline import demo as demo_module
 from avpipe.pipeline.demo import NUM_CLIPS, demo
+from avpipe.pipeline.demo_pace import MachinePace, measure_pace
 from avpipe.pipeline.main import main
 
 PROMISED = {
@@ -24,8 +27,20 @@ def test_a_small_demo_goes_the_whole_way_and_resumes(
     monkeypatch.setenv("AVPIPE_CACHE", "elsewhere")
     Path("avpipe.toml").write_text('cache = "mine"\n')
     out = Path("out")
-    demo(out, clips=40, epochs=1)
+    pace = MachinePace(cores=4, free=2.0, make_s=5.0, decode_s=1.0, step_s=60.0, teach_s=15.0)
+    asked: list[tuple[str, str]] = []
+    monkeypatch.setattr(demo_module, "measure_pace", lambda *how: asked.append(how) or pace)
+    demo(out, clips=40, epochs=1, threads="1")
     said = capsys.readouterr().out
+    assert asked == [("compact", "1")]
+    assert "This machine is busy: other programs leave 2.0 of 4 cores." in said
+    # 52 videos; one step, and short stages in steps, those that grow with the clips a 32nd
+    seconds = [130, 26, 60, 100 * 60 / 32, 50 * 60, 780, 50 * 60 / 32]
+    assert f"About {sum(seconds) / 60:.1f} min on 4 cores.\n" in said
+    for number, about in enumerate(seconds, 1):
+        assert f" (about {about:.0f} s)\n    $ avpipe" in said.partition(f"[{number}/7] ")[2]
+    assert said.count(" --threads 1\n") == 5  # all but synth and extract
+    assert json.loads((out / "run/run.json").read_text())["threads"] == 1
     assert "RANDOM weights" in said
     for name in ("audio-visual map", "sounds shuffled", "center prior", "saliency"):
         assert f"\n{name}" in said
@@ -35,13 +50,27 @@ def test_a_small_demo_goes_the_whole_way_and_resumes(
     assert not Path("mine").exists()
 
     demo(out, clips=40, epochs=1)
-    assert "0 videos made, 52 were there" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "0 videos made, 52 were there" in said
+    assert len(asked) == 1 and "about" not in said.lower()
     with pytest.raises(UsageError, match="another demo"):
         demo(out, seed=1, clips=40, epochs=1)
     monkeypatch.chdir(out)  # the demo's settings serve whoever goes on there
     monkeypatch.delenv("AVPIPE_CACHE")
     assert main(["status", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["clips"]["done"] == 52
+
+
+def test_what_is_measured_is_of_this_machine() -> None:
+    pace = measure_pace("compact", "1")
+    assert pace.cores >= 1 and 0 < pace.free < pace.cores + 0.5
+    assert min(pace.make_s, pace.decode_s, pace.step_s, pace.teach_s) > 0
+    assert pace.decode_s < pace.make_s < 10
+
+
+def test_a_machine_is_busy_when_a_fifth_of_it_is_gone() -> None:
+    quiet = MachinePace(cores=2, free=1.7, make_s=0, decode_s=0, step_s=0, teach_s=0)
+    assert quiet.busy == "" and "1.5 of 2 cores" in replace(quiet, free=1.5).busy
 
 
 def test_the_demo_takes_no_folder_that_is_something_else(tmp_path: Path) -> None:

@@ -64,9 +64,10 @@ def test_every_option_of_the_teachers_reaches_them(monkeypatch: pytest.MonkeyPat
     for name in ("embed_teachers", "search_neighbors"):
         monkeypatch.setattr(teachers, name, lambda *settings: given.append(settings) or FOUND)
     shared = "--cache c --weights random --weights detr-r50=f --device cuda:1 --batch-size 4"
+    shared += " --threads 3"
     assert main(f"embed-teachers --visual a --audio b {shared} --overwrite".split()) == 0
     common = {"cache": Path("c"), "weights": ("random", "detr-r50=f"), "device": "cuda:1"}
-    common |= {"batch_size": 4, "overwrite": True, "visual": "a", "audio": "b"}
+    common |= {"batch_size": 4, "threads": "3", "overwrite": True, "visual": "a", "audio": "b"}
     assert given.pop() == (teachers.TeacherSettings(**common),)
     words = f"knn --k 9 --image a --audio b --ids i --hold-out h {shared} --overwrite"
     assert main(words.split()) == 0
@@ -88,7 +89,7 @@ def test_every_option_of_training_reaches_it(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(training, "evaluate_runs", lambda *a: given.append(a[0]) or document)
     monkeypatch.setattr(drawing, "draw", lambda *a: given.append(a[0]) or document)
     words = "train --cache c --recipe slavc --run r --ids i --hold-out h --val-ids v --set a=1 "
-    words += "--seeds 4,5 --set b=2 --data stream --weights w --device cuda"
+    words += "--seeds 4,5 --set b=2 --data stream --weights w --device cuda --threads 3"
     assert main(words.split()) == 0
     assert given.pop() == training.TrainSettings(
         cache=Path("c"),
@@ -101,10 +102,11 @@ def test_every_option_of_training_reaches_it(monkeypatch: pytest.MonkeyPatch) ->
         overrides=("a=1", "b=2"),
         data="stream",
         device="cuda",
+        threads="3",
         weights=("w",),
     )
     words = "evaluate r s --cache c --annotations w --benchmark b --protocol p "
-    words += "--geometry corners --device cuda --batch-size 7 --json"
+    words += "--geometry corners --device cuda --batch-size 7 --threads 3 --json"
     assert main(words.split()) == 0
     assert given.pop() == training.EvaluateSettings(
         runs=(Path("r"), Path("s")),
@@ -114,10 +116,11 @@ def test_every_option_of_training_reaches_it(monkeypatch: pytest.MonkeyPatch) ->
         protocol="p",
         geometry="corners",
         device="cuda",
+        threads="3",
         batch_size=7,
     )
     words = "localize a b --run r --cache c --annotations w --out o --alpha 0.3 --geometry corners"
-    words += " --sound s --video --every 0.2 --device cuda"
+    words += " --sound s --video --every 0.2 --device cuda --threads 3"
     assert main(words.split()) == 0
     found = given.pop()
     assert found == drawing.DrawSettings(
@@ -130,6 +133,7 @@ def test_every_option_of_training_reaches_it(monkeypatch: pytest.MonkeyPatch) ->
         alpha=0.3,
         geometry="corners",
         device="cuda",
+        threads="3",
         sound=Path("s"),
         video=True,
         every_s=0.2,
@@ -351,11 +355,11 @@ def test_training_that_is_stopped_goes_on_as_if_it_had_not_been(ask: Ask) -> Non
     metrics = Path("stopped/metrics.jsonl")
     command = [sys.executable, "-m", "avpipe", *words.split(), "--json"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
-        for _ in until(60):
+        for _ in until(540):
             if metrics.exists() and metrics.stat().st_size:
                 break
         process.send_signal(signal.SIGTERM)
-        _, err = process.communicate(timeout=60)
+        _, err = process.communicate(timeout=540)
     assert process.returncode == 143
     assert err.endswith(b"avpipe: error: interrupted; the same command resumes\n")
     (resumed,) = ask(words)["runs"]

@@ -24,7 +24,7 @@ def ask(folder: Path, *arguments: str, **variables: str) -> str:
         env={"PATH": os.environ["PATH"], "HOME": str(folder), **variables},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=540,
     )
     assert done.returncode == 0, done.stderr
     loaded = {name.partition(".")[0] for name in done.stderr.rpartition("@")[2].split()}

@@ -58,7 +58,7 @@ def test_the_readme_runs_from_top_to_bottom(
     num_commands = 0
     for language, block in re.findall(r"```(console|python)\n(.*?)```", text, re.DOTALL):
         if language == "python":
-            subprocess.run([sys.executable, "-c", block], cwd=tmp_path, check=True, timeout=120)
+            subprocess.run([sys.executable, "-c", block], cwd=tmp_path, check=True, timeout=540)
             continue
         words = [line[2:] for line in block.splitlines() if line.startswith("$ avpipe ")]
         num_commands += len(words)
@@ -70,5 +70,5 @@ def test_the_readme_runs_from_top_to_bottom(
 
 def run(words: str, folder: Path) -> None:
     command = [sys.executable, "-m", *shlex.split(words, comments=True)]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=540)
     assert done.returncode == 0, (words, done.stdout, done.stderr)

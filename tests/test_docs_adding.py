@@ -85,7 +85,7 @@ def test_what_is_added_has_its_name_and_runs(package: Path, tmp_path: Path) -> N
         env={"PYTHONPATH": str(package.parent), "PATH": "", "AVPIPE_WEIGHTS_DIR": "none"},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=540,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     names = done.stdout.partition("\nnames ")[2].split()

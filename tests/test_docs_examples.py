@@ -53,7 +53,7 @@ def loader(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
 def test_plain_numpy(cache: Cache) -> None:
     command = [sys.executable, str(EXAMPLES / "numpy_cache.py"), str(cache.path), "clip005"]
     env = {"PATH": os.environ["PATH"], "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=540)
     assert done.returncode == 0, done.stderr
     assert "12 clips, failed: none" in done.stdout
     assert "clip005 (class1): frame (64, 85, 3), sound (257, 276)" in done.stdout

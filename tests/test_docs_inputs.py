@@ -67,7 +67,7 @@ def test_every_example_runs(folder: Path, monkeypatch: pytest.MonkeyPatch) -> No
             cache = folder / words[words.index("--cache") + 1]
         monkeypatch.setenv("AVPIPE_CACHE", str(cache))
         program = [sys.executable, "-m"] if words[0] == "avpipe" else []
-        subprocess.run([*program, *words], cwd=folder, check=True, timeout=120)
+        subprocess.run([*program, *words], cwd=folder, check=True, timeout=540)
         if program:
             opened = Cache(cache)
             assert sorted(opened.ids) == EXPECTED[command]

@@ -15,10 +15,11 @@ from threading import Event
 from typing import Any
 
 import pytest
+from avpipe.cores import core_quota
 from avpipe.pipeline import doctor_folder, doctor_media
 from avpipe.pipeline.doctor import DoctorSettings, check_text, doctor, verdict_text
 from avpipe.pipeline.doctor_check import Check, ok
-from avpipe.pipeline.doctor_machine import WORKER_BYTES, check_memory, core_quota, memory_limit
+from avpipe.pipeline.doctor_machine import WORKER_BYTES, check_memory, memory_limit
 from avpipe.pipeline.doctor_packages import TESTED, check_gpu, check_torch, is_in_range, probe
 from avpipe.pipeline.main import main
 from avpipe.stages.media import decode_clip
@@ -62,7 +63,7 @@ def test_a_broken_torch_stops_no_other_check(tmp_path: Path) -> None:
     environment = {**os.environ, "PYTHONPATH": str(tmp_path / "broken")}
     done = subprocess.run(
         [sys.executable, "-m", "avpipe", "doctor", "--json"],
-        capture_output=True, text=True, env=environment, timeout=120,
+        capture_output=True, text=True, env=environment, timeout=540,
     )  # fmt: skip
     assert (done.returncode, done.stderr) == (6, "")
     document = json.loads(done.stdout)
@@ -364,7 +365,7 @@ def test_each_check_is_told_when_it_is_done_and_packages_last(
     waiting = Event()
 
     def imports() -> list[Check]:
-        assert waiting.wait(20)
+        assert waiting.wait(500)
         return [ok("packages", "fine")]
 
     def tell(check: Check) -> None:

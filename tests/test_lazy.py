@@ -22,7 +22,7 @@ def loaded_by(code: str, folder: Path, told: str = "") -> set[str]:
         "atexit.register(lambda: print('\\n@' + ' '.join(sys.modules), file=sys.stderr))\n" + code
     )
     done = subprocess.run(
-        [sys.executable, "-c", program], cwd=folder, capture_output=True, text=True, timeout=60
+        [sys.executable, "-c", program], cwd=folder, capture_output=True, text=True, timeout=540
     )
     assert "Traceback" not in done.stderr, done.stderr
     error, _, loaded = done.stderr.rpartition("@")

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import signal
-import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 
 import torch
 
@@ -34,7 +33,12 @@ from .record import Progress, Record
 from .sounds import front_end_to_compute
 from .sources import reading_threads
 from .start import Notices, batch_size_of, check_weights, claimed, open_page, resume
+from .stopping import stop_signals
+from .threads import Pace, Threads, own_threads, settle_threads
 from .validate import Validation, validation_rows
+
+step_clock = time.perf_counter
+"""What steps are timed by."""
 
 
 @dataclass(frozen=True)
@@ -73,6 +77,7 @@ def train(
     val_ids: Sequence[str] | None = None,
     data: DataMode = "auto",
     device: str = "auto",
+    threads: Threads = None,
     workers: int | None = None,
     weights: Sequence[str] = (PRETRAINED,),
     checkpoint_every_s: float = 60.0,
@@ -83,7 +88,8 @@ def train(
 
     Every step draws from (seed, step) and the order of the clips from (seed, epoch): a run that was
     killed and resumed ends as one that was not. On SIGTERM or SIGINT the running step is finished,
-    a checkpoint saved, and the signal delivered again. Under `torchrun` all processes train the one
+    a checkpoint saved, and the signal delivered again; a second signal, or a minute, ends the
+    process without (`stopping`). Under `torchrun` all processes train the one
     run, each on its share of the clips and of every batch.
 
     Args:
@@ -98,6 +104,9 @@ def train(
             weights are chosen by it.
         data: Hold the clips in memory or read them from the cache; see `sources.open_source`.
         device: `auto`, `cpu`, `cuda`, ...
+        threads: Of a step on a CPU: a number, `auto` for the faster of one and all, tried before
+            the first step, or None for as many as PyTorch is set to. A run that was begun goes
+            on with what it has, unless a number is given.
         workers: Threads that read clips; None for one per processor, at most 8.
         weights: Where pretrained weights come from, as `weights.resolve` takes it.
         checkpoint_every_s: Seconds between checkpoints; what a kill costs at most.
@@ -153,6 +162,8 @@ def train(
         ranks.wait()
         student = share_norms(student, recipe, ranks).to(place).train()
         learner = Learner(plan, objective, student, place, ranks, inputs.hint_cells)
+        if place.type == "cpu":
+            keep_freed_memory()
         first_step = resume(folder, learner)
         if first_step == plan.num_steps:
             return TrainResult(folder, plan.num_steps, first_step, None, 0.0, notices)
@@ -162,18 +173,33 @@ def train(
             mode=data, device=place, workers=workers,
         )  # fmt: skip
         notices.tell(f"{line}; {place.type} computes in {'bf16' if learner.bf16 else 'fp32'}")
-        record = validation = None
-        if ranks.leads:
-            board = open_board(folder, first_step)
-            record = Record(folder / "metrics.jsonl", plan, first_step, ids_of, progress, board)
-            if validated is not None:
-                threads = reading_threads(workers)
-                features = {name: one for name, one in columns.items() if one.whole}
-                validation = Validation(cache, validated, learner, threads, folder, board, features)
-        started = time.monotonic()
-        batches = Timed(feed(first_step))
-        _run(folder, learner, batches, record, validation, first_step, checkpoint_every_s)
-        seconds = time.monotonic() - started
+        with own_threads():
+            number = settle_threads(
+                folder,
+                threads,
+                learner,
+                lambda: Learner(
+                    plan, objective, copy.deepcopy(student), place, hint_cells=inputs.hint_cells
+                ),
+                feed,
+                first_step,
+                notices,
+            )
+            record = validation = None
+            if ranks.leads:
+                board = open_board(folder, first_step)
+                record = Record(folder / "metrics.jsonl", plan, first_step, ids_of, progress, board)
+                if validated is not None:
+                    reading = reading_threads(workers)
+                    features = {name: one for name, one in columns.items() if one.whole}
+                    validation = Validation(
+                        cache, validated, learner, reading, folder, board, features
+                    )
+            pace = Pace(number, notices.tell) if number and ranks.leads else None
+            started = time.monotonic()
+            batches = Timed(feed(first_step))
+            _run(folder, learner, batches, record, validation, pace, first_step, checkpoint_every_s)
+            seconds = time.monotonic() - started
         loss = record.loss if record else None
     waited_s = batches.waited_s
     return TrainResult(folder, plan.num_steps, first_step, loss, seconds, notices, waited_s)
@@ -185,17 +211,19 @@ def _run(
     batches: Timed,
     record: Record | None,
     validation: Validation | None,
+    pace: Pace | None,
     first_step: int,
     checkpoint_every_s: float,
 ) -> None:
     """Train from `first_step` to the end; what leads records, validates and saves."""
     plan, ranks = learner.plan, learner.ranks
-    if learner.device.type == "cpu":
-        keep_freed_memory()
     saved_at = time.monotonic()
-    with _signals() as received, torch.random.fork_rng(cuda_devices(learner.device)):
+    with stop_signals() as received, torch.random.fork_rng(cuda_devices(learner.device)):
         for step, batch in enumerate(batches, first_step):
+            began = step_clock()
             values = learner.learn(step, batch)
+            if pace:
+                pace.add(step_clock() - began)
             stop = ranks.any(bool(received))
             if record:
                 record.add(step, batch, values)
@@ -210,25 +238,6 @@ def _run(
                     saved_at = time.monotonic()
             if stop:
                 break
-    ranks.wait()  # none ends before the last checkpoint is there
+        ranks.wait()  # none ends before the last checkpoint is there
     if received:
         signal.raise_signal(received[0])
-
-
-@contextmanager
-def _signals() -> Iterator[list[int]]:
-    """Collect SIGTERM and SIGINT instead of acting on them; only the main thread can."""
-    received: list[int] = []
-
-    def note(signum: int, frame: FrameType | None) -> None:
-        received.append(signum)
-
-    if threading.current_thread() is not threading.main_thread():
-        yield received
-        return
-    before = {number: signal.signal(number, note) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        yield received
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -43,6 +43,8 @@ class RunPage:
         imported: None for a run that was trained here; else where its weights come from
             (`peers.import_checkpoint`): there is then no cache, no data digest, and ids only where
             the user named the list it was trained on.
+        threads: Threads of a step on a CPU, by whose number sums are rounded; None where nobody
+            counted them.
     """
 
     recipe: Recipe
@@ -60,6 +62,7 @@ class RunPage:
     features: Mapping[str, Cached] = field(default_factory=dict)
     inherited: tuple[str, ...] | None = ()
     imported: Mapping[str, Any] | None = None
+    threads: int | None = None
 
     @property
     def trained_on(self) -> frozenset[str] | None:

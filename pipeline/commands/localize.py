@@ -7,7 +7,16 @@ import typer
 
 from ...errors import UsageError
 from .. import report
-from ..options import DEFAULT_CACHE, Annotations, Cache, Device, Geometry, Json
+from ..options import (
+    DEFAULT_CACHE,
+    DEFAULT_THREADS,
+    Annotations,
+    Cache,
+    Device,
+    Geometry,
+    Json,
+    Threads,
+)
 from ..settings import ONE_RUN, Example
 
 
@@ -59,6 +68,7 @@ def localize(
     ] = 0.5,
     geometry: Geometry = "rf-centred",
     device: Device = "auto",
+    threads: Threads = DEFAULT_THREADS,
     json: Json = False,
 ) -> None:
     """Draw where the sound of clips comes from, as pictures or films."""
@@ -80,6 +90,7 @@ def localize(
         alpha=alpha,
         geometry=geometry,
         device=device,
+        threads=threads,
         sound=sound,
         video=video,
         every_s=every,

@@ -7,6 +7,7 @@ import typer
 from .. import report
 from ..options import (
     DEFAULT_CACHE,
+    DEFAULT_THREADS,
     PRETRAINED,
     BatchSize,
     Cache,
@@ -16,6 +17,7 @@ from ..options import (
     Ids,
     Json,
     Overwrite,
+    Threads,
     Weights,
 )
 from ..settings import Example
@@ -51,6 +53,7 @@ def embed_teachers(
     ] = False,
     weights: Weights = None,
     device: Device = "auto",
+    threads: Threads = DEFAULT_THREADS,
     batch_size: BatchSize = 32,
     overwrite: Overwrite = False,
     dry_run: DryRun = False,
@@ -65,6 +68,7 @@ def embed_teachers(
         audio=audio,
         weights=tuple(weights or PRETRAINED),
         device=device,
+        threads=threads,
         batch_size=batch_size,
         overwrite=overwrite,
         visual_hint=visual_hint,
@@ -94,6 +98,7 @@ def knn(
     hold_out: HoldOut = None,
     weights: Weights = None,
     device: Device = "auto",
+    threads: Threads = DEFAULT_THREADS,
     batch_size: BatchSize = 32,
     overwrite: Overwrite = False,
     dry_run: DryRun = False,
@@ -108,6 +113,7 @@ def knn(
         audio=audio,
         weights=tuple(weights or PRETRAINED),
         device=device,
+        threads=threads,
         batch_size=batch_size,
         overwrite=overwrite,
     )

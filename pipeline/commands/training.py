@@ -9,6 +9,7 @@ import typer
 from .. import report
 from ..options import (
     DEFAULT_CACHE,
+    DEFAULT_THREADS,
     PRETRAINED,
     Annotations,
     BatchSize,
@@ -21,6 +22,7 @@ from ..options import (
     Paper,
     Protocol,
     ProtocolGeometry,
+    Threads,
     Weights,
 )
 from ..settings import ONE_RUN, Example
@@ -70,6 +72,7 @@ def train(
     ] = "auto",
     weights: Weights = None,
     device: Device = "auto",
+    threads: Threads = DEFAULT_THREADS,
     list_recipes: Annotated[
         bool, typer.Option("--list-recipes", help="Say which recipes there are."), ONE_RUN
     ] = False,
@@ -94,6 +97,7 @@ def train(
         overrides=tuple(set or ()),
         data=data,
         device=device,
+        threads=threads,
         weights=tuple(weights or PRETRAINED),
     )
     document = train_runs(settings, report.note)
@@ -130,6 +134,7 @@ def evaluate(
     ] = None,
     geometry: ProtocolGeometry = None,
     device: Device = "auto",
+    threads: Threads = DEFAULT_THREADS,
     batch_size: BatchSize = 64,
     json: Json = False,
 ) -> None:
@@ -149,6 +154,7 @@ def evaluate(
             alphas=parse_alphas(alpha),
             branch=branch,
             device=device,
+            threads=threads,
             batch_size=batch_size,
         )
     )

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from ..options import DEFAULT_THREADS, Threads
 from ..settings import ONE_RUN
 
 
@@ -20,8 +21,9 @@ def demo(
         typer.Option("--clips", metavar="N", min=64, help="Training clips; test is 30 % more."),
         ONE_RUN,
     ] = 1280,
+    threads: Threads = DEFAULT_THREADS,
 ) -> None:
     """Go the whole way on synthetic clips, from videos to scores and pictures."""
     from ..demo import demo
 
-    demo(out, seed=seed, clips=clips)
+    demo(out, seed=seed, clips=clips, threads=threads)

@@ -75,7 +75,7 @@ def finish(capsys: pytest.CaptureFixture[str]) -> Finish:
 def kill(moment: str, arguments: Sequence[str | Path]) -> list[int]:
     """Run a command until it is killed at that moment; return the processes it left behind."""
     command = [sys.executable, killed_at.__file__, *moment.split(), *map(str, arguments)]
-    done = subprocess.run(command, capture_output=True, timeout=100)
+    done = subprocess.run(command, capture_output=True, timeout=540)
     assert done.returncode == -signal.SIGKILL, done.stderr
     return [int(word) for word in done.stdout.split()]
 

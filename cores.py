@@ -1,0 +1,166 @@
+"""How many cores this process may use, and how many threads are the fastest on them right now.
+
+Threads of one step wait for each other many times. Where other programs want the cores too, each
+wait lasts until a thread that lost its core has one again: two threads may then be ten times slower
+than one. Nothing but trying tells.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from .errors import UsageError
+
+CGROUPS = Path("/sys/fs/cgroup")
+OWN_CGROUP = Path("/proc/self/cgroup")
+
+AUTO = "auto"
+MOST_THREADS = 1024
+GAIN = 1.05
+"""How many times faster all threads have to be to be taken: one is the safe choice."""
+_LEAST, _ROUNDS = 2, 3
+_ENOUGH = 2.5
+"""A difference that no further round would turn."""
+_LONG_S = 10.0
+"""After that a round is the last, even the first: setting up is little of such steps."""
+_BLOCK = bytes(1 << 20)
+
+
+def usable_cores() -> int:
+    """Count the CPU cores this process may use; a batch system may grant fewer than there are."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def granted_cores() -> int:
+    """Count the usable cores whose time the control groups grant, at least one."""
+    quota = core_quota()
+    return usable_cores() if quota is None else max(1, min(usable_cores(), int(quota)))
+
+
+def core_quota(root: Path = CGROUPS, own: Path = OWN_CGROUP) -> float | None:
+    """Return how many cores' time the control groups grant; None: all."""
+    quotas = []
+    for folder in group_folders("cpu", root, own):
+        halves = (words_of(folder / f"cpu.cfs_{name}_us") for name in ("quota", "period"))
+        for words in (words_of(folder / "cpu.max"), [word for half in halves for word in half]):
+            if len(words) == 2 and words[0].isdigit():  # neither `max` nor -1
+                quotas.append(int(words[0]) / int(words[1]))
+    return min(quotas, default=None)
+
+
+def group_folders(controller: str, root: Path, own: Path) -> Iterator[Path]:
+    """Yield the folders of this process's group and of all above it, of both versions."""
+    if not own.exists():
+        return
+    for line in own.read_text().splitlines():
+        _, controllers, place = line.split(":", 2)
+        if controllers and controller not in controllers.split(","):
+            continue
+        top = root / controller if controllers else root
+        group = top / place.lstrip("/")
+        yield from (one for one in (group, *group.parents) if one.is_relative_to(top))
+
+
+def words_of(file: Path) -> list[str]:
+    """Return the words of a control group's file, none where it is missing."""
+    return file.read_text().split() if file.is_file() else []
+
+
+def parse_threads(text: str) -> int | None:
+    """Parse `--threads auto|N`; None is `auto`.
+
+    Raises:
+        UsageError: Neither.
+    """
+    if text == AUTO:
+        return None
+    if not (text.isascii() and text.isdecimal() and 1 <= int(text) <= MOST_THREADS):
+        raise UsageError(f"--threads {text}: should be auto, or a number from 1 to {MOST_THREADS}")
+    return int(text)
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What trying numbers of threads found.
+
+    Attributes:
+        threads: The number to take.
+        seconds: What a step took with each number that was tried; empty if none was.
+    """
+
+    threads: int
+    seconds: dict[int, float]
+
+    def text(self, unit: str = "steps/s") -> str:
+        """Say what was taken and why, as in `1 thread: 3.0 steps/s, 0.5 with 2`."""
+        rates = {number: 1 / max(seconds, 1e-9) for number, seconds in self.seconds.items()}
+        ours = rates.pop(self.threads)
+        others = ", ".join(f"{rate:.2g} with {number}" for number, rate in rates.items())
+        plural = "" if self.threads == 1 else "s"
+        return f"{self.threads} thread{plural}: {ours:.2g} {unit}, {others}"
+
+
+def try_threads(step: Callable[[], object], most: int, set_threads: Callable[[int], None]) -> Trial:
+    """Time a step with one thread and with `most`, in turn, and say which number is faster.
+
+    Args:
+        step: Does the work once. The first call with each number of threads is not counted.
+        most: Threads that the machine grants; with one nothing is tried.
+        set_threads: Called with the number of threads before each step. The last number it gets
+            is one of those tried, not necessarily the one to take.
+    """
+    if most <= 1:
+        return Trial(1, {})
+    took: dict[int, list[float]] = {most: [], 1: []}
+    started = time.perf_counter()
+    for round_ in range(_ROUNDS + 1):
+        for number, seconds in took.items():
+            set_threads(number)
+            began = time.perf_counter()
+            step()
+            seconds.append(time.perf_counter() - began)
+        long = time.perf_counter() - started > _LONG_S
+        if round_ == 0 and not long:
+            took = {number: [] for number in took}
+        elif long or (round_ >= _LEAST and _is_clear(*took.values())):
+            break
+    typical = {number: sorted(seconds)[(len(seconds) - 1) // 2] for number, seconds in took.items()}
+    return Trial(most if typical[1] > GAIN * typical[most] else 1, typical)
+
+
+def _is_clear(some: list[float], others: list[float]) -> bool:
+    """Whether all of one side are far above all of the other."""
+    return min(some) > _ENOUGH * max(others) or min(others) > _ENOUGH * max(some)
+
+
+def free_cores(most: int | None = None, for_s: float = 0.2) -> float:
+    """Measure how many cores' time this process gets when it asks for all that are granted.
+
+    Args:
+        most: Cores to ask for; None for those granted.
+        for_s: Seconds to ask for it.
+
+    Returns:
+        About `most` on a quiet machine, less where other programs run.
+    """
+    import hashlib
+    from concurrent.futures import ThreadPoolExecutor
+
+    most = most or granted_cores()
+    end = time.perf_counter() + for_s
+
+    def work() -> None:
+        while time.perf_counter() < end:
+            hashlib.sha256(_BLOCK).digest()  # without the interpreter's lock
+
+    began, spent = time.perf_counter(), time.process_time()
+    with ThreadPoolExecutor(most) as pool:
+        for job in [pool.submit(work) for _ in range(most)]:
+            job.result()
+    return (time.process_time() - spent) / (time.perf_counter() - began)
