@@ -60,9 +60,9 @@ def verify_weights(names: Sequence[str] = ()) -> dict[str, Any]:
     entries = []
     for known in known_files(names):
         entry = _entry(known)
-        if names and entry["state"] == "missing":
+        if names and entry["state"] == "missing" and entry["why"] is None:
             entry |= _trouble(known, look(known.file).path, "is not there")
-        if names or entry["state"] != "missing":
+        if names or entry["state"] != "missing" or entry["why"]:
             entries.append(entry)
     return _document(entries)
 
@@ -136,7 +136,7 @@ def checked_text(document: report.Document) -> str:
 def _entry(known: Known) -> dict[str, Any]:
     found = look(known.file)
     trouble = _NO_TROUBLE
-    if found.state == "differs":
+    if found.state == "differs" or found.record_is_damaged:
         trouble = _trouble(known, found.path, difference(found))
     published = "published" if known.file.known_hash else "recorded at first use"
     return {

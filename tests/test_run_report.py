@@ -26,7 +26,7 @@ from avpipe.train.benchmarks import Pair, load_benchmark
 from avpipe.train.loop import train
 from avpipe.train.recipe import load_recipe
 from cache_factory import make_cache
-from evaluation_factory import TINY, write_flickr, write_vggss, write_world
+from evaluation_factory import TINY, change_page, write_flickr, write_vggss, write_world
 from fake_clips import make_cache as make_fake_cache
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -76,12 +76,6 @@ def report(run: Path, cache: Cache | Path, *words: str) -> dict[str, Any]:
         code = main(["report", str(run), "--cache", str(path), "--device", "cpu", *words])
     assert code == 0
     return shown[0]
-
-
-def change_page(run: Path, **values: Any) -> None:
-    """Replace what a run's page says."""
-    page = json.loads((run / "run.json").read_text())
-    (run / "run.json").write_text(json.dumps({**page, **values}))
 
 
 def tables(page: str) -> dict[str, list[list[str]]]:

@@ -145,7 +145,7 @@ def train(
         ranks.wait()
         student = share_norms(student, recipe, ranks).to(place).train()
         learner = Learner(plan, objective, student, place, ranks)
-        first_step = resume(folder, learner)
+        first_step = resume(folder, learner, notices)
         if first_step == plan.num_steps:
             return TrainResult(folder, plan.num_steps, first_step, None, 0.0, notices)
         feed, line = open_feed(

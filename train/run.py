@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..cache.store import Cache
-from ..errors import UsageError
+from ..errors import CacheCorruptError, UsageError
 from ..stages.spectrogram import FRONT_ENDS, log_spectrogram, resample
 from .augment import evaluation_views, hear, normalise_frames
 from .checkpoint import load_weights, require_checkpoint
@@ -294,7 +294,14 @@ def load_run(
     checkpoint, _ = require_checkpoint(folder)
     objective = load_objective(page.recipe.objective)
     model = build_model(page.recipe, objective.NEEDS, page.seed)
-    model.load_state_dict(branch_weights(folder, checkpoint, branch or page.recipe.test_weights))
+    weights = branch_weights(folder, checkpoint, branch or page.recipe.test_weights)
+    try:
+        model.load_state_dict(weights)
+    except RuntimeError:  # names or shapes are others; its text has many lines
+        raise CacheCorruptError(
+            f"{folder / 'run.json'} is damaged: its recipe is not that of the weights in "
+            f"{checkpoint}; put back a copy of it, or train again into a new folder"
+        ) from None
     return Localizer(page, model, objective, choose_device(device))
 
 

@@ -15,8 +15,8 @@ from .board import Board
 from .clips import whole_clips
 from .data import Pick, Stream
 from .learner import Learner
+from .metric_lines import append_lines
 from .objectives import Objective
-from .record import append_lines
 
 FILE = "validation.jsonl"
 
