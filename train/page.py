@@ -135,7 +135,7 @@ def _require_types(record: Mapping[str, Any]) -> None:
             value = record[name]
             if type(value) is not kind and not (value is None and name in _MAY_BE_NULL):
                 raise ValueError(f"{name} is {str(value)[:40]!r}")
-            if kind is list and not all(isinstance(one, str) for one in value or ()):
+            if isinstance(value, list) and not all(isinstance(one, str) for one in value):
                 raise ValueError(f"{name} holds other things than ids")
     if not 0 <= record["seed"] < 1 << 63:
         raise ValueError(f"seed is {record['seed']}")

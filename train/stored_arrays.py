@@ -34,8 +34,8 @@ def pack(key: Mapping[str, str], arrays: Mapping[str, NDArray[Any]]) -> bytes:
         arrays: By name.
     """
     content = io.BytesIO()
-    stamp = np.frombuffer(canonical_json(key), np.uint8)
-    np.savez(content, **{_KEY: stamp}, **arrays)
+    named: dict[str, Any] = {_KEY: np.frombuffer(canonical_json(key), np.uint8), **arrays}
+    np.savez(content, **named)
     with zipfile.ZipFile(content, "a") as archive:
         archive.comment = b"sha256 of all before: " + b"0" * _HEX
     head = content.getvalue()[:-_HEX]
