@@ -160,7 +160,7 @@ GOOD = {"same", "told", "exit 5", "exit 6"}
 
 
 def test_no_flipped_bit_is_silent(bench: Bench) -> None:
-    found = Counter(bench.flips(40, seed=0))
+    found = Counter(bench.flips(27, seed=0))
     kinds = {name for name, _ in found}
     assert {"run.json", "metrics.jsonl", "synth-maps.npz", "weights.safetensors"} <= kinds
     assert {how for _, how in found} <= GOOD, found
