@@ -133,11 +133,15 @@ def _weights() -> Sequence[Check]:
     states: dict[str, list[str]] = {}
     for entry in document["files"]:
         states.setdefault(entry["state"], []).append(entry["file"])
-    if differing := states.get("differs"):
+    troubles = {
+        "differs from what it should be": states.get("differs", []),
+        "has a damaged record of its hash": states.get("unknown", []),
+    }
+    if bad := [f"{', '.join(names)} {what}" for what, names in troubles.items() if names]:
         return [
             problem(
                 "weights",
-                f"{', '.join(differing)} in {document['folder']} differs from what it should be",
+                f"in {document['folder']} {'; '.join(bad)}",
                 "avpipe weights verify",
                 MissingDependencyError.exit_code,
             )

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from ..cache.manifest import Manifest
+from ..cache.manifest import Manifest, default_shard_clips
 from ..errors import ClipError
 from ..stages.decoder import DecoderChild
 from ..stages.extract import header_params, request
@@ -29,7 +29,7 @@ class ExtractEstimate:
     Attributes:
         new: Clips that would be planned (pieces of files, by the sampled durations).
         pending: Clips that are planned and not extracted.
-        bytes_in: Size of those files.
+        bytes_in: Size of those files; with `--part` of that part's, as all of these figures.
         bytes_out: Size of the cache they would make, from the sample.
         seconds: Wall-clock time with the jobs asked for, from the sample.
         sampled: Clips decoded to know the last two.
@@ -61,7 +61,7 @@ def estimate(settings: ExtractSettings, params: FeatureParams) -> ExtractEstimat
     """
     manifest = Manifest(settings.cache)
     waiting = _pending(settings, params, manifest)
-    news = _new(settings, manifest) + _retried(settings, manifest)
+    news = _of_part(_new(settings, manifest) + _retried(settings, manifest), settings, manifest)
     clips = waiting + news
     sample = clips[:: max(1, len(clips) // _SAMPLES)][:_SAMPLES]
     rows, seconds = _decode(sample, params, settings.timeout_s)
@@ -71,8 +71,7 @@ def estimate(settings: ExtractSettings, params: FeatureParams) -> ExtractEstimat
     if settings.segment_s and decoded:
         counts = (max(1, int(row["duration_s"] / settings.segment_s + 0.5)) for row in decoded)
         pieces = sum(counts) / len(decoded)
-    num_parts = settings.part[1] if settings.part else 1
-    num_new = round(len(news) * pieces / num_parts)
+    num_new = round(len(news) * pieces)
     total = len(waiting) + num_new
     return ExtractEstimate(
         new=num_new,
@@ -120,6 +119,23 @@ def _retried(settings: ExtractSettings, manifest: Manifest) -> list[dict[str, An
         return []
     lines = retry_lines(settings.cache, settings.retry_failed)
     return [request(line, manifest.roots, settings.remap) for line in lines]
+
+
+def _of_part(
+    news: list[dict[str, Any]], settings: ExtractSettings, manifest: Manifest
+) -> list[dict[str, Any]]:
+    """Return the clips without a row that the part would extract, by the shards they would get.
+
+    With `--segment` a file stands for its pieces, which may lie in shards of other parts: then the
+    part is one like it.
+    """
+    first, num_parts = settings.part or (0, 1)
+    size = settings.shard_clips or default_shard_clips(len(news))
+    return [
+        clip
+        for number, clip in enumerate(news)
+        if (manifest.num_shards + number // size) % num_parts == first
+    ]
 
 
 def _decode(

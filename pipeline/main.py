@@ -100,6 +100,8 @@ def _run(arguments: list[str], state: State) -> int:
             raise UsageError(f"{word or 'an argument'} is empty: is a variable of the shell unset?")
     import typer
 
+    from ..train.notices import collected
+    from . import report
     from .cli import app
     from .downloads import tell_downloads
 
@@ -107,7 +109,7 @@ def _run(arguments: list[str], state: State) -> int:
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
     command = typer.main.get_command(app)
-    with tell_downloads():
+    with tell_downloads(), collected(report.note):
         code = command.main(arguments, prog_name="avpipe", standalone_mode=False, obj=state)
     return code if isinstance(code, int) else 0
 

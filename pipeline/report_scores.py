@@ -75,19 +75,31 @@ def _with_figures(rows: Sequence[Row], columns: Mapping[str, str]) -> dict[str, 
 
 def _subset_tables(evaluation: Document, form: Form) -> Iterator[str]:
     """Yield a table by size, one by kind of negative and one of the benchmark's own lists."""
-    run, subsets = evaluation["runs"][0], evaluation["mean"]["subsets"]
-    kinds: dict[str, list[Row]] = {}
-    for subset, by_source in subsets.items():
-        kind = _BY_LIST if run["benchmark"] == "synth" or subset in run["pairs"] else _BY_NEGATIVE
-        kind = _BY_SIZE if subset in SIZES else kind
-        kinds.setdefault(kind, []).append((subset_title(run, subset), by_source["av"]))
-    several = f", means of {len(evaluation['runs'])} runs" if len(evaluation["runs"]) > 1 else ""
-    for kind, rows in kinds.items():
+    run = evaluation["runs"][0]
+    kinds: dict[str, dict[str, list[Row]]] = {}
+    for title, group in _titled_groups(evaluation):
+        for subset, by_source in group["mean"]["subsets"].items():
+            listed = run["benchmark"] == "synth" or subset in run["pairs"]
+            kind = _BY_SIZE if subset in SIZES else _BY_LIST if listed else _BY_NEGATIVE
+            row = subset_title(run, subset), by_source["av"]
+            kinds.setdefault(kind, {}).setdefault(title, []).append(row)
+    for kind, tables in kinds.items():
         yield html.heading(kind, 3)
-        yield _table(f"audio-visual map{several}", rows, _with_figures(rows, form.columns), form)
+        for title, rows in tables.items():
+            yield _table(title, rows, _with_figures(rows, form.columns), form)
         if kind == _BY_SIZE:
             bounds = [f"{name} from {low:,} px" for name, (low, _) in SIZES.items()]
             yield html.paragraph(f"Of 224 x 224 pixels: {', '.join(bounds)}.", "soft")
+
+
+def _titled_groups(evaluation: Document) -> Iterator[tuple[str, Document]]:
+    """Yield the groups of runs that differ by their seed alone, with the titles of their tables."""
+    groups = evaluation["groups"]
+    names = short_names([group["name"] for group in groups])
+    for group in groups:
+        title = names[group["name"]] if len(groups) > 1 else "audio-visual map"
+        num = len(group["runs"])
+        yield title + (f", means of {num} runs" if num > 1 else ""), group
 
 
 def _published(published: Sequence[Document], form: Form) -> Iterator[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ..train.metric_lines import Values, read_lines
 from . import html
 from .report_chart import Line, chart
 
@@ -17,7 +17,7 @@ _POINTS = 240
 """Points of a line; longer records are means of as many steps in a row."""
 _NO_TERMS = ("step", "epoch")
 _LAST = "lr"
-Record = list[dict[str, float]]
+Record = list[Values]
 
 
 class History(NamedTuple):
@@ -36,19 +36,7 @@ class History(NamedTuple):
 
 def read_history(run: Path, name: str) -> History:
     """Read a run's records; one that is half written, or of an import, is no error."""
-    return History(name, *(_read(run / f"{file}.jsonl") for file in ("metrics", "validation")))
-
-
-def _read(path: Path) -> Record:
-    """Read the lines up to the first that is not whole: a run may be writing it."""
-    found: Record = []
-    for line in path.read_bytes().splitlines() if path.exists() else ():
-        try:
-            record = json.loads(line)
-            found.append({name: float(value) for name, value in record.items()})
-        except (ValueError, TypeError, AttributeError):
-            break
-    return found
+    return History(name, *(read_lines(run / f"{file}.jsonl") for file in ("metrics", "validation")))
 
 
 def training_section(histories: Sequence[History]) -> str:

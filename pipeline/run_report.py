@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ..cache.schema import MANIFEST
 from ..cache.store import Cache
 from ..train.checkpoint import latest_checkpoint
+from ..train.notices import collected
 from ..train.page import RunPage, read_page
 from ..train.scoreboard import short_names
 from . import html
@@ -57,15 +58,19 @@ def make_report(settings: ReportSettings) -> dict[str, Any]:
     check_name(out, ".html")
     evaluation = _evaluation(settings)
     has_cache = (settings.cache / MANIFEST).is_dir()
-    document = {
-        "schema": "avpipe.report/1",
-        "page": str(out),
-        "runs": [_run(folder) for folder in folders],
-        "evaluation": evaluation,
-        "data": status(settings.cache) if has_cache else None,
-        "notices": evaluation["notices"] if evaluation else [NOT_SCORED],
-    }
-    write_result(out, _page(settings, folders, document).encode())
+    with collected() as told:
+        runs = [_run(folder) for folder in folders]
+        scored = evaluation["notices"] if evaluation else [NOT_SCORED]
+        document = {
+            "schema": "avpipe.report/1",
+            "page": str(out),
+            "runs": runs,
+            "evaluation": evaluation,
+            "data": status(settings.cache) if has_cache else None,
+            "notices": list(dict.fromkeys([*scored, *told])),
+        }
+        page = _page(settings, folders, document)
+    write_result(out, page.encode())
     return document
 
 

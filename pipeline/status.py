@@ -34,16 +34,15 @@ def count_clips(cache: Path) -> ClipCounts:
     """Count the clips of a cache without reading more than headers and retry lines."""
     manifest = Manifest(cache)
     require_manifest_of(cache, manifest)
-    done, failures, retried = 0, Counter[str](), 0
+    done, failures, extracted = 0, Counter[str](), set[int]()
     for header in headers(cache, EXTRACT):
+        extracted.add(header.shard)
         done += header.done
         failures.update(header.failed)
-    for segment in manifest.segments:
-        if segment.num_retries:
-            was = Counter(line["was"] for line in segment.lines() if "was" in line)
-            failures.subtract(was)
-            retried += was.total()
-    return ClipCounts(manifest.num_rows - retried, done, dict(+failures))
+    for row, retry in manifest.retries.items():
+        if manifest.shard_of(row) in extracted:  # else its failure is not among those counted
+            failures[retry["was"]] -= 1
+    return ClipCounts(manifest.num_rows - len(manifest.retries), done, dict(+failures))
 
 
 def status(cache: Path, ids: Path | None = None) -> dict[str, Any]:

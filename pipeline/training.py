@@ -164,7 +164,7 @@ def _shown(update: Update, run_dir: Path) -> Callable[[Progress], None]:
 
 
 def _run_json(result: TrainResult, seed: int) -> dict[str, Any]:
-    from ..train.record import last_loss
+    from ..train.metric_lines import last_loss
 
     steps = result.num_steps - result.first_step
     page = read_page(result.run_dir)

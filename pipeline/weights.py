@@ -75,9 +75,9 @@ def verify_weights(names: Sequence[str] = ()) -> dict[str, Any]:
     for known in known_files(names):
         entry = _entry(known)
         wanted = known.file.name in names or (bool(names) and not known.is_other)
-        if wanted and entry["state"] == "missing":
+        if wanted and entry["state"] == "missing" and entry["why"] is None:
             entry |= _trouble(known, look(known.file).path, "is not there")
-        if wanted or entry["state"] != "missing":
+        if wanted or entry["state"] != "missing" or entry["why"]:
             entries.append(entry)
     return _document(entries)
 
@@ -158,7 +158,7 @@ def checked_text(document: report.Document) -> str:
 def _entry(known: Known) -> dict[str, Any]:
     found = look(known.file)
     trouble = _NO_TROUBLE
-    if found.state == "differs":
+    if found.state == "differs" or found.record_is_damaged:
         trouble = _trouble(known, found.path, difference(found))
     published = "published" if known.file.known_hash else "recorded at first use"
     return {

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 from avpipe.pipeline.main import main
 from avpipe.pipeline.weights import known_files
-from avpipe.weights.hashes import record
+from avpipe.weights.hashes import record, record_of
 from cache_factory import make_cache
 from weights_server import Answer, Origin, offer, origin_running
 
@@ -167,6 +167,31 @@ def test_nothing_comes_at_all(origin: Origin, run: Run) -> None:
         "there is a network, `avpipe weights list` says where from and where to",
     ]
     assert out.count("missing") == 3
+
+
+def test_a_damaged_record_is_told_by_every_action(
+    origin: Origin, run: Run, weights_folder: Path
+) -> None:
+    run("weights fetch")
+    record_of(weights_folder / "eye/a.json").write_bytes(b"")
+    told = (
+        "eye/a.json has a damaged record, a.json.sha256; remove a.json.sha256 if the file is "
+        "right, or both to have it fetched again"
+    )
+    for action in ("verify", "fetch", "verify eye"):
+        code, out, err = run(f"weights {action} --json")
+        assert code == 6
+        assert told in err and err.count("avpipe: error:") == 1
+        assert states(out)["eye/a.json"] == "unknown"
+    code, out, _ = run("weights list")
+    assert code == 0
+    assert "eye/a.json  unknown, 2 B" in out
+    (weights_folder / "eye/a.json").unlink()
+    code, _, err = run("weights verify")
+    assert code == 6
+    assert (
+        "a.json is not there, and its record a.json.sha256 is damaged; remove a.json.sha256" in err
+    )
 
 
 def test_verify_names_each_bad_file(origin: Origin, run: Run, weights_folder: Path) -> None:

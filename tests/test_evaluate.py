@@ -134,8 +134,11 @@ def test_maps_are_made_again_when_what_they_come_from_changed(
         (here / "swapped.csv").write_text("\n".join(lines[:5]))
     else:
         (run / "evaluate" / "synth-maps.npz").write_bytes(b"PK half a file")
-    (entry,) = evaluate([run], cache, annotations=here, device="cpu")["runs"]
+    again = evaluate([run], cache, annotations=here, device="cpu")
+    (entry,) = again["runs"]
     assert not entry["maps_reused"]
+    told = f"{run}/evaluate/synth-maps.npz is damaged, or an older avpipe wrote it: what it holds"
+    assert any(line.startswith(told) for line in again["notices"]) == (change == "damage")
     if change == "weights":
         (other,) = evaluate(runs[1:], cache, annotations=here, device="cpu")["runs"]
         assert entry["scores"] == other["scores"]

@@ -24,12 +24,13 @@ from avpipe.train.evaluate import evaluate
 from avpipe.train.loop import train
 from avpipe.train.metrics import retrieval_scores
 from avpipe.train.object_prior import ObjectPrior
+from avpipe.train.page import read_page
 from avpipe.train.published import published_rows
 from avpipe.train.recipe import load_recipe
 from avpipe.train.scoreboard import evaluate_text
 from avpipe.train.truth import union_masks
 from cache_factory import add_values, make_cache
-from evaluation_factory import TINY, write_flickr, write_vggss
+from evaluation_factory import TINY, change_page, write_flickr, write_vggss
 from numpy.typing import NDArray
 from torch.nn import functional as F
 
@@ -376,8 +377,7 @@ def test_the_released_training_list_leaks_3709_clips(runs: list[Path], tmp_path:
     cache = make_cache(tmp_path / "cache", 13, ids=sorted([*leaked[:8], *fresh[:5]]))
     run = tmp_path / "run"
     shutil.copytree(runs[0], run, ignore=shutil.ignore_patterns("evaluate"))
-    page = json.loads((run / "run.json").read_text())
-    (run / "run.json").write_text(json.dumps({**page, "ids": listed}))
+    change_page(run, ids=listed)
     document = evaluate([run], cache, annotations=PUBLISHED, benchmark="vggss", device="cpu")
     (entry,) = document["runs"]
     assert len(entry["leaked"]) == 3709
@@ -399,8 +399,7 @@ def test_an_imported_run_without_its_list_may_have_leaks(
 ) -> None:
     run = tmp_path / "run"
     shutil.copytree(runs[2], run, ignore=shutil.ignore_patterns("evaluate"))
-    page = json.loads((run / "run.json").read_text())
-    (run / "run.json").write_text(json.dumps({**page, "ids": [], "imported": {"from": "slavc"}}))
+    change_page(run, ids=[], imported={"from": "slavc"})
     document = run_evaluate([run], benchmark="vggss")
     assert document["runs"][0]["leaked"] is document["runs"][0]["leak_free"] is None
     assert "leaked: unknown, run came without the list" in evaluate_text(document)
@@ -427,15 +426,12 @@ def test_clips_that_an_encoder_brings_along_are_leaks(
     first = taught_by(runs[0], "first")
     second = taught_by(first, "second")
     assert leaks(first) == leaks(second) == ["clip014", "clip015"]
-    page = json.loads((first / "run.json").read_text())
-    assert page.pop("inherited") == cache.ids[:16]
-    (first / "run.json").write_text(json.dumps(page))  # as it was written formerly
+    assert read_page(first).inherited == tuple(cache.ids[:16])
+    change_page(first, without="inherited")  # as it was written formerly
     assert leaks(first) is leaks(taught_by(first, "third")) is None
-    page = json.loads((runs[2] / "run.json").read_text())
-    assert page["inherited"] == []
+    assert read_page(runs[2]).inherited == ()
     shutil.copytree(runs[2], tmp_path / "plain", ignore=shutil.ignore_patterns("evaluate"))
-    del page["inherited"]
-    (tmp_path / "plain" / "run.json").write_text(json.dumps(page))
+    change_page(tmp_path / "plain", without="inherited")
     assert leaks(tmp_path / "plain") == []
 
 

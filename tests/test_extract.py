@@ -215,6 +215,21 @@ def test_dry_run_counts_what_the_run_would_do(settings: ExtractSettings, videos:
     assert (part["new"], part["pending"], part["sample_failed"]) == (0, 3, 0)
 
 
+def test_dry_run_of_a_part_counts_its_own_files(settings: ExtractSettings, videos: Path) -> None:
+    """Seven files in shards of two: the first part has shards 0 and 2, the second 1 and 3."""
+    sizes = [path.stat().st_size for path in sorted(videos.iterdir())]
+    parts = [extract(replace(settings, dry_run=True, part=(i, 2))).as_json() for i in range(2)]
+    assert [part["new"] for part in parts] == [4, 3]
+    assert parts[0]["bytes_in"] == sizes[0] + sizes[1] + sizes[4] + sizes[5]
+    assert parts[1]["bytes_in"] == sizes[2] + sizes[3] + sizes[6]
+    assert 0.5 < parts[0]["bytes_out"] / parts[1]["bytes_out"] < 2
+    done = run(settings, part=(0, 2))
+    assert done.done + done.failed == parts[0]["new"]
+    parts = [extract(replace(settings, dry_run=True, part=(i, 2))).as_json() for i in range(2)]
+    assert [(part["new"], part["pending"]) for part in parts] == [(0, 0), (0, 3)]
+    assert [part["bytes_in"] for part in parts] == [0, sizes[2] + sizes[3] + sizes[6]]
+
+
 def test_skipped_counts_what_was_finished_before(settings: ExtractSettings, videos: Path) -> None:
     stopped = run(settings, max_failures="0")
     assert (stopped.done, stopped.failed, stopped.skipped) == (1, 1, 0)

@@ -29,13 +29,30 @@ def package_folders() -> list[Path]:
 
 
 def data_files() -> set[str]:
-    """Return the files that are no Python and belong to the package: recipes and the like."""
-    return {
-        f"avpipe/{path.relative_to(ROOT).as_posix()}"
-        for folder in package_folders()
-        for path in folder.glob("**/*.toml")
-        if folder != ROOT
-    } | {"avpipe/py.typed"}
+    """Return the files that are not Python and belong to the package: all that lie in its folders.
+
+    Of the root, which holds the project's own files too, the mark of types alone.
+    """
+    below = [folder.relative_to(ROOT).as_posix() for folder in package_folders() if folder != ROOT]
+    found = {path for path in _project_files(below) if not path.endswith(".py")}
+    return {f"avpipe/{path}" for path in found} | {"avpipe/py.typed"}
+
+
+def _project_files(folders: list[str]) -> list[str]:
+    """List the files that belong to the project: those git knows, or where it is absent, all."""
+    command = ["git", "ls-files", "-z", "--", *folders]
+    try:
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    except FileNotFoundError:
+        done = None
+    if done and done.returncode == 0 and done.stdout:
+        return done.stdout.rstrip("\0").split("\0")
+    paths = [path for folder in folders for path in (ROOT / folder).rglob("*") if path.is_file()]
+    return [
+        path.relative_to(ROOT).as_posix()
+        for path in paths
+        if path.suffix != ".pyc" and not path.name.startswith(".")
+    ]
 
 
 @pytest.fixture(scope="module")
@@ -74,6 +91,7 @@ def test_the_wheel_holds_the_package_and_nothing_else(wheel: Path) -> None:
         for path in folder.glob("*.py")
     }
     assert names == python | data_files()
+    assert {"avpipe/train/published.csv", "avpipe/train/recipes/compact.toml"} <= names
     assert any(name.endswith("/LICENSE") for name in metadata)
 
 

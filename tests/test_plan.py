@@ -19,7 +19,7 @@ from avpipe.pipeline.inputs import Candidate, IdFrom, scan
 from avpipe.pipeline.known import find_new
 from avpipe.pipeline.plan import add_retries, add_segment, shards_to_do
 from avpipe.pipeline.segment import DurationJournal, cut_into_pieces, probe
-from avpipe.pipeline.status import status
+from avpipe.pipeline.status import count_clips, status
 from avpipe.stages.extract import STAGE_VERSION, ExtractTask, extract_shard, header_params
 from avpipe.stages.features import FeatureParams
 from fake_clips import FakeDecoder, extract_all, make_cache
@@ -198,6 +198,22 @@ def test_retries(tmp_path: Path) -> None:
     extract_all(cache, manifest, FakeDecoder({"c": ["no_audio"]}))
     assert [failure.id for failure in Cache(cache).failures()] == ["c"]
     assert add_retries(cache, "", shard_clips=4) == 1
+
+
+def test_a_retried_failure_whose_shard_is_gone_hides_no_other(tmp_path: Path) -> None:
+    failures = {"b": ["timeout"], "f": ["timeout"]}
+    cache = make_cache(tmp_path / "cache", list("abcdef"), shard_clips=3, failures=failures)
+    assert add_retries(cache, "timeout", shard_clips=3) == 2
+    extract_all(cache, Manifest(cache), FakeDecoder({"f": ["timeout"]}))
+    assert (count_clips(cache).done, count_clips(cache).failures) == (5, {"timeout": 1})
+    for stage in ("extract", "audio"):
+        shard_path(cache, stage, 0).unlink()
+    counts = count_clips(cache)
+    assert (counts.total, counts.done, counts.failures, counts.todo) == (6, 3, {"timeout": 1}, 2)
+    for stage in ("extract", "audio"):
+        shard_path(cache, stage, 1).unlink()
+    counts = count_clips(cache)
+    assert (counts.total, counts.done, counts.failures, counts.todo) == (6, 1, {"timeout": 1}, 4)
 
 
 def test_shards_to_do(tmp_path: Path) -> None:

@@ -1,6 +1,5 @@
 """Every recipe that comes along trains, small, and what it trained localizes."""
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +7,7 @@ import pytest
 from avpipe.cache.store import Cache
 from avpipe.train import load_run
 from avpipe.train.loop import train
+from avpipe.train.metric_lines import read_lines
 from avpipe.train.recipe import Recipe, list_recipes, load_recipe
 from cache_factory import add_inputs, make_cache
 
@@ -50,7 +50,7 @@ def test_every_recipe_trains_and_localizes(
         clip.frame, clip.waveform, clip.waveform_rate_hz
     )
     assert found.shape == (224, 224) and np.ptp(found) > 0
-    line = json.loads((tmp_path / "metrics.jsonl").read_text().splitlines()[0])
+    line = read_lines(tmp_path / "metrics.jsonl")[0]
     weighted = [recipe.weights.get(term, 1) * value for term, value in line.items()]
     known = {"step", "epoch", "lr", "loss"}
     expected = sum(w for term, w in zip(line, weighted, strict=True) if term not in known)

@@ -1,4 +1,5 @@
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from avpipe.train.augment import evaluation_views
 from avpipe.train.checkpoint import latest_checkpoint, load_weights
 from avpipe.train.clips import ClipReader, square
 from avpipe.train.data import Pick
+from avpipe.train.export import export_run
 from avpipe.train.loop import train
 from avpipe.train.model import Needs, build_model
 from avpipe.train.recipe import load_recipe
@@ -179,6 +181,19 @@ def test_a_damaged_page(run_dir: Path, tmp_path: Path, damage: str) -> None:
     with pytest.raises(CacheCorruptError, match=r"run\.json is damaged") as caught:
         load_run(tmp_path)
     assert "\n" not in str(caught.value)
+
+
+def test_a_page_of_another_network_is_one_line(run_dir: Path, tmp_path: Path) -> None:
+    """Pages of older versions have no digest."""
+    shutil.copytree(run_dir, tmp_path / "run")
+    page = json.loads((run_dir / "run.json").read_text())
+    del page["sha256"]
+    page["recipe"]["width"] = 17
+    (tmp_path / "run/run.json").write_text(json.dumps(page))
+    for act in (load_run, lambda run: export_run(run, tmp_path / "out")):
+        with pytest.raises(CacheCorruptError, match=r"run\.json is damaged: its recipe") as caught:
+            act(tmp_path / "run")
+        assert "\n" not in str(caught.value)
 
 
 def test_another_spectrogram_without_sound_is_refused(run: Localizer, tmp_path: Path) -> None:

@@ -26,7 +26,7 @@ from avpipe.train.benchmarks import Pair, load_benchmark
 from avpipe.train.loop import train
 from avpipe.train.recipe import load_recipe
 from cache_factory import make_cache
-from evaluation_factory import TINY, write_flickr, write_vggss, write_world
+from evaluation_factory import TINY, change_page, write_flickr, write_vggss, write_world
 from fake_clips import make_cache as make_fake_cache
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -78,21 +78,20 @@ def report(run: Path, cache: Cache | Path, *words: str) -> dict[str, Any]:
     return shown[0]
 
 
-def change_page(run: Path, **values: Any) -> None:
-    """Replace what a run's page says."""
-    page = json.loads((run / "run.json").read_text())
-    (run / "run.json").write_text(json.dumps({**page, **values}))
-
-
 def tables(page: str) -> dict[str, list[list[str]]]:
-    """Return the rows of each table by the first cell of its head."""
-    found = {}
+    """Return the rows of each table by the first cell of its head; of several the last."""
+    return {rows[0][0]: rows for rows in all_tables(page)}
+
+
+def all_tables(page: str) -> list[list[list[str]]]:
+    """Return the rows of each table."""
+    found = []
     for table in re.findall(r"<table>(.*?)</table>", page, re.DOTALL):
         rows = [
             [unescape(cell) for cell in re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", row)]
             for row in re.findall(r"<tr>(.*?)</tr>", table)
         ]
-        found[rows[0][0]] = rows
+        found.append(rows)
     return found
 
 
@@ -133,6 +132,42 @@ def test_measured_and_published_are_two_tables(made: tuple[dict[str, Any], str])
     assert any("negatives (" in title for title in titles)
     for name in ("small", "medium", "large", "huge"):
         assert re.search(rf"<td>{name} \(\d+\)</td>", page)
+
+
+def test_other_recipes_are_not_averaged_with_each_other(
+    made: tuple[dict[str, Any], str], cache: Cache, runs: Path, tmp_path: Path
+) -> None:
+    """Two seeds and a run of another recipe: a table of two, and one of the other alone."""
+    other = tmp_path / "other"
+    shutil.copytree(runs / "seed0", other)
+    recipe = {**json.loads((other / "run.json").read_text())["recipe"], "lr": 0.5}
+    change_page(other, recipe=recipe)
+    world = str(Path(made[0]["page"]).parents[1])
+    out = tmp_path / "page.html"
+    words = ["--benchmark", "vggss-extended", "--annotations", world, "--out", str(out)]
+    document = report(runs, cache, str(other), *words)
+    found = [rows for rows in all_tables(out.read_text("utf-8")) if rows[1][0].startswith("small")]
+    subsets = [run["subsets"] for run in document["evaluation"]["runs"]]
+    for title, members in (("compact, means of 2 runs", subsets[:2]), ("other", subsets[2:])):
+        (table,) = [rows for rows in found if rows[0][0] == title]
+        column = table[0].index("LocAcc")
+        (row,) = [row for row in table if row[0].startswith("small (")]
+        expected = np.mean([one["small"]["av"]["loc_acc"] for one in members])
+        assert row[column] == f"{100 * expected:.2f}"
+    assert len(found) == 2
+
+
+def test_damage_in_a_record_is_said_on_the_page(runs: Path, cache: Cache, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(runs / "seed0", run)
+    path = run / "metrics.jsonl"
+    lines = path.read_text().splitlines(keepends=True)
+    path.write_text("5\n" + lines[1])
+    document = report(run, cache)
+    notice = f"{path}: line 1 is damaged: the other lines are read"
+    assert notice in document["notices"]
+    assert notice in unescape((run / "report.html").read_text())
+    assert document["runs"][0]["loss"] == json.loads(lines[1])["loss"]
 
 
 def test_what_nobody_may_overlook_is_said(made: tuple[dict[str, Any], str]) -> None:

@@ -25,12 +25,13 @@ from avpipe.train.data import Batch, Pick, Stream
 from avpipe.train.feed import Timed
 from avpipe.train.learner import build_student
 from avpipe.train.loop import TrainResult, train
+from avpipe.train.metric_lines import last_loss, read_lines
 from avpipe.train.model import Needs, build_model
 from avpipe.train.objectives import Seen, load_objective
 from avpipe.train.page import read_page
 from avpipe.train.plan import Plan
 from avpipe.train.recipe import Recipe, load_recipe, objective_names
-from avpipe.train.record import NonFiniteLossError, Progress, Record, last_loss
+from avpipe.train.record import NonFiniteLossError, Progress, Record
 from avpipe.train.student import Student
 from cache_factory import add_inputs, make_cache
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -76,7 +77,7 @@ def weights_of(run_dir: Path) -> dict[str, torch.Tensor]:
 
 
 def metrics_of(run_dir: Path) -> list[dict[str, float]]:
-    return [json.loads(line) for line in (run_dir / "metrics.jsonl").read_text().splitlines()]
+    return read_lines(run_dir / "metrics.jsonl")
 
 
 def assert_same_run(run: Path, other: Path) -> None:
@@ -292,7 +293,7 @@ def test_a_finished_run_is_left_alone(cache: Cache, tmp_path: Path) -> None:
     before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.*") if path.is_file()}
     result = train(cache, RECIPES["compact"], tmp_path, device="cpu")
     assert result.first_step == result.num_steps and result.loss is None
-    before.pop(tmp_path / "metrics.jsonl"), before.pop(tmp_path / ".lock")
+    before.pop(tmp_path / ".lock")
     assert all(path.stat().st_mtime_ns == old for path, old in before.items())
 
 
@@ -570,7 +571,7 @@ def test_momentum_may_average_statistics() -> None:
 
 
 def validation_of(run: Path) -> list[dict[str, float]]:
-    return [json.loads(line) for line in (run / "validation.jsonl").read_text().splitlines()]
+    return read_lines(run / "validation.jsonl")
 
 
 VAL = [f"clip{i:03d}" for i in range(5)]

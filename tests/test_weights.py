@@ -5,7 +5,10 @@ import errno
 import hashlib
 import os
 import pickle
+import shutil
 import socket
+import stat
+import subprocess
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -22,12 +25,14 @@ from avpipe.weights import (
     file_digest,
     listening,
     load_exact,
+    look,
     read_checkpoint,
     remember,
     require,
     resolve,
     section,
 )
+from avpipe.weights.hashes import record, record_of, recorded
 from safetensors.torch import save_file
 from weights_server import Answer, Origin, origin_running
 
@@ -149,6 +154,63 @@ def test_a_download_is_kept_and_its_hash_remembered(origin: Origin, weights_fold
     origin.files["sub/new.pth"] = b"changed there"
     with pytest.raises(MissingDependencyError, match="what came is another file than sha256:"):
         resolve("net", (file,))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"", b"\n", b"a", b"  new.pth\n", b"a7937b64b8caa58f", b"\xff" * 64, b"0" * 63 + b"g\n",
+        b"0" * 63, b"0" * 65, b"0" * 64 + b"x", b"sha256:" + b"0" * 64,
+        b"0" * 64 + b"\n" + b"0" * 64,
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("is_there", [True, False])
+def test_a_record_that_is_damaged_vouches_for_nothing(
+    text: bytes, is_there: bool, origin: Origin, weights_folder: Path
+) -> None:
+    file = origin.file("sub/new.pth", b"first")
+    (path,) = resolve("net", (file,)).paths
+    written = path.with_name("new.pth.sha256")
+    if not is_there:
+        path.unlink()
+    written.write_bytes(text)
+    assert look(file).state == ("unknown" if is_there else "missing")
+    with pytest.raises(
+        MissingDependencyError, match=r"new\.pth.*remove new\.pth\.sha256"
+    ) as caught:
+        resolve("net", (file,))
+    assert caught.value.exit_code == 6 and "\n" not in str(caught.value)
+    assert len(origin.asked) == 1  # nothing is fetched that could not be told from another file
+    written.unlink()
+    assert resolve("net", (file,)).paths == (path,)
+
+
+def test_records_that_other_programs_write_are_read(tmp_path: Path) -> None:
+    path, digits = tmp_path / "a.pth", hashlib.sha256(b"a").hexdigest()
+    path.write_bytes(b"a")
+    for text in (f"{digits}  x/a.pth\n", f"{digits} *a.pth\r\n", digits, f"{digits.upper()}\n"):
+        record_of(path).write_text(text)
+        assert recorded(path) == f"sha256:{digits}"
+    if program := shutil.which("sha256sum"):
+        record_of(path).write_bytes(subprocess.check_output([program, "a.pth"], cwd=tmp_path))
+        assert recorded(path) == f"sha256:{digits}"
+        record(path, digits)
+        subprocess.run([program, "--quiet", "-c", "a.pth.sha256"], cwd=tmp_path, check=True)
+
+
+def test_a_record_is_whole_or_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, synced = tmp_path / "a.pth", list[int]()
+    monkeypatch.setattr(os, "fsync", lambda fd: synced.append(os.fstat(fd).st_mode))
+    record(path, "0" * 64)
+    assert [stat.S_ISDIR(mode) for mode in synced] == [False, True]
+    record_of(path).unlink()
+
+    def full(fd: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    record(path, "0" * 64)  # no harm: it is written at the next use
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_wrong_published_hash_leaves_nothing(origin: Origin, weights_folder: Path) -> None:

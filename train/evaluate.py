@@ -21,6 +21,7 @@ from .controls import center_prior, saliency
 from .encoders import IMAGENET, IMAGENET_NETWORK
 from .geometry import Geometry
 from .maps import StoredMaps, stored_maps, stored_object_maps, write_whole
+from .notices import collected
 from .object_prior import ObjectPrior
 from .over_runs import over_runs
 from .page import RunPage, read_page
@@ -128,7 +129,8 @@ def evaluate(
     if not run_dirs:
         raise UsageError("name at least one run to evaluate")
     full = load_benchmark(benchmark, annotations)
-    pages = [read_page(Path(folder)) for folder in run_dirs]
+    with collected() as told:
+        pages = [read_page(Path(folder)) for folder in run_dirs]
     at_hand = full.only(set(cache.ids).intersection(full.clip_ids))
     if not at_hand.clip_ids:
         raise InputError(
@@ -149,10 +151,13 @@ def evaluate(
         {},
         {},
     )
-    notices = [*full.notices, *_add_priors(shared, Path(run_dirs[0]))]
-    entries = [
-        _run_entry(Path(folder), page, shared) for folder, page in zip(run_dirs, pages, strict=True)
-    ]
+    with collected() as told_meanwhile:
+        lacking = _add_priors(shared, Path(run_dirs[0]))
+        entries = [
+            _run_entry(Path(folder), page, shared)
+            for folder, page in zip(run_dirs, pages, strict=True)
+        ]
+    notices = list(dict.fromkeys([*full.notices, *lacking, *told, *told_meanwhile]))
     document = {
         "schema": SCHEMA,
         "runs": entries,

@@ -27,7 +27,7 @@ from .model import AudioVisualModel, build_model
 from .objectives import require_sight
 from .page import RunPage, read_page
 from .recipe import Recipe, recipe_values
-from .run import branch_weights
+from .run import branch_weights, load_into
 
 SCHEMA = "avpipe.model/1"
 WEIGHTS, DESCRIPTION = "model.safetensors", "model.json"
@@ -56,7 +56,7 @@ def export_run(run_dir: Path, out: Path) -> dict[str, Path]:
     checkpoint, step = require_checkpoint(run_dir)
     model = build_model(page.recipe, objective.NEEDS, page.seed)
     tensors = branch_weights(run_dir, checkpoint, page.recipe.test_weights)
-    model.load_state_dict(tensors)
+    load_into(model, tensors, run_dir)
     content = save({name: tensor.contiguous() for name, tensor in tensors.items()})
     description = {
         "schema": SCHEMA,

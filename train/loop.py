@@ -164,7 +164,7 @@ def train(
         learner = Learner(plan, objective, student, place, ranks, inputs.hint_cells)
         if place.type == "cpu":
             keep_freed_memory()
-        first_step = resume(folder, learner)
+        first_step = resume(folder, learner, notices)
         if first_step == plan.num_steps:
             return TrainResult(folder, plan.num_steps, first_step, None, 0.0, notices)
         columns = reduced(inputs.columns, student.online)

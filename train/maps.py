@@ -6,31 +6,27 @@ Embeddings for retrieval and object maps are kept in the same way.
 from __future__ import annotations
 
 import hashlib
-import io
-import json
-import zipfile
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..cache.schema import canonical_json
 from ..cache.store import Cache
 from ..cache.writer import remove_orphans, temporary
 from ..errors import CacheUnwritableError, InputError
 from .benchmarks import Pair
 from .checkpoint import require_checkpoint, write_durably
 from .clips import data_fingerprint
+from .notices import tell
 from .object_prior import ObjectPrior
 from .recipe import Recipe
+from .stored_arrays import Arrays, DamagedArraysError, pack, unpack
 
 SCHEMA = "avpipe.maps/2"
-Arrays = dict[str, NDArray[Any]]
-_ARRAYS = ("maps", "centres_px", "image_px")
 _PAIRS_AT_ONCE = 1024
 """Between two reports of progress."""
 
@@ -92,6 +88,8 @@ def stored_maps(
     progress: Callable[[int, int], None] | None = None,
 ) -> StoredMaps:
     """Read a run's maps, or compute and store them where weights, clips or pairs are others.
+
+    Stored maps that are damaged are made again too, and a notice says so.
 
     Args:
         run_dir: The run's folder; the file is `evaluate/<benchmark>-maps.npz` in it.
@@ -175,11 +173,7 @@ def _kept(
     arrays = found or make()
     remove_orphans(path.parent)
     if not found:
-        content = io.BytesIO()
-        stamp = np.frombuffer(canonical_json(key), np.uint8)
-        maps, centres_px, image_px = (arrays[name] for name in _ARRAYS)
-        np.savez(content, key=stamp, maps=maps, centres_px=centres_px, image_px=image_px)
-        write_whole(path, content.getvalue())
+        write_whole(path, pack(key, arrays))
     index = {name: number for number, name in enumerate(names)}
     return StoredMaps(
         index, arrays["maps"], arrays["centres_px"], int(arrays["image_px"]), reused=bool(found)
@@ -284,9 +278,10 @@ def whole(path: Path) -> Iterator[Path]:
 def _read(path: Path, key: dict[str, str]) -> Arrays | None:
     """Return what a file made for this key holds; None where it is absent, damaged or other."""
     try:
-        with np.load(path) as stored:
-            if json.loads(stored["key"].tobytes()) == key:
-                return {name: stored[name] for name in _ARRAYS}
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
-        pass
-    return None
+        found_key, arrays = unpack(path.read_bytes())
+    except OSError:
+        return None
+    except DamagedArraysError:
+        tell(f"{path} is damaged, or an older avpipe wrote it: what it holds is made again")
+        return None
+    return arrays if found_key == key else None

@@ -12,10 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from ..cache.schema import MANIFEST
+from ..cache.writer import sync_folder
 from ..errors import CacheCorruptError, InputError, UsageError
 from .checkpoint import write_durably
 from .features import Cached, cached_of
+from .notices import tell
 from .recipe import Recipe, first_difference, recipe_from, recipe_values
+from .sealed import DIGEST, seal, unseal
 
 SCHEMA = "avpipe.run/1"
 
@@ -79,17 +82,18 @@ def library_versions() -> dict[str, str]:
 
 
 def write_page(run_dir: Path, page: RunPage) -> None:
-    """Write `run.json`, whole or not at all."""
+    """Write `run.json` with its digest, whole or not at all."""
     record = {"schema": SCHEMA, **vars(page), "recipe": recipe_values(page.recipe)}
     record["ids"] = list(page.ids)
     record["features"] = {name: asdict(cached) for name, cached in page.features.items()}
     draft = run_dir / f".run.json.{os.getpid()}"
-    write_durably(draft, (json.dumps(record, indent=1) + "\n").encode())
+    write_durably(draft, (json.dumps(seal(record), indent=1) + "\n").encode())
     draft.rename(run_dir / "run.json")
+    sync_folder(run_dir)
 
 
 def read_page(run_dir: Path) -> RunPage:
-    """Read `run.json`.
+    """Read `run.json`; of one without a digest, which older versions wrote, a notice tells.
 
     Raises:
         InputError: If there is no run.
@@ -97,21 +101,52 @@ def read_page(run_dir: Path) -> RunPage:
     """
     path = run_dir / "run.json"
     try:
-        record: dict[str, Any] = json.loads(path.read_text("utf-8"))
+        record, is_sealed = unseal(path.read_bytes())
         record.pop("schema")
+        _require_types(record)
         record["recipe"] = recipe_from(record["recipe"], dict.fromkeys(record["recipe"], str(path)))
         record["ids"] = tuple(record["ids"])
         record["features"] = cached_of(record.get("features", {}))
         unknown = record["recipe"].audio_init != "scratch"  # older pages do not say what it learnt
         inherited = record.get("inherited", None if unknown else ())
         record["inherited"] = None if inherited is None else tuple(inherited)
-        return RunPage(**record)
+        page = RunPage(**record)
     except FileNotFoundError:
         raise InputError(no_run(run_dir)) from None
     except (ValueError, KeyError, TypeError, AttributeError, UsageError) as error:
+        why = " ".join(str(error).split())
         raise CacheCorruptError(
-            f"{path} is damaged ({error}); train again into a new folder"
+            f"{path} is damaged ({why}); put back a copy of it, or train again into a new folder"
         ) from None
+    if not is_sealed:
+        tell(f"{path} has no {DIGEST}, an older avpipe wrote it: damage in it would not be noticed")
+    return page
+
+
+_TYPES: dict[type, tuple[str, ...]] = {
+    int: ("seed", "batch_size", "num_ranks"),
+    str: ("recipe_name", "cache", "data"),
+    list: ("ids", "inherited"),
+    dict: ("recipe", "versions", "inputs", "imported"),
+}
+_MAY_BE_NULL = ("inherited", "imported")
+
+
+def _require_types(record: Mapping[str, Any]) -> None:
+    """Check what the fields of a page hold.
+
+    Raises:
+        ValueError: One holds something else.
+    """
+    for kind, names in _TYPES.items():
+        for name in set(names).intersection(record):
+            value = record[name]
+            if type(value) is not kind and not (value is None and name in _MAY_BE_NULL):
+                raise ValueError(f"{name} is {str(value)[:40]!r}")
+            if isinstance(value, list) and not all(isinstance(one, str) for one in value):
+                raise ValueError(f"{name} holds other things than ids")
+    if not 0 <= record["seed"] < 1 << 63:
+        raise ValueError(f"seed is {record['seed']}")
 
 
 def no_run(folder: Path) -> str:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import math
-import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,9 +13,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..errors import AvpipeError, CacheUnwritableError
+from ..errors import AvpipeError
 from .board import Board
 from .data import Batch
+from .metric_lines import append_lines
 from .plan import Plan
 
 _READ_EVERY = 10
@@ -152,42 +151,3 @@ class Record:
         return NonFiniteLossError(
             f"step {step + 1}: {found}; lower lr, or leave out a clip of its batch: {clips}"
         )
-
-
-def append_lines(path: Path, lines: Sequence[Mapping[str, float]]) -> None:
-    """Add lines to a file of JSON lines.
-
-    Raises:
-        CacheUnwritableError: If it cannot be written.
-    """
-    try:
-        with path.open("a", encoding="utf-8") as file:
-            file.writelines(json.dumps(line) + "\n" for line in lines)
-    except OSError as error:
-        raise CacheUnwritableError(
-            f"{path}: {error.strerror}; make room and run the same command: it resumes"
-        ) from error
-
-
-def last_loss(path: Path) -> float | None:
-    """Return the loss in the last line of a file of JSON lines; None if it has none."""
-    lines = path.read_bytes().splitlines() if path.exists() else []
-    return float(json.loads(lines[-1])["loss"]) if lines else None
-
-
-def cut_metrics(path: Path, step: int) -> None:
-    """Keep the lines up to `step`; those of later steps are made again."""
-    if not path.exists():
-        return
-    kept = []
-    for line in path.read_bytes().splitlines(keepends=True):
-        try:
-            known = line.endswith(b"\n") and json.loads(line)["step"] <= step
-        except ValueError:  # a machine that lost power may leave anything
-            known = False
-        if not known:
-            break
-        kept.append(line)
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
-    draft.write_bytes(b"".join(kept))
-    draft.rename(path)

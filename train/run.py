@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +12,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..cache.store import Cache
-from ..errors import InputError, UsageError
+from ..errors import CacheCorruptError, InputError, UsageError
 from ..stages.spectrogram import FRONT_ENDS, log_spectrogram, resample
 from ..stages.teachers.live import LiveTeacher
 from ..weights import PRETRAINED
@@ -345,8 +345,24 @@ def load_run(
     checkpoint, _ = require_checkpoint(folder)
     objective = load_objective(page.recipe.objective)
     model = build_model(page.recipe, objective.NEEDS, page.seed, page.features)
-    model.load_state_dict(branch_weights(folder, checkpoint, branch or page.recipe.test_weights))
+    weights_of_run = branch_weights(folder, checkpoint, branch or page.recipe.test_weights)
+    load_into(model, weights_of_run, folder)
     return Localizer(page, model, objective, choose_device(device), weights)
+
+
+def load_into(network: nn.Module, weights: Mapping[str, Tensor], run_dir: Path) -> None:
+    """Give a network that was built by a run's page the run's weights.
+
+    Raises:
+        CacheCorruptError: If they are those of another network: the page is damaged.
+    """
+    try:
+        network.load_state_dict(dict(weights))
+    except RuntimeError:  # its text has a line for each name and shape
+        raise CacheCorruptError(
+            f"{run_dir / 'run.json'} is damaged: its recipe is not that of the run's weights; put "
+            "back a copy of it, or train again into a new folder"
+        ) from None
 
 
 def branch_weights(run_dir: Path, checkpoint: Path, branch: str) -> dict[str, Tensor]:

@@ -19,11 +19,11 @@ from .checkpoint import (
 )
 from .encoders import Encoder, load_imagenet
 from .learner import Learner
+from .metric_lines import cut_lines
 from .model import AudioVisualModel
 from .objectives import Objective
 from .page import RunPage, read_page, require_same, write_page
 from .recipe import Recipe
-from .record import cut_metrics
 from .student import Student
 
 
@@ -162,14 +162,20 @@ _HEARD = (
 """What an encoder of sounds depends on."""
 
 
-def resume(folder: Path, learner: Learner) -> int:
-    """Load the last checkpoint and return its step; what leads cuts the metrics to it."""
+def resume(folder: Path, learner: Learner, notices: Notices) -> int:
+    """Load the last checkpoint and return its step; what leads cuts the metrics to it.
+
+    The metrics of a finished run are left as they are: nothing of them is made again.
+    """
     found = latest_checkpoint(folder)
     step = 0
     if found:
         path, step = found
         learner.student.load_state_dict(load_weights(path))
         learner.optimizer.load_state_dict(load_optimizer(path))
-    for name in ("metrics.jsonl", "validation.jsonl") if learner.ranks.leads else ():
-        cut_metrics(folder / name, step)
+    if learner.ranks.leads and step < learner.plan.num_steps:
+        every = {"metrics.jsonl": 1, "validation.jsonl": learner.plan.steps_per_epoch}
+        for name, steps in every.items():
+            if line := cut_lines(folder / name, step, steps):
+                notices.tell(line)
     return step

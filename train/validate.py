@@ -16,8 +16,8 @@ from .clips import whole_clips
 from .columns import Column
 from .data import Pick, Stream
 from .learner import Learner
+from .metric_lines import append_lines
 from .objectives import Objective
-from .record import append_lines
 
 FILE = "validation.jsonl"
 

@@ -14,7 +14,7 @@ from time import sleep
 from typing import Protocol
 
 from ..errors import CacheUnwritableError
-from .hashes import file_hash
+from .hashes import file_hash, sync_folder
 from .transfer import (
     BEYOND_THE_END,
     DownloadError,
@@ -81,7 +81,9 @@ def download(url: str, path: Path, expected: str | None) -> None:
                 return
             try:
                 _until_whole(url, draft, fd, expected)
+                os.fsync(fd)
                 draft.replace(path)
+                sync_folder(path.parent)
             finally:
                 if expected is None or os.fstat(fd).st_size == 0:
                     draft.unlink(missing_ok=True)

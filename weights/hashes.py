@@ -1,13 +1,18 @@
-"""Hashes of pretrained files, and the record of those that nobody has published."""
+"""Hashes of pretrained files, and the record of those that nobody has published.
+
+A record is what `sha256sum` writes of the file: 64 hex digits and its name.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import os
+import re
 from contextlib import suppress
 from pathlib import Path
 
 _BLOCK = 1 << 20
+_RECORD = re.compile(rb"\\?([0-9a-f]{64})(?:[ \t]+\*?[^\r\n]+)?\s*", re.IGNORECASE)
 
 
 def file_hash(path: Path, kind: str) -> str:
@@ -24,17 +29,46 @@ def record_of(path: Path) -> Path:
     return path.with_name(f"{path.name}.sha256")
 
 
+class DamagedRecordError(Exception):
+    """A record is there and is no record."""
+
+
 def recorded(path: Path) -> str | None:
-    """Return `sha256:...` as recorded, or None where the file was never used."""
+    """Return `sha256:...` as recorded, or None where the file was never used.
+
+    Raises:
+        DamagedRecordError: What is recorded is not a whole sha256.
+    """
     try:
-        return f"sha256:{record_of(path).read_text(encoding='utf-8').partition(' ')[0].strip()}"
+        found = _RECORD.fullmatch(record_of(path).read_bytes())
     except (FileNotFoundError, NotADirectoryError):
         return None
+    except IsADirectoryError:
+        found = None
+    if found is None:
+        raise DamagedRecordError
+    return f"sha256:{found[1].decode().lower()}"
 
 
 def record(path: Path, sha256: str) -> None:
-    """Write down what the file was when a network was first built from it."""
+    """Write down what the file was when a network was first built from it, whole or not at all."""
     draft = path.with_name(f".{path.name}.sha256.{os.getpid()}")
     with suppress(OSError):  # a weights folder shared read-only cannot remember; no harm
-        draft.write_text(f"{sha256}  {path.name}\n", encoding="utf-8")
-        draft.replace(record_of(path))
+        try:
+            with draft.open("wb") as file:
+                file.write(f"{sha256}  {path.name}\n".encode("utf-8", "surrogateescape"))
+                file.flush()
+                os.fsync(file.fileno())
+            draft.replace(record_of(path))
+            sync_folder(path.parent)
+        finally:
+            draft.unlink(missing_ok=True)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make a rename in a folder durable."""
+    fd = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)

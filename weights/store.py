@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ..errors import MissingDependencyError, UsageError
 from .download import download
-from .hashes import file_hash, record_of, recorded
+from .hashes import DamagedRecordError, file_hash, record_of, recorded
 from .transfer import DownloadError
 
 
@@ -39,18 +39,25 @@ class Found:
         num_bytes: Its size, or None if it is not there.
         expected: Its hash, published or recorded, or None where none is known yet.
         actual: Its hash of that kind (sha256 where none is known), or None if it is not there.
+        record_is_damaged: Whether what was recorded of it cannot be read.
     """
 
     path: Path
     num_bytes: int | None
     expected: str | None
     actual: str | None
+    record_is_damaged: bool = False
 
     @property
     def state(self) -> str:
-        """`missing`, `agrees`, `differs`, or `present` where there is no hash to compare with."""
+        """`missing`, `agrees`, `differs`, or `present` where there is no hash to compare with.
+
+        A file whose record is damaged is `unknown`: nothing says whether it is the one used before.
+        """
         if self.actual is None:
             return "missing"
+        if self.record_is_damaged:
+            return "unknown"
         if self.expected is None:
             return "present"
         return "agrees" if self.actual.startswith(self.expected) else "differs"
@@ -74,12 +81,16 @@ def weights_dir() -> Path:
 
 def look(file: WeightFile) -> Found:
     """Look at a file of the weights folder and hash it; nothing is fetched or written."""
-    path = weights_dir() / file.name
-    expected = file.known_hash or recorded(path)
+    path, is_damaged = weights_dir() / file.name, False
+    try:
+        expected = file.known_hash or recorded(path)
+    except DamagedRecordError:
+        expected, is_damaged = None, True
     if not path.is_file():
-        return Found(path, None, expected, None)
+        return Found(path, None, expected, None, is_damaged)
     kind = (expected or "sha256").partition(":")[0]
-    return Found(path, path.stat().st_size, expected, f"{kind}:{file_hash(path, kind)}")
+    actual = f"{kind}:{file_hash(path, kind)}"
+    return Found(path, path.stat().st_size, expected, actual, is_damaged)
 
 
 def fetch(network: str, file: WeightFile) -> Path:
@@ -97,6 +108,8 @@ def fetch(network: str, file: WeightFile) -> Path:
         UsageError: AVPIPE_WEIGHTS_DIR names a file.
     """
     found = look(file)
+    if found.record_is_damaged:  # told before a download that would have to be trusted
+        raise missing(network, file, found.path, difference(found))
     if found.state == "missing":
         try:
             download(file.url, found.path, found.expected)
@@ -111,6 +124,14 @@ def fetch(network: str, file: WeightFile) -> Path:
 
 def difference(found: Found) -> str:
     """Say how a file differs from what it should be, and what mends it."""
+    if found.record_is_damaged:
+        name = record_of(found.path).name
+        if found.actual is None:
+            return f"is not there, and its record {name} is damaged; remove {name}"
+        return (
+            f"has a damaged record, {name}; remove {name} if the file is right, or both to have it "
+            "fetched again"
+        )
     text = f"is another file than {found.expected}; remove it to have it fetched again"
     if record_of(found.path).exists():
         text += f", or remove {record_of(found.path).name} if this one is right"
