@@ -1,5 +1,6 @@
 """Cached features as encoders: what is trained, tested and localized from a teacher's hints."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,12 +10,14 @@ from avpipe.cache.store import Cache
 from avpipe.errors import InputError, MissingDependencyError, UsageError
 from avpipe.stages.embed import embed
 from avpipe.train.cached import CachedEncoder, clips_to_fit, principal_components
+from avpipe.train.export import export_run
 from avpipe.train.features import Cached
 from avpipe.train.loop import train
 from avpipe.train.page import read_page
 from avpipe.train.recipe import Recipe, load_recipe
 from avpipe.train.run import load_run
 from cache_factory import make_cache
+from safetensors.torch import load_file
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -206,6 +209,15 @@ def test_a_cache_without_the_features_is_told_the_command(run: Path, tmp_path: P
     bare = make_cache(tmp_path / "bare", 4)
     with pytest.raises(InputError, match="embed-teachers --visual mobilenet-v2-96"):
         load_run(run, "cpu").maps(bare, [0])
+
+
+def test_an_export_holds_the_heads_and_names_the_teachers(run: Path, tmp_path: Path) -> None:
+    files = export_run(run, tmp_path / "out")
+    found = json.loads(files["description"].read_text())
+    assert (found["image"]["teacher"], found["audio"]["teacher"]) == TEACHERS
+    assert found["image"]["shape"] == [1280, 3, 3] and found["network"]["image_encoder"] == []
+    assert "image_encoder.basis" in load_file(files["weights"])
+    np.testing.assert_allclose(found["map"]["centres_px"], load_run(run, "cpu").centres_px)
 
 
 def test_the_first_encoders_need_no_features() -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +55,7 @@ def export_run(run_dir: Path, out: Path) -> dict[str, Path]:
     page = read_page(run_dir)
     objective = require_sight(page.recipe.objective)
     checkpoint, step = require_checkpoint(run_dir)
-    model = build_model(page.recipe, objective.NEEDS, page.seed)
+    model = build_model(page.recipe, objective.NEEDS, page.seed, page.features)
     tensors = branch_weights(run_dir, checkpoint, page.recipe.test_weights)
     load_into(model, tensors, run_dir)
     content = save({name: tensor.contiguous() for name, tensor in tensors.items()})
@@ -65,8 +66,8 @@ def export_run(run_dir: Path, out: Path) -> dict[str, Path]:
             "sha256": hashlib.sha256(content).hexdigest(),
             "tensors": len(tensors),
         },
-        "image": _image(page.recipe),
-        "audio": _audio(page.recipe),
+        "image": _features(page, "image") or _image(page.recipe),
+        "audio": _features(page, "audio") or _audio(page.recipe),
         "network": _network(model),
         "map": _map(model, page.recipe),
         "recipe": recipe_values(page.recipe),
@@ -76,6 +77,20 @@ def export_run(run_dir: Path, out: Path) -> dict[str, Path]:
     write_whole(files["weights"], content)
     write_whole(files["description"], (json.dumps(description, indent=1) + "\n").encode())
     return files
+
+
+def _features(page: RunPage, modality: str) -> dict[str, Any] | None:
+    """Say which teacher's features are the network's input; None where pixels or sound are."""
+    cached = page.features.get(modality)
+    if cached is None:
+        return None
+    rotated = "basis @ (features - mean), the encoder's tensors, at every cell"
+    return {
+        "kind": "features",
+        **asdict(cached),
+        "reduced": rotated if getattr(page.recipe, f"{modality}_pca") else "as they are",
+        "input": "(B, C, h, w) of the whole frame" if modality == "image" else "(B, C)",
+    }
 
 
 def _image(recipe: Recipe) -> dict[str, Any]:
@@ -130,7 +145,7 @@ def _network(model: AudioVisualModel) -> dict[str, Any]:
 
 
 def _layers(module: nn.Module, name: str) -> list[dict[str, Any]]:
-    """Describe a stack, or heads that lie side by side."""
+    """Describe a stack, or heads that lie side by side; cached features have no layers."""
     return [
         layer for key, child in module.named_children() for layer in _layer(child, f"{name}.{key}")
     ]

@@ -127,7 +127,7 @@ _TYPES: dict[type, tuple[str, ...]] = {
     int: ("seed", "batch_size", "num_ranks"),
     str: ("recipe_name", "cache", "data"),
     list: ("ids", "inherited"),
-    dict: ("recipe", "versions", "inputs", "imported"),
+    dict: ("recipe", "versions", "inputs", "imported", "features"),
 }
 _MAY_BE_NULL = ("inherited", "imported")
 
