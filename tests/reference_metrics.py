@@ -1,4 +1,8 @@
-"""Metrics as plain loops, one pixel or one sample at a time; peers as REFERENCE 4 and 5 say."""
+"""Metrics as plain loops, one pixel or one sample at a time.
+
+Peers as their released test code does it: `test.py` and `utils.py` of EZ-VSL, SLAVC and
+SSLalignment, `test.py` of LVS.
+"""
 
 from __future__ import annotations
 

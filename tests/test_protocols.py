@@ -1,4 +1,4 @@
-"""Every protocol against a loop written from REFERENCE 4 and 5, and against its page."""
+"""Every protocol against a loop written after the released test code, and against its page."""
 
 import dataclasses
 import math
