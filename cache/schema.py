@@ -37,6 +37,9 @@ DROPPED = "DROPPED"
 AUDIO_RATE_HZ = 32_000
 """Rate of the audio column: what PANNs hear (32 kHz); the other front-ends resample from it."""
 
+FULL_SCALE = 32767
+"""What 1.0 is as int16 in the audio column. The peers divide 16-bit sound by it too (PyAV)."""
+
 RAGGED = {"frame_jpeg": "frame_offset", "waveform": "waveform_offset"}
 """Flat columns of rows of different length, and the column of n + 1 offsets that cuts them."""
 

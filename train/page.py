@@ -92,6 +92,8 @@ def read_page(run_dir: Path) -> RunPage:
     try:
         record: dict[str, Any] = json.loads(path.read_text("utf-8"))
         record.pop("schema")
+        if record["recipe"].get("partners") in ("nearest", "both"):
+            record["recipe"].setdefault("nearest_share", 0.5)  # what older runs drew by
         record["recipe"] = recipe_from(record["recipe"], dict.fromkeys(record["recipe"], str(path)))
         record["ids"] = tuple(record["ids"])
         unknown = record["recipe"].audio_init != "scratch"  # older pages do not say what it learnt

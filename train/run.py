@@ -15,6 +15,7 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
+from ..cache.schema import FULL_SCALE
 from ..cache.store import Cache
 from ..errors import UsageError
 from ..stages.spectrogram import FRONT_ENDS, log_spectrogram, resample
@@ -251,7 +252,7 @@ def centre_window(waveform: NDArray[Any], rate_hz: int, kind: str) -> NDArray[np
     """Cut the window that a front-end hears out of the middle of a sound.
 
     Args:
-        waveform: `(L,)` mono, float in [-1, 1] or int16.
+        waveform: `(L,)` mono, float in [-1, 1] or int16 of full scale 32767, as the cache holds it.
         rate_hz: Its rate.
         kind: A name of `FRONT_ENDS`.
 
@@ -264,9 +265,11 @@ def centre_window(waveform: NDArray[Any], rate_hz: int, kind: str) -> NDArray[np
     front_end = FRONT_ENDS[kind]
     if waveform.ndim != 1 or not len(waveform):
         raise ValueError(f"localizing needs mono sound (L,), got {waveform.shape}")
-    scale = 1 / 32768 if waveform.dtype == np.int16 else 1.0
+    sound = waveform.astype(np.float32)
+    if waveform.dtype == np.int16:
+        sound /= FULL_SCALE
     length = max(1, round(len(waveform) * front_end.rate_hz / rate_hz))
-    sound = resample(waveform.astype(np.float32) * scale, rate_hz, front_end.rate_hz, length)
+    sound = resample(sound, rate_hz, front_end.rate_hz, length)
     if length < front_end.window_samples:
         return np.resize(sound, front_end.window_samples)
     start = (length - front_end.window_samples) // 2

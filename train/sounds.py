@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..cache.advice import advice
-from ..cache.schema import AUDIO, AUDIO_RATE_HZ, EXTRACT
+from ..cache.schema import AUDIO, AUDIO_RATE_HZ, EXTRACT, FULL_SCALE
 from ..cache.shard import Shard
 from ..cache.state import is_dropped, shard_numbers
 from ..cache.store import Cache
@@ -23,9 +23,6 @@ from ..stages.spectrogram import (
     place_window,
     wide_window,
 )
-
-_FULL_SCALE = 32767
-"""What `extract` multiplies sound by before it rounds."""
 
 
 def front_end_to_compute(cache: Cache, rows: NDArray[np.int64], kind: str) -> FrontEnd | None:
@@ -81,7 +78,7 @@ def compute_spectrogram(audio: Shard, index: int, front_end: FrontEnd) -> NDArra
     """
     start, stop = audio.column("waveform_offset")[index : index + 2].tolist()
     waveform = audio.span("waveform", start, stop)
-    sound = np.divide(waveform, np.float32(_FULL_SCALE), dtype=np.float32)
+    sound = np.divide(waveform, np.float32(FULL_SCALE), dtype=np.float32)
     wide = wide_window(sound, AUDIO_RATE_HZ, front_end, _placed(audio, index, front_end))
     return log_spectrogram(wide, front_end.name)
 
