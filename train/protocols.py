@@ -32,6 +32,7 @@ class Protocol:
         strict: A pixel is predicted above its threshold (`>`), not at it as well (`>=`).
         peak_stays: Where that leaves none, those at the map's maximum are predicted, unless the
             map is one negative value (LVS).
+        predicted: Share of the pixels that the rule `median` predicts.
         headline: Rule of the figures without a suffix.
         confidence: `max` of a map, or the mean of its `top-quarter` of pixels.
         blend_confidence: `blend`: a blend's own. `av`: that of its audio-visual map, because
@@ -50,6 +51,7 @@ class Protocol:
     alpha: float = 0.4
     strict: bool = False
     peak_stays: bool = False
+    predicted: float = 0.5
     headline: Threshold = Threshold.MEDIAN
     confidence: Literal["max", "top-quarter"] = "max"
     blend_confidence: Literal["blend", "av"] = "av"

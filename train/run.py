@@ -26,7 +26,7 @@ from .data import Batch, Pick, Stream
 from .device import choose_device
 from .geometry import Geometry, cell_centres, upsample
 from .model import AudioVisualModel, build_model
-from .objectives import Objective, load_objective, require_sight
+from .objectives import Objective, cosine_map, head_number, load_objective, require_sight
 from .page import RunPage, read_page
 
 BRANCHES = ("online", "momentum", "ema")
@@ -43,7 +43,12 @@ class Localizer:
     """
 
     def __init__(
-        self, page: RunPage, model: AudioVisualModel, objective: Objective, device: torch.device
+        self,
+        page: RunPage,
+        model: AudioVisualModel,
+        objective: Objective,
+        device: torch.device,
+        head: str | None = None,
     ) -> None:
         """Keep the network; see `load_run`."""
         self.page = page
@@ -51,7 +56,10 @@ class Localizer:
         self.device = device
         self.centres_px = cell_centres(model.image_encoder, page.recipe.image_size)
         self._model = model.to(device).eval()
-        self._objective = objective
+        self._similarity_map = objective.similarity_map
+        if head is not None:
+            number = head_number(objective, page.recipe.objective, head)
+            self._similarity_map = lambda visual, audio: cosine_map(visual[number], audio[number])
 
     def localize(
         self,
@@ -77,7 +85,7 @@ class Localizer:
         """
         with torch.inference_mode():
             visual, audio = self._embed_frame(frame), self._embed_audio(waveform, rate_hz)
-            similarity = self._objective.similarity_map(visual, audio).cpu().numpy()
+            similarity = self._similarity_map(visual, audio).cpu().numpy()
         localization_map: NDArray[np.float32] = self.upsample(similarity, size, geometry)[0]
         return localization_map
 
@@ -138,7 +146,7 @@ class Localizer:
                 pairs = order[start : min(start + batch_size, high)]
                 cells = tuple(head[frame_of[pairs] - done] for head in visual)
                 own = tuple(head[sound_of[pairs]] for head in audio)
-                found.append(self._objective.similarity_map(cells, own).cpu().numpy())
+                found.append(self._similarity_map(cells, own).cpu().numpy())
             done += len(batch.rows)
         result = np.empty((len(order), *found[0].shape[1:]), np.float32)
         result[order] = np.concatenate(found)
@@ -194,6 +202,21 @@ class Localizer:
     def embed_audio(self, waveform: NDArray[Any], rate_hz: int) -> NDArray[np.float32]:
         """Embed a sound as `(D,)`; times `embed_frame` it is the mean of the heads' cosines."""
         return _joined(self._embed_audio(waveform, rate_hz))
+
+    @torch.inference_mode()
+    def sound_features(self, spectrograms: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
+        """Return the features of sounds before any projection.
+
+        Args:
+            spectrograms: `(B, 257, T)` log-spectrograms of the windows that are heard.
+
+        Returns:
+            `(B, C)` float32, 0 or more.
+        """
+        windows = torch.from_numpy(spectrograms).to(self.device)
+        heard = hear(windows, np.zeros(len(windows), np.int64), self.recipe)
+        features: NDArray[np.float32] = self._model.audio_features(heard).float().cpu().numpy()
+        return features
 
     def _read(
         self,
@@ -277,7 +300,10 @@ def centre_window(waveform: NDArray[Any], rate_hz: int, kind: str) -> NDArray[np
 
 
 def load_run(
-    run_dir: str | os.PathLike[str], device: str = "auto", branch: str | None = None
+    run_dir: str | os.PathLike[str],
+    device: str = "auto",
+    branch: str | None = None,
+    head: str | None = None,
 ) -> Localizer:
     """Open a run for localizing.
 
@@ -286,11 +312,13 @@ def load_run(
         device: `auto`, `cpu`, `cuda`, ...
         branch: Which of its weights: `online`, `momentum` or `ema`; None for those that its recipe
             tests (`test_weights`).
+        head: Which of several projections makes the maps, of SLAVC `localization` or
+            `correspondence`; None for their mean.
 
     Raises:
         InputError: If there is no run, or it has no checkpoint yet.
         CacheCorruptError: If its page or its checkpoint is damaged.
-        UsageError: If there is no such device, or the run has no such weights.
+        UsageError: If there is no such device, or the run has no such weights or head.
     """
     folder = Path(run_dir)
     page = read_page(folder)
@@ -298,7 +326,7 @@ def load_run(
     objective = load_objective(page.recipe.objective)
     model = build_model(page.recipe, objective.NEEDS, page.seed)
     model.load_state_dict(branch_weights(folder, checkpoint, branch or page.recipe.test_weights))
-    return Localizer(page, model, objective, choose_device(device))
+    return Localizer(page, model, objective, choose_device(device), head)
 
 
 def branch_weights(run_dir: Path, checkpoint: Path, branch: str) -> dict[str, Tensor]:

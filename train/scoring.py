@@ -100,7 +100,8 @@ def _look(values: NDArray[Any], truth: NDArray[Any], protocol: Protocol) -> tupl
         return float(hit / whole) if whole else 0.0
 
     num, sample = len(values), sorted_sample(values)
-    median = overlap(order_statistic(values, num // 2, sample))
+    rank = min(int(num * (1 - protocol.predicted)), num - 1)
+    median = overlap(order_statistic(values, rank, sample))
     adaptive = 0.0
     if num_covered:
         adaptive = overlap(order_statistic(values, num - num_covered, sample))

@@ -1,7 +1,7 @@
 """The command that shows where sounds come from."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -9,6 +9,8 @@ from ...errors import UsageError
 from .. import report
 from ..options import DEFAULT_CACHE, Annotations, Cache, Device, Geometry, Json
 from ..settings import ONE_RUN, Example
+
+BlendScales = Literal["minmax", "slavc"]
 
 
 def localize(
@@ -46,6 +48,13 @@ def localize(
         float,
         typer.Option("--alpha", min=0, max=1, help="Share of the audio-visual map in the blend."),
     ] = 0.5,
+    blend: Annotated[
+        BlendScales,
+        typer.Option(
+            "--blend",
+            help="Scales of the blend's maps: each its own, or SLAVC's fixed ranges (IPOL demo).",
+        ),
+    ] = "minmax",
     video: Annotated[
         bool,
         typer.Option(
@@ -78,6 +87,7 @@ def localize(
         out=out,
         annotations=annotations,
         alpha=alpha,
+        scales=blend,
         geometry=geometry,
         device=device,
         sound=sound,
