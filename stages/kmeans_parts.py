@@ -153,17 +153,17 @@ def _best_change(
     joined = length[:, None] ** 2 + length**2 + 2 * np.einsum("ad,bd->ab", sums, sums)
     loss = length[:, None] + length - np.sqrt(np.maximum(joined, 0))
     loss[np.tril_indices(k)] = np.inf
-    best = (_LEAST_GAIN * length.sum(), None)
+    most, found = _LEAST_GAIN * float(length.sum()), None
     for divided in np.argsort(-gain, kind="stable")[:3].tolist():  # a pair holds at most two
         others = loss.copy()
         others[divided] = others[:, divided] = np.inf
         pair = np.unravel_index(int(others.argmin()), others.shape)
         net = gain[divided] - others[pair]
-        if net > best[0]:
-            best = (net, (divided, int(pair[0]), int(pair[1])))
-    if best[1] is None:
+        if net > most:
+            most, found = float(net), (divided, int(pair[0]), int(pair[1]))
+    if found is None:
         return None
-    divided, kept, freed = best[1]
+    divided, kept, freed = found
     changed = centroids.copy()
     both = sums[kept] + sums[freed]
     changed[kept] = both / max(float(np.linalg.norm(both)), 1e-30)
