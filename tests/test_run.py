@@ -16,6 +16,7 @@ from avpipe.train.clips import ClipReader, square
 from avpipe.train.data import Pick
 from avpipe.train.loop import train
 from avpipe.train.model import Needs, build_model
+from avpipe.train.page import read_page
 from avpipe.train.recipe import load_recipe
 from avpipe.train.run import Localizer, centre_window
 from avpipe.train.sources import open_source
@@ -223,3 +224,14 @@ def test_another_branch_may_be_opened(cache: Cache, run_dir: Path, run: Localize
     for name in (absent, "heads", "nothing"):
         with pytest.raises(UsageError, match=f"has no '{name}' weights; it has .*{tested}"):
             load_run(run_dir, "cpu", name)
+
+
+def test_older_runs_keep_drawing_the_nearest_sound_half_of_the_time(
+    run_dir: Path, tmp_path: Path
+) -> None:
+    record = json.loads((run_dir / "run.json").read_text())
+    del record["recipe"]["nearest_share"]
+    for partners, share in (("own", 1.0), ("nearest", 0.5), ("both", 0.5)):
+        record["recipe"]["partners"] = partners
+        (tmp_path / "run.json").write_text(json.dumps(record))
+        assert read_page(tmp_path).recipe.nearest_share == share
