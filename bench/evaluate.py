@@ -70,7 +70,7 @@ def with_avpipe(folder: Path, name: str, threads: int) -> Figures:
 
 
 def one_by_one(folder: Path) -> Figures:
-    """The same as the peers' test code does it (REFERENCE 4 and 5): one sample at a time."""
+    """The same as SLAVC's test code does it (`test.py`, `utils.py`): one sample at a time."""
     similarity, boxes = read_files(folder)
     confidence, cious, num_boxes = [], [], []
     for one, own in zip(similarity, boxes, strict=True):

@@ -20,6 +20,7 @@ from .schema import (
     NEIGHBORS,
     OBJECTS,
     Header,
+    encoder_option,
     id_set_digest,
     shard_path,
 )
@@ -128,7 +129,9 @@ def _network_command(cache: Path, stage: str, finished: str) -> str:
             if other.startswith((f"{NEIGHBORS}/image-{name}@", f"{NEIGHBORS}/audio-{name}@"))
             or re.match(rf"{CLUSTERS}/{re.escape(name)}-k\d+@", other)
         ]
-        by = ["--audio", name, "--image", "none"] if hears else ["--image", name, "--audio", "none"]
+        by = ["--image", name, "--audio", "none"]
+        if hears:
+            by = ["--audio", encoder_option(name), "--image", "none"]
         return min([*made, _command(cache, ["knn", *by], header)], key=lambda line: "--ids" in line)
     if kind == OBJECTS:
         words = ["--visual", "none", "--audio", "none", "--objects"]
@@ -144,7 +147,7 @@ def _knn_command(cache: Path, stage: str, finished: str) -> str:
     """Return what searches neighbours again."""
     modality, _, encoder = stage.partition("/")[2].partition("@")[0].partition("-")
     header = _any_header(cache, stage)
-    words = ["knn", f"--{modality}", encoder]
+    words = ["knn", f"--{modality}", encoder_option(encoder)]
     words += ["--audio" if modality == "image" else "--image", "none"]
     words += ["--k", str(header.params["k"])] if header else []
     return _command(cache, words, header) + _id_list(stage, finished)
@@ -154,7 +157,7 @@ def _cluster_command(cache: Path, stage: str, finished: str) -> str:
     """Return what makes a stage of clusters again; folder and header tell how it was made."""
     encoder, _, k = stage.partition("/")[2].partition("@")[0].rpartition("-k")
     header = _any_header(cache, stage)
-    words = ["cluster", "--k", k, "--encoder", encoder]
+    words = ["cluster", "--k", k, "--encoder", encoder_option(encoder)]
     if header and header.params["seed"]:
         words += ["--seed", str(header.params["seed"])]
     return _command(cache, words, header) + _id_list(stage, finished)

@@ -37,8 +37,14 @@ DROPPED = "DROPPED"
 AUDIO_RATE_HZ = 32_000
 """Rate of the audio column: what PANNs hear (32 kHz); the other front-ends resample from it."""
 
+FULL_SCALE = 32767
+"""What 1.0 is as int16 in the audio column. The peers divide 16-bit sound by it too (PyAV)."""
+
 RAGGED = {"frame_jpeg": "frame_offset", "waveform": "waveform_offset"}
 """Flat columns of rows of different length, and the column of n + 1 offsets that cuts them."""
+
+RUN_ENCODER = "run-"
+"""How the names of encoders begin that are a run's and no teacher's."""
 
 CENTROIDS = "centroids"
 """A column of `clusters` that is no column of rows: all `(k, d)` of them, in every shard."""
@@ -198,3 +204,8 @@ def params_difference(
         if found.get(name) != wanted.get(name):
             return name, found.get(name), wanted.get(name)
     return None
+
+
+def encoder_option(name: str) -> str:
+    """Return what asks for an encoder by the name that stages have; a run's folder is not known."""
+    return "run:RUN" if name.startswith(RUN_ENCODER) else name

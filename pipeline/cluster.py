@@ -13,6 +13,7 @@ from ..stages.cluster import cluster
 from ..stages.teachers.protocol import choices
 from ..stages.vectors import id_set
 from .id_lists import hold_out_notices, read_ids, read_ids_to_take
+from .run_encoder import is_run
 from .teachers import TeacherSettings, embed_source, todo_notices
 from .watch import watch_stages
 
@@ -28,13 +29,13 @@ class ClusterSettings:
 
 
 def check_encoder(name: str) -> None:
-    """Check that sounds can be compared by an encoder.
+    """Check that sounds can be compared by an encoder; a run is looked for later.
 
     Raises:
         UsageError: Naming those that can.
     """
-    if name not in choices("audio"):
-        known = ", ".join(choices("audio"))
+    if not is_run(name) and name not in choices("audio"):
+        known = ", ".join([*choices("audio"), "run:RUN"])
         raise UsageError(f"--encoder {name}: no audio teacher is called so: one of {known}")
 
 
@@ -82,6 +83,7 @@ def cluster_sounds(settings: TeacherSettings, wanted: ClusterSettings) -> dict[s
         "per_second": round(found.done / seconds, 3) if found.done else 0.0,
         "notices": [
             *hold_out_notices(wanted.hold_out, hold_out, cache.ids),
+            *settings.leak_notices(hold_out),
             *todo_notices(settings.cache),
             *found.notices,
         ],

@@ -20,6 +20,7 @@ from .training import run_folders
 from .watch import watch
 
 if TYPE_CHECKING:
+    from ..train.controls import BlendScales
     from ..train.geometry import Geometry
     from .localize import LocalizeResult
 
@@ -36,6 +37,7 @@ class DrawSettings:
     annotations: Path | None = None
     """Where the true boxes are; pictures show them."""
     alpha: float = 0.5
+    scales: BlendScales = "minmax"
     geometry: Geometry = "rf-centred"
     device: str = "auto"
     threads: str = AUTO
@@ -76,7 +78,7 @@ def draw(settings: DrawSettings) -> dict[str, Any]:
 def _drawn(settings: DrawSettings, run: Path) -> LocalizeResult:
     options: dict[str, Any] = {"geometry": settings.geometry, "device": settings.device}
     filming: dict[str, Any] = {**options, "every_s": settings.every_s}
-    drawing: dict[str, Any] = {**options, "alpha": settings.alpha}
+    drawing: dict[str, Any] = {**options, "alpha": settings.alpha, "scales": settings.scales}
     if settings.ids is not None:
         ids = list(dict.fromkeys(read_ids(settings.ids) or []))
         if not ids:

@@ -19,7 +19,7 @@ from ..stages.decoder import TIMEOUT_S, DecoderChild
 from ..stages.features import FeatureParams, Row
 from ..stages.render import RenderChild
 from ..stages.spectrogram import FRONT_ENDS
-from ..train.controls import ALPHA
+from ..train.controls import ALPHA, BlendScales
 from ..train.geometry import Geometry
 from ..train.localize import Localized, localize_cached, localize_sound, write_overlays
 from ..train.run import Localizer, load_run
@@ -51,6 +51,7 @@ def localize_files(
     out: Path,
     *,
     alpha: float = ALPHA,
+    scales: BlendScales = "minmax",
     geometry: Geometry = "rf-centred",
     annotations: Path | None = None,
     device: str = "auto",
@@ -65,6 +66,7 @@ def localize_files(
         run: Folder of the run.
         out: Folder of the pictures.
         alpha: Share of the audio-visual map in the blend.
+        scales: Of both maps before they are blended; see `train.controls.blend`.
         geometry: Where the map's cells lie.
         annotations: Where true boxes are, to be drawn on clips of these ids.
         device: Of the network.
@@ -82,7 +84,9 @@ def localize_files(
     failures: list[Failure] = []
     with DecoderChild(FeatureParams(decoder=decoder), timeout_s=timeout_s) as child:
         clips = _decoded(localizer, candidates, child, geometry, truth_of, failures)
-        pictures = write_overlays(clips, out, alpha=alpha, geometry=geometry, progress=progress)
+        pictures = write_overlays(
+            clips, out, alpha=alpha, scales=scales, geometry=geometry, progress=progress
+        )
     if not pictures:
         raise _all_failed(failures)
     return LocalizeResult(pictures, failures)
@@ -154,6 +158,7 @@ def localize_clips(
     *,
     annotations: Path | None = None,
     alpha: float = ALPHA,
+    scales: BlendScales = "minmax",
     geometry: Geometry = "rf-centred",
     device: str = "auto",
     progress: Callable[[int], None] | None = None,
@@ -167,6 +172,7 @@ def localize_clips(
         out: Folder of the pictures.
         annotations: Where their true boxes are, to be drawn.
         alpha: Share of the audio-visual map in the blend.
+        scales: Of both maps before they are blended; see `train.controls.blend`.
         geometry: Where the map's cells lie.
         device: Of the network.
         progress: Called with the number of pictures written.
@@ -179,7 +185,7 @@ def localize_clips(
         load_run(run, device), cache, ids, annotations=annotations, geometry=geometry
     )
     return LocalizeResult(
-        write_overlays(clips, out, alpha=alpha, geometry=geometry, progress=progress)
+        write_overlays(clips, out, alpha=alpha, scales=scales, geometry=geometry, progress=progress)
     )
 
 

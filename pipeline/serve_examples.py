@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from ..cache.schema import FULL_SCALE
 from ..stages.synth_encode import encode_clip
 from ..stages.synth_picture import frames
 from ..stages.synth_plan import MIDDLE_FRAME, SynthClip, plan_clips
@@ -71,5 +72,5 @@ def _sound(folder: Path, world: Sequence[SynthClass], index: int, name: str = ""
     """Write a class's sound, named as the class looks."""
     path = folder / f"{name or world[index].name.partition('-')[2]}.wav"
     samples = waveform(world[index].timbre, np.random.default_rng([_SEED, SOUND, index])).mean(0)
-    path.write_bytes(wav_bytes(np.rint(samples * 32767).astype(np.int16), RATE_HZ))
+    path.write_bytes(wav_bytes(np.rint(samples * FULL_SCALE).astype(np.int16), RATE_HZ))
     return path

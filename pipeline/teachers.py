@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from ..cache.store import Cache
 from ..cores import AUTO
 from ..errors import UsageError
 from ..stages.embed import EmbedSummary, Progress, embed, pick_device
+from ..stages.embed_plan import Given
 from ..stages.neighbors import neighbors
 from ..stages.teachers.live import build_network
 from ..stages.teachers.protocol import (
@@ -31,8 +33,10 @@ from ..stages.teachers.protocol import (
     without_size,
 )
 from ..stages.vectors import id_set, source_kind
+from ..train.run_sounds import RunSounds
 from ..weights import PRETRAINED, RANDOM, check_specs, require, resolve
 from .id_lists import hold_out_notices, read_ids, read_ids_to_take
+from .run_encoder import is_run, leak_notices, open_run_encoder, run_encoder_name
 from .status import count_clips
 from .threads import network_threads, search_threads
 from .watch import watch_stages
@@ -75,6 +79,9 @@ class TeacherSettings:
         for modality, name in (("visual", self.visual), ("audio", self.audio)):
             if name == NONE:
                 continue
+            if modality == "audio" and is_run(name):
+                found.append(run_encoder_name(name))
+                continue
             if without_size(name) not in choices(modality):
                 known = ", ".join([*choices(modality), NONE])
                 raise UsageError(f"{name!r} is no {modality} teacher: one of {known}")
@@ -94,6 +101,25 @@ class TeacherSettings:
 
     def _sized(self, name: str) -> str:
         return name if self.visual_size is None else at_size(name, self.visual_size)
+
+    @cached_property
+    def run(self) -> tuple[Given, RunSounds] | None:
+        """The run whose encoder hears, if it is one.
+
+        Raises:
+            InputError: There is no run, or it has no checkpoint.
+            CacheCorruptError: It is damaged.
+        """
+        return open_run_encoder(self.audio) if is_run(self.audio) else None
+
+    @property
+    def given(self) -> Given:
+        """Networks that no module defines: the encoder of a run."""
+        return self.run[0] if self.run else {}
+
+    def leak_notices(self, hold_out: Sequence[str]) -> list[str]:
+        """Say when the encoder of a run has learnt from clips that are held out."""
+        return leak_notices(self.run[1], hold_out) if self.run else []
 
     def object_networks(self) -> list[str]:
         """Return the networks whose object maps are wanted."""
@@ -116,6 +142,8 @@ def embed_teachers(settings: TeacherSettings) -> dict[str, Any]:
         Errors as `stages.embed.embed` does.
     """
     names, objects = settings.names(), settings.object_networks()
+    if is_run(settings.audio):
+        raise UsageError(f"--audio {settings.audio}: a run compares sounds, for knn and cluster")
     _require_weights(settings, [*names, *objects])
     with network_threads(settings.threads, settings.device), watch_stages() as progress:
         done = embed(
@@ -159,7 +187,7 @@ def search_neighbors(settings: TeacherSettings, search: NeighborSettings) -> dic
     device = pick_device(settings.device)
     weights: dict[str, str] = {}
     notices = hold_out_notices(search.hold_out, hold_out, cache.ids)
-    notices += todo_notices(settings.cache)
+    notices += [*todo_notices(settings.cache), *settings.leak_notices(hold_out)]
     found, embedded = [], 0
     _require_weights(settings, names)
     with (
@@ -204,6 +232,7 @@ def search_neighbors(settings: TeacherSettings, search: NeighborSettings) -> dic
 
 def _require_weights(settings: TeacherSettings, names: Sequence[str]) -> None:
     """Fetch what the networks of a run lack before the first of them runs."""
+    names = [name for name in names if name not in settings.given]
     check_specs(settings.weights, {network_of(name) for name in names})
     if extracted_shards(settings.cache):
         require({network_of(name): load_teacher(name).FILES for name in names}, settings.weights)
@@ -228,6 +257,7 @@ def embed_source(
         device=device,
         batch_size=settings.batch_size,
         overwrite=settings.overwrite and kind != HINTS,
+        given=settings.given,
         progress=progress,
     )
 
@@ -256,7 +286,7 @@ def estimate(settings: TeacherSettings, kind: str) -> dict[str, Any]:
     jobs = [(kind, name) for name in settings.names()]
     jobs += [(OBJECTS, name) for name in settings.object_networks()]
     for kind, name in jobs:
-        teacher = load_teacher(name, kind)
+        teacher = settings.given[name][0] if name in settings.given else load_teacher(name, kind)
         missing = extracted - shard_numbers(settings.cache, f"{kind}/{name}")
         clips = sum(
             read_header(shard_path(settings.cache, EXTRACT, shard)).done for shard in missing
@@ -280,7 +310,8 @@ def bytes_per_clip(teacher: Teacher) -> int:
 
 def _seconds_per_clip(teacher: Teacher, device: str) -> float:
     item = (_FRAME,) if teacher.READS == "frame" else (_WAVEFORM, len(_WAVEFORM) // 2)
-    network = build_network(teacher, resolve("any", teacher.FILES, (RANDOM,)), device)
+    random = resolve("any", teacher.FILES, (RANDOM,))  # a run has weights of its own
+    network = build_network(teacher, random, device)
     network(np.stack([teacher.prepare(*item)]))  # the first call sets things up
     started = time.perf_counter()
     network(np.stack([teacher.prepare(*item) for _ in range(_TIMED_CLIPS)]))

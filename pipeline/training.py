@@ -16,6 +16,7 @@ from ..train.checkpoint import latest_checkpoint
 from ..train.page import is_cache, no_run, read_page
 from ..train.protocols import load_protocol
 from ..train.recipe import load_recipe
+from ..train.sweeps import Sweeps
 from ..weights import PRETRAINED, RANDOM
 from .id_lists import hold_out_notices, read_ids, read_ids_to_take
 from .report import weights_text
@@ -198,6 +199,10 @@ class EvaluateSettings:
     geometry: Geometry | None = None
     alphas: tuple[float, ...] = ()
     branch: str | None = None
+    head: str | None = None
+    ids: Path | None = None
+    predicted: tuple[float, ...] = ()
+    levels: tuple[float, ...] = ()
     device: str = "auto"
     threads: str = AUTO
     batch_size: int = 64
@@ -215,7 +220,11 @@ def evaluate_runs(settings: EvaluateSettings) -> dict[str, Any]:
     if settings.annotations is None:
         raise UsageError("say where the true boxes are: --annotations, or annotations in a file")
     load_protocol(settings.protocol, settings.paper)
-    load_benchmark(settings.benchmark, settings.annotations)
+    sweeps = Sweeps(settings.predicted, settings.levels)
+    sweeps.require_boxes(
+        settings.benchmark, load_benchmark(settings.benchmark, settings.annotations)
+    )
+    ids = read_ids_to_take(settings.ids)
     from ..train.evaluate import evaluate  # torch: seconds, which no mistyped name has to wait for
 
     with (
@@ -232,6 +241,9 @@ def evaluate_runs(settings: EvaluateSettings) -> dict[str, Any]:
             geometry=settings.geometry,
             alphas=settings.alphas,
             branch=settings.branch,
+            head=settings.head,
+            ids=ids,
+            sweeps=sweeps,
             device=settings.device,
             batch_size=settings.batch_size,
             progress=progress,
@@ -250,15 +262,30 @@ def parse_alphas(text: str | None) -> tuple[float, ...]:
     Raises:
         UsageError: Not numbers from 0 to 1, or one comes twice.
     """
+    return parse_shares(text, "--alpha")
+
+
+def parse_shares(text: str | None, option: str, *, positive: bool = False) -> tuple[float, ...]:
+    """Parse the numbers of an option, `0.4` or `0.2,0.4,0.6`.
+
+    Args:
+        text: What was given.
+        option: Its name.
+        positive: Whether 0 is none of them.
+
+    Raises:
+        UsageError: Not numbers from 0 to 1, or one comes twice.
+    """
     try:
-        alphas = [float(word) for word in text.split(",")] if text else []
+        shares = [float(word) for word in text.split(",")] if text else []
     except ValueError:
-        alphas = [-1]
-    if not all(0 <= alpha <= 1 for alpha in alphas):
-        raise UsageError(f"--alpha {text}: should be numbers from 0 to 1, as in 0.4 or 0.2,0.4,0.6")
-    if len(set(alphas)) < len(alphas):
-        raise UsageError(f"--alpha {text}: a number comes twice")
-    return tuple(alphas)
+        shares = [-1]
+    if not all((share > 0 if positive else share >= 0) and share <= 1 for share in shares):
+        least = "above 0 and at most 1" if positive else "from 0 to 1"
+        raise UsageError(f"{option} {text}: should be numbers {least}, as in 0.4 or 0.2,0.4,0.6")
+    if len(set(shares)) < len(shares):
+        raise UsageError(f"{option} {text}: a number comes twice")
+    return tuple(shares)
 
 
 def run_folders(named: Sequence[Path]) -> list[Path]:

@@ -26,7 +26,7 @@ from .embed import Progress
 from .kmeans import ITERATIONS, RESTARTS, assign, spherical_kmeans
 from .vectors import IdSet, id_set, is_done, unit_vectors_of, vector_source
 
-STAGE_VERSION = 1
+STAGE_VERSION = 2
 
 
 @dataclass(frozen=True)

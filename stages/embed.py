@@ -12,6 +12,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field
 from importlib.metadata import version
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -22,7 +23,7 @@ from ..cache.store import Cache
 from ..cache.writer import Rows, remove_orphans, write_shard
 from ..errors import MissingDependencyError, UsageError
 from ..weights import PRETRAINED, Weights
-from .embed_plan import EmbedPlan, plan_embed
+from .embed_plan import EmbedPlan, Given, plan_embed
 from .embed_read import Batch, read_batches
 from .teachers.live import build_network
 
@@ -75,6 +76,7 @@ def embed(
     device: str = "auto",
     batch_size: int = BATCH_SIZE,
     overwrite: bool = False,
+    given: Given = MappingProxyType({}),
     progress: Progress | None = None,
 ) -> EmbedSummary:
     """Run teachers over every extracted shard that they have not done yet.
@@ -88,6 +90,7 @@ def embed(
         device: `auto`, `cpu`, `cuda`, `cuda:1`, ...
         batch_size: Clips at a time; a batch never reaches over the end of a shard.
         overwrite: Make shards again that were made with other parameters or weights.
+        given: Networks of `names` that are no teachers.
         progress: Told after every batch.
 
     Raises:
@@ -100,7 +103,9 @@ def embed(
     """
     started = time.monotonic()
     device = pick_device(device)
-    plans = plan_embed(cache.path, kind, names, objects=objects, specs=specs, overwrite=overwrite)
+    plans = plan_embed(
+        cache.path, kind, names, objects=objects, specs=specs, overwrite=overwrite, given=given
+    )
     for plan in plans:
         remove_orphans(cache.path / plan.stage)
         if not plan.todo:

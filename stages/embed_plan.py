@@ -6,6 +6,7 @@ import shlex
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from ..cache.schema import (
@@ -22,6 +23,9 @@ from ..cache.state import audio_of, extracted_shards, is_dropped, shard_numbers
 from ..errors import CacheCorruptError, InputError
 from ..weights import PRETRAINED, RANDOM, Weights, check_specs, resolve
 from .teachers.protocol import Teacher, load_teacher, network_of
+
+Given = Mapping[str, tuple[Teacher, Weights]]
+"""Networks that no module defines, the encoders of runs, by name, with their weights."""
 
 _SHA256_DIGITS = 64
 _DIGEST_DIGITS = 12
@@ -59,6 +63,7 @@ def plan_embed(
     objects: Sequence[str] = (),
     specs: Sequence[str] = (PRETRAINED,),
     overwrite: bool = False,
+    given: Given = MappingProxyType({}),
 ) -> list[EmbedPlan]:
     """Find the weights of each teacher and the shards it has to do, from 4 KiB headers alone.
 
@@ -67,7 +72,10 @@ def plan_embed(
     """
     wanted = [*((kind, name) for name in names), *((OBJECTS, name) for name in objects)]
     check_specs(specs, {network_of(name) for _, name in wanted})
-    teachers = {f"{kind}/{name}": load_teacher(name, kind) for kind, name in wanted}
+    teachers = {
+        f"{kind}/{name}": given[name][0] if name in given else load_teacher(name, kind)
+        for kind, name in wanted
+    }
     numbers = sorted(extracted_shards(cache))
     if not numbers:
         raise InputError(f"{cache} has no extracted clips; run `avpipe extract --cache {cache}`")
@@ -76,7 +84,10 @@ def plan_embed(
             _require_sound(cache, stage, teacher)  # before weights are fetched in vain
     plans = []
     for stage, teacher in teachers.items():
-        weights = resolve(network_of(stage.rpartition("/")[2]), teacher.FILES, specs)
+        name = stage.rpartition("/")[2]
+        weights = (
+            given[name][1] if name in given else resolve(network_of(name), teacher.FILES, specs)
+        )
         plans.append(_plan(cache, stage, teacher, weights, numbers, overwrite))
     return plans
 

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from ..cache.schema import FULL_SCALE
 from ..errors import ClipError, Reason
 from .media import Clip, decode_clip
 from .media_open import MAX_PIXELS
@@ -164,7 +165,7 @@ def _audio(clip: Clip, audio_seconds: float) -> tuple[NDArray[np.int16], int]:
     frame_sample = round((clip.time_s - begin_s) * AUDIO_RATE_HZ) - index - low
     _require_finite(sound)
     np.clip(sound, -1, 1, out=sound)
-    sound *= 32767
+    sound *= FULL_SCALE
     return np.rint(sound, out=sound).astype(np.int16), frame_sample
 
 

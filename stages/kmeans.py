@@ -1,4 +1,4 @@
-"""Spherical k-means by FAISS: the same centroids whatever the number of threads."""
+"""Spherical k-means, begun by k-means++: the same centroids whatever the number of threads."""
 
 from __future__ import annotations
 
@@ -8,10 +8,12 @@ from contextlib import contextmanager
 import numpy as np
 from numpy.typing import NDArray
 
+from .kmeans_parts import kmeans_plus_plus, labels_of, lloyd, swapped
+
 ITERATIONS = 50
 """At most; FAISS stops when nothing changes any more."""
 RESTARTS = 10
-"""Starts from other clips; the one whose clips are closest to their centroids is kept."""
+"""Starts by k-means++; the one whose clips are closest to their centroids is kept and improved."""
 
 _BLOCK = 4096
 
@@ -27,21 +29,15 @@ def spherical_kmeans(unit: NDArray[np.float32], k: int, seed: int) -> NDArray[np
     Returns:
         `(k, d)` centroids. Where fewer than k directions are distinct, some get no vector.
     """
-    import faiss
-
-    means = faiss.Kmeans(
-        unit.shape[1],
-        k,
-        niter=ITERATIONS,
-        nredo=RESTARTS,
-        seed=seed,
-        spherical=True,
-        min_points_per_centroid=1,  # FAISS's limit for a warning
-        max_points_per_centroid=len(unit),  # above its limit it would take a sample
-    )
+    rng = np.random.default_rng(seed)
+    best, centroids = -np.inf, unit[:k]
     with _one_thread():
-        means.train(unit)
-    centroids = np.asarray(means.centroids, np.float32)
+        for _ in range(RESTARTS):
+            found = lloyd(unit, unit[kmeans_plus_plus(unit, k, rng)], ITERATIONS, seed)
+            closeness = labels_of(unit, found)[1]
+            if closeness > best:
+                best, centroids = closeness, found
+        centroids = lloyd(unit, swapped(unit, centroids, seed), ITERATIONS, seed)
     sizes = np.bincount(assign(unit, centroids)[0], minlength=k)
     return centroids[np.argsort(-sizes, kind="stable")]
 

@@ -1,4 +1,8 @@
-"""Metrics as plain loops, one pixel or one sample at a time; peers as REFERENCE 4 and 5 say."""
+"""Metrics as plain loops, one pixel or one sample at a time.
+
+Peers as their released test code does it: `test.py` and `utils.py` of EZ-VSL, SLAVC and
+SSLalignment, `test.py` of LVS.
+"""
 
 from __future__ import annotations
 
@@ -147,9 +151,12 @@ def ssl_alignment(values: list[float], truth: list[float]) -> dict[str, float]:
 
 
 def lvs(values: list[float], truth: list[float]) -> dict[str, float]:
-    stretched = minmax(values)
-    threshold = sorted(stretched)[len(stretched) // 2]
-    return {"ciou": ciou([v > threshold for v in stretched], truth)}
+    """What is above the threshold becomes 1, what is then below 1 becomes 0, half is predicted."""
+    predicted = [1 - v for v in minmax([-v for v in values])]
+    threshold = sorted(predicted)[len(predicted) // 2]
+    predicted = [1 if v > threshold else v for v in predicted]
+    predicted = [0 if v < 1 else v for v in predicted]
+    return {"ciou": ciou([v >= 0.5 for v in predicted], truth)}
 
 
 def avpipe(values: list[float], truth: list[float]) -> dict[str, float]:

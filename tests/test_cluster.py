@@ -24,8 +24,11 @@ from avpipe.pipeline.main import main
 from avpipe.pipeline.status import status
 from avpipe.stages.cluster import cluster, purity
 from avpipe.stages.kmeans import assign, spherical_kmeans
+from avpipe.stages.kmeans_parts import labels_of, lloyd, swapped
 from cache_factory import make_cache
 from numpy.typing import NDArray
+from sklearn.cluster import KMeans
+from sklearn.metrics import adjusted_rand_score
 
 ENCODER = "vggsound-resnet18"
 STAGE = f"embeddings/{ENCODER}"
@@ -72,6 +75,34 @@ def test_centroids_are_as_good_as_plain_kmeans_finds(
     assert (np.diff(np.bincount(label, minlength=k)) <= 0).all()  # the largest comes first
 
 
+@pytest.mark.parametrize("k", [11, 30, 100])
+@pytest.mark.parametrize("spread", [0.6, 1.5])
+def test_centroids_are_as_good_as_those_of_scikit_learn(k: int, spread: float) -> None:
+    """Inertia: squared distances from the mean of one's cluster. Its best of ten starts."""
+    unit, of = blobs(25 * k, 32, k, spread, seed=k)
+    found = assign(unit, spherical_kmeans(unit, k, seed=1))[0]
+    theirs = KMeans(k, n_init=10, random_state=0).fit(unit)
+    assert inertia(unit, found) < 1.01 * inertia(unit, theirs.labels_)
+    if spread < 1:  # groups that do not overlap
+        assert adjusted_rand_score(of, found) > 0.99
+
+
+def inertia(points: NDArray[Any], label: NDArray[Any]) -> float:
+    """Return the sum of squared distances from the mean of one's cluster."""
+    groups = [points[label == number].astype(np.float64) for number in np.unique(label)]
+    return float(sum(((group - group.mean(axis=0)) ** 2).sum() for group in groups))
+
+
+def test_two_centroids_in_one_group_part() -> None:
+    """Lloyd's rounds alone leave two centroids in the first group and one between the others."""
+    unit, of = blobs(300, 16, 3, 0.2, seed=4)
+    stuck = np.stack([unit[of == 0][0], unit[of == 0][1], unit[of > 0].mean(axis=0)])
+    stuck = lloyd(unit, stuck.astype(np.float32), 50, 0)
+    assert adjusted_rand_score(of, labels_of(unit, stuck)[0]) < 0.8
+    label, _ = labels_of(unit, swapped(unit, stuck, 0))
+    assert adjusted_rand_score(of, label) == 1
+
+
 def test_directions_far_apart_are_found_whole() -> None:
     unit, of = blobs(400, 64, 9, 0.3, seed=1)
     label, _ = assign(unit, spherical_kmeans(unit, 9, seed=5))
@@ -105,9 +136,9 @@ import hashlib, sys
 import numpy as np
 from avpipe.stages.kmeans import assign, spherical_kmeans
 rng = np.random.default_rng(0)
-x = rng.standard_normal((3000, 256)).astype(np.float32)
+x = rng.standard_normal((1500, 128)).astype(np.float32)
 x /= np.linalg.norm(x, axis=1, keepdims=True)
-c = spherical_kmeans(x, 40, 7)
+c = spherical_kmeans(x, 20, 7)
 print(hashlib.sha256(c.tobytes() + b"".join(a.tobytes() for a in assign(x, c))).hexdigest())
 """
 

@@ -1,15 +1,19 @@
 """The commands of docs/reproducing.md are ones that would start, and its figures the published."""
 
 import re
+import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
+from avpipe.pipeline.id_lists import read_ids
+from avpipe.pipeline.lists import read_entries
+from avpipe.pipeline.run_encoder import run_encoder_name
 from avpipe.pipeline.teachers import TeacherSettings
-from avpipe.pipeline.training import parse_alphas, parse_seeds
+from avpipe.pipeline.training import parse_alphas, parse_seeds, parse_shares
 from avpipe.stages.teachers.protocol import choices
-from avpipe.train.benchmarks import benchmark_names
-from avpipe.train.objectives import load_objective
+from avpipe.train.benchmarks import benchmark_names, load_benchmark
+from avpipe.train.objectives import head_number, load_objective
 from avpipe.train.protocols import load_protocol
 from avpipe.train.published import published_rows
 from avpipe.train.recipe import load_recipe
@@ -18,6 +22,8 @@ from command_pages import fenced_commands, parse
 
 PAGE = (Path(__file__).parents[1] / "docs/reproducing.md").read_text(encoding="utf-8")
 COMMANDS = fenced_commands(PAGE)
+MADE = [values for name, values in map(parse, COMMANDS) if name == "train"]
+METADATA = Path(__file__).parents[2] / "shared/metadata"
 COLUMNS = {"LocAcc": "loc_acc", "AUC": "auc", "AP": "ap", "max-F1": "max_f1"}
 
 
@@ -32,14 +38,90 @@ def test_the_command_would_start(words: str) -> None:
         assert values["benchmark"] in benchmark_names() and values["annotations"]
         load_protocol(values["protocol"], values["paper"])
         parse_alphas(values["alpha"])
+        parse_shares(values["predicted"], "--predicted", positive=True)
+        parse_shares(values["at"], "--at", positive=True)
+        runs = [run for run in MADE if run["run"] in values["runs"]]
+        if head := values["head"]:
+            for run in runs:
+                recipe = load_recipe(run["recipe"], run["set"] or ())
+                head_number(load_objective(recipe.objective), recipe.objective, head)
         made = {parse(other)[1]["run"] for other in COMMANDS if other.startswith("train")}
         assert set(values["runs"]) <= made
     elif name == "embed-teachers":
         assert TeacherSettings(values["cache"], values["visual"], values["audio"]).names()
     elif name == "knn":
-        assert values["image"] in choices("visual") and values["audio"] in choices("audio")
+        assert values["image"] in [*choices("visual"), "none"]
+        assert values["audio"] in choices("audio") or run_is_made(values["audio"])
+    elif name == "cluster":
+        assert run_is_made(values["encoder"])
     else:
-        assert name in ("extract", "weights", "status", "cluster", "localize")
+        assert name in ("extract", "weights", "status", "localize")
+
+
+def run_is_made(name: str) -> bool:
+    """Whether an encoder is a run that the page trains, called as later lines of the page say."""
+    used = [setting for run in MADE for setting in run["set"] or ()]
+    called = run_encoder_name(name)
+    return any(name == f"run:{run['run']}" for run in MADE) and (
+        f"audio_neighbors={called}" in used and f"clusters={called}-k11" in used
+    )
+
+
+def test_the_papers_rows_are_trained_in_float32() -> None:
+    assert MADE and all("precision=fp32" in (run["set"] or ()) for run in MADE)
+
+
+def shell_line(start: str) -> str:
+    (line,) = re.findall(rf"(?m)^{start}.*$", PAGE)
+    return line
+
+
+def test_the_real_negatives_of_extended_vggss_are_extracted(tmp_path: Path) -> None:
+    """Those that VGGSound's table never makes: the clips with their own sound."""
+    if not METADATA.is_dir():
+        pytest.skip("no ../shared/metadata beside the checkout")
+    (tmp_path / "metadata").symlink_to(METADATA)
+    subprocess.run(shell_line("awk -F,"), shell=True, check=True, cwd=tmp_path, timeout=60)
+    entries = list(read_entries(str(tmp_path / "negatives.csv")))
+    test = load_benchmark("vggss-extended", METADATA)
+    real = [item.pair.video for item in test.items if item.kind == "real"]
+    assert [entry.id for entry in entries] == real and len(real) == 379
+    assert all(entry.source == entry.id[:11] and entry.seconds == 10 for entry in entries)
+    assert not set(real) & set(load_benchmark("vggss", METADATA).clip_ids)
+
+
+def test_the_alignment_loaders_list_is_brought_to_our_ids(tmp_path: Path) -> None:
+    (tmp_path / "metadata").mkdir()
+    lines = "gklbB7TYoK4_30000_40000\n-a_cd_fgh1k_0_10000\nzpWuikVorYg_132000_142000\n"
+    (tmp_path / "metadata/ours_vggss.txt").write_text(lines)
+    subprocess.run(shell_line("awk '{printf"), shell=True, check=True, cwd=tmp_path, timeout=60)
+    found = read_ids(tmp_path / "vggss_4655.txt")
+    assert found == ["gklbB7TYoK4_000030", "-a_cd_fgh1k_000000", "zpWuikVorYg_000132"]
+
+
+@pytest.mark.parametrize(
+    ("source", "methods"),
+    [
+        ("SSL alignment (ICCV 2023), Table 2", {"SSL alignment", "SSL alignment + OGL"}),
+        ("SSL alignment (ICCV 2023), Table 3", {"SSL alignment", "SSL alignment + OGL"}),
+        ("SSL alignment (ICCV 2023), Table 7", {"SSL alignment"}),
+        ("AVC distillation (ICMI 2023), Table 1", {"AVC distillation"}),
+        ("AVC distillation (ICMI 2023), Table 3", {"OG-AVC"}),
+    ],
+)
+def test_every_row_of_the_methods_own_tables_is_there(source: str, methods: set[str]) -> None:
+    published = {
+        (name, row["method"], f"{100 * row['scores']['loc_acc']:.2f}")
+        for name in benchmark_names()
+        for row in published_rows(name)
+        if row["source"] == source and row["method"] in methods
+    }
+    shown = {
+        (row["benchmark"], row["published method"], f"{float(row['LocAcc']):.2f}")
+        for _, row in rows()
+        if "benchmark" in row and row["LocAcc"]
+    }
+    assert published and published <= shown
 
 
 def test_all_papers_are_there() -> None:

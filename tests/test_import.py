@@ -70,7 +70,7 @@ def heard(clip: CachedClip, peer: str) -> Tensor:
     """By hand: the middle of the sound, or all of it repeated; scipy's spectrogram by 12."""
     rate_hz, hop, seconds = SOUND[peer]
     assert clip.waveform is not None
-    sound = soxr.resample(clip.waveform / np.float32(32768), 32000, rate_hz, quality="HQ")
+    sound = soxr.resample(clip.waveform / np.float32(32767), 32000, rate_hz, quality="HQ")
     start = max(0, len(sound) - rate_hz * seconds) // 2
     window = np.resize(sound[start : start + rate_hz * seconds], rate_hz * seconds)
     power = scipy.signal.spectrogram(window, rate_hz, nperseg=512, noverlap=512 - hop)[2]

@@ -1,4 +1,4 @@
-"""Every protocol against a loop written from REFERENCE 4 and 5, and against its page."""
+"""Every protocol against a loop written after the released test code, and against its page."""
 
 import dataclasses
 import math
@@ -73,6 +73,35 @@ def test_rows_agree_with_the_peers_loop(name: str, cosine, truth) -> None:
         expected = PEERS[name](cosine[row].ravel().tolist(), truth[row].ravel().tolist())
         for column, value in expected.items():
             assert getattr(found, column)[row] == pytest.approx(value, abs=1e-6), column
+
+
+@pytest.mark.parametrize("name", PEERS)
+@pytest.mark.parametrize(
+    "rows",
+    [
+        *(np.full((6, 6), value) for value in (-0.5, 0.0, 0.5)),  # one value everywhere
+        np.where(np.arange(36).reshape(6, 6) < 24, 0.75, -0.5),  # more than half at the peak
+        np.where(np.arange(36).reshape(6, 6) < 24, -0.25, -0.5),
+        np.where(np.arange(36).reshape(6, 6) < 24, -0.25, 0.5),  # more than half at the bottom
+    ],
+)
+def test_flat_maps_agree_with_the_peers_loop(name: str, rows) -> None:
+    test_rows_agree_with_the_peers_loop.hypothesis.inner_test(
+        name, np.stack([rows, -rows]).astype(np.float32), np.eye(6)[None].repeat(2, 0)
+    )
+
+
+@pytest.mark.parametrize("cells", [7, 14])
+def test_a_map_of_one_value_stays_one_but_for_rounding(cells: int) -> None:
+    """docs/protocol.md says where rounding decides."""
+    values = np.random.default_rng(0).uniform(-1, 1, 40).astype(np.float32)
+    maps = np.broadcast_to(values[:, None, None], (40, cells, cells))
+    for name, protocol in ALL.items():
+        centres_px = np.arange(cells) * (224 / cells)
+        filled = localization_maps(maps, protocol, centres_px=centres_px, image_px=224)
+        flat = filled.max((1, 2)) == filled.min((1, 2))
+        exact = protocol.kernel == "linear" and protocol.geometry != "corners"
+        assert flat.all() if exact else not flat.all(), name
 
 
 @given(arrays(np.float32, (2, 6, 6), elements=st.one_of(cosines, st.just(math.nan))), truths)

@@ -35,9 +35,12 @@ def test_papers_values() -> None:
 
 def test_values_of_the_other_papers() -> None:
     form = load_recipe("slavc-paper")
-    assert form == load_recipe("slavc", ["slavc_form=paper"])
-    assert form == load_recipe("slavc", ["objective.form=paper"]) != load_recipe("slavc")
+    differs = ["slavc_form=paper", "spectrogram=257x300"]  # section 4.1: steps of 10 ms
+    assert form == load_recipe("slavc", differs) != load_recipe("slavc")
+    assert form == load_recipe("slavc", ["objective.form=paper", differs[1]])
     assert form.option("form") == "paper"
+    heard = {name: load_recipe(name).spectrogram for name in list_recipes()}
+    assert {name for name, kind in heard.items() if kind != "257x276"} == {"slavc-paper"}
     nine = load_recipe("multi-positive")
     assert (nine.objective, nine.pooling, nine.temperature) == ("alignment", "mean", 0.07)
     assert (nine.num_neighbors, nine.epochs, nine.image_init) == (1000, 50, "scratch")

@@ -1,12 +1,15 @@
 import json
+import re
 import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from avpipe.cache.schema import FULL_SCALE
 from avpipe.cache.store import Cache
 from avpipe.errors import CacheCorruptError, InputError, UsageError
+from avpipe.stages.teachers.sounds import to_float
 from avpipe.train import load_run
 from avpipe.train.augment import evaluation_views
 from avpipe.train.checkpoint import latest_checkpoint, load_weights
@@ -15,6 +18,7 @@ from avpipe.train.data import Pick
 from avpipe.train.export import export_run
 from avpipe.train.loop import train
 from avpipe.train.model import Needs, build_model
+from avpipe.train.page import read_page
 from avpipe.train.recipe import load_recipe
 from avpipe.train.run import Localizer, centre_window
 from avpipe.train.sources import open_source
@@ -131,11 +135,28 @@ def test_the_middle_of_the_sound_is_heard() -> None:
 
 
 def test_int16_is_scaled_and_short_sound_repeated() -> None:
-    sound = np.array([0, 16384, -32768] * 1000, np.int16)
+    sound = np.array([0, 32767, -32767] * 1000, np.int16)
     window = centre_window(sound, 22050, "257x276")
     assert len(window) == 66150
-    assert window[:3].tolist() == [0.0, 0.5, -1.0]
+    assert window[:3].tolist() == [0.0, 1.0, -1.0]
     assert np.array_equal(window[3000:6000], window[:3000])
+
+
+def test_full_scale_is_one_number_that_the_cache_defines() -> None:
+    sound = np.random.default_rng(3).integers(-32767, 32768, 100_000).astype(np.int16)
+    as_heard = centre_window(sound, 32000, "257x276")
+    as_float = centre_window(sound / np.float32(FULL_SCALE), 32000, "257x276")
+    np.testing.assert_array_equal(as_heard, as_float)
+    np.testing.assert_array_equal(to_float(sound), sound / np.float32(FULL_SCALE))
+    root = Path(__file__).parents[1]
+    named = [
+        f"{path.relative_to(root)}: {line.strip()}"
+        for folder in ("cache", "pipeline", "stages", "train")
+        for path in (root / folder).rglob("*.py")
+        for line in path.read_text("utf-8").splitlines()
+        if re.search(r"[*/=] *(np\.float32\()?3276[78]", line)
+    ]
+    assert named == [f"cache/schema.py: FULL_SCALE = {FULL_SCALE}"]
 
 
 def test_another_rate_is_resampled() -> None:
@@ -218,3 +239,14 @@ def test_another_branch_may_be_opened(cache: Cache, run_dir: Path, run: Localize
     for name in (absent, "heads", "nothing"):
         with pytest.raises(UsageError, match=f"has no '{name}' weights; it has .*{tested}"):
             load_run(run_dir, "cpu", name)
+
+
+def test_older_runs_keep_drawing_the_nearest_sound_half_of_the_time(
+    run_dir: Path, tmp_path: Path
+) -> None:
+    record = json.loads((run_dir / "run.json").read_text())
+    del record["recipe"]["nearest_share"]
+    for partners, share in (("own", 1.0), ("nearest", 0.5), ("both", 0.5)):
+        record["recipe"]["partners"] = partners
+        (tmp_path / "run.json").write_text(json.dumps(record))
+        assert read_page(tmp_path).recipe.nearest_share == share

@@ -179,15 +179,19 @@ def test_partners_of_one_video(tmp_path: Path) -> None:
                for position in range(9))  # fmt: skip
 
 
-def test_the_nearest_sound_is_heard_half_of_the_time(cache: Cache, rows: np.ndarray) -> None:
-    drawn = partners(cache, rows, Recipe(partners="nearest"))
+@pytest.mark.parametrize("share", [1.0, 0.5])
+def test_the_nearest_sound_stands_in_always_or_half_of_the_time(
+    cache: Cache, rows: np.ndarray, share: float
+) -> None:
+    recipe = Recipe(partners="nearest", nearest_share=share)
+    drawn = partners(cache, rows, recipe if share < 1 else Recipe(partners="nearest"))
     positions = np.arange(22)
     nearest = [cache.neighbors("audio-vggsound-resnet18")[int(row)][0][0] for row in rows]
     heard = np.stack(
         [rows[drawn.pick(positions, np.random.default_rng(s)).sounds] for s in range(300)]
     )
     assert ((heard == rows) | (heard == nearest)).all()
-    assert 0.4 < (heard == rows).mean() < 0.6
+    assert abs((heard == nearest).mean() - share) < 0.05
 
 
 # Batches

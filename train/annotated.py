@@ -220,6 +220,11 @@ class AnnotatedScores:
         num = int((keep & self.test.positive).sum())
         return num, summary(self.measured, keep, self.protocol)
 
+    def at(self, level: float) -> Scores:
+        """Return the scores of all pairs where a source counts as localized from a cIoU on."""
+        everything = np.ones(len(self.test.items), bool)
+        return summary(self.measured, everything, self.protocol, at=(level,))
+
     def _against(self, kind: Kind) -> Scores:
         """Score the negatives of one kind among as many positives (SLAVC, Table 5).
 

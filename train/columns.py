@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..cache.advice import advice
-from ..cache.schema import CLUSTERS, HINTS, NEIGHBORS, Header, shard_path
+from ..cache.schema import CLUSTERS, HINTS, NEIGHBORS, Header, encoder_option, shard_path
 from ..cache.shard import Shard
 from ..cache.stale import stale_shards
 from ..cache.state import headers, shard_numbers, stages
@@ -253,10 +253,10 @@ def _command(cache: Cache, stage: str) -> str:
     kind, _, name = stage.partition("@")[0].partition("/")
     if kind == CLUSTERS:
         encoder, _, k = name.rpartition("-k")
-        return advice(f"cluster --encoder {encoder} --k {k}", cache.path)
+        return advice(f"cluster --encoder {encoder_option(encoder)} --k {k}", cache.path)
     if kind == NEIGHBORS:
         modality, _, encoder = name.partition("-")
-        return advice(f"knn --{modality} {encoder}", cache.path)
+        return advice(f"knn --{modality} {encoder_option(encoder)}", cache.path)
     modality = "audio" if len(_any_header(cache, stage).columns["value"].shape) == 2 else "visual"
     return advice(f"embed-teachers --{modality} {name}", cache.path)
 

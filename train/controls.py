@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +14,7 @@ from .protocols import PROTOCOLS
 
 Floats = NDArray[np.float32]
 Frame = NDArray[np.uint8]
+BlendScales = Literal["minmax", "slavc"]
 ALPHA = PROTOCOLS["avpipe"].alpha
 """Share of the audio-visual map in a blend."""
 _BLUR_PX = 5.0
@@ -62,16 +63,26 @@ _RGB_TO_XYZ = np.array(
 
 
 def blend(
-    av_maps: NDArray[np.floating[Any]], object_maps: NDArray[np.floating[Any]], alpha: float = ALPHA
+    av_maps: NDArray[np.floating[Any]],
+    object_maps: NDArray[np.floating[Any]],
+    alpha: float = ALPHA,
+    scales: BlendScales = "minmax",
 ) -> Floats:
-    """Mix maps of sound and objects as protocol `avpipe` does, each brought to [0, 1] first.
+    """Mix maps of sound and objects.
+
+    `minmax`, as protocol `avpipe`: each is brought to [0, 1] first. `slavc`, as SLAVC's test code
+    and its IPOL demo: (cosine + 1) / 2 and OGL / 2.5 are mixed as they are, so that pictures can
+    be compared with each other.
 
     Args:
         av_maps: `(..., H, W)` localization maps.
         object_maps: The same shape.
         alpha: Share of the localization maps.
+        scales: See above.
 
     Returns:
-        The same shape, in [0, 1].
+        The same shape, in [0, 1] but for what OGL has above 2.5 with `slavc`.
     """
+    if scales == "slavc":
+        return blends.blend(PROTOCOLS["slavc"], (av_maps + 1) / 2, object_maps, alpha)
     return blends.blend(PROTOCOLS["avpipe"], av_maps, object_maps, alpha)

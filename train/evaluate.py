@@ -12,6 +12,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, cast
 
+from ..cache.schema import id_set_digest
 from ..cache.store import Cache
 from ..errors import InputError, MissingDependencyError, UsageError
 from ..weights import weights_dir
@@ -28,6 +29,7 @@ from .page import RunPage, read_page
 from .protocols import Protocol, load_protocol
 from .published import published_rows
 from .run import load_run
+from .sweeps import NO_SWEEPS, Sweeps
 
 SCHEMA = "avpipe.evaluate/1"
 OG_AVC_ALPHA = 0.6
@@ -39,7 +41,11 @@ class _Evaluation:
     """What all runs of one evaluation share.
 
     Attributes:
-        full: The benchmark.
+        name: The benchmark's.
+        stem: How files of its maps and results begin: where a list says which clips, the digest of
+            their ids follows the name.
+        full: What is tested of the benchmark.
+        num_official: Clips with a source in the whole benchmark.
         at_hand: What the cache has of it.
         objects: Object maps by name, `object` of OGL and `detr`.
         priors: Scores of what is the same for all runs; None for what cannot be had.
@@ -47,12 +53,16 @@ class _Evaluation:
 
     cache: Cache
     name: str
+    stem: str
     full: Benchmark
+    num_official: int
     at_hand: Benchmark
     protocol: Protocol
     geometry: Geometry
     branch: str | None
+    head: str | None
     alphas: tuple[float, ...]
+    sweeps: Sweeps
     device: str
     batch_size: int
     progress: Callable[[int, int], None] | None
@@ -91,6 +101,9 @@ def evaluate(
     geometry: Geometry | None = None,
     alphas: Sequence[float] = (),
     branch: str | None = None,
+    head: str | None = None,
+    ids: Sequence[str] | None = None,
+    sweeps: Sweeps = NO_SWEEPS,
     device: str = "auto",
     batch_size: int = 64,
     progress: Callable[[int, int], None] | None = None,
@@ -113,6 +126,10 @@ def evaluate(
             a table of their own, and `blend` stays the protocol's.
         branch: Which weights of the runs: `online`, `momentum` or `ema`; None for those that their
             recipes test.
+        head: Which of several projections makes the maps (`objectives.head_number`); None: all.
+        ids: Test only the pairs whose clips are all in this list; files of the results then have
+            the list's digest in their names.
+        sweeps: What is varied beside.
         device: For maps that have to be computed.
         batch_size: Pairs at a time.
         progress: Called with (maps made, maps wanted) of each run.
@@ -128,23 +145,36 @@ def evaluate(
     rules = load_protocol(protocol, paper)
     if not run_dirs:
         raise UsageError("name at least one run to evaluate")
-    full = load_benchmark(benchmark, annotations)
+    whole = full = load_benchmark(benchmark, annotations)
+    sweeps.require_boxes(benchmark, whole)
+    stem = benchmark
     with collected() as told:
         pages = [read_page(Path(folder)) for folder in run_dirs]
+    if ids is not None:
+        full = _listed(whole, ids, annotations)
+        stem = f"{benchmark}@{id_set_digest(full.clip_ids)[:8]}"
+        line = f"--ids: {len(full.clip_ids):,} of the {len(whole.clip_ids):,} clips are tested"
+        told = [line, *told]
     at_hand = full.only(set(cache.ids).intersection(full.clip_ids))
     if not at_hand.clip_ids:
         raise InputError(
             f"{cache.path} has none of the {len(full.clip_ids)} test clips of {annotations}"
         )
+    if head is not None and full.reads == "embeddings":
+        raise UsageError(f"--head {head}: {benchmark} embeds wholes, there is no map of a head")
     shared = _Evaluation(
         cache,
         benchmark,
+        stem,
         full,
+        whole.num_official,
         at_hand,
         rules,
         geometry or rules.geometry_on(module_of(benchmark).GEOMETRY),
         branch,
+        head,
         tuple(alphas),
+        sweeps,
         device,
         batch_size,
         progress,
@@ -157,7 +187,7 @@ def evaluate(
             _run_entry(Path(folder), page, shared)
             for folder, page in zip(run_dirs, pages, strict=True)
         ]
-    notices = list(dict.fromkeys([*full.notices, *lacking, *told, *told_meanwhile]))
+    notices = list(dict.fromkeys([*told, *full.notices, *lacking, *told_meanwhile]))
     document = {
         "schema": SCHEMA,
         "runs": entries,
@@ -166,6 +196,14 @@ def evaluate(
         "notices": notices,
     }
     return cast(dict[str, Any], _without_nan(document))
+
+
+def _listed(whole: Benchmark, ids: Sequence[str], annotations: Path) -> Benchmark:
+    """Return what a list has of a benchmark; nothing of it is an error."""
+    part = whole.only(set(ids))
+    if not part.clip_ids:
+        raise InputError(f"--ids: none of its {len(set(ids))} ids is a test clip of {annotations}")
+    return part
 
 
 def _add_priors(shared: _Evaluation, first_run: Path) -> list[str]:
@@ -196,7 +234,7 @@ def _object_maps(shared: _Evaluation, first_run: Path) -> tuple[dict[str, Stored
     try:
         found["object"] = stored_object_maps(
             first_run,
-            shared.name,
+            shared.stem,
             videos,
             shared.cache,
             ObjectPrior(device=shared.device),
@@ -219,12 +257,13 @@ def _run_entry(folder: Path, page: RunPage, shared: _Evaluation) -> dict[str, An
     full, at_hand = shared.full, shared.at_hand
     stored = stored_maps(
         folder,
-        shared.name,
+        shared.stem,
         at_hand.pairs(),
         shared.cache,
-        lambda: load_run(folder, shared.device, shared.branch),
+        lambda: load_run(folder, shared.device, shared.branch, shared.head),
         reads=at_hand.reads,
         branch=shared.branch,
+        head=shared.head,
         batch_size=shared.batch_size,
         progress=shared.progress,
     )
@@ -244,13 +283,14 @@ def _run_entry(folder: Path, page: RunPage, shared: _Evaluation) -> dict[str, An
         "seed": page.seed,
         "weights": page.image_weights,
         "branch": shared.branch or page.recipe.test_weights,
+        "head": shared.head,
         "benchmark": shared.name,
         "protocol": shared.protocol.name,
         "protocol_fields": asdict(shared.protocol),
         "geometry": shared.geometry,
         "alpha": shared.alpha,
         "n_scored": at_hand.counts[headline].get("positive", 0),
-        "n_official": full.num_official,
+        "n_official": shared.num_official,
         "pairs": at_hand.counts,
         "pairs_official": full.counts,
         "missing": sorted(set(full.clip_ids).difference(shared.cache.ids)),
@@ -259,6 +299,7 @@ def _run_entry(folder: Path, page: RunPage, shared: _Evaluation) -> dict[str, An
         "scores": _of_subset(by_source, headline),
         "subsets": {name: _of_subset(by_source, name) for name in others},
         "alphas": _alphas(source, av, shared),
+        "sweeps": _sweeps(source, av, scored, shared),
         "maps_reused": stored.reused,
     }
     _write_results(folder, shared, entry, av)
@@ -292,6 +333,16 @@ def _alphas(source: MapSource, av: Scored, shared: _Evaluation) -> dict[str, dic
     }
 
 
+def _sweeps(
+    source: MapSource, av: Scored, scored: dict[str, Scored | None], shared: _Evaluation
+) -> dict[str, Any]:
+    """Return the scores of the run's maps, and of their blend with OGL, over what is varied."""
+    sources = {"av": (source, av)}
+    if (blend := scored.get("blend")) and (others := shared.blends.get("blend")):
+        sources["blend"] = map_sources.blended(shared.protocol, source, others), blend
+    return shared.sweeps.of(shared.at_hand, sources, shared.protocol)
+
+
 def _leaks(page: RunPage, full: Benchmark, scored: dict[str, Scored | None]) -> dict[str, Any]:
     """Return the test clips that a run was trained on, and the scores without them.
 
@@ -317,15 +368,21 @@ def _of_subset(by_source: dict[str, Subsets | None], subset: str) -> dict[str, A
     return {name: scores and scores.get(subset) for name, scores in by_source.items()}
 
 
-def results_path(folder: Path, benchmark: str, protocol: str, branch: str | None = None) -> Path:
+def results_path(
+    folder: Path,
+    benchmark: str,
+    protocol: str,
+    branch: str | None = None,
+    head: str | None = None,
+) -> Path:
     """Return where a run's results lie, without `.csv` (pairs) and `.json` (scores, curves)."""
-    stem = f"{benchmark}-{branch}" if branch else benchmark
+    stem = "-".join(filter(None, (benchmark, branch, head)))
     return folder / "evaluate" / f"{stem}-{protocol}"
 
 
 def _write_results(folder: Path, shared: _Evaluation, entry: dict[str, Any], av: Scored) -> None:
     """Write the csv of pairs and the json of scores and curves, the same however often."""
-    path = results_path(folder, shared.name, shared.protocol.name, shared.branch)
+    path = results_path(folder, shared.stem, shared.protocol.name, shared.branch, shared.head)
     samples, text = av.samples, io.StringIO()
     writer = csv.DictWriter(text, list(samples[0]), lineterminator="\n")
     writer.writeheader()

@@ -16,7 +16,7 @@ from ..cache.store import Cache
 from ..cache.writer import remove_orphans
 from ..errors import InputError, MissingDependencyError, UsageError
 from . import drawing
-from .controls import ALPHA, Floats, Frame, blend, saliency
+from .controls import ALPHA, BlendScales, Floats, Frame, blend, saliency
 from .drawing import Panel
 from .geometry import DETR_PX, Geometry, detr_centres_px, upsample
 from .map_sources import detr_maps
@@ -125,11 +125,23 @@ def localize_cached(
             yield Localized(name, clip.frame, heat, label, sounding, silent, objects)
 
 
-def object_map_maker(geometry: Geometry = "rf-centred") -> tuple[str, Callable[[Frame], Floats]]:
-    """Return the object map to show, with its name: OGL, or saliency without ImageNet weights."""
+def object_map_maker(
+    geometry: Geometry = "rf-centred", *, required: bool = False
+) -> tuple[str, Callable[[Frame], Floats]]:
+    """Return the object map to show, with its name: OGL, or saliency without ImageNet weights.
+
+    Args:
+        geometry: Where its cells lie.
+        required: Whether nothing can stand in for OGL.
+
+    Raises:
+        MissingDependencyError: OGL is required, and its weights are missing.
+    """
     try:
         return "object map (OGL)", ObjectPrior(geometry)
     except MissingDependencyError:
+        if required:
+            raise
         return "object map (saliency)", saliency
 
 
@@ -138,6 +150,7 @@ def write_overlays(
     out: Path,
     *,
     alpha: float = ALPHA,
+    scales: BlendScales = "minmax",
     geometry: Geometry = "rf-centred",
     progress: Callable[[int], None] | None = None,
 ) -> list[Path]:
@@ -152,6 +165,7 @@ def write_overlays(
         localized: Clips with their maps.
         out: Folder, made if needed.
         alpha: Share of the audio-visual map in the blend.
+        scales: Of both maps before they are blended; see `controls.blend`.
         geometry: Where the cells of the object maps lie.
         progress: Called with the number of pictures written.
 
@@ -160,17 +174,18 @@ def write_overlays(
 
     Raises:
         UsageError: `out` is a file.
+        MissingDependencyError: The range of OGL is asked for, and ImageNet's weights are missing.
         CacheUnwritableError: If they cannot be written.
     """
     if out.exists() and not out.is_dir():
         raise UsageError(f"{out} is no folder: name one with --out")
-    title, object_map = object_map_maker(geometry)
+    title, object_map = object_map_maker(geometry, required=scales == "slavc")
     remove_orphans(out)
     pictures: list[Path] = []
     small: list[Localized] = []
     for clip in localized:
         pictures.append(out / f"{clip.name}.png")
-        picture = overlay_picture(clip, title, object_map(clip.frame), alpha, geometry)
+        picture = overlay_picture(clip, title, object_map(clip.frame), alpha, geometry, scales)
         write_whole(pictures[-1], picture)
         if len(small) < _SHEET_CLIPS:
             small.append(clip)
@@ -212,6 +227,7 @@ def overlay_picture(
     object_map: Floats,
     alpha: float = ALPHA,
     geometry: Geometry = "rf-centred",
+    scales: BlendScales = "minmax",
 ) -> bytes:
     """Draw a clip's frame, maps and blend side by side, as PNG.
 
@@ -221,16 +237,18 @@ def overlay_picture(
         object_map: `(h, w)`, the whole frame.
         alpha: Share of the audio-visual map in the blend.
         geometry: Where the cells of DETR's map lie.
+        scales: Of both maps before they are blended; see `controls.blend`.
     """
     height, width = clip.frame.shape[:2]
     size = (width, height)
     objects = np.asarray(Image.fromarray(object_map).resize(size, Image.Resampling.BILINEAR))
-    mixed = blend(clip.map, objects, alpha)
+    mixed = blend(clip.map, objects, alpha, scales)
+    shown = (0.0, 1.0) if scales == "slavc" else None
     panels = [
         _frame_panel(clip, "frame"),
         _map_panel(clip, "audio-visual map", _COSINE),
         Panel(object_title, clip.frame, objects, unit="contrast"),
-        Panel(f"blend, alpha {alpha:g}", clip.frame, mixed, unit="share"),
+        Panel(f"blend, alpha {alpha:g}", clip.frame, mixed, unit="share", limits=shown),
     ]
     if clip.objects is not None:
         centres_px = detr_centres_px(len(clip.objects))

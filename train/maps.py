@@ -84,6 +84,7 @@ def stored_maps(
     *,
     reads: Literal["maps", "embeddings"] = "maps",
     branch: str | None = None,
+    head: str | None = None,
     batch_size: int = 64,
     progress: Callable[[int, int], None] | None = None,
 ) -> StoredMaps:
@@ -99,6 +100,7 @@ def stored_maps(
         open_run: Called only where maps have to be computed.
         reads: What is wanted: maps, or embeddings of the pairs' frames and sounds.
         branch: Which of the run's weights, if not those its recipe tests; has a file of its own.
+        head: Which of its projections, if not all; likewise.
         batch_size: Pairs at a time.
         progress: Called with (maps made, maps wanted).
 
@@ -107,8 +109,9 @@ def stored_maps(
         CacheUnwritableError: If the maps cannot be stored.
     """
     rows = np.array([[cache.row_of(name) for name in pair] for pair in pairs], np.int64)
-    key = _key(cache, rows, weights=weights_digest(run_dir), branch=branch or "", reads=reads)
-    stem = f"{benchmark}-{branch}" if branch else benchmark
+    facts = {"weights": weights_digest(run_dir), "branch": branch or "", "reads": reads}
+    key = _key(cache, rows, **facts, **({"head": head} if head else {}))
+    stem = "-".join(filter(None, (benchmark, branch, head)))
     make = _make if reads == "maps" else _embed
     return _kept(
         run_dir / "evaluate" / f"{stem}-{reads}.npz",

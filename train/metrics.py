@@ -1,7 +1,8 @@
 """Scores of localization maps: pure functions over arrays, one row per sample.
 
 The whole family under one name; the parts are `binarize`, `truth`, `detection` and `retrieval`.
-Counting follows the peers (REFERENCE 5); thresholds are exhaustive where the peers take every n-th.
+cIoU, LocAcc and AUC are counted as in `utils.py` of EZ-VSL and SLAVC, AP and max-F1 as in SLAVC's;
+thresholds are exhaustive where SLAVC takes every n-th.
 A mean over no samples is NaN.
 """
 

@@ -144,6 +144,10 @@ class AudioVisualModel(nn.Module):
         """Embed normalised spectrograms `(B, 1, F, T)`, or cached features: per head `(B, D)`."""
         return _unit(self._project(self._hear(spectrograms), self.audio_heads))
 
+    def audio_features(self, spectrograms: Tensor) -> Tensor:
+        """Return what the encoder makes of spectrograms `(B, 1, F, T)`: `(B, C)`, not projected."""
+        return self._hear(spectrograms)
+
     def embed_pooled(self, features: Features) -> tuple[Tensor, ...]:
         """Embed whole images and sounds `(B, D)` each; nothing without such projections."""
         if not len(self.pooled_heads):

@@ -13,7 +13,7 @@ import numpy as np
 from .page import RunPage
 
 Entry = dict[str, Any]
-_PARTS = ("scores", "subsets", "alphas")
+_PARTS = ("scores", "subsets", "alphas", "sweeps")
 
 
 def over_runs(entries: Sequence[Entry], pages: Sequence[RunPage]) -> dict[str, Any]:
@@ -24,8 +24,9 @@ def over_runs(entries: Sequence[Entry], pages: Sequence[RunPage]) -> dict[str, A
         pages: Their pages.
 
     Returns:
-        `mean` and `std` have the shape of a run's `scores`, `subsets` and `alphas`; a group has
-        `name`, `runs`, `mean` and `std`. The deviation is that of a sample, NaN of one run.
+        `mean` and `std` have the shape of a run's `scores`, `subsets`, `alphas` and `sweeps`; a
+        group has `name`, `runs`, `mean` and `std`. The deviation is that of a sample, NaN of one
+        run.
     """
     learnt = [(page.recipe, set(page.ids), page.imported) for page in pages]
     members: dict[int, list[int]] = {}
@@ -74,7 +75,9 @@ def _merged(entries: Sequence[Entry], reduce: Callable[[list[float]], Any]) -> d
             return {name: merge([part.get(name) for part in parts]) for name in parts[0]}
         return float(reduce(list(parts)))
 
-    return {name: merge([entry[name] for entry in entries]) for name in _PARTS}
+    return {
+        name: merge([entry[name] for entry in entries]) for name in _PARTS if name in entries[0]
+    }
 
 
 def _sample_std(values: list[float]) -> float:

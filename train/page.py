@@ -104,6 +104,8 @@ def read_page(run_dir: Path) -> RunPage:
         record, is_sealed = unseal(path.read_bytes())
         record.pop("schema")
         _require_types(record)
+        if record["recipe"].get("partners") in ("nearest", "both"):
+            record["recipe"].setdefault("nearest_share", 0.5)  # what older runs drew by
         record["recipe"] = recipe_from(record["recipe"], dict.fromkeys(record["recipe"], str(path)))
         record["ids"] = tuple(record["ids"])
         record["features"] = cached_of(record.get("features", {}))

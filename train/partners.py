@@ -24,7 +24,7 @@ class Partners:
         Args:
             cache: The cache.
             rows: Clips trained on; positions speak of them.
-            recipe: `views`, `partners` and `num_neighbors` are read.
+            recipe: `views`, `partners`, `nearest_share` and `num_neighbors` are read.
             inputs: The neighbours' stages.
             frames: Whether frames are needed at all.
         """
@@ -53,7 +53,8 @@ class Partners:
             frames = np.array([rng.choice(self._same_source[at]) for at in positions.tolist()])
         if self._recipe.partners in ("nearest", "both"):
             nearest = self._draw("audio", positions, 1, rng)
-            sounds = np.where(rng.random(len(positions)) < 0.5, nearest, positions)
+            stands_in = rng.random(len(positions)) < self._recipe.nearest_share
+            sounds = np.where(stands_in, nearest, positions)
         if "neighbour" in self._recipe.view_names:
             k = self._recipe.num_neighbors
             frames = np.concatenate([frames, self._draw("image", positions, k, rng)])

@@ -30,6 +30,9 @@ class Protocol:
         blend_stretched: Whether a blend is brought to [0, 1] once more.
         alpha: Share of the audio-visual map in a blend.
         strict: A pixel is predicted above its threshold (`>`), not at it as well (`>=`).
+        peak_stays: Where that leaves none, those at the map's maximum are predicted, unless the
+            map is one negative value (LVS).
+        predicted: Share of the pixels that the rule `median` predicts.
         headline: Rule of the figures without a suffix.
         confidence: `max` of a map, or the mean of its `top-quarter` of pixels.
         blend_confidence: `blend`: a blend's own. `av`: that of its audio-visual map, because
@@ -47,6 +50,8 @@ class Protocol:
     blend_stretched: bool = False
     alpha: float = 0.4
     strict: bool = False
+    peak_stays: bool = False
+    predicted: float = 0.5
     headline: Threshold = Threshold.MEDIAN
     confidence: Literal["max", "top-quarter"] = "max"
     blend_confidence: Literal["blend", "av"] = "av"
@@ -100,6 +105,7 @@ PROTOCOLS: dict[str, Protocol] = {
             "lvs",
             geometry="cell-centred",
             strict=True,
+            peak_stays=True,
             confidence="top-quarter",
             thresholds="subsampled",
         ),

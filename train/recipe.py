@@ -71,6 +71,7 @@ class Recipe:
     image_neighbors: str = "imagenet-resnet18"  # encoder that knows which images are near
     audio_neighbors: str = "vggsound-resnet18"  # and which sounds
     partners: Literal["own", "source", "nearest", "both"] = "own"  # of one video; nearest sound
+    nearest_share: float = 1.0  # how often the nearest sound stands in for a clip's own
     image_size: int = 224  # side of the square crop, and of the whole frame at test
     image_resize: int = 256  # short side of the frame that the crop is taken from
     image_test: Literal["squash", "tensor", "crop"] = "squash"  # how the whole frame becomes square

@@ -18,7 +18,10 @@ _LIMITS: dict[str, tuple[Callable[[float], bool], tuple[str, ...]]] = {
         lambda value: 0 < value < math.inf,
         ("temperature", "pooling_temperature", "lr", "spectrogram_std"),
     ),
-    "above 0 and at most 1": (lambda value: 0 < value <= 1, ("pooling_share", "crop_area")),
+    "above 0 and at most 1": (
+        lambda value: 0 < value <= 1,
+        ("pooling_share", "crop_area", "nearest_share"),
+    ),
     "finite": (math.isfinite, ("spectrogram_mean",)),
     "at least 0": (
         lambda value: 0 <= value < math.inf,

@@ -15,6 +15,7 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ..cache.schema import FULL_SCALE
 from ..cache.store import Cache
 from ..errors import CacheCorruptError, InputError, UsageError
 from ..stages.spectrogram import FRONT_ENDS, log_spectrogram, resample
@@ -29,7 +30,7 @@ from .data import Batch, Pick, Stream
 from .device import choose_device
 from .geometry import Geometry, cell_centres, upsample
 from .model import AudioVisualModel, build_model
-from .objectives import Objective, load_objective, require_sight
+from .objectives import Objective, cosine_map, head_number, load_objective, require_sight
 from .page import RunPage, read_page
 
 BRANCHES = ("online", "momentum", "ema")
@@ -52,6 +53,7 @@ class Localizer:
         objective: Objective,
         device: torch.device,
         weights: Sequence[str] = (PRETRAINED,),
+        head: str | None = None,
     ) -> None:
         """Keep the network; see `load_run`."""
         self._specs = weights
@@ -60,7 +62,10 @@ class Localizer:
         self.device = device
         self.centres_px = cell_centres(model.image_encoder, page.recipe.image_size)
         self._model = model.to(device).eval()
-        self._objective = objective
+        self._similarity_map = objective.similarity_map
+        if head is not None:
+            number = head_number(objective, page.recipe.objective, head)
+            self._similarity_map = lambda visual, audio: cosine_map(visual[number], audio[number])
         self._teachers: dict[str, LiveTeacher] = {}
 
     def localize(
@@ -87,7 +92,7 @@ class Localizer:
         """
         with torch.inference_mode():
             visual, audio = self._embed_frame(frame), self._embed_audio(waveform, rate_hz)
-            similarity = self._objective.similarity_map(visual, audio).cpu().numpy()
+            similarity = self._similarity_map(visual, audio).cpu().numpy()
         localization_map: NDArray[np.float32] = self.upsample(similarity, size, geometry)[0]
         return localization_map
 
@@ -148,7 +153,7 @@ class Localizer:
                 pairs = order[start : min(start + batch_size, high)]
                 cells = tuple(head[frame_of[pairs] - done] for head in visual)
                 own = tuple(head[sound_of[pairs]] for head in audio)
-                found.append(self._objective.similarity_map(cells, own).cpu().numpy())
+                found.append(self._similarity_map(cells, own).cpu().numpy())
             done += len(batch.rows)
         result = np.empty((len(order), *found[0].shape[1:]), np.float32)
         result[order] = np.concatenate(found)
@@ -204,6 +209,21 @@ class Localizer:
     def embed_audio(self, waveform: NDArray[Any], rate_hz: int) -> NDArray[np.float32]:
         """Embed a sound as `(D,)`; times `embed_frame` it is the mean of the heads' cosines."""
         return _joined(self._embed_audio(waveform, rate_hz))
+
+    @torch.inference_mode()
+    def sound_features(self, spectrograms: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
+        """Return the features of sounds before any projection.
+
+        Args:
+            spectrograms: `(B, 257, T)` log-spectrograms of the windows that are heard.
+
+        Returns:
+            `(B, C)` float32, 0 or more.
+        """
+        windows = torch.from_numpy(spectrograms).to(self.device)
+        heard = hear(windows, np.zeros(len(windows), np.int64), self.recipe)
+        features: NDArray[np.float32] = self._model.audio_features(heard).float().cpu().numpy()
+        return features
 
     def _read(
         self,
@@ -297,7 +317,7 @@ def centre_window(waveform: NDArray[Any], rate_hz: int, kind: str) -> NDArray[np
     """Cut the window that a front-end hears out of the middle of a sound.
 
     Args:
-        waveform: `(L,)` mono, float in [-1, 1] or int16.
+        waveform: `(L,)` mono, float in [-1, 1] or int16 of full scale 32767, as the cache holds it.
         rate_hz: Its rate.
         kind: A name of `FRONT_ENDS`.
 
@@ -310,9 +330,11 @@ def centre_window(waveform: NDArray[Any], rate_hz: int, kind: str) -> NDArray[np
     front_end = FRONT_ENDS[kind]
     if waveform.ndim != 1 or not len(waveform):
         raise ValueError(f"localizing needs mono sound (L,), got {waveform.shape}")
-    scale = 1 / 32768 if waveform.dtype == np.int16 else 1.0
+    sound = waveform.astype(np.float32)
+    if waveform.dtype == np.int16:
+        sound /= FULL_SCALE
     length = max(1, round(len(waveform) * front_end.rate_hz / rate_hz))
-    sound = resample(waveform.astype(np.float32) * scale, rate_hz, front_end.rate_hz, length)
+    sound = resample(sound, rate_hz, front_end.rate_hz, length)
     if length < front_end.window_samples:
         return np.resize(sound, front_end.window_samples)
     start = (length - front_end.window_samples) // 2
@@ -324,6 +346,7 @@ def load_run(
     device: str = "auto",
     branch: str | None = None,
     weights: Sequence[str] = (PRETRAINED,),
+    head: str | None = None,
 ) -> Localizer:
     """Open a run for localizing.
 
@@ -334,11 +357,13 @@ def load_run(
             tests (`test_weights`).
         weights: Where the teachers of a run on cached features come from, once a frame or a sound
             is given that is in no cache; as `weights.resolve` takes it.
+        head: Which of several projections makes the maps, of SLAVC `localization` or
+            `correspondence`; None for their mean.
 
     Raises:
         InputError: If there is no run, or it has no checkpoint yet.
         CacheCorruptError: If its page or its checkpoint is damaged.
-        UsageError: If there is no such device, or the run has no such weights.
+        UsageError: If there is no such device, or the run has no such weights or head.
     """
     folder = Path(run_dir)
     page = read_page(folder)
@@ -347,7 +372,7 @@ def load_run(
     model = build_model(page.recipe, objective.NEEDS, page.seed, page.features)
     weights_of_run = branch_weights(folder, checkpoint, branch or page.recipe.test_weights)
     load_into(model, weights_of_run, folder)
-    return Localizer(page, model, objective, choose_device(device), weights)
+    return Localizer(page, model, objective, choose_device(device), weights, head)
 
 
 def load_into(network: nn.Module, weights: Mapping[str, Tensor], run_dir: Path) -> None:

@@ -25,6 +25,7 @@ OF_ALL = {
     "object": "object prior (OGL)",
     "detr": "object map (DETR)",
 }
+_SWEPT = {"predicted": "share predicted", "at": "found from cIoU"}
 _SIZES = ("small", "medium", "large", "huge")
 _TITLE_WIDTH = 20
 
@@ -64,8 +65,9 @@ def head_text(run: Document) -> str:
     """Say what was scored, how, and on how many clips."""
     form = form_of(run["benchmark"])
     maps = f", maps {run['geometry']}" if form.has_maps else ""
+    head = f", head {run['head']}" if run.get("head") else ""
     text = (
-        f"{run['benchmark']}, protocol {run['protocol']}{maps}: "
+        f"{run['benchmark']}, protocol {run['protocol']}{maps}{head}: "
         f"{run['n_scored']} of {run['n_official']} clips scored"
     )
     if run["ceiling"] is not None and form.percent:
@@ -124,10 +126,16 @@ def subset_title(run: Document, subset: str) -> str:
 
 
 def alpha_rows(document: Document) -> Iterator[tuple[str, Scores]]:
-    """Yield the rows of a sweep of alpha."""
+    """Yield the rows of what was varied: alpha, the pixels predicted, the cIoU that counts."""
     for prefix, group in _prefixed(document):
-        for alpha, scores in group["mean"]["alphas"].items():
+        mean = group["mean"]
+        for alpha, scores in mean["alphas"].items():
             yield f"{prefix}blend, alpha {alpha}", scores
+        for kind, title in _SWEPT.items():
+            for value, by_source in mean.get("sweeps", {}).get(kind, {}).items():
+                yield f"{prefix}{title} {value}", by_source["av"]
+                if by_source.get("blend"):
+                    yield "  blend with OGL", by_source["blend"]
 
 
 def _published(

@@ -85,9 +85,11 @@ def _look(values: NDArray[Any], truth: NDArray[Any], protocol: Protocol) -> tupl
     if known is not None and not known.any():
         return -np.inf, 0.0, 0.0, 0.0, area
     beats = np.greater if protocol.strict else np.greater_equal
+    peak = values.max()
+    peak_stays = protocol.peak_stays and (peak >= 0 or peak > values.min())
 
     def overlap(level: Any) -> float:
-        chosen = beats(values, level)
+        chosen = values >= level if peak_stays and level == peak else beats(values, level)
         if known is not None:
             chosen &= known
         num_chosen = np.count_nonzero(chosen)
@@ -98,13 +100,14 @@ def _look(values: NDArray[Any], truth: NDArray[Any], protocol: Protocol) -> tupl
         return float(hit / whole) if whole else 0.0
 
     num, sample = len(values), sorted_sample(values)
-    median = overlap(order_statistic(values, num // 2, sample))
+    rank = min(int(num * (1 - protocol.predicted)), num - 1)
+    median = overlap(order_statistic(values, rank, sample))
     adaptive = 0.0
     if num_covered:
         adaptive = overlap(order_statistic(values, num - num_covered, sample))
     fixed = overlap(0.5 if protocol.scale == "unit" else _middle(values, known))
     top_quarter = protocol.confidence == "top-quarter"
-    sure = mean_of_top_quarter(values, sample) if top_quarter else float(values.max())
+    sure = mean_of_top_quarter(values, sample) if top_quarter else float(peak)
     return sure, median, adaptive, fixed, area
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..cache.advice import advice
-from ..cache.schema import AUDIO, AUDIO_RATE_HZ, EXTRACT
+from ..cache.schema import AUDIO, AUDIO_RATE_HZ, EXTRACT, FULL_SCALE
 from ..cache.shard import Shard
 from ..cache.state import is_dropped, shard_numbers
 from ..cache.store import Cache
@@ -23,9 +23,6 @@ from ..stages.spectrogram import (
     place_window,
     wide_window,
 )
-
-_FULL_SCALE = 32767
-"""What `extract` multiplies sound by before it rounds."""
 
 
 def front_end_to_compute(cache: Cache, rows: NDArray[np.int64], kind: str) -> FrontEnd | None:
@@ -81,13 +78,30 @@ def compute_spectrogram(audio: Shard, index: int, front_end: FrontEnd) -> NDArra
     """
     start, stop = audio.column("waveform_offset")[index : index + 2].tolist()
     waveform = audio.span("waveform", start, stop)
-    sound = np.divide(waveform, np.float32(_FULL_SCALE), dtype=np.float32)
-    wide = wide_window(sound, AUDIO_RATE_HZ, front_end, _placed(audio, index, front_end))
-    return log_spectrogram(wide, front_end.name)
+    return wide_spectrogram(waveform, int(audio.column("frame_sample")[index]), front_end)
+
+
+def wide_spectrogram(
+    waveform: NDArray[np.int16], frame_sample: int, front_end: FrontEnd
+) -> NDArray[np.float32]:
+    """Compute a wide log-spectrogram `(257, wide_columns)` of a sound as the cache holds it.
+
+    Args:
+        waveform: `(L,)`.
+        frame_sample: Where in it the frame's time lies.
+        front_end: What is heard.
+    """
+    sound = np.divide(waveform, np.float32(FULL_SCALE), dtype=np.float32)
+    placed = _around(len(waveform), frame_sample, front_end)
+    return log_spectrogram(wide_window(sound, AUDIO_RATE_HZ, front_end, placed), front_end.name)
 
 
 def _placed(audio: Shard, index: int, front_end: FrontEnd) -> Placement:
-    """Lay the window around the frame's time."""
+    """Lay the window of a clip of a shard around the frame's time."""
     start, stop = audio.column("waveform_offset")[index : index + 2].tolist()
-    time_s = int(audio.column("frame_sample")[index]) / AUDIO_RATE_HZ
-    return place_window(stop - start, AUDIO_RATE_HZ, front_end, start_s=0.0, time_s=time_s)
+    return _around(stop - start, int(audio.column("frame_sample")[index]), front_end)
+
+
+def _around(num_samples: int, frame_sample: int, front_end: FrontEnd) -> Placement:
+    time_s = frame_sample / AUDIO_RATE_HZ
+    return place_window(num_samples, AUDIO_RATE_HZ, front_end, start_s=0.0, time_s=time_s)

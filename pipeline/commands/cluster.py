@@ -24,7 +24,13 @@ def cluster(
     cache: Cache = DEFAULT_CACHE,
     k: Annotated[int, typer.Option("--k", metavar="N", min=1, help="How many clusters.")] = 11,
     encoder: Annotated[
-        str, typer.Option("--encoder", metavar="NAME", help="What compares sounds: a teacher.")
+        str,
+        typer.Option(
+            "--encoder",
+            "--audio",
+            metavar="NAME",
+            help="What compares sounds: a teacher, or run:RUN, the encoder of a run.",
+        ),
     ] = "vggsound-resnet18",
     seed: Annotated[
         int,

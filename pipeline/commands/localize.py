@@ -1,7 +1,7 @@
 """The command that shows where sounds come from."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -18,6 +18,8 @@ from ..options import (
     Threads,
 )
 from ..settings import ONE_RUN, Example
+
+BlendScales = Literal["minmax", "slavc"]
 
 
 def localize(
@@ -55,6 +57,13 @@ def localize(
         float,
         typer.Option("--alpha", min=0, max=1, help="Share of the audio-visual map in the blend."),
     ] = 0.5,
+    blend: Annotated[
+        BlendScales,
+        typer.Option(
+            "--blend",
+            help="Scales of the blend's maps: each its own, or SLAVC's fixed ranges (IPOL demo).",
+        ),
+    ] = "minmax",
     video: Annotated[
         bool,
         typer.Option(
@@ -88,6 +97,7 @@ def localize(
         out=out,
         annotations=annotations,
         alpha=alpha,
+        scales=blend,
         geometry=geometry,
         device=device,
         threads=threads,

@@ -92,7 +92,11 @@ def knn(
     ] = "imagenet-resnet18",
     audio: Annotated[
         str,
-        typer.Option("--audio", metavar="NAME", help="What compares sounds: a teacher, or none."),
+        typer.Option(
+            "--audio",
+            metavar="NAME",
+            help="What compares sounds: a teacher, run:RUN (the encoder of a run), or none.",
+        ),
     ] = "vggsound-resnet18",
     ids: Ids = None,
     hold_out: HoldOut = None,

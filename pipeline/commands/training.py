@@ -29,6 +29,7 @@ from ..settings import ONE_RUN, Example
 
 Data = Literal["auto", "resident", "stream"]
 Branch = Literal["online", "momentum", "ema"]
+Head = Literal["localization", "correspondence"]
 
 
 def train(
@@ -132,6 +133,36 @@ def evaluate(
         ),
         ONE_RUN,
     ] = None,
+    head: Annotated[
+        Head | None,
+        typer.Option(
+            "--head", show_default="the mean of all", help="Which of SLAVC's heads makes the maps."
+        ),
+        ONE_RUN,
+    ] = None,
+    ids: Annotated[
+        Path | None,
+        typer.Option("--ids", metavar="LIST", help="Test only the clips of this list or CSV."),
+        ONE_RUN,
+    ] = None,
+    predicted: Annotated[
+        str | None,
+        typer.Option(
+            "--predicted",
+            metavar="S,S,...",
+            help="Shares of the pixels to predict, scored beside the half.",
+        ),
+        ONE_RUN,
+    ] = None,
+    at: Annotated[
+        str | None,
+        typer.Option(
+            "--at",
+            metavar="C,C,...",
+            help="Values of cIoU from which on a source counts as found, scored beside 0.5.",
+        ),
+        ONE_RUN,
+    ] = None,
     geometry: ProtocolGeometry = None,
     device: Device = "auto",
     threads: Threads = DEFAULT_THREADS,
@@ -140,7 +171,7 @@ def evaluate(
 ) -> None:
     """Score runs on a benchmark, beside what needs no sound."""
     from ...train.scoreboard import evaluate_text
-    from ..training import EvaluateSettings, evaluate_runs, parse_alphas
+    from ..training import EvaluateSettings, evaluate_runs, parse_alphas, parse_shares
 
     document = evaluate_runs(
         EvaluateSettings(
@@ -153,6 +184,10 @@ def evaluate(
             geometry=geometry,
             alphas=parse_alphas(alpha),
             branch=branch,
+            head=head,
+            ids=ids,
+            predicted=parse_shares(predicted, "--predicted", positive=True),
+            levels=parse_shares(at, "--at", positive=True),
             device=device,
             threads=threads,
             batch_size=batch_size,

@@ -11,7 +11,7 @@ from typing import Any, Literal, Protocol, cast
 
 from numpy.typing import NDArray
 
-from ...cache.schema import OBJECTS
+from ...cache.schema import OBJECTS, RUN_ENCODER
 from ...errors import UsageError
 from ...weights import WeightFile, Weights
 
@@ -118,11 +118,13 @@ def _split(name: str) -> tuple[str, int | None]:
 
 
 def modality_of(name: str) -> str:
-    """Return whether a teacher is `visual` or `audio`.
+    """Return whether a teacher is `visual` or `audio`, as the encoder of a run's sounds is.
 
     Raises:
         UsageError: If there is no such teacher; the message names those there are.
     """
+    if name.startswith(RUN_ENCODER):
+        return "audio"
     for modality in MODALITIES:
         if without_size(name) in choices(modality):
             return modality

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-FULL_SCALE = 32767.0
+from ...cache.schema import FULL_SCALE
 
 
 def to_float(waveform: NDArray[np.int16]) -> NDArray[np.float32]:

@@ -9,7 +9,7 @@ from typing import NamedTuple, Protocol, cast
 import torch
 from torch import Tensor, nn
 
-from ...errors import InputError
+from ...errors import InputError, UsageError
 from ..losses import over_pairs
 from ..model import Embeddings, Needs
 from ..recipe import Recipe
@@ -74,6 +74,24 @@ def require_sight(name: str) -> Objective:
             "sounds (--set audio_init=RUN) and take that"
         )
     return objective
+
+
+def head_number(objective: Objective, name: str, head: str) -> int:
+    """Return which of an objective's projections a head is.
+
+    Args:
+        objective: The objective.
+        name: What it is called.
+        head: A name in its `HEADS`, which those with several projections define.
+
+    Raises:
+        UsageError: It has no such head.
+    """
+    heads: tuple[str, ...] = getattr(objective, "HEADS", ())
+    if head not in heads:
+        known = ", ".join(heads) or "only one"
+        raise UsageError(f"--head {head}: objective {name} has {known}")
+    return heads.index(head)
 
 
 def cosine_map(visual: Tensor, audio: Tensor) -> Tensor:

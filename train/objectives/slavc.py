@@ -13,6 +13,7 @@ from . import Seen, cosine_map, split_views
 
 NEEDS = Needs(heads=2)
 TERMS = ("momentum_image", "momentum_audio")
+HEADS = ("correspondence", "localization")
 OPTIONS = {
     "form": {
         "default": "code",
