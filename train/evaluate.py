@@ -260,7 +260,7 @@ def _run_entry(folder: Path, page: RunPage, shared: _Evaluation) -> dict[str, An
         shared.stem,
         at_hand.pairs(),
         shared.cache,
-        lambda: load_run(folder, shared.device, shared.branch, shared.head),
+        lambda: load_run(folder, shared.device, shared.branch, head=shared.head),
         reads=at_hand.reads,
         branch=shared.branch,
         head=shared.head,

@@ -8,12 +8,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ...cache.schema import AUDIO_RATE_HZ
+from ...cache.schema import AUDIO_RATE_HZ, FULL_SCALE
 from ...errors import MissingDependencyError
 from ...weights import RANDOM, Weights, remember, resolve
 from ..spectrogram import resample
 from .protocol import Network, Teacher, load_teacher, network_of
-from .sounds import FULL_SCALE
 
 
 def build_network(teacher: Teacher, weights: Weights, device: str) -> Network:
