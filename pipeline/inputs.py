@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 from operator import attrgetter
 from typing import Literal
 
+from ..cache.clip_ids import is_bad_id
 from ..errors import InputError, Reason, UsageError
 from .folders import find_clips
 from .lists import LIST_SUFFIXES, VIDEO_SUFFIXES, Entry, read_entries, shown, suffix_of
@@ -191,10 +192,6 @@ def piece_id(clip_id: str, start_s: float) -> str:
     return f"{clip_id}_{round(start_s * 1000):09d}"
 
 
-def _is_bad_id(clip_id: str) -> bool:
-    return clip_id in ("", ".", "..") or "/" in clip_id or "\0" in clip_id
-
-
 def _candidate(root: str, path: str, size: int, id_from: IdFrom) -> Candidate:
     clip_id = default_id(path, id_from)
     return Candidate(clip_id, root, path, size, clip_id)
@@ -260,7 +257,7 @@ def _below(full: str, folder: str) -> str:
 def _by_id(entry: Entry, root: str, by_stem: dict[str, Candidate]) -> Candidate:
     """The file that carries an id (or a bare file name), or the name it should have had."""
     name = entry.id or "" if entry.path is None else entry.path
-    if _is_bad_id(name):
+    if is_bad_id(name):
         return Candidate(name, root, "", 0, name, reject=Reason.BAD_ID)
     is_file_name = suffix_of(name) in VIDEO_SUFFIXES
     clip_id = os.path.splitext(name)[0] if is_file_name else name
@@ -294,5 +291,5 @@ def _described(clip: Candidate, entry: Entry, root: str) -> Candidate:
         start_s=span.start_s,
         seconds=span.seconds,
         label=entry.label,
-        reject=Reason.BAD_ID if _is_bad_id(clip_id) else clip.reject,
+        reject=Reason.BAD_ID if is_bad_id(clip_id) else clip.reject,
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ..reading import parse_json
 from . import html
 from .report_chart import Line, chart
 
@@ -44,7 +44,7 @@ def _read(path: Path) -> Record:
     found: Record = []
     for line in path.read_bytes().splitlines() if path.exists() else ():
         try:
-            record = json.loads(line)
+            record = parse_json(line)
             found.append({name: float(value) for name, value in record.items()})
         except (ValueError, TypeError, AttributeError):
             break

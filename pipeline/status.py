@@ -36,6 +36,9 @@ def count_clips(cache: Path) -> ClipCounts:
     require_manifest_of(cache, manifest)
     done, failures, retried = 0, Counter[str](), 0
     for header in headers(cache, EXTRACT):
+        if header.shard < manifest.num_shards:  # else planned since the manifest was read
+            path = shard_path(cache, EXTRACT, header.shard)
+            require_shard_of(manifest, header.shard, header, path)
         done += header.done
         failures.update(header.failed)
     for segment in manifest.segments:

@@ -148,9 +148,11 @@ def load_recipe(name: str, overrides: Iterable[str] = ()) -> Recipe:
         ) from None
     except ValueError as error:  # also of bytes that are no text, and of numbers without end
         raise UsageError(f"{path}: not TOML: {error}") from None
-    origin = {
+    keys = list(values)
+    unknown = next((at for at, key in enumerate(keys) if key not in _HINTS), len(keys))
+    origin = {  # of what can be told: nothing behind the first unknown key is looked at
         key: f"{path}: {line_of(written, key) or line_of(written, table=key)}".removesuffix(": ")
-        for key in values
+        for key in keys[: unknown + 1]
     }
     for text in overrides:
         key, equals, value = text.partition("=")
