@@ -29,6 +29,7 @@ def printable(text: object, keep: str = "") -> str:
         text: Anything.
         keep: Characters left as they are, of `\n` and `\t`: those the program wrote itself.
     """
+
     def shown(found: re.Match[str]) -> str:
         return found[0] if found[0] in keep else _escaped(found[0])
 

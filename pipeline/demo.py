@@ -14,6 +14,7 @@ from typing import Any
 import typer
 
 from ..errors import UsageError
+from .report import say
 from .settings import FILE_NAME
 
 NUM_CLIPS = 1280
@@ -85,22 +86,20 @@ def demo(out: Path, *, seed: int = 0, clips: int = NUM_CLIPS, epochs: int | None
     stages = _stages(out, seed, clips)
     share = clips / NUM_CLIPS
     about_s = [stage.about_s * (share if stage.with_clips else 1) for stage in stages]
-    print(f"{len(stages)} stages in {out}, about {sum(about_s) / 60:.1f} min on two cores.")
-    print("Stop it at any time: the same command goes on.")
+    say(f"{len(stages)} stages in {out}, about {sum(about_s) / 60:.1f} min on two cores.")
+    say("Stop it at any time: the same command goes on.")
     started = time.monotonic()
     documents: dict[str, Document] = {}
     for number, stage in enumerate(stages, 1):
-        print(f"\n[{number}/{len(stages)}] {stage.does} (about {about_s[number - 1]:.0f} s)")
-        print(f"    $ avpipe {' '.join(stage.words)}", flush=True)
+        say(f"\n[{number}/{len(stages)}] {stage.does} (about {about_s[number - 1]:.0f} s)")
+        say(f"    $ avpipe {' '.join(stage.words)}")
         began = time.monotonic()
         document = documents[stage.words[0]] = _run(out, stage.words)
-        print(f"    {stage.tell(document)}, {time.monotonic() - began:.0f} s", flush=True)
+        say(f"    {stage.tell(document)}, {time.monotonic() - began:.0f} s")
         if stage.words[0] == "localize":
             _show_maps(out, documents["evaluate"], time.monotonic() - started)
-    print(
-        f"\n{(time.monotonic() - started) / 60:.1f} min. Pictures: {out}/hero.png, {out}/pictures"
-    )
-    print(f"Go on: cd {out} && avpipe status")
+    say(f"\n{(time.monotonic() - started) / 60:.1f} min. Pictures: {out}/hero.png, {out}/pictures")
+    say(f"Go on: cd {out} && avpipe status")
 
 
 def _stages(out: Path, seed: int, clips: int) -> list[Stage]:
@@ -213,5 +212,5 @@ def _show_maps(out: Path, scores: Document, seconds: float) -> None:
 
     remove_orphans(out)
     hero_picture(load_run(out / "run"), Cache(out / "avcache"), out / "synth", out / "hero.png")
-    print(f"\n{evaluate_text(scores)}\n")
-    print(f"{seconds / 60:.1f} min to these maps. Look: {out}/hero.png, {out}/pictures/sheet.png")
+    say(f"\n{evaluate_text(scores)}\n")
+    say(f"{seconds / 60:.1f} min to these maps. Look: {out}/hero.png, {out}/pictures/sheet.png")

@@ -21,12 +21,14 @@ from ..errors import (
     MissingDependencyError,
     UsageError,
 )
+from ..printable import printable
 
 UNWRITABLE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM}
 INTERRUPTED = 128 + signal.SIGINT
 TERMINATED = 128 + signal.SIGTERM
 RETRY_ALL = "--retry-failed="
 CLOSED_PIPE = 128 + signal.SIGPIPE
+_LONGEST_LINE = 2000
 
 
 @dataclass
@@ -115,7 +117,7 @@ def _run(arguments: list[str], state: State) -> int:
 def _failed(error: Exception, state: State) -> int:
     """Print an error, its traceback with --debug, and return its exit code."""
     if state.debug:
-        traceback.print_exception(error)
+        print(printable("".join(traceback.format_exception(error)), "\n\t"), file=sys.stderr)
     expected = _as_expected(error, state)
     if expected is not None:
         _print_error(str(expected))
@@ -199,7 +201,12 @@ def _misplaced(option: str, context: Any) -> str:
 
 
 def _print_error(message: str) -> None:
-    print(f"avpipe: error: {' '.join(message.split())}", file=sys.stderr)
+    line = printable(" ".join(message.split()))
+    if (
+        len(line) > _LONGEST_LINE
+    ):  # what it quotes may be a file of megabytes; what helps stands last
+        line = f"{line[: _LONGEST_LINE // 2]} ... {line[-_LONGEST_LINE // 2 :]}"
+    print(f"avpipe: error: {line}", file=sys.stderr)
 
 
 def _closed_pipe() -> int:

@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from ..cache.store import Cache
+from ..printable import from_cell
 from ..train.annotated import Annotated, draw_votes
 from ..train.benchmarks import Pair, load_benchmark
 from ..train.benchmarks.synth import SUBSETS, Synth
@@ -102,8 +103,8 @@ def read_samples(results: Path, ciou: str) -> list[Sample]:
     with results.with_name(f"{results.name}.csv").open(encoding="utf-8", newline="") as file:
         return [
             Sample(
-                Pair(line["video"], line["audio"]),
-                line["label"],
+                Pair(from_cell(line["video"]), from_cell(line["audio"])),
+                from_cell(line["label"]),
                 line.get("kind", line.get("group")) == "positive",
                 float(line["confidence"] or "nan"),
                 float(line[ciou] or "nan"),

@@ -11,7 +11,14 @@ from typing import Any
 from ..cache.manifest import Manifest
 from ..cache.schema import EXTRACT, Header, shard_path
 from ..cache.stale import stale_shards
-from ..cache.state import headers, is_dropped, require_cache, require_manifest_of, stages
+from ..cache.state import (
+    headers,
+    is_dropped,
+    require_cache,
+    require_manifest_of,
+    require_shard_of,
+    stages,
+)
 from ..cache.store import Cache
 from .id_lists import read_ids_to_take
 

@@ -14,6 +14,7 @@ from typing import Any, cast
 
 from ..cache.store import Cache
 from ..errors import InputError, MissingDependencyError, UsageError
+from ..printable import cell
 from ..weights import weights_dir
 from . import map_sources
 from .benchmarks import Benchmark, MapSource, Scored, Subsets, load_benchmark
@@ -325,7 +326,9 @@ def _write_results(folder: Path, shared: _Evaluation, entry: dict[str, Any], av:
     writer = csv.DictWriter(text, list(samples[0]), lineterminator="\n")
     writer.writeheader()
     for record in samples:
-        writer.writerow({name: "" if _is_nan(value) else value for name, value in record.items()})
+        writer.writerow(
+            {name: "" if _is_nan(value) else cell(value) for name, value in record.items()}
+        )
     write_whole(path.with_name(f"{path.name}.csv"), text.getvalue().encode())
     kept = {name: value for name, value in entry.items() if name not in ("run", "maps_reused")}
     page = {"schema": SCHEMA, **kept, "curves": av.curves}
