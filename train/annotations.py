@@ -75,6 +75,22 @@ def read_rows(path: Path, *columns: str) -> list[dict[str, str]]:
     return rows
 
 
+def flag(path: Path, row: Mapping[str, str], column: str) -> bool:
+    """Return a cell that says yes or no, 1 or 0.
+
+    Args:
+        path: The file, for the message.
+        row: A line of it, which has the column.
+        column: Which.
+
+    Raises:
+        InputError: If it says something else.
+    """
+    if row[column] not in ("0", "1"):
+        raise InputError(f"{path}: {column} is {row[column]!r}, neither 0 nor 1")
+    return row[column] == "1"
+
+
 def read_list(path: Path) -> list[str]:
     """Read the ids of a test list: one a line, what follows a comma is left alone.
 
