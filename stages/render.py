@@ -22,7 +22,7 @@ from .render_heat import Heat
 _COMMAND = (sys.executable, "-m", "avpipe.stages.render_steps")
 _LINE = ("path", "audio_path", "start_s", "seconds")
 MAPS_SENT = 512
-"""Maps of a message: the child asks for those around a moment when it comes there."""
+"""Maps of a message, two at least: the child asks for those around a moment when it comes there."""
 
 
 @dataclass(frozen=True)
