@@ -202,9 +202,7 @@ def _misplaced(option: str, context: Any) -> str:
 
 def _print_error(message: str) -> None:
     line = printable(" ".join(message.split()))
-    if (
-        len(line) > _LONGEST_LINE
-    ):  # what it quotes may be a file of megabytes, and help stands last
+    if len(line) > _LONGEST_LINE:  # what it quotes may be a file of megabytes, and help stands last
         line = f"{line[: _LONGEST_LINE // 2]} ... {line[-_LONGEST_LINE // 2 :]}"
     print(f"avpipe: error: {line}", file=sys.stderr)
 
