@@ -147,7 +147,9 @@ def _as_expected(error: Exception, state: State) -> AvpipeError | None:
             "64 (a change of the run), in other commands --batch-size or --jobs"
         )
     if isinstance(error, ModuleNotFoundError) and error.name and error.name[:6] != "avpipe":
-        package = error.name.partition(".")[0]
+        from .distributions import distribution_of
+
+        package = distribution_of(error.name)
         return MissingDependencyError(f"the package {package} is missing: pip install {package}")
     return None
 
