@@ -431,3 +431,33 @@ def test_the_everyday_commands_on_real_clips(ask: Ask, capsys: pytest.CaptureFix
     captured = capsys.readouterr()
     assert f"batches of {done} instead of 32: no more clips" in captured.err
     assert re.search(rf"^runs/compact +0 +{done} +{done} +1 +1 ", captured.out, re.MULTILINE)
+
+
+def test_weights_above_all_tables_reach_the_commands_that_have_the_network(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    make_cache(Path("avcache"), 6)
+    settings = Path("avpipe.toml")
+    train = f"train {SMALL} --set epochs=1 --run r".split()
+    settings.write_text('\nweights = ["detr-r50=random", "random"]\n')
+    assert main(train) == 0
+    assert (
+        main(["knn", "--k", "2", "--image", "imagenet-resnet18", "--audio", "vggsound-resnet18"])
+        == 0
+    )
+    capsys.readouterr()
+    assert main(["config", "--json"]) == 0
+    (found,) = [one for one in json.loads(capsys.readouterr().out)["settings"]
+                if one["key"] == "weights"]  # fmt: skip
+    assert found["value"] == ["detr-r50=random", "random"] and "train" in found["commands"]
+    told = "this run has no detr-r50"
+    assert main([*train, "--weights", "detr-r50=random"]) == 2  # here it was asked for
+    assert told in capsys.readouterr().err
+    settings.write_text('[train]\nweights = ["detr-r50=random"]\n')
+    assert main(train) == 2
+    assert told in capsys.readouterr().err
+    settings.write_text('\nweights = ["dter-r50=random"]\n')
+    assert main(train) == 2
+    err = capsys.readouterr().err
+    assert err.startswith("avpipe: error: avpipe.toml: line 2: weights: ") and "dter-r50" in err
+    assert "detr-r50, imagenet-resnet18" in err
