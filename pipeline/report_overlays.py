@@ -76,6 +76,8 @@ def overlays_section(run: Document, cache: Cache, annotations: Path, device: str
         folder, run["benchmark"], at_hand.pairs(), cache, lambda: load_run(folder, device)
     )
     chosen = {title: found for title, found in choose(samples).items() if found}
+    if not chosen:  # nothing that the headline counts is in the cache
+        return ""
     cells = stored.cells([one.pair for found in chosen.values() for one in found])
     limits = float(np.nanmin(cells)), float(np.nanmax(cells))
     parts = [
