@@ -12,7 +12,7 @@ _UNSAFE = re.compile(
     "["
     "\x00-\x1f\x7f-\x9f"  # control characters
     "\u00ad\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"  # invisible, bidi
-    "\U0001d173-\U0001d17a\U000e0000-\U000e0fff"  # more that cannot be seen
+    "\U0001d173-\U0001d17a\U000e0000-\U000e00ff"  # more that cannot be seen
     "\ud800-\udfff"  # bytes of a file's name that are no UTF-8
     "]"
 )
@@ -27,7 +27,7 @@ def printable(text: object, keep: str = "") -> str:
 
     Args:
         text: Anything.
-        keep: Characters left as they are, of `\n` and `\t`: those the program wrote itself.
+        keep: Characters left as they are: ends of lines that the program wrote itself.
     """
 
     def shown(found: re.Match[str]) -> str:

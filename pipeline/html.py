@@ -89,7 +89,7 @@ def page(title: str, body_html: str, style: str = "") -> str:
 
 def text(content: object) -> str:
     """Return something as text that no browser takes for a tag, and that turns no line around."""
-    return escape(printable(content, "\n\t"))
+    return escape(printable(content, "\n"))
 
 
 def paragraph(content: object, style: str = "") -> str:

@@ -117,7 +117,7 @@ def _run(arguments: list[str], state: State) -> int:
 def _failed(error: Exception, state: State) -> int:
     """Print an error, its traceback with --debug, and return its exit code."""
     if state.debug:
-        print(printable("".join(traceback.format_exception(error)), "\n\t"), file=sys.stderr)
+        print(printable("".join(traceback.format_exception(error)), "\n"), file=sys.stderr)
     expected = _as_expected(error, state)
     if expected is not None:
         _print_error(str(expected))

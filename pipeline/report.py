@@ -47,7 +47,7 @@ def show(document: Document, as_json: bool, text: Callable[[Document], str]) -> 
 
 def say(text: str, *, end: str = "\n") -> None:
     """Print lines on stdout; what in them would act on a terminal is escaped."""
-    print(printable(text, "\n\t"), end=end, flush=True)
+    print(printable(text, "\n"), end=end, flush=True)
 
 
 def note(line: str) -> None:

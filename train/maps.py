@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import json
 import zipfile
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -22,6 +21,7 @@ from ..cache.schema import canonical_json
 from ..cache.store import Cache
 from ..cache.writer import remove_orphans, temporary
 from ..errors import CacheUnwritableError, InputError
+from ..reading import parse_json
 from .benchmarks import Pair
 from .checkpoint import require_checkpoint, write_durably
 from .clips import data_fingerprint
@@ -285,7 +285,7 @@ def _read(path: Path, key: dict[str, str]) -> Arrays | None:
     """Return what a file made for this key holds; None where it is absent, damaged or other."""
     try:
         with np.load(path) as stored:
-            if json.loads(stored["key"].tobytes()) == key:
+            if parse_json(stored["key"].tobytes()) == key:
                 return {name: stored[name] for name in _ARRAYS}
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         pass

@@ -13,6 +13,7 @@ from typing import Any
 
 from ..cache.schema import MANIFEST
 from ..errors import CacheCorruptError, InputError, UsageError
+from ..reading import parse_json
 from .checkpoint import write_durably
 from .recipe import Recipe, first_difference, recipe_from, recipe_values
 
@@ -90,7 +91,7 @@ def read_page(run_dir: Path) -> RunPage:
     """
     path = run_dir / "run.json"
     try:
-        record: dict[str, Any] = json.loads(path.read_text("utf-8"))
+        record: dict[str, Any] = parse_json(path.read_text("utf-8"))
         record.pop("schema")
         record["recipe"] = recipe_from(record["recipe"], dict.fromkeys(record["recipe"], str(path)))
         record["ids"] = tuple(record["ids"])

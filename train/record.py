@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..errors import AvpipeError, CacheUnwritableError
+from ..reading import parse_json
 from .board import Board
 from .data import Batch
 from .plan import Plan
@@ -172,7 +173,7 @@ def append_lines(path: Path, lines: Sequence[Mapping[str, float]]) -> None:
 def last_loss(path: Path) -> float | None:
     """Return the loss in the last line of a file of JSON lines; None if it has none."""
     lines = path.read_bytes().splitlines() if path.exists() else []
-    return float(json.loads(lines[-1])["loss"]) if lines else None
+    return float(parse_json(lines[-1])["loss"]) if lines else None
 
 
 def cut_metrics(path: Path, step: int) -> None:
@@ -182,7 +183,7 @@ def cut_metrics(path: Path, step: int) -> None:
     kept = []
     for line in path.read_bytes().splitlines(keepends=True):
         try:
-            known = line.endswith(b"\n") and json.loads(line)["step"] <= step
+            known = line.endswith(b"\n") and parse_json(line)["step"] <= step
         except ValueError:  # a machine that lost power may leave anything
             known = False
         if not known:
