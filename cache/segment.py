@@ -128,7 +128,7 @@ class Segment:
         text = self._data[self._starts[index] : self._starts[index + 1]]
         try:
             line: Line = parse_json(text)
-            known = all(isinstance(line[key], str) for key in ("id", "path"))  # type: ignore[literal-required]
+            known = all(isinstance(line[key], str) for key in ("id", "path"))
             known = known and 0 <= line["root"] < len(self.roots)
         except (ValueError, KeyError, TypeError):
             known = False

@@ -69,6 +69,7 @@ def receive(pipe: IO[bytes], deadline: float | None = None) -> dict[str, Any]:
     if length > _MAX_TEXT:
         raise EOFError("a message of an absurd length")
     text = _read(pipe, length, deadline)
+    message: dict[str, Any]
     try:
         message, announced = parse_json(text)
     except (ValueError, TypeError):

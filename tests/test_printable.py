@@ -37,9 +37,9 @@ def in_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AVPIPE_WEIGHTS_DIR", str(tmp_path / "no-weights"))
 
 
-def test_every_character_of_unicode() -> None:
+def test_characters_of_unicode() -> None:
     """Controls, surrogates and line ends are escaped; letters, signs and joiners stay."""
-    for code in range(0x110000):
+    for code in (*range(0x20000), *range(0xE0000, 0xE0200)):
         character = chr(code)
         category = unicodedata.category(character)
         shown = printable(character)
