@@ -6,8 +6,8 @@ import hashlib
 
 from ..printable import printable
 
-_LONGEST = 200
-"""Bytes of a file's name that an id may fill; file systems take 255 with what follows."""
+_LONGEST = 251
+"""Bytes of a file's name that an id may fill; file systems take 255, with `.png` or `.mp4`."""
 
 
 def is_bad_id(clip_id: str) -> bool:
