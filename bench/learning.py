@@ -114,7 +114,7 @@ def learn(folder: Path, world: str, name: str, seed: int, epochs: int) -> Path:
         values = [*values, f"audio_init={learn(folder, world, 'spm-audio', seed, epochs)}"]
     words = [word for value in (*values, f"epochs={epochs}") for word in ("--set", value)]
     avpipe("train", "--cache", folder / f"{world}-cache", "--ids", folder / world / "train.txt",
-           "--recipe", recipe, "--run", run, "--seeds", seed, *words)  # fmt: skip
+           "--recipe", recipe, "--run", run.parent, "--seeds", seed, *words)  # fmt: skip
     return run
 
 

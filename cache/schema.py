@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import CacheCorruptError
+from ..reading import parse_json
 from .advice import advice
 
 FORMAT = 1
@@ -168,7 +169,7 @@ def parse_block(block: bytes, path: Path, file_bytes: int) -> Header:
     if block[end : end + 9] != b"%08x\n" % zlib.crc32(block[:end]) or block[end + 9 :].strip(b"\0"):
         raise damaged("damaged header")
     try:
-        record: dict[str, Any] = json.loads(block[:end])
+        record: dict[str, Any] = parse_json(block[:end])
         fingerprint = record.pop("fingerprint")
         columns = {
             name: Column(c["dtype"], tuple(c["shape"]), c["offset"])

@@ -7,7 +7,6 @@ sha256 of all before it); between them lies one line per clip, sorted by path by
 from __future__ import annotations
 
 import hashlib
-import json
 import mmap
 import os
 from collections.abc import Iterator
@@ -18,7 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import CacheCorruptError
+from ..reading import parse_json
 from .advice import advice
+from .clip_ids import is_bad_id
 from .schema import FORMAT, canonical_json
 
 _SCAN_BLOCK = 1 << 24
@@ -85,9 +86,9 @@ class Segment:
             )
         starts = _line_starts(self._data)
         try:
-            head = json.loads(self._data[starts[0] : starts[1]])
+            head = parse_json(self._data[starts[0] : starts[1]])
             tail_at = int(starts[-2])
-            tail = json.loads(self._data[tail_at:])
+            tail = parse_json(self._data[tail_at:])
             self.n = int(tail["n"])
             intact = tail["sha256"] == _sha256(self._data, tail_at) and self.n == len(starts) - 3
             intact = intact and self._data[tail_at:] == canonical_json(tail) + b"\n"
@@ -122,8 +123,27 @@ class Segment:
     def lines(self, start: int = 0, stop: int | None = None) -> Iterator[Line]:
         """Parse lines `start:stop` (counted within the segment)."""
         for index in range(start, self.n if stop is None else stop):
-            line: Line = json.loads(self._data[self._starts[index] : self._starts[index + 1]])
-            yield line
+            yield self._line(index)
+
+    def _line(self, index: int) -> Line:
+        """Parse one line: what has the right checksum need not have been written by avpipe."""
+        text = self._data[self._starts[index] : self._starts[index + 1]]
+        try:
+            line: Line = parse_json(text)
+            known = all(isinstance(line[key], str) for key in ("id", "path"))
+            known = known and 0 <= line["root"] < len(self.roots)
+        except (ValueError, KeyError, TypeError):
+            known = False
+        if not known:
+            raise self._forged(f"row {self.first_row + index} is no clip")
+        if "reject" not in line and is_bad_id(line["id"]):
+            raise self._forged(f"row {self.first_row + index} has the id {line['id']!r}")
+        return line
+
+    def _forged(self, what: str) -> CacheCorruptError:
+        return CacheCorruptError(
+            f"{self.path}: {what}, which avpipe never writes: do not use this cache, make another"
+        )
 
 
 def _line_starts(data: bytes | mmap.mmap) -> NDArray[np.int64]:

@@ -73,6 +73,28 @@ def require_manifest_of(cache: Path, manifest: Manifest) -> None:
         )
 
 
+def require_shard_of(manifest: Manifest, number: int, header: Header, path: Path) -> None:
+    """Check that a shard holds the clips of a manifest: under other ids they would be other clips.
+
+    Args:
+        manifest: Whose ids are given out.
+        number: The shard's, by its name.
+        header: The shard's header; only of decoded stages does it name a manifest.
+        path: The shard, for the message.
+
+    Raises:
+        CacheCorruptError: If it was extracted for another manifest.
+    """
+    made_for = header.inputs.get(MANIFEST)
+    if made_for is None:
+        return
+    if number >= manifest.num_shards or manifest.shard_sha256(number) != made_for:
+        raise CacheCorruptError(
+            f"{path} belongs to another manifest, its clips are not those of these ids; run "
+            f"{advice('verify --repair', path)}"
+        )
+
+
 def is_dropped(cache: Path, stage: str) -> bool:
     """Whether `avpipe drop` removed the stage's shards on purpose."""
     return (cache / stage / DROPPED).exists()

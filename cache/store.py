@@ -24,7 +24,13 @@ from .schema import (
     shard_path,
 )
 from .shard import Shard, read_header
-from .state import require_cache, require_manifest_of, shard_numbers, stages
+from .state import (
+    require_cache,
+    require_manifest_of,
+    require_shard_of,
+    shard_numbers,
+    stages,
+)
 
 _MAX_OPEN = 256
 """Shards kept open; well below the usual limit of 1,024 files."""
@@ -198,12 +204,14 @@ class Cache:
 
         Raises:
             FileNotFoundError: If it is not there.
-            CacheCorruptError: If it is damaged.
+            CacheCorruptError: If it is damaged, or was extracted for another manifest: its clips
+                are not those of these ids.
         """
         key = (stage, number)
         shard = self._shards.get(key)
         if shard is None:
             shard = Shard(shard_path(self.path, stage, number), verify=self._verify)
+            require_shard_of(self.manifest, number, shard.header, shard.path)
             self._shards[key] = shard
             if len(self._shards) > _MAX_OPEN:
                 self._shards.popitem(last=False)

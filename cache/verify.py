@@ -71,6 +71,8 @@ def verify(cache: Path, *, repair: bool = False) -> VerifyReport:
         return report  # without every row's owner no shard can be judged, and none may be moved
     try:
         manifest = Manifest(cache, files)
+        for _ in manifest.lines():  # each is looked at as it is parsed
+            pass
     except CacheCorruptError as error:
         report.damaged.setdefault(f"{MANIFEST}/", str(error))
         return report

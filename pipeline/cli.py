@@ -103,7 +103,7 @@ def init() -> None:
     """Write a commented avpipe.toml into this folder."""
     from .template import write_template
 
-    typer.echo(f"wrote {write_template(Path(FILE_NAME), commands())}")
+    report.say(f"wrote {write_template(Path(FILE_NAME), commands())}")
 
 
 def config(ctx: typer.Context, json: Json = False) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import io
 import json
-import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from ..cores import AUTO
 from ..errors import UsageError
 from ..stages.synth_plan import TEST_SHARE
 from .demo_pace import MachinePace, measure_pace
+from .report import say
 from .settings import FILE_NAME
 
 NUM_CLIPS = 1280
@@ -99,35 +99,32 @@ def demo(
     begun = _write_settings(out, SETTINGS.format(seed=seed, epochs=epochs, k=max(1, clips // 20)))
     stages = _stages(out, seed, clips, epochs * steps_per_epoch, threads)
     about = _about(stages, out, begun, threads)
-    print("Stop it at any time: the same command goes on.")
+    say("Stop it at any time: the same command goes on.")
     started = time.monotonic()
     documents: dict[str, Document] = {}
     for number, stage in enumerate(stages, 1):
-        print(f"\n[{number}/{len(stages)}] {stage.does}{about[number - 1]}")
-        print(f"    $ avpipe {' '.join(stage.words)}", flush=True)
+        say(f"\n[{number}/{len(stages)}] {stage.does}{about[number - 1]}")
+        say(f"    $ avpipe {' '.join(stage.words)}")
         began = time.monotonic()
         document = documents[stage.words[0]] = _run(out, stage.words)
-        print(f"    {stage.tell(document)}, {time.monotonic() - began:.0f} s", flush=True)
+        say(f"    {stage.tell(document)}, {time.monotonic() - began:.0f} s")
         if stage.words[0] == "localize":
             _show_maps(out, documents["evaluate"], time.monotonic() - started)
-    print(
-        f"\n{(time.monotonic() - started) / 60:.1f} min. Pictures: {out}/hero.png, {out}/pictures"
-    )
-    print(f"Go on: cd {out} && avpipe status")
+    say(f"\n{(time.monotonic() - started) / 60:.1f} min. Pictures: {out}/hero.png, {out}/pictures")
+    say(f"Go on: cd {out} && avpipe status")
 
 
 def _about(stages: list[Stage], out: Path, begun: bool, threads: str) -> list[str]:
     """Say how long all takes here; return what to say of each stage, nothing where one goes on."""
     if begun:
-        print(f"{len(stages)} stages in {out}; what is there already is passed over.")
+        say(f"{len(stages)} stages in {out}; what is there already is passed over.")
         return [""] * len(stages)
-    print(f"{len(stages)} stages in {out}. How long on this machine: a few seconds to find out ...")
-    sys.stdout.flush()
+    say(f"{len(stages)} stages in {out}. How long on this machine: a few seconds to find out ...")
     pace = measure_pace(RECIPE, threads)
     seconds = [stage.about_s(pace) for stage in stages]
-    print(f"About {sum(seconds) / 60:.1f} min on {pace.cores} cores.")
+    say(f"About {sum(seconds) / 60:.1f} min on {pace.cores} cores.")
     if pace.busy:
-        print(pace.busy)
+        say(pace.busy)
     return [f" (about {one:.0f} s)" for one in seconds]
 
 
@@ -251,5 +248,5 @@ def _show_maps(out: Path, scores: Document, seconds: float) -> None:
 
     remove_orphans(out)
     hero_picture(load_run(out / "run"), Cache(out / "avcache"), out / "synth", out / "hero.png")
-    print(f"\n{evaluate_text(scores)}\n")
-    print(f"{seconds / 60:.1f} min to these maps. Look: {out}/hero.png, {out}/pictures/sheet.png")
+    say(f"\n{evaluate_text(scores)}\n")
+    say(f"{seconds / 60:.1f} min to these maps. Look: {out}/hero.png, {out}/pictures/sheet.png")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fcntl
-import json
 import mmap
 import os
 import re
@@ -17,6 +16,7 @@ from pathlib import Path
 from ..cache.schema import HINTS, MANIFEST
 from ..cache.writer import sync_folder
 from ..errors import CacheUnwritableError
+from ..reading import parse_json
 from .doctor_check import Check, ok, problem, warning
 from .report import size_text, time_text
 from .status import status
@@ -161,7 +161,7 @@ def check_space(cache: Path, inputs: Sequence[str], options: Sequence[str] | Non
     if done.returncode:
         said = done.stderr.decode(errors="replace").strip().rpartition("avpipe: error: ")[2]
         return [problem("space", f"avpipe extract would stop: {said}", exit_code=done.returncode)]
-    plan = json.loads(done.stdout)
+    plan = parse_json(done.stdout)
     return [_space(free, plan, _bytes_of_hints(cache, plan["new"] + plan["pending"]))]
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import subprocess
 import sys
@@ -12,6 +11,7 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
+from ..reading import parse_json
 from .doctor_check import Check, ok, problem, warning
 from .report import size_text
 
@@ -95,7 +95,7 @@ def _ask(modules: Sequence[str]) -> tuple[list[dict[str, Any]], str]:
 def _said(output: bytes) -> list[dict[str, Any]]:
     """Read the probe's lines among what packages print."""
     lines = [line for line in output.splitlines() if line.startswith(b'{"module": ')]
-    return [json.loads(line) for line in lines]
+    return [parse_json(line) for line in lines]
 
 
 def is_in_range(version: str, wanted: str) -> bool:

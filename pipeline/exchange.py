@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ..train.page import read_page
+from ..train.page import one_run, read_page
 from ..train.peers import import_checkpoint
 from .id_lists import read_ids_to_take
 
@@ -50,6 +50,7 @@ def exported(run: Path, out: Path | None) -> dict[str, Any]:
     Raises:
         Errors as `train.export.export_run` does.
     """
+    run = one_run(run)
     read_page(run)
     from ..train.export import export_run
 

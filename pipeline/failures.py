@@ -10,6 +10,7 @@ from typing import Any
 from ..cache.advice import advice
 from ..cache.store import Cache
 from ..errors import TRANSIENT, Reason, UsageError
+from ..printable import printable
 from . import html, report
 from .report import Document
 
@@ -64,7 +65,7 @@ def failures_text(document: Document) -> str:
     if not document["failures"]:
         return "no clip failed"
     parts = [report.table(_HEAD, _rows(document)), _counts(document)]
-    return "\n\n".join([*parts, *document["notices"]])
+    return "\n\n".join([*parts, *map(printable, document["notices"])])
 
 
 def failures_page(document: Document) -> str:

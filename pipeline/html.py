@@ -13,6 +13,8 @@ from collections.abc import Iterable, Sequence
 from html import escape
 from typing import Literal
 
+from ..printable import printable
+
 _STYLE = """
 :root { color-scheme: light dark; --ink: #1c1e21; --soft: #5f6670; --paper: #fff; --line: #d9dde2;
   --band: #f3f5f7; --accent: #0b62b8; --warn: #9a4a00 }
@@ -86,9 +88,8 @@ def page(title: str, body_html: str, style: str = "") -> str:
 
 
 def text(content: object) -> str:
-    """Return something as text that no browser takes for a tag."""
-    # a file's name may hold bytes that are no UTF-8
-    return escape(str(content).encode("utf-8", "backslashreplace").decode())
+    """Return something as text that no browser takes for a tag, and that turns no line around."""
+    return escape(printable(content, "\n"))
 
 
 def paragraph(content: object, style: str = "") -> str:

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field, replace
 from operator import attrgetter
 from typing import Literal
 
+from ..cache.clip_ids import wrong_with_id
 from ..errors import InputError, Reason, UsageError
 from .by_id import Files
 from .folders import find_clips
@@ -212,16 +213,6 @@ def piece_id(clip_id: str, start_s: float) -> str:
     return f"{clip_id}_{round(start_s * 1000):09d}"
 
 
-def _wrong_with_id(clip_id: str) -> str:
-    """Say why no clip can have an id; empty where one can."""
-    if not clip_id:
-        return "the id is empty"
-    if clip_id in (".", ".."):
-        return f"the id is {clip_id}"
-    held = next((name for sign, name in (("/", "/"), ("\0", "NUL")) if sign in clip_id), None)
-    return f"the id holds a {held}" if held else ""
-
-
 def _candidate(root: str, path: str, size: int, id_from: IdFrom) -> Candidate:
     clip_id = default_id(path, id_from)
     return Candidate(clip_id, root, path, size, clip_id)
@@ -290,7 +281,7 @@ def _by_id(entry: Entry, root: str, files: Files) -> Candidate:
     A file cut to the clip comes before the whole video that it was cut from.
     """
     name = entry.id or "" if entry.path is None else entry.path
-    if wrong := _wrong_with_id(name):
+    if wrong := wrong_with_id(name):
         return Candidate(name, root, "", 0, name, reject=Reason.BAD_ID, detail=wrong)
     is_file_name = suffix_of(name) in VIDEO_SUFFIXES
     clip_id = os.path.splitext(name)[0] if is_file_name else name
@@ -317,7 +308,7 @@ def _described(clip: Candidate, entry: Entry, root: str) -> Candidate:
         full = os.path.normpath(os.path.join(root, entry.audio_path))
         audio_path = _below(full, clip.root) if _is_below(full, clip.root) else full
     span = clip if entry.uncut is not None else entry
-    wrong = _wrong_with_id(clip_id)
+    wrong = wrong_with_id(clip_id)
     return Candidate(
         id=clip_id,
         root=clip.root,

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from ..cache.clip_ids import file_stem
 from ..cache.schema import AUDIO_RATE_HZ
 from ..cache.store import Cache, Failure
 from ..cache.writer import remove_orphans
@@ -126,9 +127,11 @@ def localize_videos(
     done = LocalizeResult()
     with RenderChild(timeout_s=timeout_s) as child:
         for number, clip in enumerate(_in_turn(candidates)):
-            path = out / f"{clip.id}.mp4"
             try:
                 line = _line(clip)
+                if clip.reject is not None:  # its id may name no file
+                    raise ClipError(clip.reject, clip.detail or "")
+                path = out / f"{file_stem(clip.id)}.mp4"
                 notice = write_video(
                     localizer, child, clip.id, line, path, every_s=every_s, geometry=geometry
                 )

@@ -21,12 +21,14 @@ from ..errors import (
     MissingDependencyError,
     UsageError,
 )
+from ..printable import printable
 
 UNWRITABLE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM}
 INTERRUPTED = 128 + signal.SIGINT
 TERMINATED = 128 + signal.SIGTERM
 RETRY_ALL = "--retry-failed="
 CLOSED_PIPE = 128 + signal.SIGPIPE
+_LONGEST_LINE = 2000
 
 
 @dataclass
@@ -117,7 +119,7 @@ def _run(arguments: list[str], state: State) -> int:
 def _failed(error: Exception, state: State) -> int:
     """Print an error, its traceback with --debug, and return its exit code."""
     if state.debug:
-        traceback.print_exception(error)
+        print(printable("".join(traceback.format_exception(error)), "\n"), file=sys.stderr)
     expected = _as_expected(error, state)
     if expected is not None:
         _print_error(str(expected))
@@ -147,7 +149,9 @@ def _as_expected(error: Exception, state: State) -> AvpipeError | None:
             "64 (a change of the run), in other commands --batch-size or --jobs"
         )
     if isinstance(error, ModuleNotFoundError) and error.name and error.name[:6] != "avpipe":
-        package = error.name.partition(".")[0]
+        from .distributions import distribution_of
+
+        package = distribution_of(error.name)
         return MissingDependencyError(f"the package {package} is missing: pip install {package}")
     return None
 
@@ -201,7 +205,10 @@ def _misplaced(option: str, context: Any) -> str:
 
 
 def _print_error(message: str) -> None:
-    print(f"avpipe: error: {' '.join(message.split())}", file=sys.stderr)
+    line = printable(" ".join(message.split()))
+    if len(line) > _LONGEST_LINE:  # what it quotes may be a file of megabytes, and help stands last
+        line = f"{line[: _LONGEST_LINE // 2]} ... {line[-_LONGEST_LINE // 2 :]}"
+    print(f"avpipe: error: {line}", file=sys.stderr)
 
 
 def _closed_pipe() -> int:

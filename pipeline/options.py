@@ -9,7 +9,7 @@ import typer
 from ..cache.advice import DEFAULT_CACHE as DEFAULT_CACHE
 from ..cores import AUTO, granted_cores, parse_threads
 from ..errors import UsageError
-from .settings import ONE_RUN, Example
+from .settings import ONE_RUN, Example, Shared
 
 
 def checked(check: Callable[[Any], object]) -> Callable[[Any], Any]:
@@ -28,6 +28,28 @@ def checked(check: Callable[[Any], object]) -> Callable[[Any], Any]:
         return value
 
     return callback
+
+
+def shared_weights(context: typer.Context, specs: list[str] | None) -> list[str] | None:
+    """Mark weights that stand above all tables of a settings file, where every command reads them.
+
+    Those of a network that a run does not have are left out there; here the name must be one that
+    some command has.
+    """
+    if not specs or not isinstance((context.default_map or {}).get("weights"), Shared):
+        return specs
+    source = context.get_parameter_source("weights")
+    if source is None or source.name != "DEFAULT_MAP":
+        return specs
+    from ..stages.teachers.protocol import networks
+    from ..weights import SharedSpec
+
+    known = networks()
+    for spec in specs:
+        name, sign, _ = spec.partition("=")
+        if sign and "/" not in name and name not in known:
+            raise typer.BadParameter(f"{spec!r}: no network is called {name!r}: {', '.join(known)}")
+    return [SharedSpec(spec) for spec in specs]
 
 
 PRETRAINED = ("pretrained",)
@@ -93,6 +115,7 @@ Weights = Annotated[
         show_default="pretrained",
         help="pretrained, random (for tests and demos), a FOLDER, or NAME= one of these or a FILE "
         "for one network; may be repeated.",
+        callback=shared_weights,
     ),
     Example(["random"]),
 ]

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ..cache.advice import advice
 from ..cache.manifest import Manifest
 from ..cache.schema import AUDIO, EXTRACT, MANIFEST, params_difference, shard_path
 from ..cache.segment import Line
@@ -215,7 +216,9 @@ def is_extracted(
     except FileNotFoundError:
         return False
     if header.inputs["manifest"] != lines_sha256:
-        raise CacheCorruptError(f"{path} belongs to another manifest; move it away")
+        raise CacheCorruptError(
+            f"{path} belongs to another manifest; run {advice('verify --repair', path)}"
+        )
     difference = params_difference(
         {**header.params, "stage_version": header.stage_version},
         {**params, "stage_version": STAGE_VERSION},

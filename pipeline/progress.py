@@ -10,6 +10,8 @@ import time
 from types import TracebackType
 from typing import TYPE_CHECKING, ClassVar, Self
 
+from ..printable import printable
+
 if TYPE_CHECKING:
     from rich.progress import Progress as RichProgress
 
@@ -27,7 +29,7 @@ class Progress:
 
     def __init__(self, label: str, total: int, unit: str = "clips", done: int = 0) -> None:
         """Prepare a bar named `label` over `total` items, `done` of them by an earlier run."""
-        self._label, self._total, self._unit = label, total, unit
+        self._label, self._total, self._unit = printable(label), total, unit
         self._before = self._done = done
         self._failed = 0
         self._bar: RichProgress | None = None
@@ -49,13 +51,13 @@ class Progress:
             from rich.progress import Progress as Bar
 
             self._bar = Bar(
-                TextColumn("{task.description}"),
+                TextColumn("{task.description}", markup=False),
                 BarColumn(),
                 MofNCompleteColumn(),
                 TextColumn("{task.fields[rate]}"),
                 TimeRemainingColumn(),
                 TextColumn("{task.fields[failed]}"),
-                TextColumn("{task.fields[note]}"),
+                TextColumn("{task.fields[note]}", markup=False),
                 console=Console(stderr=True),
                 speed_estimate_period=120,
             )
@@ -84,6 +86,7 @@ class Progress:
         """Count `count` more finished items, `failed` of them failures; show a remark."""
         self._done += count
         self._failed += failed
+        note = printable(note)
         now = time.monotonic()
         rate = 0.0
         if now - self._started >= _RATE_AFTER_S:

@@ -9,6 +9,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..printable import printable
+
 if TYPE_CHECKING:
     from ..stages.synth import SynthSummary
 
@@ -40,12 +42,17 @@ _ESTIMATE_WORDS = {
 
 def show(document: Document, as_json: bool, text: Callable[[Document], str]) -> None:
     """Print a result on stdout, as one JSON object or as text."""
-    print(json.dumps(document, indent=2) if as_json else text(document), flush=True)
+    say(json.dumps(document, indent=2).replace("\x7f", "\\u007f") if as_json else text(document))
+
+
+def say(text: str, *, end: str = "\n") -> None:
+    """Print lines on stdout; what in them would act on a terminal is escaped."""
+    print(printable(text, "\n"), end=end, flush=True)
 
 
 def note(line: str) -> None:
     """Tell something that is no result, on stderr, at once."""
-    print(f"avpipe: {line}", file=sys.stderr, flush=True)
+    print(f"avpipe: {printable(line)}", file=sys.stderr, flush=True)
 
 
 def synth_json(summary: SynthSummary) -> dict[str, Any]:
@@ -144,12 +151,13 @@ def train_text(document: Document) -> str:
 def localize_text(document: Document) -> str:
     """Render `avpipe localize`."""
     failed = [f"failed  {name}: {why}" for name, why in document["failed"].items()]
-    return "\n".join([*failed, *document["notices"], *document["pictures"], *document["videos"]])
+    lines = [*failed, *document["notices"], *document["pictures"], *document["videos"]]
+    return "\n".join(map(printable, lines))
 
 
 def inspect_text(document: Document) -> str:
     """Render `avpipe inspect`: the picture, and what is missing from it."""
-    return "\n".join([document["picture"], *document["notices"]])
+    return "\n".join(map(printable, [document["picture"], *document["notices"]]))
 
 
 def weights_text(digest: str) -> str:
@@ -162,7 +170,7 @@ def weights_text(digest: str) -> str:
 
 def table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
     """Align columns by their widest cell, numbers to the right; nothing is cut off."""
-    cells = [tuple(head), *(tuple(str(cell) for cell in row) for row in rows)]
+    cells = [tuple(head), *(tuple(printable(cell) for cell in row) for row in rows)]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     right = [bool(rows) and all(isinstance(row[i], int) for row in rows) for i in range(len(head))]
     lines = [
@@ -207,10 +215,13 @@ def short_text(value: object) -> str:
     """Write a value in a line."""
     if value is None or value in ({}, []):
         return "-"
+    if isinstance(value, str):
+        return printable(value)
     if isinstance(value, dict):
-        return ", ".join(f"{count} {name or '(no suffix)'}" for name, count in value.items())
+        words = (f"{count} {name or '(no suffix)'}" for name, count in value.items())
+        return printable(", ".join(words))
     if isinstance(value, list) and all(isinstance(item, str) for item in value):
-        return ", ".join(value)
+        return printable(", ".join(value))
     return json.dumps(value) if isinstance(value, list | bool) else str(value)
 
 

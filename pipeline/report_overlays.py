@@ -13,6 +13,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from ..cache.store import Cache
+from ..printable import from_cell
 from ..train.benchmarks import Benchmark, Pair, load_benchmark
 from ..train.drawing import Panel, draw_panel, to_png
 from ..train.evaluate import results_path
@@ -72,6 +73,8 @@ def overlays_section(run: Document, cache: Cache, annotations: Path, device: str
         folder, run["benchmark"], at_hand.pairs(), cache, lambda: load_run(folder, device)
     )
     chosen = {title: found for title, found in choose(samples).items() if found}
+    if not chosen:  # nothing that the headline counts is in the cache
+        return ""
     cells = stored.cells([one.pair for found in chosen.values() for one in found])
     limits = float(np.nanmin(cells)), float(np.nanmax(cells))
     parts = [
@@ -100,8 +103,8 @@ def read_samples(results: Path, ciou: str, headline: str) -> list[Sample]:
     with results.with_name(f"{results.name}.csv").open(encoding="utf-8", newline="") as file:
         return [
             Sample(
-                Pair(line["video"], line["audio"]),
-                line["label"],
+                Pair(from_cell(line["video"]), from_cell(line["audio"])),
+                from_cell(line["label"]),
                 line.get("kind", line.get("group")) == "positive",
                 float(line["confidence"] or "nan"),
                 float(line[ciou] or "nan"),

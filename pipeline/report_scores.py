@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ..reading import parse_json
 from ..train.evaluate import results_path
 from ..train.forms import Form
 from ..train.scoreboard import (
@@ -171,7 +171,7 @@ def rule_of(score: str, headline: str) -> str:
 def read_curves(run: Document) -> dict[str, Any]:
     """Read the curves of a run from the scores that its evaluation stored."""
     path = results_path(Path(run["run"]), run["benchmark"], run["protocol"])
-    found: dict[str, Any] = json.loads(path.with_name(f"{path.name}.json").read_text("utf-8"))
+    found: dict[str, Any] = parse_json(path.with_name(f"{path.name}.json").read_text("utf-8"))
     return dict(found["curves"])
 
 

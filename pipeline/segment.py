@@ -11,6 +11,7 @@ from pathlib import Path
 
 from ..cache.schema import MANIFEST
 from ..errors import TRANSIENT, ClipError
+from ..reading import parse_json
 from ..stages.features import FeatureParams
 from .config import ExtractSettings
 from .inputs import Candidate, piece_id
@@ -116,8 +117,8 @@ class DurationJournal:
         self.known: dict[tuple[str, int], float | None] = {}
         if self._path.exists():
             for text in self._path.read_bytes().splitlines():
-                with suppress(ValueError):
-                    path, size, duration_s = json.loads(text)
+                with suppress(ValueError, TypeError):
+                    path, size, duration_s = parse_json(text)
                     self.known[path, size] = duration_s
 
     def add(self, entries: Iterable[tuple[str, int, float | None]]) -> None:

@@ -15,7 +15,7 @@ from threading import Event
 from typing import Any
 
 from ..cache.store import Cache
-from ..errors import InputError, MissingDependencyError, UsageError
+from ..errors import AvpipeError, InputError, MissingDependencyError, UsageError
 
 HOST = "127.0.0.1"
 _SESSIONS = 50
@@ -139,8 +139,13 @@ def _gradio(uploads: Path) -> Any:
 
 
 def _launch(gradio: Any, page: Any, port: int) -> None:
-    """Start the server in a thread, on this computer alone, with fonts of the system."""
+    """Start the server in a thread, on this computer alone, with fonts of the system.
+
+    Raises:
+        AvpipeError: gradio starts it without the guard.
+    """
     from .serve_demo import MAX_UPLOAD_MB
+    from .serve_guard import Guard, guarded
     from .serve_page import CSS, HEAD
 
     fonts = ["system-ui", "sans-serif"]
@@ -164,4 +169,8 @@ def _launch(gradio: Any, page: Any, port: int) -> None:
         theme=theme,
         css=CSS,
         head=HEAD,
+        app_kwargs={"lifespan": guarded(port)},
     )
+    if not isinstance(page.app.middleware_stack, Guard):  # of some other version of gradio
+        page.close(verbose=False)
+        raise AvpipeError("gradio let no guard stand before its page; pip install 'avpipe[serve]'")

@@ -28,6 +28,10 @@ class Example:
     value: Any
 
 
+class Shared(list[Any]):
+    """A list that stands above all tables of a file: every command that has the option gets it."""
+
+
 @dataclass(frozen=True)
 class Setting:
     """One key a file may set."""
@@ -87,7 +91,8 @@ def read_settings(path: Path, commands: Commands) -> dict[str, dict[str, Any]]:
             known = {key for settings in commands.values() for key in settings}
             raise UsageError(f"{path}: {line_of(text, key)}{_unknown(key, known)}")
         for name in takers:
-            values[name][key] = _checked(path, text, "", key, value, commands[name][key])
+            found = _checked(path, text, "", key, value, commands[name][key])
+            values[name][key] = Shared(found) if isinstance(found, list) else found
     for name, table in document.items():
         if not isinstance(table, dict):
             continue

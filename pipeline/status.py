@@ -11,7 +11,14 @@ from typing import Any
 from ..cache.manifest import Manifest
 from ..cache.schema import EXTRACT, Header, shard_path
 from ..cache.stale import stale_shards
-from ..cache.state import headers, is_dropped, require_cache, require_manifest_of, stages
+from ..cache.state import (
+    headers,
+    is_dropped,
+    require_cache,
+    require_manifest_of,
+    require_shard_of,
+    stages,
+)
 from ..cache.store import Cache
 from .id_lists import read_ids_to_take
 
@@ -37,6 +44,9 @@ def count_clips(cache: Path) -> ClipCounts:
     done, failures, extracted = 0, Counter[str](), set[int]()
     for header in headers(cache, EXTRACT):
         extracted.add(header.shard)
+        if header.shard < manifest.num_shards:  # else planned since the manifest was read
+            path = shard_path(cache, EXTRACT, header.shard)
+            require_shard_of(manifest, header.shard, header, path)
         done += header.done
         failures.update(header.failed)
     for row, retry in manifest.retries.items():

@@ -45,7 +45,8 @@ class TrainSettings:
     ids: Path | None = None
     hold_out: Path | None = None
     val_ids: Path | None = None
-    seeds: str = "0"
+    seeds: str | None = None
+    """None: one run, of seed 0."""
     overrides: tuple[str, ...] = ()
     data: DataMode = "auto"
     device: str = "auto"
@@ -53,9 +54,9 @@ class TrainSettings:
     weights: tuple[str, ...] = (PRETRAINED,)
 
     def run_dirs(self) -> dict[int, Path]:
-        """Return the run folder of each seed: one is the run itself, several lie in it.
+        """Return the run folder of each seed: those that are named lie in the run's folder.
 
-        One more seed for a folder of several lies in it too.
+        Without a name the run is the folder itself. It stays so when its seed is named later.
 
         Raises:
             UsageError: The seeds are no whole numbers, one comes twice, several would lie in
@@ -66,11 +67,13 @@ class TrainSettings:
             raise UsageError(f"{run} is a file; --run names a folder")
         if is_cache(run):
             raise UsageError(f"{run} is a cache; name another folder with --run")
-        seeds = parse_seeds(self.seeds)
-        if len(seeds) == 1 and not any(run.glob("seed*/run.json")):
-            return {seeds[0]: run}
+        seeds = [0] if self.seeds is None else parse_seeds(self.seeds)
+        if self.seeds is None and not any(run.glob("seed*/run.json")):
+            return {0: run}
         if (run / "run.json").exists():
-            raise UsageError(f"{run} is one run; name another folder for several with --run")
+            if seeds == [read_page(run).seed]:
+                return {seeds[0]: run}
+            raise UsageError(f"{run} is one run; name another folder for seeds with --run")
         return {seed: run / f"seed{seed}" for seed in seeds}
 
 

@@ -17,6 +17,8 @@ from typing import IO, Any
 
 import numpy as np
 
+from ..reading import parse_json
+
 _LENGTH = struct.Struct("<I")
 _MAX_TEXT = 1 << 20
 _MAX_BUFFER = 1 << 28
@@ -66,8 +68,12 @@ def receive(pipe: IO[bytes], deadline: float | None = None) -> dict[str, Any]:
     (length,) = _LENGTH.unpack(_read(pipe, _LENGTH.size, deadline))
     if length > _MAX_TEXT:
         raise EOFError("a message of an absurd length")
-    values, announced = json.loads(_read(pipe, length, deadline))
-    message: dict[str, Any] = values
+    text = _read(pipe, length, deadline)
+    message: dict[str, Any]
+    try:
+        message, announced = parse_json(text)
+    except (ValueError, TypeError):
+        raise EOFError("a message that is no JSON") from None
     for key, dtype, shape in announced:
         if dtype == "bytes":
             message[key] = bytes(_read(pipe, shape[0], deadline))

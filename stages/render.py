@@ -21,7 +21,8 @@ from .render_heat import Heat
 
 _COMMAND = (sys.executable, "-m", "avpipe.stages.render_steps")
 _LINE = ("path", "audio_path", "start_s", "seconds")
-_TELL_EVERY_S = 0.5
+MAPS_SENT = 512
+"""Maps of a message, two at least: the child asks for those around a moment when it comes there."""
 
 
 @dataclass(frozen=True)
@@ -110,11 +111,16 @@ class RenderChild(Child):
             OSError: The film cannot be written.
             AvpipeError: The child cannot run at all.
         """
-        parts = {**vars(heat), "maps": heat.maps.astype(np.float16)}
-        for answer in self._steps({"do": "draw", "film": path, **parts, **_place(line)}):
+        request: Message = {**_part(heat, 0.0), **_place(line), "do": "draw", "film": path}
+        answer = self.ask({**_looks(heat), **request})
+        while "done" not in answer:
             if "errno" in answer:
                 raise OSError(answer["errno"], answer["strerror"])
+            if "maps_at_s" in answer:
+                answer = self.ask({"do": "more", **_part(heat, answer["maps_at_s"])})
+                continue
             yield Drawn(**answer)
+            answer = self.ask({"do": "next"})
 
     def _steps(self, request: Message) -> Iterator[dict[str, Any]]:
         """Start something in the child and yield its steps."""
@@ -122,6 +128,22 @@ class RenderChild(Child):
         while "done" not in answer:
             yield answer
             answer = self.ask({"do": "next"})
+
+
+def _looks(heat: Heat) -> dict[str, Any]:
+    """Return all of a heat but its maps, of which there is no end."""
+    return {name: value for name, value in vars(heat).items() if name not in ("times_s", "maps")}
+
+
+def _part(heat: Heat, time_s: float) -> dict[str, Any]:
+    """Return the maps from a moment on, and the one before it."""
+    first = max(0, int(np.searchsorted(heat.times_s, time_s)) - 1)
+    part = slice(first, first + MAPS_SENT)
+    return {
+        "times_s": heat.times_s[part],
+        "maps": heat.maps[part].astype(np.float16),
+        "is_last": first + MAPS_SENT >= len(heat.maps),
+    }
 
 
 def _place(line: Mapping[str, Any]) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -22,6 +22,7 @@ class Heat:
         dimming: `(256,)` float32, what each of 256 values leaves of the picture.
         glow: `(256, 3)` float32 RGB of 255, what each adds to it.
         legend: `(h, w, 4)` uint8 RGBA, drawn into the lower left corner.
+        is_last: Whether no later maps follow.
     """
 
     times_s: NDArray[np.float32]
@@ -30,6 +31,7 @@ class Heat:
     dimming: NDArray[np.float32]
     glow: NDArray[np.float32]
     legend: NDArray[np.uint8]
+    is_last: bool = True
 
 
 class Painter:
@@ -47,6 +49,16 @@ class Painter:
         self._legend_hw = legend.shape[:2]
         opacity = legend[..., 3:].astype(np.float32) / 255
         self._legend, self._legend_leaves = legend[..., :3] * opacity, 1 - opacity
+
+    def lacks(self, time_s: float) -> bool:
+        """Whether later maps than it has are needed for a moment."""
+        return not self._heat.is_last and time_s > self._heat.times_s[-1]
+
+    def take(
+        self, times_s: NDArray[np.float32], maps: NDArray[np.floating[Any]], is_last: bool
+    ) -> None:
+        """Go on with other maps, which begin at or before the next moment; see `Heat`."""
+        self._heat = replace(self._heat, times_s=times_s, maps=maps, is_last=is_last)
 
     def paint(self, picture: Picture, time_s: float) -> Picture:
         """Return a picture `(H, W, 3)` with the map of a moment and the legend."""

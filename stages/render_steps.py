@@ -32,6 +32,7 @@ def main() -> None:
 def _prepare(_: Message) -> Answerer:
     """Return what answers requests: one starts something, `next` asks for its next step."""
     steps: Iterator[Message] | None = None
+    received: list[Message] = []
 
     def answer(request: Message) -> Message:
         nonlocal steps
@@ -40,7 +41,10 @@ def _prepare(_: Message) -> Answerer:
             case "moments":
                 steps = _moments(**arguments)
             case "draw":
-                steps = _draw(**arguments)
+                received.clear()
+                steps = _draw(received=received, **arguments)
+            case "more":
+                received.append(arguments)
         if steps is None:
             raise ClipError(Reason.CRASHED, "the process was killed between two steps")
         return next(steps, {"done": True})
@@ -77,18 +81,23 @@ def _moments(*, every_s: float, window_s: float, **place: Any) -> Iterator[Messa
 
 
 def _draw(
-    *, film: str, times_s: Any, maps: Any, limits: Any, dimming: Any, glow: Any, legend: Any,
-    **place: Any,
+    *, film: str, times_s: Any, maps: Any, is_last: bool, limits: Any, dimming: Any, glow: Any,
+    legend: Any, received: list[Message], **place: Any,
 ) -> Iterator[Message]:  # fmt: skip
-    """Yield what `RenderChild.draw` does, or the error of the file that is written."""
-    heat = Heat(times_s, maps, tuple(limits), dimming, glow, legend)
+    """Yield what `RenderChild.draw` does, or the error of the file that is written.
+
+    Where the maps given end before the film does, more are asked for; they are then `received`.
+    """
+    heat = Heat(times_s, maps, tuple(limits), dimming, glow, legend, is_last=is_last)
     try:
-        yield from _drawn(film, heat, place)
+        yield from _drawn(film, heat, received, place)
     except FilmError as error:
         yield {"errno": error.errno, "strerror": str(error)}
 
 
-def _drawn(film: str, heat: Heat, place: dict[str, Any]) -> Iterator[Message]:
+def _drawn(
+    film: str, heat: Heat, received: list[Message], place: dict[str, Any]
+) -> Iterator[Message]:
     with open_source(**place) as source, closing(shown_pictures(source)) as pictures:
         sound = SoundStream(source)
         size, rate_hz = drawn_size(source.video), drawn_rate_hz(source.video)
@@ -103,6 +112,9 @@ def _drawn(film: str, heat: Heat, place: dict[str, Any]) -> Iterator[Message]:
                 if picture.shape[:2] != (height, width):
                     raise ClipError(Reason.DECODE_ERROR, "its pictures change their orientation")
                 begin_s, end_s = shown.time_s - source.first_s, shown.until_s - source.first_s
+                if painter.lacks(shown.time_s):
+                    yield {"maps_at_s": shown.time_s}
+                    painter.take(**received.pop())
                 output.add_picture(painter.paint(picture, shown.time_s), begin_s, end_s)
                 for piece in sound.until(round(end_s * sound.rate_hz)):
                     output.add_sound(piece)

@@ -20,6 +20,7 @@ import numpy as np
 from av import library_versions
 
 from ..errors import CacheUnwritableError, UsageError
+from ..reading import parse_json
 from . import synth_lists
 from .synth_encode import encode_clip
 from .synth_plan import DURATION_S, FRAME_RATE_HZ, SIDE_PX, SynthClip, plan_clips
@@ -171,7 +172,7 @@ def _missing(
 
 def _read_stamp(stamp: Path) -> dict[str, Any]:
     try:
-        found = json.loads(stamp.read_text())
+        found = parse_json(stamp.read_text())
     except ValueError as error:
         raise UsageError(f"{stamp}: not readable as JSON; name another folder") from error
     return found if isinstance(found, dict) else {}

@@ -6,7 +6,6 @@ not. The classes are those a run was trained with, so that a failure is one of t
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import InputError
+from ..reading import parse_json
 from .synth_encode import encode
 from .synth_picture import frames
 from .synth_plan import SIDE_PX, SynthClip, SynthObject, place
@@ -104,10 +104,10 @@ def read_world(folder: Path) -> tuple[int, tuple[SynthClass, ...], tuple[float, 
         InputError: The folder is not one that `avpipe synth` made.
     """
     try:
-        made = json.loads((folder / "world.json").read_text())
+        made = parse_json((folder / "world.json").read_text())
         low, high = made["size"]
         return made["seed"], draw_classes(made["seed"], made["classes"]), (low, high)
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, OverflowError) as error:
         raise InputError(
             f"{folder} is no synthetic world; `avpipe synth {folder}` makes one"
         ) from error

@@ -94,6 +94,11 @@ def test_json_and_text(runner: Runner, capsys: pytest.CaptureFixture[str]) -> No
         (errors.MissingDependencyError("no weights"), 6, "no weights"),
         (errors.CacheUnwritableError("full"), 7, "full"),
         (ModuleNotFoundError("No module", name="gradio.routes"), 6, "pip install gradio"),
+        (
+            ModuleNotFoundError("No module", name="PIL.Image"),
+            6,
+            "the package pillow is missing: pip install pillow",
+        ),
         (OSError(errno.ENOSPC, "No space left on device", "c/x"), 7, "c/x: No space left"),
         (OSError(errno.EROFS, "Read-only file system", "c/x"), 7, "c/x: Read-only"),
         (PermissionError(errno.EACCES, "Permission denied", "c/x"), 7, "c/x: Permission denied"),

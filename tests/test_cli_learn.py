@@ -13,8 +13,11 @@ from pathlib import Path
 from typing import Any, get_args
 
 import pytest
+from avpipe.cache.store import Cache
 from avpipe.pipeline import report
 from avpipe.pipeline.main import main
+from avpipe.pipeline.serve import _one_run
+from avpipe.train.run import load_run
 from cache_factory import make_cache
 
 SMALL = "--set width=16 --set embed_dim=16 --set image_size=64 --set image_resize=72 "
@@ -279,6 +282,33 @@ def test_seeds_lie_in_one_folder_and_make_one_table(world: Path, ask: Ask) -> No
     assert scores["std"]["scores"]["av"]["right_object"] is not None
 
 
+def test_one_seed_lies_where_several_would_and_is_found_there(
+    world: Path, ask: Ask, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cache = f"--cache {world}/avcache"
+    words = f"train {cache} --ids {world}/synth/train.txt {SMALL} --set epochs=1 --run r"
+    assert [run["run"] for run in ask(f"{words} --seeds 3")["runs"]] == ["r/seed3"]
+    again = ask(f"{words} --seeds 3")["runs"][0]
+    assert (again["run"], again["done"]) == ("r/seed3", 0)
+    scores = ask(f"evaluate r {cache} --annotations {world}/synth")
+    assert [run["run"] for run in scores["runs"]] == ["r/seed3"]
+    Path("one.txt").write_text("\n".join(Cache(world / "avcache").ids[:1]))
+    for line in (
+        f"localize --ids one.txt --run r {cache} --out maps", "export r",
+        f"report r {cache} --annotations {world}/synth --out report.html",
+    ):  # fmt: skip
+        assert main(line.split()) == 0
+    assert any(Path("r/seed3/export").iterdir())
+    assert load_run("r", "cpu").page.seed == 3
+    assert _one_run(Path("r")) == Path("r/seed3")  # of `serve`
+    assert [run["run"] for run in ask(words.replace("--run r", "--run s"))["runs"]] == ["s"]
+    named = ask(words.replace("--run r", "--run s") + " --seeds 0")["runs"][0]
+    assert (named["run"], named["done"]) == ("s", 0)  # it stays where it was
+    capsys.readouterr()
+    assert main((words.replace("--run r", "--run s") + " --seeds 1").split()) == 2
+    assert "s is one run; name another folder for seeds with --run" in capsys.readouterr().err
+
+
 def test_random_imagenet_weights_are_told_with_the_scores(
     world: Path, ask: Ask, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -405,3 +435,33 @@ def test_the_everyday_commands_on_real_clips(ask: Ask, capsys: pytest.CaptureFix
     captured = capsys.readouterr()
     assert f"batches of {done} instead of 32: no more clips" in captured.err
     assert re.search(rf"^runs/compact +0 +{done} +{done} +1 +1 ", captured.out, re.MULTILINE)
+
+
+def test_weights_above_all_tables_reach_the_commands_that_have_the_network(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    make_cache(Path("avcache"), 6)
+    settings = Path("avpipe.toml")
+    train = f"train {SMALL} --set epochs=1 --run r".split()
+    settings.write_text('\nweights = ["detr-r50=random", "random"]\n')
+    assert main(train) == 0
+    assert (
+        main(["knn", "--k", "2", "--image", "imagenet-resnet18", "--audio", "vggsound-resnet18"])
+        == 0
+    )
+    capsys.readouterr()
+    assert main(["config", "--json"]) == 0
+    (found,) = [one for one in json.loads(capsys.readouterr().out)["settings"]
+                if one["key"] == "weights"]  # fmt: skip
+    assert found["value"] == ["detr-r50=random", "random"] and "train" in found["commands"]
+    told = "this run has no detr-r50"
+    assert main([*train, "--weights", "detr-r50=random"]) == 2  # here it was asked for
+    assert told in capsys.readouterr().err
+    settings.write_text('[train]\nweights = ["detr-r50=random"]\n')
+    assert main(train) == 2
+    assert told in capsys.readouterr().err
+    settings.write_text('\nweights = ["dter-r50=random"]\n')
+    assert main(train) == 2
+    err = capsys.readouterr().err
+    assert err.startswith("avpipe: error: avpipe.toml: line 2: weights: ") and "dter-r50" in err
+    assert "detr-r50, imagenet-resnet18" in err

@@ -236,7 +236,7 @@ def test_every_default_that_init_shows_is_the_real_one() -> None:
                 assert str(found[name][key]) == str(value), (name, key)
     assert examples == {
         *("inputs", "jobs", "segment", "shard_clips", "root"),
-        *("annotations", "hold_out", "ids", "run", "set", "val_ids", "weights"),
+        *("annotations", "hold_out", "ids", "run", "seeds", "set", "val_ids", "weights"),
         *("geometry", "paper"),
     }
     assert tomllib.loads(shown)["extract"]["max_failures"] == "100%"

@@ -14,12 +14,13 @@ from avpipe.errors import CacheUnwritableError, InputError, UsageError
 from avpipe.pipeline.training import run_folders
 from avpipe.train import evaluate as module
 from avpipe.train import load_run, maps
+from avpipe.train.benchmarks import load_benchmark
 from avpipe.train.controls import blend, center_prior, cie_lab, saliency
-from avpipe.train.evaluate import evaluate
+from avpipe.train.evaluate import evaluate, results_path
 from avpipe.train.loop import train
 from avpipe.train.object_prior import ObjectPrior
 from avpipe.train.recipe import load_recipe
-from avpipe.train.scoreboard import evaluate_text
+from avpipe.train.scoreboard import evaluate_text, subset_title
 from cache_factory import make_cache
 from evaluation_factory import TINY, write_world
 
@@ -306,3 +307,48 @@ def test_blend_is_that_of_ez_vsl() -> None:
         a, b = ((m[index] - m[index].min()) / np.ptp(m[index]) for m in (av, objects))
         assert found[index] == pytest.approx(0.3 * a + 0.7 * b, abs=1e-6)
     assert not blend(np.full((1, 2, 2), 3.0), np.zeros((1, 2, 2))).any()
+
+
+@pytest.mark.parametrize("protocol", ["avpipe", "slavc", "ez-vsl"])
+def test_what_half_a_picture_cannot_reach_is_null(
+    cache: Cache, world: Path, runs: list[Path], protocol: str
+) -> None:
+    """The boxes are under a quarter of the picture: no LocAcc of its half says anything."""
+    document = evaluate(runs[:1], cache, annotations=world, protocol=protocol, device="cpu")
+    (entry,) = document["runs"]
+    suffix = "" if entry["protocol_fields"]["headline"] == "median" else "_median"
+    assert entry["ceiling"] == 0.0
+    for scores in (entry["scores"]["av"], entry["leak_free"]["scores"]["av"],
+                   document["mean"]["scores"]["av"]):  # fmt: skip
+        for name in ("loc_acc", "swapped_loc_acc", "ap", "max_f1"):
+            assert scores[f"{name}{suffix}"] is None
+        assert scores[f"auc{suffix}"] > 0 and scores["loc_acc_adaptive"] >= 0
+    stored = json.loads(
+        (runs[0] / "evaluate" / f"{results_path(runs[0], 'synth', protocol).name}.json").read_text()
+    )
+    assert stored["scores"]["av"][f"loc_acc{suffix}"] is None
+
+
+@pytest.mark.parametrize("flags", ["zz,0", "0,zz", "0,", "2,0", "0, 1"])
+def test_a_flag_is_0_or_1(world: Path, tmp_path: Path, flags: str) -> None:
+    folder = Path(shutil.copytree(world, tmp_path / "world"))
+    text = (folder / "labels.csv").read_text()
+    (folder / "labels.csv").write_text(text.replace("test,0,1", f"test,{flags}", 1))
+    with pytest.raises(InputError, match=r"labels\.csv: \w+ is '.*', neither 0 nor 1$"):
+        load_benchmark("synth", folder)
+
+
+def test_an_offscreen_clip_does_not_sound(world: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(world, tmp_path / "world"))
+    text = (folder / "labels.csv").read_text()
+    (folder / "labels.csv").write_text(text.replace("test,0,1", "test,1,1", 1))
+    with pytest.raises(InputError, match="do not agree on 'clip022'"):
+        load_benchmark("synth", folder)
+
+
+def test_a_benchmark_whose_headline_has_another_name(document: dict[str, Any]) -> None:
+    pairs = {"whole": {"positive": 5, "easy": 2}}
+    run = {**document["runs"][0], "benchmark": "mine", "pairs": pairs}
+    assert subset_title(run, "easy") == "easy negatives (2)"
+    assert subset_title(run, "hard") == "hard negatives (0)"
+    assert subset_title(run, "whole") == "whole (5)"

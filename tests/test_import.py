@@ -199,6 +199,35 @@ def test_other_names_or_shapes_are_refused_and_leave_nothing(
     refused(tmp_path / "best.pth", "ez-vsl", 6, part, capsys)
 
 
+WEIGHT = torch.full((512, 512), 0.5)
+ODD = {
+    "sparse": WEIGHT.to_sparse(),
+    "quantized": torch.quantize_per_tensor(WEIGHT, 0.1, 0, torch.qint8),
+    "meta": WEIGHT.to("meta"),
+    "complex": WEIGHT.to(torch.complex64),
+    "float8": WEIGHT.to(torch.float8_e4m3fn),
+}
+
+
+@pytest.mark.parametrize("kind", ODD)
+def test_tensors_without_plain_numbers_are_refused(
+    kind: str, ez_vsl: tuple[Path, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    state = {**released_state("ez-vsl", ez_vsl[1]), "module.aud_proj.weight": ODD[kind]}
+    torch.save({"model": state}, tmp_path / "best.pth")
+    refused(tmp_path / "best.pth", "ez-vsl", 6, "aud_proj.weight", capsys)
+
+
+def test_tensors_that_share_their_memory_are_taken(
+    ez_vsl: tuple[Path, Any], tmp_path: Path
+) -> None:
+    state = released_state("ez-vsl", ez_vsl[1])
+    state["module.img_proj.bias"] = state["module.aud_proj.bias"]
+    torch.save({"model": state}, tmp_path / "best.pth")
+    import_checkpoint(tmp_path / "best.pth", "ez-vsl", tmp_path / "run")
+    assert load_run(tmp_path / "run", "cpu").page.imported
+
+
 def refused(
     path: Path, peer: str, code: int, part: str, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import av
@@ -190,6 +191,42 @@ def test_a_picture_stands_as_long_as_its_sound(child: RenderChild, tmp_path: Pat
     assert set(numbers) == {0}
     assert times_s == pytest.approx(np.arange(25) / 10)
     assert decode_clip(str(tmp_path / "film")).duration_s == pytest.approx(2.5, abs=0.001)
+
+
+def test_more_maps_than_a_message_holds(child: RenderChild, tmp_path: Path) -> None:
+    """131,072 maps of 32 x 32 are 2^28 bytes; they go to the child as the film goes on."""
+    source = write_clip(tmp_path / "a.mkv", seconds=1.0, fps=10, video=FAST)
+    number = 140_000
+    times_s = np.linspace(0, 1, number, dtype=np.float32)
+    dark = replace(CLEAR, dimming=np.linspace(1, 0, 256, dtype=np.float32))
+    ramp = (times_s >= 0.45).astype(np.float16)[:, None, None]
+    many = replace(dark, times_s=times_s, maps=np.broadcast_to(ramp, (number, 32, 32)))
+    few = replace(
+        dark, times_s=np.array([0.44, 0.46], np.float32),
+        maps=np.array([0, 1], np.float16)[:, None, None] * np.ones((2, 32, 32), np.float16),
+    )  # fmt: skip
+    made = [film(child, tmp_path / name, heat, path=str(source))
+            for name, heat in (("many", many), ("few", few))]  # fmt: skip
+    assert made[0].read_bytes() == made[1].read_bytes()
+    with av.open(str(made[0])) as container:
+        levels = [f.to_ndarray(format="gray").mean() for f in container.decode(video=0)]
+    assert min(levels[:5]) > 50 and max(levels[5:]) < 5
+
+
+@pytest.mark.parametrize("sent", [2, 3, 100])
+def test_maps_of_any_number_at_a_time_make_the_same_film(
+    child: RenderChild, tmp_path: Path, sent: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = write_clip(tmp_path / "a.mkv", seconds=1.5, fps=10, video=FAST)
+    rng = np.random.default_rng(0)
+    heat = replace(
+        CLEAR, times_s=np.array([0, 0.25, 0.3, 0.32, 0.9, 1.1], np.float32),
+        maps=rng.random((6, 4, 4)).astype(np.float16),
+        dimming=np.linspace(1, 0, 256, dtype=np.float32),
+    )  # fmt: skip
+    whole = film(child, tmp_path / "whole", heat, path=str(source)).read_bytes()
+    monkeypatch.setattr("avpipe.stages.render.MAPS_SENT", sent)
+    assert film(child, tmp_path / "parts", heat, path=str(source)).read_bytes() == whole
 
 
 def test_the_map_moves_linearly_between_its_moments() -> None:

@@ -371,3 +371,24 @@ def test_the_pages_commands_run(
     for command in commands:
         assert main(shlex.split(command, comments=True)) == 0, command
     assert Path("runs/compact/report.html").exists()
+
+
+def test_a_cache_of_unheard_clips_alone(runs: Path, tmp_path: Path) -> None:
+    """The headline, of heard classes, has nothing: that is told, and the others are shown."""
+    cache = make_cache(tmp_path / "avcache", 2, first=22)
+    world = write_world(tmp_path)
+    page = tmp_path / "page.html"
+    document = report(runs / "seed0", cache, "--annotations", str(world), "--out", str(page))
+    (run,) = document["evaluation"]["runs"]
+    assert (run["n_scored"], run["ceiling"]) == (0, None)
+    assert run["subsets"]["unheard"]["av"]["ciou_mean_adaptive"] is not None
+    text = page.read_text("utf-8")
+    assert "0 of 9 clips scored" in text and "unheard classes" in text
+    assert "Best and worst" not in text
+
+
+def test_a_cache_of_sounds_of_nothing_alone(runs: Path, tmp_path: Path) -> None:
+    cache = make_cache(tmp_path / "avcache", 2, first=24)
+    document = report(runs / "seed0", cache, "--annotations", str(write_world(tmp_path)),
+                      "--out", str(tmp_path / "page.html"))  # fmt: skip
+    assert document["evaluation"]["runs"][0]["n_scored"] == 0

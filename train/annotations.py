@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import csv
-import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from xml.etree import ElementTree
 
 import numpy as np
 
 from ..errors import InputError
+from ..reading import parse_json, parse_xml
 from .binarize import Floats
 from .truth import corners_px
 
@@ -76,6 +75,22 @@ def read_rows(path: Path, *columns: str) -> list[dict[str, str]]:
     return rows
 
 
+def flag(path: Path, row: Mapping[str, str], column: str) -> bool:
+    """Return a cell that says yes or no, 1 or 0.
+
+    Args:
+        path: The file, for the message.
+        row: A line of it, which has the column.
+        column: Which.
+
+    Raises:
+        InputError: If it says something else.
+    """
+    if row[column] not in ("0", "1"):
+        raise InputError(f"{path}: {column} is {row[column]!r}, neither 0 nor 1")
+    return row[column] == "1"
+
+
 def read_list(path: Path) -> list[str]:
     """Read the ids of a test list: one a line, what follows a comma is left alone.
 
@@ -109,7 +124,7 @@ def read_json_boxes(path: Path, only: Collection[str] | None = None) -> Boxes:
         InputError: If it cannot be read, or is no such file.
     """
     try:
-        entries = json.loads(path.read_bytes())
+        entries = parse_json(path.read_bytes())
         names = [str(entry["file"]) for entry in entries]
         boxes = {
             name: np.asarray(entry["bbox"], np.float64).reshape(-1, 4)
@@ -178,7 +193,7 @@ def read_xml_boxes(folder: Path, ids: Sequence[str]) -> Boxes:
 
 def _xml_boxes(path: Path) -> Floats:
     try:
-        root = ElementTree.fromstring(path.read_bytes())
+        root = parse_xml(path.read_bytes())
         corners = [
             [int(value.text or "") for value in list(box)[1:5]]
             for annotator in root
@@ -186,7 +201,7 @@ def _xml_boxes(path: Path) -> Floats:
             if box.tag == "bbox"
         ]
         return np.array(corners, np.float64).reshape(-1, 4)
-    except (ElementTree.ParseError, ValueError, OverflowError) as error:
+    except (ValueError, OverflowError) as error:
         raise InputError(f"{path}: not the boxes of annotators ({error})") from None
     except OSError as error:
         raise _unreadable(path, error) from None

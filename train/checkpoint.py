@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..cache.writer import sync_folder
 from ..errors import CacheCorruptError, CacheUnwritableError, InputError
+from ..reading import parse_json
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -145,7 +146,7 @@ def _intact(checkpoint: Path, name: str) -> bytes:
     """Read a file of a checkpoint and compare it with its page."""
     try:
         content = (checkpoint / name).read_bytes()
-        expected = json.loads((checkpoint / _PAGE).read_text("utf-8"))["sha256"][name]
+        expected = parse_json((checkpoint / _PAGE).read_text("utf-8"))["sha256"][name]
     except (OSError, ValueError, KeyError, TypeError):
         content, expected = b"", ""
     if hashlib.sha256(content).hexdigest() != expected:

@@ -20,6 +20,8 @@ from matplotlib.patheffects import withStroke
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
+from ..printable import printable
+
 Map = NDArray[np.floating[Any]]
 COLOUR_MAP = "inferno"
 COSINE = "cosine of each place with the sound"
@@ -295,7 +297,7 @@ def with_few_colours(png: bytes, num_colours: int = 256) -> bytes:
 
 def plain(text: str) -> str:
     """Return a text that every font can show."""
-    return text.encode("ascii", "backslashreplace").decode()
+    return printable(text, "\n").encode("ascii", "backslashreplace").decode()
 
 
 def cut(text: str, length: int) -> str:

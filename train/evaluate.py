@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import math
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -15,9 +16,11 @@ from typing import Any, cast
 from ..cache.schema import id_set_digest
 from ..cache.store import Cache
 from ..errors import InputError, MissingDependencyError, UsageError
+from ..printable import cell
 from ..weights import weights_dir
 from . import map_sources
-from .benchmarks import Benchmark, MapSource, Scored, Subsets, load_benchmark, module_of
+from .benchmarks import Benchmark, MapSource, Scored, Scores, Subsets, load_benchmark, module_of
+from .binarize import Threshold
 from .controls import center_prior, saliency
 from .encoders import IMAGENET, IMAGENET_NETWORK
 from .geometry import Geometry
@@ -276,6 +279,10 @@ def _run_entry(folder: Path, page: RunPage, shared: _Evaluation) -> dict[str, An
         **{name: None if one is None else one.scores for name, one in scored.items()},
         **at_hand.controls(source, shared.protocol),
     }
+    by_source = {
+        name: subsets and {subset: _reached(own, shared) for subset, own in subsets.items()}
+        for name, subsets in by_source.items()
+    }
     headline, *others = av.scores
     entry = {
         "run": str(folder),
@@ -294,7 +301,7 @@ def _run_entry(folder: Path, page: RunPage, shared: _Evaluation) -> dict[str, An
         "pairs": at_hand.counts,
         "pairs_official": full.counts,
         "missing": sorted(set(full.clip_ids).difference(shared.cache.ids)),
-        **_leaks(page, full, scored),
+        **_leaks(page, shared, scored),
         "ceiling": at_hand.ceiling,
         "scores": _of_subset(by_source, headline),
         "subsets": {name: _of_subset(by_source, name) for name in others},
@@ -304,6 +311,21 @@ def _run_entry(folder: Path, page: RunPage, shared: _Evaluation) -> dict[str, An
     }
     _write_results(folder, shared, entry, av)
     return entry
+
+
+def _reached(scores: Scores, shared: _Evaluation) -> Scores:
+    """Take out zeros that say nothing: half of the picture cannot reach a cIoU of 0.5 there.
+
+    What other rules predict can, so their scores stay.
+    """
+    if shared.at_hand.ceiling != 0:
+        return scores
+    suffix = "" if shared.protocol.headline is Threshold.MEDIAN else f"_{Threshold.MEDIAN}"
+    capped = re.compile(rf"(swapped_)?(loc_acc|ap|max_f1){suffix}(_\d+)?")
+    return {
+        name: math.nan if value == 0 and capped.fullmatch(name) else value
+        for name, value in scores.items()
+    }
 
 
 def _blends(source: MapSource, av: Scored, shared: _Evaluation) -> dict[str, Scored | None]:
@@ -328,7 +350,9 @@ def _alphas(source: MapSource, av: Scored, shared: _Evaluation) -> dict[str, dic
     if len(shared.alphas) < 2 or not ogl:
         return {}
     return {
-        f"{alpha:g}": _blend(source, av, shared, {"object": (1 - alpha, ogl)}).headline()[1]
+        f"{alpha:g}": _reached(
+            _blend(source, av, shared, {"object": (1 - alpha, ogl)}).headline()[1], shared
+        )
         for alpha in shared.alphas
     }
 
@@ -343,14 +367,14 @@ def _sweeps(
     return shared.sweeps.of(shared.at_hand, sources, shared.protocol)
 
 
-def _leaks(page: RunPage, full: Benchmark, scored: dict[str, Scored | None]) -> dict[str, Any]:
+def _leaks(page: RunPage, shared: _Evaluation, scored: dict[str, Scored | None]) -> dict[str, Any]:
     """Return the test clips that a run was trained on, and the scores without them.
 
     Null where a run came without the list of its training, or began with weights that did.
     """
     if page.trained_on is None:
         return {"leaked": None, "leak_free": None}
-    leaked = sorted(page.trained_on.intersection(full.clip_ids))
+    leaked = sorted(page.trained_on.intersection(shared.full.clip_ids))
     if not leaked:
         return {"leaked": leaked, "leak_free": None}
     clean = {name: one and one.headline(set(leaked)) for name, one in scored.items()}
@@ -359,7 +383,7 @@ def _leaks(page: RunPage, full: Benchmark, scored: dict[str, Scored | None]) -> 
         "leaked": leaked,
         "leak_free": {
             "n_scored": clean["av"][0],
-            "scores": {name: found and found[1] for name, found in clean.items()},
+            "scores": {name: found and _reached(found[1], shared) for name, found in clean.items()},
         },
     }
 
@@ -387,7 +411,9 @@ def _write_results(folder: Path, shared: _Evaluation, entry: dict[str, Any], av:
     writer = csv.DictWriter(text, list(samples[0]), lineterminator="\n")
     writer.writeheader()
     for record in samples:
-        writer.writerow({name: "" if _is_nan(value) else value for name, value in record.items()})
+        writer.writerow(
+            {name: "" if _is_nan(value) else cell(value) for name, value in record.items()}
+        )
     write_whole(path.with_name(f"{path.name}.csv"), text.getvalue().encode())
     kept = {name: value for name, value in entry.items() if name not in ("run", "maps_reused")}
     page = {"schema": SCHEMA, **kept, "curves": av.curves}

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ..cache.advice import advice
+from ..cache.clip_ids import file_stem
 from ..cache.store import Cache
 from ..cache.writer import remove_orphans
 from ..errors import InputError, MissingDependencyError, UsageError
@@ -184,7 +185,7 @@ def write_overlays(
     pictures: list[Path] = []
     small: list[Localized] = []
     for clip in localized:
-        pictures.append(out / f"{clip.name}.png")
+        pictures.append(out / f"{file_stem(clip.name)}.png")
         picture = overlay_picture(clip, title, object_map(clip.frame), alpha, geometry, scales)
         write_whole(pictures[-1], picture)
         if len(small) < _SHEET_CLIPS:

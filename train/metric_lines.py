@@ -13,6 +13,7 @@ from typing import NamedTuple
 from ..cache.schema import canonical_json
 from ..cache.writer import sync_folder
 from ..errors import CacheUnwritableError
+from ..reading import parse_json
 from .checkpoint import write_durably
 from .notices import tell
 
@@ -49,7 +50,7 @@ def decode(text: bytes) -> Line | None:
     A line without a checksum begins with its step: one whose checksum lost its name is damaged.
     """
     try:
-        values: Values = json.loads(text)
+        values: Values = parse_json(text)
         first = next(iter(values))
         checksum = values.pop(CHECKSUM, None)
         are_numbers = all(

@@ -151,6 +151,20 @@ def _require_types(record: Mapping[str, Any]) -> None:
         raise ValueError(f"seed is {record['seed']}")
 
 
+def one_run(folder: Path) -> Path:
+    """Return the folder of a run: the one named, or the only seed in it.
+
+    Raises:
+        InputError: There is no run, or there are several.
+    """
+    if (folder / "run.json").exists():
+        return folder
+    pages = list(folder.glob("seed*/run.json"))
+    if len(pages) != 1:
+        raise InputError(no_run(folder))
+    return pages[0].parent
+
+
 def no_run(folder: Path) -> str:
     """Say of a folder that is not a run's what it is, or what makes it one."""
     if is_cache(folder):

@@ -193,7 +193,8 @@ def read_released(
     require_exact(used, wanted, path, peer_name)
     old = {name: torch.zeros((), dtype=torch.long) for name in wanted.keys() - used.keys()}
     weights = {
-        our_name[name]: value.to(wanted[name].dtype) for name, value in {**old, **used}.items()
+        our_name[name]: value.to(wanted[name].dtype, copy=True)  # two names may share one memory
+        for name, value in {**old, **used}.items()
     }
     return weights, left_out
 

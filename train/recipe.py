@@ -174,7 +174,12 @@ def load_recipe(name: str, overrides: Iterable[str] = ()) -> Recipe:
     except ValueError as error:  # also of bytes that are no text, and of numbers without end
         raise UsageError(f"{path}: not TOML: {error}") from None
     values |= _opened(values, "objective")
-    origin = {key: f"{path}: {_line_of(written, key)}".removesuffix(": ") for key in values}
+    keys = list(values)
+    strange = (at for at, key in enumerate(keys) if key not in _HINTS and not _may_be_option(key))
+    unknown = next(strange, len(keys))
+    origin = {  # of what can be named: nothing behind the first unknown key is looked at
+        key: f"{path}: {_line_of(written, key)}".removesuffix(": ") for key in keys[: unknown + 1]
+    }
     for text in overrides:
         key, equals, value = (word.strip() for word in text.partition("="))
         if not equals:
@@ -200,6 +205,11 @@ def _opened(values: dict[str, Any], table: str) -> dict[str, Any]:
         return {}
     del values[table]
     return {table if key == "name" else f"{table}.{key}": value for key, value in found.items()}
+
+
+def _may_be_option(key: str) -> bool:
+    """Whether a key may speak of an objective's option."""
+    return key.startswith("objective.") or key in older_keys(objective_names())
 
 
 def _line_of(written: str, key: str) -> str:

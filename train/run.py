@@ -31,7 +31,7 @@ from .device import choose_device
 from .geometry import Geometry, cell_centres, upsample
 from .model import AudioVisualModel, build_model
 from .objectives import Objective, cosine_map, head_number, load_objective, require_sight
-from .page import RunPage, read_page
+from .page import RunPage, one_run, read_page
 
 BRANCHES = ("online", "momentum", "ema")
 """The networks that a checkpoint may hold."""
@@ -351,7 +351,7 @@ def load_run(
     """Open a run for localizing.
 
     Args:
-        run_dir: The run's folder.
+        run_dir: The run's folder, or one that holds it as its only seed.
         device: `auto`, `cpu`, `cuda`, ...
         branch: Which of its weights: `online`, `momentum` or `ema`; None for those that its recipe
             tests (`test_weights`).
@@ -365,7 +365,7 @@ def load_run(
         CacheCorruptError: If its page or its checkpoint is damaged.
         UsageError: If there is no such device, or the run has no such weights or head.
     """
-    folder = Path(run_dir)
+    folder = one_run(Path(run_dir))
     page = read_page(folder)
     checkpoint, _ = require_checkpoint(folder)
     objective = load_objective(page.recipe.objective)

@@ -122,7 +122,8 @@ def subset_title(run: Document, subset: str) -> str:
         return title.format(subset)
     if subset in run["pairs"]:
         return f"{subset} ({run['pairs'][subset].get('positive', 0)})"
-    return f"{subset} negatives ({run['pairs']['all'][subset]})"
+    headline = next(iter(run["pairs"]))
+    return f"{subset} negatives ({run['pairs'][headline].get(subset, 0)})"
 
 
 def alpha_rows(document: Document) -> Iterator[tuple[str, Scores]]:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..cache.schema import digest
+from ..reading import parse_json
 
 DIGEST = "sha256"
 """Key of the sha256 of the canonical JSON (sorted keys, no spaces, ASCII) of all other keys."""
@@ -27,10 +28,7 @@ def unseal(text: bytes) -> tuple[dict[str, Any], bool]:
     Raises:
         ValueError: It is not a JSON object, or its digest is another.
     """
-    try:
-        record = json.loads(text)
-    except RecursionError:
-        raise ValueError("nested too deeply") from None
+    record = parse_json(text)
     if not isinstance(record, dict):
         raise ValueError("not a JSON object")
     is_sealed = DIGEST in record

@@ -22,7 +22,7 @@ from .learner import Learner
 from .metric_lines import cut_lines
 from .model import AudioVisualModel
 from .objectives import Objective
-from .page import RunPage, read_page, require_same, write_page
+from .page import RunPage, one_run, read_page, require_same, write_page
 from .recipe import Recipe
 from .student import Student
 
@@ -112,7 +112,7 @@ def open_page(folder: Path, page: RunPage, student: Student, weights: Sequence[s
         image = load_imagenet(student.online.image_encoder, weights)
     if recipe.audio_init != "scratch":
         audio = load_audio_encoder(student.online, recipe)
-        inherited = read_page(Path(recipe.audio_init)).trained_on
+        inherited = read_page(one_run(Path(recipe.audio_init))).trained_on
     student.copy_online()
     begun = replace(
         page,
@@ -134,11 +134,13 @@ def load_audio_encoder(model: AudioVisualModel, recipe: Recipe) -> str:
         CacheCorruptError: It is damaged.
     """
     folder = Path(recipe.audio_init)
-    if not (folder / "run.json").exists():
+    try:
+        folder = one_run(folder)
+    except InputError:
         raise InputError(
             f"audio_init = {str(folder)!r} is no run; make one first: `avpipe train --recipe "
             f"spm-audio --run {shlex.quote(str(folder))}`, or name another with --set audio_init="
-        )
+        ) from None
     theirs = read_page(folder).recipe
     for key in _HEARD:
         if getattr(theirs, key) != getattr(recipe, key):

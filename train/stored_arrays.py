@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import json
 import zipfile
 from collections.abc import Mapping
 from typing import Any
@@ -16,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..cache.schema import canonical_json
+from ..reading import parse_json
 
 Arrays = dict[str, NDArray[Any]]
 _HEX = 64
@@ -52,4 +52,4 @@ def unpack(content: bytes) -> tuple[dict[str, str], Arrays]:
         raise DamagedArraysError
     with np.load(io.BytesIO(content)) as stored:
         arrays = {name: stored[name] for name in stored.files}
-    return json.loads(arrays.pop(_KEY).tobytes()), arrays
+    return parse_json(arrays.pop(_KEY).tobytes()), arrays

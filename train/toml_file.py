@@ -7,6 +7,8 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
+from ..reading import MAX_TOML_BYTES, TOO_LARGE, parse_toml
+
 
 def read_toml(path: Path) -> tuple[dict[str, Any], str]:
     """Read a file.
@@ -18,14 +20,17 @@ def read_toml(path: Path) -> tuple[dict[str, Any], str]:
         OSError: It cannot be read.
         ValueError: It is no TOML; says where, if that is known.
     """
-    content = path.read_bytes()
+    with path.open("rb") as file:
+        content = file.read(MAX_TOML_BYTES + 1)
+    if len(content) > MAX_TOML_BYTES:
+        raise ValueError(TOO_LARGE)
     try:
         text = content.decode()
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
         raise ValueError(f"line {line}: {error.reason}, it is not UTF-8") from None
     try:
-        return tomllib.loads(text + "\n"), text  # a last line without its end has no number
+        return parse_toml(text + "\n"), text  # a last line without its end has no number
     except tomllib.TOMLDecodeError as error:
         raise ValueError(_placed(str(error), text)) from None
 

@@ -4,6 +4,7 @@ from .checkpoint import load_exact, read_checkpoint, require_exact, section
 from .choice import (
     PRETRAINED,
     RANDOM,
+    SharedSpec,
     Weights,
     check_specs,
     file_digest,
@@ -17,6 +18,7 @@ from .store import WeightFile, fetch, look, weights_dir
 __all__ = [
     "PRETRAINED",
     "RANDOM",
+    "SharedSpec",
     "WeightFile",
     "Weights",
     "check_specs",

@@ -117,18 +117,22 @@ def require_exact(
     Raises:
         MissingDependencyError: As `load_exact` does.
     """
+    shared = sorted(wanted.keys() & given.keys())
+    odd = [name for name in shared if not _has_numbers(given[name])]
+    plain = [name for name in shared if name not in odd]
     counters = {name for name in wanted if name.endswith(".num_batches_tracked")}
     problems = {
         "lacks": sorted(wanted.keys() - given.keys() - counters),
         "has unknown": sorted(given.keys() - wanted.keys()),
         "has of another shape": sorted(
             f"{name} {tuple(given[name].shape)} instead of {tuple(wanted[name].shape)}"
-            for name in wanted.keys() & given.keys()
+            for name in plain
             if given[name].shape != wanted[name].shape
         ),
-        "has values that are not finite in": sorted(
-            name for name in wanted.keys() & given.keys() if not given[name].isfinite().all()
-        ),
+        "has no plain numbers (sparse, quantized, complex, nested or none) in": odd,
+        "has values that are not finite in": [
+            name for name in plain if not given[name].isfinite().all()
+        ],
     }
     told = [
         f"{what} {', '.join(names[:3])}" + (f" and {len(names) - 3} more" if names[3:] else "")
@@ -137,6 +141,20 @@ def require_exact(
     ]
     if told:
         raise MissingDependencyError(f"{path}: not the weights of {network}: {'; '.join(told)}")
+
+
+def _has_numbers(tensor: Tensor) -> bool:
+    """Whether a tensor holds a real number for each of its elements, in memory."""
+    import torch
+
+    plain = tensor.layout is torch.strided and tensor.device.type == "cpu"
+    if not plain or tensor.is_nested or tensor.is_quantized or tensor.is_complex():
+        return False
+    try:
+        tensor[:0].isfinite() if tensor.ndim else tensor.isfinite()
+    except (RuntimeError, NotImplementedError):  # of numbers that torch stores and cannot look at
+        return False
+    return True
 
 
 def section(checkpoint: Mapping[str, Any], key: str, path: Path) -> dict[str, Tensor]:

@@ -18,6 +18,10 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
+class SharedSpec(str):
+    """A spec of a settings file that several commands read: not every one has its network."""
+
+
 @dataclass(frozen=True)
 class Weights:
     """The weights chosen for one network.
@@ -38,6 +42,8 @@ class Weights:
 def check_specs(specs: Iterable[str], names: Iterable[str]) -> None:
     """Refuse a `--weights` that speaks of no network of this run, or of nothing.
 
+    A `SharedSpec` of another network is none of this run's business.
+
     Raises:
         UsageError: Naming the spec, and the networks or what it may be.
     """
@@ -45,6 +51,8 @@ def check_specs(specs: Iterable[str], names: Iterable[str]) -> None:
     for spec in specs:
         name, value = _parts(spec)
         if name is not None and name not in known:
+            if isinstance(spec, SharedSpec):
+                continue
             raise UsageError(
                 f"--weights {spec}: this run has no {name or repr(name)} ({', '.join(known)})"
             )

@@ -250,4 +250,4 @@ def drop(
     from ...cache.state import drop_stage
 
     freed = drop_stage(cache, stage)
-    typer.echo(f"dropped {stage} from {cache}: {report.size_text(freed)} freed")
+    report.say(f"dropped {stage} from {cache}: {report.size_text(freed)} freed")

@@ -34,7 +34,7 @@ def doctor(
     from ..doctor_check import Check
 
     def tell(check: Check) -> None:
-        print(check_text(check), flush=True)
+        report.say(check_text(check))
 
     if not json:
         report.note("the packages are imported meanwhile, which takes some seconds")

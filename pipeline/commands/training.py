@@ -56,11 +56,15 @@ def train(
         Example("val.txt"),
     ] = None,
     seeds: Annotated[
-        str,
+        str | None,
         typer.Option(
-            "--seeds", metavar="S,S,...", help="One run each; several lie in DIR/seed0, ..."
+            "--seeds",
+            metavar="S,S,...",
+            show_default="DIR itself, of seed 0",
+            help="One run each: DIR/seed0, ...",
         ),
-    ] = "0",
+        Example("0,1,2"),
+    ] = None,
     set: Annotated[
         list[str] | None,
         typer.Option(

@@ -132,6 +132,12 @@ def modality_of(name: str) -> str:
     raise UsageError(f"no teacher is called {name!r} ({known})")
 
 
+def networks() -> list[str]:
+    """Return the names that `--weights` may speak of: the networks of all teachers."""
+    kinds = (*MODALITIES, OBJECTS)
+    return sorted({network_of(name) for kind in kinds for name in choices(kind)})
+
+
 def load_teacher(name: str, kind: str = "") -> Teacher:
     """Import a teacher's module.
 

@@ -22,7 +22,7 @@ import numpy as np
 
 from ...errors import InputError
 from .. import metrics
-from ..annotations import read_json_boxes, read_rows
+from ..annotations import flag, read_json_boxes, read_rows
 from ..forms import Form
 from ..metrics import Bools, Floats, Maps
 from ..protocols import PROTOCOLS, Protocol
@@ -359,17 +359,22 @@ def load(annotations: Path) -> Synth:
 
 
 def _read(folder: Path) -> Synth:
-    clips = {row["id"]: row for row in read_rows(folder / "labels.csv", "id", "label", "held_out")}
     sounding, silent = (
         read_json_boxes(folder / name).by_clip for name in ("vggss.json", "silent_boxes.json")
     )
+    table = folder / "labels.csv"
+    clips = {row["id"]: row for row in read_rows(table, "id", "label", "held_out", "offscreen")}
+    unheard_of = {name: flag(table, row, "held_out") for name, row in clips.items()}
+    offscreen = {name for name, row in clips.items() if flag(table, row, "offscreen")}
+    if both := offscreen.intersection(sounding):
+        raise KeyError(min(both))
     boxes = {
         name: np.concatenate([sounding.get(name, np.zeros((0, 4))), own])
         for name, own in silent.items()
     }
 
     def item(group: Group, video: str, audio: str, target: int | None) -> Item:
-        unheard = clips[video]["held_out"] == "1"
+        unheard = unheard_of[video]
         if target is not None and target >= len(boxes[video]):
             raise KeyError(video)
         return Item(group, Pair(video, audio), clips[audio]["label"], unheard, target)

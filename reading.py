@@ -1,0 +1,76 @@
+"""Files that others wrote, as JSON, TOML or XML: whatever is wrong in one is a `ValueError`.
+
+The parsers of the standard library have more ways to fail: text nested a hundred thousand deep ends
+in a RecursionError, a file that fills the memory in a MemoryError.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import tomllib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+from xml.etree import ElementTree
+
+MAX_TOML_BYTES = 1 << 18
+"""A settings file or a recipe has a hundred lines; time grows with the square of some files."""
+TOO_LARGE = f"larger than {MAX_TOML_BYTES // 1024} kB, which no settings are"
+_MAX_DOTS = 200  # of a key `a.a.a...`, which takes time with the square of its length
+_BETWEEN_KEYS = re.compile(r"[\n,=\[\]{}]")
+
+
+def parse_json(content: str | bytes | bytearray) -> Any:
+    """Parse JSON.
+
+    Raises:
+        ValueError: It is none.
+    """
+    with _told():
+        return json.loads(content)
+
+
+def parse_toml(text: str) -> dict[str, Any]:
+    """Parse TOML.
+
+    Raises:
+        ValueError: It is none (`tomllib.TOMLDecodeError` where that can say where), or it is larger
+            than any file of settings.
+    """
+    if len(text) > MAX_TOML_BYTES + 1:  # `read_toml` adds the end of the last line
+        raise ValueError(TOO_LARGE)
+    for part in _BETWEEN_KEYS.split(text):
+        if part.count(".") > _MAX_DOTS and not part.lstrip().startswith("#"):
+            raise ValueError(f"a key of more than {_MAX_DOTS} parts")
+    with _told():
+        return tomllib.loads(text)
+
+
+def parse_xml(content: bytes) -> ElementTree.Element:
+    """Parse XML.
+
+    Raises:
+        ValueError: It is none.
+    """
+    with _told():
+        return ElementTree.fromstring(content)
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """Turn every way to fail into a ValueError."""
+    try:
+        yield
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+    except MemoryError:
+        raise ValueError("too large for this machine's memory") from None
+    except ElementTree.ParseError as error:
+        raise ValueError(str(error)) from None
+    except UnicodeDecodeError as error:
+        raise ValueError(f"byte {error.start}: {error.reason}, it is not UTF-8") from None
+    except ValueError as error:
+        if "int_max_str_digits" not in str(error):
+            raise
+        raise ValueError("a whole number of thousands of digits") from None
