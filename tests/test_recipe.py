@@ -19,7 +19,8 @@ from avpipe.train.recipe import (
 def test_every_shipped_recipe_loads_and_is_described() -> None:
     recipes = list_recipes()
     papers = {"ez-vsl", "slavc", "slavc-paper", "multi-positive", "distill", "lvs"}
-    assert papers | {"spm-audio", "spm", "best", "compact"} == recipes.keys()
+    ours = {"best", "compact", "cached", "cached-alignment", "cached-slavc"}
+    assert papers | {"spm-audio", "spm"} | ours == recipes.keys()
     for name, description in recipes.items():
         assert load_recipe(name).objective in objective_names()
         assert len(description) > 20 and not description.startswith("#")
