@@ -29,11 +29,12 @@ def package_folders() -> list[Path]:
 
 
 def data_files() -> set[str]:
-    """Return the files that are no Python and belong to the package: recipes and the like."""
+    """Return the files that are no Python and belong to the package: recipes, tables."""
     return {
         f"avpipe/{path.relative_to(ROOT).as_posix()}"
         for folder in package_folders()
-        for path in folder.glob("**/*.toml")
+        for suffix in ("toml", "csv")
+        for path in folder.glob(f"**/*.{suffix}")
         if folder != ROOT
     } | {"avpipe/py.typed"}
 
