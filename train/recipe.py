@@ -36,7 +36,7 @@ class Recipe:
     weights: dict[str, float] = field(default_factory=dict)  # of the terms; 1 where unnamed
 
     # Networks
-    image_encoder: Literal["resnet18", "compact"] = "resnet18"
+    image_encoder: Literal["resnet18", "compact", "mobilenet-v2"] = "resnet18"
     image_init: Literal["scratch", "imagenet"] = "scratch"
     audio_init: str = "scratch"  # or a run, whose encoder of sounds is taken
     audio_frozen: bool = True  # an encoder taken from a run stays as it is

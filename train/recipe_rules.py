@@ -109,20 +109,26 @@ def contradictions(recipe: Recipe) -> Iterable[tuple[str, str]]:
     for weights in ("momentum", "ema"):
         if recipe.test_weights == weights and not getattr(recipe, weights):
             yield "test_weights", f"test_weights = {weights!r} needs {weights} above 0"
-    if recipe.image_encoder == "compact":
-        for key in ("last_layer", "last_stride", "image_init"):
-            if getattr(recipe, key) != default[key]:
-                yield (
-                    key,
-                    f"{key} belongs to image_encoder = 'resnet18'; with 'compact' leave it out, or "
-                    f"--set {key}={default[key]}",
-                )
-    if recipe.image_init == "imagenet" and recipe.width != 64:
+    resnet_only = {
+        "resnet18": (),
+        "mobilenet-v2": ("last_layer", "last_stride"),
+        "compact": ("last_layer", "last_stride", "image_init"),
+    }
+    for key in resnet_only.get(recipe.image_encoder, ()):
+        if getattr(recipe, key) != default[key]:
+            owner = "'resnet18' or 'mobilenet-v2'" if key == "image_init" else "'resnet18'"
+            yield (
+                key,
+                f"{key} belongs to image_encoder = {owner}; with {recipe.image_encoder!r} leave it "
+                f"out, or --set {key}={default[key]}",
+            )
+    is_resnet = recipe.image_encoder == "resnet18"
+    if is_resnet and recipe.image_init == "imagenet" and recipe.width != 64:
         yield "width", "image_init = 'imagenet' needs width = 64"
-    if recipe.image_init == "imagenet" and recipe.last_layer != 4:
+    if is_resnet and recipe.image_init == "imagenet" and recipe.last_layer != 4:
         yield "last_layer", "image_init = 'imagenet' needs last_layer = 4"
     for key in ("projection", "pooled_projection"):
-        alike = recipe.image_encoder == "resnet18" and recipe.last_layer == 4
+        alike = is_resnet and recipe.last_layer == 4
         if getattr(recipe, key) == "none" and not alike:
             yield (
                 key,
