@@ -70,12 +70,13 @@ def states(out: str) -> dict[str, str]:
 
 def test_every_teacher_and_the_trainer_find_their_files_in_the_list(run: Run) -> None:
     from avpipe.stages.teachers.protocol import MODALITIES, choices, network_of
-    from avpipe.train.encoders import IMAGENET
+    from avpipe.train.encoders import IMAGENET, MOBILENET
 
     known = {entry.file.name: entry for entry in known_files()}
     networks = {name for entry in known.values() for name in entry.networks}
     assert networks == {network_of(name) for kind in MODALITIES for name in choices(kind)}
     assert known[IMAGENET.name].file == IMAGENET
+    assert known[MOBILENET.name].file == MOBILENET
     code, out, _ = run("weights list")
     assert code == 0
     block = out[out.index("Cnn14_mAP=0.431.pth  missing") :].partition("\n\n")[0]

@@ -110,7 +110,7 @@ def test_mobilenet_is_torchvisions_with_its_file(tmp_path: Path) -> None:
 
 
 def test_a_pretrained_mobilenet_keeps_its_norms_while_it_trains() -> None:
-    images, sounds = torch.rand(4, 3, 64, 64), torch.rand(4, 1, 40, 40)
+    images, sounds = torch.rand(2, 3, 64, 64), torch.rand(2, 1, 40, 40)
     moved = {}
     for init in ("imagenet", "scratch"):
         settings = ["image_encoder=mobilenet-v2", f"image_init={init}", "width=16", "embed_dim=8"]

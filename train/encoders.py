@@ -9,7 +9,6 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import MissingDependencyError
-from ..stages.teachers.visual import mobilenet_v2 as mobilenet_teacher
 from ..weights import PRETRAINED, WeightFile, load_exact, read_checkpoint, resolve
 
 IMAGENET_NETWORK = "imagenet-resnet18"
@@ -18,9 +17,14 @@ IMAGENET = WeightFile(
     "https://download.pytorch.org/models/resnet18-f37072fd.pth",
     "sha256:f37072fd",  # how it begins; the name says so
 )
+MOBILENET = WeightFile(
+    "mobilenet_v2-b0353104.pth",
+    "https://download.pytorch.org/models/mobilenet_v2-b0353104.pth",
+    "sha256:b0353104",
+)
 PRETRAINED_NETWORKS = {
     "resnet18": (IMAGENET_NETWORK, IMAGENET, ("fc.",)),
-    "mobilenet-v2": ("mobilenet-v2", mobilenet_teacher.FILES[0], ("classifier.",)),
+    "mobilenet-v2": ("mobilenet-v2", MOBILENET, ("classifier.",)),
 }
 """By encoder of images: the network that `--weights` speaks of, its file, and its head's names."""
 
@@ -157,7 +161,7 @@ def mobilenet_v2() -> Encoder:
     """
     from torchvision.models import mobilenet_v2 as network
 
-    encoder = Encoder({"features": network(weights=None).features}, mobilenet_teacher.NUM_CHANNELS)
+    encoder = Encoder({"features": network(weights=None).features}, 1280)
     for module in encoder.modules():
         if isinstance(module, nn.Conv2d):  # for one channel a group, `fan_out` counts too many
             nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
