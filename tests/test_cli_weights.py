@@ -70,12 +70,13 @@ def states(out: str) -> dict[str, str]:
 
 def test_every_teacher_and_the_trainer_find_their_files_in_the_list(run: Run) -> None:
     from avpipe.stages.teachers.protocol import MODALITIES, choices, network_of
-    from avpipe.train.encoders import IMAGENET
+    from avpipe.train.encoders import IMAGENET, MOBILENET
 
     known = {entry.file.name: entry for entry in known_files()}
     networks = {name for entry in known.values() for name in entry.networks}
     assert networks == {network_of(name) for kind in MODALITIES for name in choices(kind)}
     assert known[IMAGENET.name].file == IMAGENET
+    assert known[MOBILENET.name].file == MOBILENET
     code, out, _ = run("weights list")
     assert code == 0
     block = out[out.index("Cnn14_mAP=0.431.pth  missing") :].partition("\n\n")[0]
@@ -86,6 +87,41 @@ def test_every_teacher_and_the_trainer_find_their_files_in_the_list(run: Run) ->
     ]
     assert out.count("https://") == len(known)
     assert run("weights")[1] == out
+
+
+def test_what_efficientat_and_mobilenet_are_built_from_is_known() -> None:
+    known = {entry.file.name: entry for entry in known_files()}
+    release = "https://github.com/fschmid56/EfficientAT/releases/download/v0.0.1"
+    for name in ("mn04_as_mAP_432.pt", "mn10_as_mAP_471.pt", "mn40_as_ext_mAP_487.pt"):
+        assert known[name].file.url == f"{release}/{name}"
+        assert known[name].file.known_hash is None  # nobody published one
+    both = known["mobilenet_v2-b0353104.pth"], known["mobilenet_v2-7ebf99e0.pth"]
+    assert [(one.networks, one.is_other) for one in both] == [
+        (("mobilenet-v2",), False),
+        (("mobilenet-v2",), True),
+    ]
+
+
+def test_a_file_that_no_network_takes_by_itself_comes_when_it_is_named(
+    origin: Origin, run: Run, monkeypatch: pytest.MonkeyPatch, weights_folder: Path
+) -> None:
+    offer(
+        monkeypatch,
+        {"eye": (origin.file("eye.pth", b"sees"),)},
+        others={"eye": (origin.file("eye2.pth", b"sees more"),)},
+    )
+    out = run("weights list")[1]
+    assert f"  for   eye, with --weights eye={weights_folder}/eye2.pth\n" in out
+    for words in ("weights fetch", "weights fetch eye"):
+        assert run(words)[0] == 0
+    assert [name for name, _ in origin.asked] == ["eye.pth"]
+    for words in ("weights verify", "weights verify eye"):
+        code, out, err = run(words)
+        assert (code, err) == (0, "") and "eye2" not in out
+    assert run("weights verify eye2.pth")[0] == 6
+    code, out, _ = run("weights fetch eye2.pth")
+    assert code == 0 and "fetched" in out
+    assert "eye2.pth" in run("weights verify eye")[1]
 
 
 def test_fetch_then_list_then_verify(origin: Origin, run: Run, weights_folder: Path) -> None:

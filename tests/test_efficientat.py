@@ -1,11 +1,14 @@
 """EfficientAT: a front-end from a loop and figures, released names and sizes, known answers."""
 
+import json
 import math
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from avpipe.cache.state import stages
+from avpipe.cache.store import Cache
 from avpipe.errors import MissingDependencyError
 from avpipe.pipeline.main import main
 from avpipe.stages.teachers import efficientat
@@ -135,13 +138,20 @@ def test_the_log_mel_is_that_of_loops() -> None:
             assert float(ours[band, frame]) == pytest.approx(expected, abs=1e-4)
 
 
-def test_silence_is_one_value_and_the_front_end_stays_in_float32() -> None:
-    with torch.autocast("cpu", torch.bfloat16):
-        silence = LogMel()(torch.zeros(1, 3200))
-        noise = LogMel()(torch.from_numpy(signal("noise", 1)))
-    assert silence.dtype == noise.dtype == torch.float32
+def test_silence_is_one_value() -> None:
+    silence = LogMel()(torch.zeros(1, 3200))
     np.testing.assert_allclose(silence, (math.log(1e-5) + 4.5) / 5, atol=1e-6)
-    assert torch.equal(noise, LogMel()(torch.from_numpy(signal("noise", 1))))
+
+
+def test_everything_stays_in_float32_beside_autocast() -> None:
+    torch.manual_seed(0)
+    net, given = EfficientAT(0.1).eval(), torch.from_numpy(signal("noise", 0.5))
+    with torch.inference_mode():
+        expected = net(given)
+        with torch.autocast("cpu", torch.bfloat16):
+            found = net(given)
+    for ours, one in zip(found, expected, strict=True):
+        assert ours.dtype == torch.float32 and torch.equal(ours, one)
 
 
 def released_names(expands: tuple[int, ...]) -> list[str]:
@@ -297,3 +307,35 @@ def test_it_hears_the_3_s_that_panns_hear() -> None:
     for sound, at in ((waveform, 160_000), (waveform, 10), (waveform[:40_000], 20_000)):
         np.testing.assert_array_equal(ours.prepare(sound, at), theirs.prepare(sound, at))
     assert ours.PARAMS == theirs.PARAMS == {"seconds": 3.0}
+
+
+def test_it_serves_as_hint_neighbour_and_cluster_source(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, one_thread: None
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    make_cache(tmp_path / "avcache", 8)
+    options = "--device cpu --weights random"
+    name = "efficientat-mn04"
+    train = f"train --recipe compact --run run --device cpu --set audio_teacher={name} "
+    train += "--set hints=audio --set epochs=1 --set batch_size=8 --set width=16 --set audio_pool=8"
+    for words in (
+        f"embed-teachers --visual none --audio {name} {options}",
+        f"knn --k 3 --image none --audio {name} {options}",
+        f"cluster --k 2 --encoder {name} {options}",
+        train,
+    ):
+        assert main(words.split()) == 0, words
+    cache = Cache(tmp_path / "avcache")
+    made = {stage.partition("@")[0] for stage in stages(cache.path)}
+    assert made == {
+        *("extract", "audio", f"hints/{name}", f"neighbors/audio-{name}", f"clusters/{name}-k2"),
+    }
+    vectors = np.stack([cache.column(f"hints/{name}")[row] for row in range(8)])
+    assert vectors.shape == (8, 384) and vectors.min() < 0  # unlike PANNs'
+    unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    cosines = (unit @ unit.T - 2 * np.eye(8))[5]
+    rows, similarity = cache.neighbors(f"audio-{name}")[5]
+    np.testing.assert_allclose(similarity, np.sort(cosines)[:-4:-1], atol=1e-3)
+    assert 5 not in rows
+    (line,) = (tmp_path / "run/metrics.jsonl").read_text().splitlines()
+    assert json.loads(line)["audio_hint"] > 0

@@ -4,7 +4,9 @@ import pytest
 import torch
 import torchvision
 from avpipe.errors import MissingDependencyError
-from avpipe.train.encoders import compact, load_imagenet, resnet18
+from avpipe.train.encoders import compact, load_imagenet, mobilenet_v2, resnet18
+from avpipe.train.model import Needs, build_model
+from avpipe.train.recipe import load_recipe
 from torch import nn
 
 
@@ -82,3 +84,49 @@ def test_a_cell_of_compact_sees_28_pixels() -> None:
     middle = 6 * 8 + 3.5
     assert rows.min() >= middle - 13.5 and rows.max() <= middle + 13.5
     assert rows.max() - rows.min() + 1 > 20  # pooling and ReLU may hide the outermost pixels
+
+
+def test_mobilenet_is_torchvisions_with_its_file(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    original = torchvision.models.mobilenet_v2(weights=None).eval()
+    for module in original.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.weight.data.uniform_(2, 4)
+    path = tmp_path / "mobilenet_v2-b0353104.pth"
+    torch.save(original.state_dict(), path)
+    encoder = mobilenet_v2().eval()
+    digests = {
+        load_imagenet(encoder, [spec], "mobilenet-v2")
+        for spec in (str(tmp_path), f"mobilenet-v2={path}")
+    }
+    assert len(digests) == 1
+    images = torch.rand(2, 3, 70, 90)
+    with torch.inference_mode():
+        found = encoder(images)
+        assert torch.equal(found, original.features(images))
+    assert found.shape == (2, encoder.num_features, 3, 3) and found.std() > 0
+    with pytest.raises(MissingDependencyError, match="not the weights of Encoder: lacks"):
+        load_imagenet(resnet18(), [f"imagenet-resnet18={path}"])
+
+
+def test_a_pretrained_mobilenet_keeps_its_norms_while_it_trains() -> None:
+    images, sounds = torch.rand(2, 3, 64, 64), torch.rand(2, 1, 40, 40)
+    moved = {}
+    for init in ("imagenet", "scratch"):
+        settings = ["image_encoder=mobilenet-v2", f"image_init={init}", "width=16", "embed_dim=8"]
+        model = build_model(load_recipe("ez-vsl", settings), Needs(), 0).train()
+        before = {name: value.clone() for name, value in model.named_buffers()}
+        model(images, sounds).visual[0].sum().backward()
+        assert model.image_encoder.get_parameter("features.0.0.weight").grad is not None
+        moved[init] = {
+            part
+            for part in ("image_encoder", "audio_encoder")
+            for name, value in model.named_buffers()
+            if name.startswith(part) and not torch.equal(value, before[name])
+        }
+        with torch.inference_mode():
+            assert float(model.eval().image_encoder(images).std()) > 0.01
+    assert moved == {
+        "imagenet": {"audio_encoder"},
+        "scratch": {"image_encoder", "audio_encoder"},
+    }

@@ -34,7 +34,9 @@ RUNS = {
     "slavc": ["image_size=96", "image_resize=96", "image_init=scratch", "width=16", "embed_dim=64"],
     "lvs": ["image_size=64", "image_resize=64", "spectrogram=16k-257x200", "width=16"],
     "compact": ["width=16", "projection=mlp"],
-}
+    "ez-vsl": ["image_encoder=mobilenet-v2", "image_init=scratch", "image_size=96", "width=16",
+               "image_resize=96", "embed_dim=64"],
+}  # fmt: skip
 
 
 def write_run(folder: Path, name: str) -> Path:
@@ -141,15 +143,19 @@ def test_torch_and_torchvision_alone_give_the_same_map(run_dir: Path, tmp_path: 
         eye = part(weights, "image_encoder.")
         if run_dir.name == "compact":
             cells = compact_map(eye, x)
+        elif run_dir.name == "ez-vsl":
+            theirs = torchvision.models.mobilenet_v2().eval()
+            theirs.features.load_state_dict(part(eye, "features."))
+            cells = theirs.features(x)
         else:
             cells = resnet_map(eye, x, 3, recipe["last_stride"], recipe["width"])
         ear = part(weights, "audio_encoder.")
         features = resnet_map(ear, heard, 1, recipe["audio_last_stride"], recipe["width"])
         vector, cosines = features.amax((2, 3)), []
-        for head in range({"slavc": 2, "lvs": 1, "compact": 1}[run_dir.name]):
+        for head in range({"slavc": 2}.get(run_dir.name, 1)):
             v, a = part(weights, f"image_heads.{head}."), part(weights, f"audio_heads.{head}.")
             see, hear = cells, vector
-            for at in {"slavc": [""], "lvs": [], "compact": ["0.", "2."]}[run_dir.name]:
+            for at in {"lvs": [], "compact": ["0.", "2."]}.get(run_dir.name, [""]):
                 if at == "2.":
                     see, hear = F.relu(see), F.relu(hear)
                 see = F.conv2d(see, v[f"{at}weight"], v[f"{at}bias"])

@@ -152,6 +152,7 @@ def test_a_users_file(tmp_path: Path) -> None:
         ("test_weights=momentum", "needs momentum above 0"),
         ("last_layer=3", "last_layer belongs to image_encoder = 'resnet18'"),
         ("image_init=imagenet", "with 'compact' leave it out, or --set image_init=scratch"),
+        ("image_encoder=mobilenet", "expected one of resnet18, compact, mobilenet-v2"),
         ("lr", "expected key=value"),
     ],
 )

@@ -94,15 +94,22 @@ def origin_running() -> Iterator[Origin]:
         thread.join()
 
 
-def offer(monkeypatch: pytest.MonkeyPatch, networks: Mapping[str, tuple[WeightFile, ...]]) -> None:
-    """Let `avpipe weights` know these networks and their files instead of the real ones."""
+def offer(
+    monkeypatch: pytest.MonkeyPatch,
+    networks: Mapping[str, tuple[WeightFile, ...]],
+    others: Mapping[str, tuple[WeightFile, ...]] | None = None,
+) -> None:
+    """Let `avpipe weights` know these networks and their files instead of the real ones.
+
+    `others` are files that a network takes only where it is told to.
+    """
     from avpipe.pipeline import weights
 
     def choices(kind: str) -> list[str]:
         return list(networks) if kind == "visual" else []
 
     def load_teacher(name: str, kind: str) -> Any:
-        return SimpleNamespace(FILES=networks[name])
+        return SimpleNamespace(FILES=networks[name], OTHER_FILES=(others or {}).get(name, ()))
 
     monkeypatch.setattr(weights, "choices", choices)
     monkeypatch.setattr(weights, "load_teacher", load_teacher)

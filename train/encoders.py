@@ -1,4 +1,4 @@
-"""The convolutional encoders: ResNet18, and a compact one whose cells see little."""
+"""The convolutional encoders: ResNet18, MobileNetV2, and a compact one whose cells see little."""
 
 from __future__ import annotations
 
@@ -17,6 +17,16 @@ IMAGENET = WeightFile(
     "https://download.pytorch.org/models/resnet18-f37072fd.pth",
     "sha256:f37072fd",  # how it begins; the name says so
 )
+MOBILENET = WeightFile(
+    "mobilenet_v2-b0353104.pth",
+    "https://download.pytorch.org/models/mobilenet_v2-b0353104.pth",
+    "sha256:b0353104",
+)
+PRETRAINED_NETWORKS = {
+    "resnet18": (IMAGENET_NETWORK, IMAGENET, ("fc.",)),
+    "mobilenet-v2": ("mobilenet-v2", MOBILENET, ("classifier.",)),
+}
+"""By encoder of images: the network that `--weights` speaks of, its file, and its head's names."""
 
 
 def _conv(inputs: int, outputs: int, kernel: int, stride: int = 1) -> nn.Conv2d:
@@ -143,12 +153,30 @@ def compact(in_channels: int = 3, width: int = 32) -> Encoder:
     return Encoder(layers, 2 * width)
 
 
-def load_imagenet(encoder: Encoder, specs: Sequence[str] = (PRETRAINED,)) -> str:
-    """Give a ResNet18 torchvision's ImageNet weights (IMAGENET1K_V1).
+def mobilenet_v2() -> Encoder:
+    """MobileNetV2 up to its last map, torchvision's layers and parameter names.
+
+    Returns:
+        `(B, 3, H, W)` to `(B, 1280, H / 32, W / 32)`, rounded up; cell i lies on pixel 32 i.
+    """
+    from torchvision.models import mobilenet_v2 as network
+
+    encoder = Encoder({"features": network(weights=None).features}, 1280)
+    for module in encoder.modules():
+        if isinstance(module, nn.Conv2d):  # for one channel a group, `fan_out` counts too many
+            nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
+    return encoder
+
+
+def load_imagenet(
+    encoder: Encoder, specs: Sequence[str] = (PRETRAINED,), kind: str = "resnet18"
+) -> str:
+    """Give an encoder of images torchvision's ImageNet weights (IMAGENET1K_V1).
 
     Args:
-        encoder: `resnet18()` of width 64.
-        specs: Where from, as `weights.resolve` takes it, under the name `IMAGENET_NETWORK`.
+        encoder: `resnet18()` of width 64, or `mobilenet_v2()`.
+        specs: Where from, as `weights.resolve` takes it, under the network's name.
+        kind: Which of `PRETRAINED_NETWORKS` it is.
 
     Returns:
         The digest of the weights.
@@ -156,10 +184,11 @@ def load_imagenet(encoder: Encoder, specs: Sequence[str] = (PRETRAINED,)) -> str
     Raises:
         MissingDependencyError: If the file is missing, cannot be fetched or is another one.
     """
+    network, file, head = PRETRAINED_NETWORKS[kind]
     try:
-        weights = resolve(IMAGENET_NETWORK, (IMAGENET,), specs)
+        weights = resolve(network, (file,), specs)
     except MissingDependencyError as error:
         raise MissingDependencyError(f"{error}; `--set image_init=scratch` does without") from error
     for path in weights.paths:
-        load_exact(encoder, read_checkpoint(path), path, ignore=("fc.",))
+        load_exact(encoder, read_checkpoint(path), path, ignore=head)
     return weights.digest

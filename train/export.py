@@ -136,6 +136,7 @@ def _network(model: AudioVisualModel) -> dict[str, Any]:
     parts = ("image_encoder", "audio_encoder", "image_heads", "audio_heads", "pooled_heads")
     return {
         "residual": "relu(bn2(conv2(relu(bn1(conv1(x))))) + downsample(x)); x itself without one",
+        "inverted_residual": "its layers one after another, and x added to them where it adds",
         "audio_pooling": "maximum over both axes of the audio encoder's map, before the heads",
         "image_heads_are": "applied to the image encoder's map, one embedding each",
         "audio_heads_are": "applied to the pooled audio features, one embedding each",
@@ -157,6 +158,10 @@ def _layer(module: nn.Module, name: str) -> Iterator[dict[str, Any]]:
         inner = {key: next(_layer(child, f"{name}.{key}")) for key, child in _parts_of(module)}
         shortcut = _layers(module.downsample, f"{name}.downsample") if module.downsample else []
         yield {"kind": "residual", "name": name, **inner, "downsample": shortcut}
+    elif hasattr(module, "use_res_connect"):  # torchvision's block of a MobileNetV2
+        inner_layers = _layers(module.get_submodule("conv"), f"{name}.conv")
+        yield {"kind": "inverted_residual", "name": name, "layers": inner_layers,
+               "adds": bool(module.use_res_connect)}  # fmt: skip
     elif isinstance(module, nn.Sequential):
         if name.rpartition(".")[0].endswith("_heads"):  # heads of several layers stay together
             yield {"kind": "sequence", "name": name, "layers": _layers(module, name)}
@@ -181,6 +186,7 @@ def _sizes(module: nn.Module) -> dict[str, Any]:
             "stride": module.stride[0],
             "padding": int(module.padding[0]),
             "bias": module.bias is not None,
+            **({"groups": module.groups} if module.groups > 1 else {}),
         }
     if isinstance(module, nn.BatchNorm2d):
         return {"kind": "batch_norm", "features": module.num_features, "eps": module.eps}
@@ -190,7 +196,8 @@ def _sizes(module: nn.Module) -> dict[str, Any]:
         kind = "max_pool" if isinstance(module, nn.MaxPool2d) else "avg_pool"
         sizes = {key: getattr(module, key) for key in ("stride", "padding")}
         return {"kind": kind, "kernel": module.kernel_size, **sizes}
-    return {"kind": {"ReLU": "relu", "Identity": "identity"}[type(module).__name__]}
+    kinds = {"ReLU": "relu", "ReLU6": "relu6", "Identity": "identity"}
+    return {"kind": kinds[type(module).__name__]}
 
 
 def _map(model: AudioVisualModel, recipe: Recipe) -> dict[str, Any]:

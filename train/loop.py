@@ -21,7 +21,7 @@ from .clips import data_fingerprint, select_rows
 from .columns import find_inputs, fit_components, reduced
 from .data import DataMode
 from .device import choose_device, cuda_devices, keep_freed_memory
-from .encoders import IMAGENET_NETWORK
+from .encoders import IMAGENET_NETWORK, PRETRAINED_NETWORKS
 from .feed import Timed, open_feed
 from .learner import Learner, build_student
 from .objectives import load_objective
@@ -129,7 +129,8 @@ def train(
     folder = Path(run_dir)
     objective = load_objective(recipe.objective)
     check_weights(recipe, objective)
-    check_specs(weights, [IMAGENET_NETWORK])
+    network, *_ = PRETRAINED_NETWORKS.get(recipe.image_encoder, (IMAGENET_NETWORK,))
+    check_specs(weights, [network])
     validated = None if val_ids is None else validation_rows(cache, val_ids, objective)
     rows, absent = select_rows(cache, ids, [*(hold_out or ()), *(val_ids or ())])
     if not recipe.sound_teacher:

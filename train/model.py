@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from .cached import CachedEncoder
-from .encoders import Encoder, compact, resnet18
+from .encoders import Encoder, compact, mobilenet_v2, resnet18
 from .features import Cached
 from .recipe import Recipe
 
@@ -85,6 +85,8 @@ class AudioVisualModel(nn.Module):
             self.image_encoder = CachedEncoder(found["image"], recipe.image_pca)
         elif recipe.image_encoder == "compact":
             self.image_encoder = compact(3, recipe.width)
+        elif recipe.image_encoder == "mobilenet-v2":
+            self.image_encoder = mobilenet_v2()
         else:
             self.image_encoder = resnet18(3, recipe.width, recipe.last_layer, recipe.last_stride)
         if recipe.sound_teacher:
@@ -125,13 +127,23 @@ class AudioVisualModel(nn.Module):
         """Whether the encoder of sounds is another run's and stays as it is."""
         return self._recipe.audio_init != "scratch" and self._recipe.audio_frozen
 
+    @property
+    def keeps_image_norms(self) -> bool:
+        """Whether the image encoder's batch norms normalise by the statistics they came with.
+
+        Those of a MobileNetV2 do: in some files they stand for folded ones (converted from 8 bits)
+        and batches of one's own ruin it.
+        """
+        recipe = self._recipe
+        return recipe.image_encoder == "mobilenet-v2" and recipe.image_init == "imagenet"
+
     def train(self, mode: bool = True) -> Self:
         """Set training mode, but for what the recipe keeps as it is."""
         super().train(mode)
         if self._recipe.batch_norm == "frozen":
-            for module in self.modules():
-                if isinstance(module, nn.BatchNorm2d):
-                    module.eval()
+            _keep_norms(self)
+        if self.keeps_image_norms:
+            _keep_norms(self.image_encoder)
         if self.hears_frozen:
             self.audio_encoder.eval()
         return self
@@ -186,6 +198,12 @@ class AudioVisualModel(nn.Module):
         with torch.autocast(features.device.type, enabled=False):  # cosines in full precision
             full = features.float()
             return tuple(head(full) for head in heads)
+
+
+def _keep_norms(module: nn.Module) -> None:
+    for layer in module.modules():
+        if isinstance(layer, nn.BatchNorm2d | nn.SyncBatchNorm):
+            layer.eval()
 
 
 def _unit(projected: Iterable[Tensor]) -> tuple[Tensor, ...]:

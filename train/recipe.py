@@ -35,7 +35,7 @@ class Recipe:
     weights: dict[str, float] = field(default_factory=dict)  # of the terms; 1 where unnamed
 
     # Networks
-    image_encoder: str = "resnet18"  # or compact; or cached:TEACHER, whose hints are its features
+    image_encoder: str = "resnet18"  # or compact, mobilenet-v2, cached:TEACHER (its hints)
     audio_encoder: str = "resnet18"  # or cached:TEACHER
     image_pca: int = 0  # principal components of cached features that are kept; 0: all as they are
     audio_pca: int = 0  # the same
@@ -125,7 +125,10 @@ class Recipe:
 
 
 _HINTS = get_type_hints(Recipe)
-ENCODERS = {"image_encoder": ("resnet18", "compact"), "audio_encoder": ("resnet18",)}
+ENCODERS = {
+    "image_encoder": ("resnet18", "compact", "mobilenet-v2"),
+    "audio_encoder": ("resnet18",),
+}
 """Those that are trained."""
 
 

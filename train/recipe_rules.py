@@ -102,6 +102,8 @@ def _without(recipe: Recipe) -> Iterable[tuple[str, tuple[str, ...]]]:
         )
     elif recipe.image_encoder == "compact":
         yield "image_encoder", ("last_layer", "last_stride", "image_init")
+    elif recipe.image_encoder == "mobilenet-v2":
+        yield "image_encoder", ("last_layer", "last_stride")
     if recipe.sound_teacher:
         yield (
             "audio_encoder",
@@ -128,11 +130,12 @@ def contradictions(recipe: Recipe) -> Iterable[tuple[str, str]]:
     for encoder, keys in _without(recipe):
         for key in keys:
             if getattr(recipe, key) != default[key]:
+                owner = "'resnet18' or 'mobilenet-v2'" if key == "image_init" else "'resnet18'"
                 given = getattr(recipe, encoder)
                 plain = "cached features" if ":" in given else f"{given!r}"
                 yield (
                     key,
-                    f"{key} belongs to {encoder} = 'resnet18'; with {plain} leave it out, or "
+                    f"{key} belongs to {encoder} = {owner}; with {plain} leave it out, or "
                     f"--set {key}={default[key]}",
                 )
     for key, teacher in (("image_pca", recipe.image_teacher), ("audio_pca", recipe.sound_teacher)):
@@ -141,12 +144,13 @@ def contradictions(recipe: Recipe) -> Iterable[tuple[str, str]]:
             yield key, f"{key} is of cached features: it needs {encoder} = 'cached:TEACHER'"
     if recipe.whiten and not (recipe.image_pca or recipe.audio_pca):
         yield "whiten", "whiten is of principal components: it needs image_pca or audio_pca"
-    if recipe.image_init == "imagenet" and recipe.width != 64:
+    is_resnet = recipe.image_encoder == "resnet18"
+    if is_resnet and recipe.image_init == "imagenet" and recipe.width != 64:
         yield "width", "image_init = 'imagenet' needs width = 64"
-    if recipe.image_init == "imagenet" and recipe.last_layer != 4:
+    if is_resnet and recipe.image_init == "imagenet" and recipe.last_layer != 4:
         yield "last_layer", "image_init = 'imagenet' needs last_layer = 4"
     for key in ("projection", "pooled_projection"):
-        alike = recipe.image_encoder == "resnet18" and recipe.last_layer == 4
+        alike = is_resnet and recipe.last_layer == 4
         if getattr(recipe, key) == "none" and not alike:
             yield (
                 key,

@@ -109,7 +109,7 @@ def open_page(folder: Path, page: RunPage, student: Student, weights: Sequence[s
     inherited: Collection[str] | None = ()
     if recipe.image_init == "imagenet":
         assert isinstance(student.online.image_encoder, Encoder)  # the recipe was checked for it
-        image = load_imagenet(student.online.image_encoder, weights)
+        image = load_imagenet(student.online.image_encoder, weights, recipe.image_encoder)
     if recipe.audio_init != "scratch":
         audio = load_audio_encoder(student.online, recipe)
         inherited = read_page(one_run(Path(recipe.audio_init))).trained_on
