@@ -2,27 +2,20 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import signal
 import sys
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from ..errors import (
-    AvpipeError,
-    CacheUnwritableError,
-    InputError,
-    MissingDependencyError,
-    UsageError,
-)
+from ..errors import AvpipeError, MissingDependencyError, UsageError
+from .refusals import as_refusal
 
-UNWRITABLE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM}
 INTERRUPTED = 128 + signal.SIGINT
 TERMINATED = 128 + signal.SIGTERM
 RETRY_ALL = "--retry-failed="
@@ -39,6 +32,8 @@ class State:
     settings_error: str = ""
     """What `doctor` tells instead of ending with it."""
     terminated: bool = False
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    """Of the command that runs, by name."""
 
 
 def main(argv: Sequence[str]) -> int:
@@ -132,13 +127,8 @@ def _as_expected(error: Exception, state: State) -> AvpipeError | None:
         error, "format_message"
     ):  # Typer's usage errors; their base class has no public name
         return UsageError(_usage_message(error, state))
-    if isinstance(error, PermissionError) and _is_unreadable(error.filename):
-        return InputError(f"{error.filename}: {error.strerror}")
-    if isinstance(error, OSError) and error.errno in UNWRITABLE:
-        where = f"{error.filename}: " if error.filename else ""
-        return CacheUnwritableError(
-            f"{where}{error.strerror}; make it writable or free some space, then run this again"
-        )
+    if refusal := as_refusal(error, state.parameters):
+        return refusal
     if _is_out_of_memory(error):
         return AvpipeError(
             "out of memory; less at a time takes less: in train --data stream, or --set batch_size="
@@ -157,10 +147,6 @@ def _is_out_of_memory(error: Exception) -> bool:
         or type(error).__name__ == "OutOfMemoryError"
         or "DefaultCPUAllocator" in str(error)
     )
-
-
-def _is_unreadable(name: object) -> bool:
-    return isinstance(name, str) and Path(name).is_file() and not os.access(name, os.R_OK)
 
 
 def _usage_message(error: Any, state: State) -> str:

@@ -154,7 +154,7 @@ def train(
         notices.tell(f"{line}; {place.type} computes in {'bf16' if learner.bf16 else 'fp32'}")
         record = validation = None
         if ranks.leads:
-            board = open_board(folder, first_step)
+            board = open_board(folder, first_step, notices.tell)
             record = Record(folder / "metrics.jsonl", plan, first_step, ids_of, progress, board)
             if validated is not None:
                 threads = reading_threads(workers)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import platform
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -12,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from ..cache.schema import MANIFEST
+from ..drafts import write_whole
 from ..errors import CacheCorruptError, InputError, UsageError
-from .checkpoint import write_durably
 from .recipe import Recipe, first_difference, recipe_from, recipe_values
 
 SCHEMA = "avpipe.run/1"
@@ -76,9 +75,7 @@ def write_page(run_dir: Path, page: RunPage) -> None:
     """Write `run.json`, whole or not at all."""
     record = {"schema": SCHEMA, **vars(page), "recipe": recipe_values(page.recipe)}
     record["ids"] = list(page.ids)
-    draft = run_dir / f".run.json.{os.getpid()}"
-    write_durably(draft, (json.dumps(record, indent=1) + "\n").encode())
-    draft.rename(run_dir / "run.json")
+    write_whole(run_dir / "run.json", (json.dumps(record, indent=1) + "\n").encode())
 
 
 def read_page(run_dir: Path) -> RunPage:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,7 +14,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..errors import AvpipeError, CacheUnwritableError
+from ..drafts import unwritable, write_whole
+from ..errors import AvpipeError
 from .board import Board
 from .data import Batch
 from .plan import Plan
@@ -164,9 +164,7 @@ def append_lines(path: Path, lines: Sequence[Mapping[str, float]]) -> None:
         with path.open("a", encoding="utf-8") as file:
             file.writelines(json.dumps(line) + "\n" for line in lines)
     except OSError as error:
-        raise CacheUnwritableError(
-            f"{path}: {error.strerror}; make room and run the same command: it resumes"
-        ) from error
+        raise unwritable(path, error) from error
 
 
 def last_loss(path: Path) -> float | None:
@@ -188,6 +186,4 @@ def cut_metrics(path: Path, step: int) -> None:
         if not known:
             break
         kept.append(line)
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
-    draft.write_bytes(b"".join(kept))
-    draft.rename(path)
+    write_whole(path, b"".join(kept))

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from contextlib import suppress
 from pathlib import Path
+
+from ..drafts import write_whole
+from ..errors import CacheUnwritableError
 
 _BLOCK = 1 << 20
 
@@ -34,7 +36,5 @@ def recorded(path: Path) -> str | None:
 
 def record(path: Path, sha256: str) -> None:
     """Write down what the file was when a network was first built from it."""
-    draft = path.with_name(f".{path.name}.sha256.{os.getpid()}")
-    with suppress(OSError):  # a weights folder shared read-only cannot remember; no harm
-        draft.write_text(f"{sha256}  {path.name}\n", encoding="utf-8")
-        draft.replace(record_of(path))
+    with suppress(CacheUnwritableError):  # one shared read-only cannot remember; no harm
+        write_whole(record_of(path), f"{sha256}  {path.name}\n".encode())

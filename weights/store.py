@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..drafts import remove_orphans
 from ..errors import MissingDependencyError, UsageError
 from .download import download
 from .hashes import file_hash, record_of, recorded
@@ -97,6 +98,7 @@ def fetch(network: str, file: WeightFile) -> Path:
         UsageError: AVPIPE_WEIGHTS_DIR names a file.
     """
     found = look(file)
+    remove_orphans(found.path.parent)
     if found.state == "missing":
         try:
             download(file.url, found.path, found.expected)
