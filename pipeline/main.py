@@ -7,7 +7,7 @@ import signal
 import sys
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
@@ -111,6 +111,7 @@ def _failed(error: Exception, state: State) -> int:
     """Print an error, its traceback with --debug, and return its exit code."""
     if state.debug:
         traceback.print_exception(error)
+    error = _of_standard_output() or error
     expected = _as_expected(error, state)
     if expected is not None:
         _print_error(str(expected))
@@ -184,14 +185,29 @@ def _misplaced(option: str, context: Any) -> str:
     return ""
 
 
+def _of_standard_output() -> OSError | None:
+    """Return why the results cannot be printed, if they cannot: into a file on a full disk."""
+    try:
+        print(end="", flush=True)
+    except OSError as error:
+        _discard_output()
+        return OSError(error.errno, error.strerror, "standard output")
+    return None
+
+
 def _print_error(message: str) -> None:
-    print(f"avpipe: error: {' '.join(message.split())}", file=sys.stderr)
+    with suppress(OSError):  # a log on a full disk: the exit code is left
+        print(f"avpipe: error: {' '.join(message.split())}", file=sys.stderr)
 
 
 def _closed_pipe() -> int:
+    _discard_output()
+    return CLOSED_PIPE
+
+
+def _discard_output() -> None:
     """Let the interpreter's last flush go nowhere instead of failing."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return CLOSED_PIPE
 
 
 @contextmanager
