@@ -242,6 +242,10 @@ def _lonely(cache: Path, header: Header, path: Path) -> str:
             continue  # dropped, or to be made again: the next `avpipe extract` does
         except CacheCorruptError:
             continue  # reported under its own name
+        except OSError as error:
+            if error.errno in _UNREADABLE:
+                continue  # likewise
+            raise
         if found != sha256:
             return f"{path} and {stage}/{header.shard:07d}.h5 were not made together"
     return ""

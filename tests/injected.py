@@ -42,7 +42,9 @@ _SOURCE = Path(__file__).with_name("faults") / "inject.c"
 _LOADED = (
     "avpipe.pipeline.cli", "avpipe.cache.verify", "avpipe.train.loop", "avpipe.train.evaluate",
     "avpipe.train.export", "avpipe.pipeline.localize", "avpipe.pipeline.training",
-    "avpipe.stages.embed", "avpipe.stages.neighbors", "h5py", "safetensors.torch",
+    "avpipe.stages.embed", "avpipe.stages.neighbors", "avpipe.pipeline.inspect",
+    "avpipe.train.benchmarks.synth", "h5py", "safetensors.torch", "matplotlib.backends.backend_agg",
+    "torch._dynamo", "pydantic", "PIL.PngImagePlugin", "PIL.JpegImagePlugin",
     "tensorboard.summary.writer.record_writer", "tensorboard.compat.proto.event_pb2",
 )  # fmt: skip
 """What commands import: without it the first call of each would take seconds."""
