@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from enum import StrEnum
 
 
@@ -103,3 +104,20 @@ class CacheUnwritableError(AvpipeError):
     """The cache cannot be written or the disk is full. The same command resumes."""
 
     exit_code = 7
+
+
+_REMEDIES = {
+    errno.EMFILE: "allow more open files (`ulimit -n`)",
+    errno.ENFILE: "end other programs, the system has no more files to open",
+    errno.EIO: "check the disk",
+    errno.ESTALE: "mount its folder again",
+    errno.ENOENT: "put its folder back",
+    errno.ENOTDIR: "put its folder back",
+    errno.ENOMEM: "end other programs, the system has no more memory",
+    errno.EAGAIN: "end other programs, the system has no more processes to give",
+}
+
+
+def remedy(error: OSError, otherwise: str) -> str:
+    """Say what fixes a refusal of the system; `otherwise` for full and read-only disks."""
+    return _REMEDIES.get(error.errno or 0, otherwise)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import re
 import shlex
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from ..errors import CacheCorruptError
@@ -17,6 +19,7 @@ from .schema import (
     EMBEDDINGS,
     EXTRACT,
     HINTS,
+    MANIFEST,
     NEIGHBORS,
     OBJECTS,
     Header,
@@ -26,7 +29,7 @@ from .schema import (
 )
 from .shard import Shard, read_header
 from .state import is_dropped, shard_numbers, stages
-from .writer import temporary
+from .writer import remove_orphans, temporary
 
 _EXTRACT_FLAGS = {
     "spectrogram": ("--spectrogram", "257x276"),
@@ -40,15 +43,37 @@ _ENCODER = "-encoder"
 """Ends the name of a hint that is the output of a network's encoder."""
 
 
+@contextmanager
+def repairing(cache: Path) -> Iterator[None]:
+    """Hold the cache for a repair, another one waits; sweep what killed ones left."""
+    fd = os.open(cache / MANIFEST, os.O_RDONLY)
+    try:
+        with suppress(OSError):  # some file systems lock no folders: `set_aside` bears two at once
+            fcntl.flock(fd, fcntl.LOCK_EX)
+        aside = cache / DAMAGED
+        for folder in (cache / MANIFEST, aside, *(path for path in aside.rglob("*/"))):
+            remove_orphans(folder)
+        yield
+    finally:
+        os.close(fd)
+
+
 def set_aside(cache: Path, path: Path) -> None:
-    """Move a damaged file to `damaged/`, beside what was moved there before."""
+    """Move a damaged file to `damaged/`, beside what was moved there before.
+
+    Where it is gone, another process has moved it.
+    """
     target = cache / DAMAGED / path.relative_to(cache)
     with temporary(target):
         number = 1
         while target.exists():
             target = target.with_name(f"{path.name}.{number}")
             number += 1
-        path.rename(target)
+        try:
+            path.rename(target)
+        except FileNotFoundError:
+            if path.exists():
+                raise
 
 
 def restore_segment(cache: Path, path: Path, *, good: bool, spare_good: bool) -> str:
@@ -101,9 +126,10 @@ def _finished_ids(cache: Path, manifest: Manifest, bad: list[tuple[str, int]]) -
     for number in range(manifest.num_shards):
         for stage in (EXTRACT, AUDIO):
             path = shard_path(cache, stage, number)
-            if path.exists() and (stage, number) not in bad:
-                rows.update(Shard(path, verify=False).rows.tolist())
-                break
+            if (stage, number) not in bad:
+                with suppress(FileNotFoundError):
+                    rows.update(Shard(path, verify=False).rows.tolist())
+                    break
     return [line["id"] for row, line in manifest.lines() if row in rows]
 
 
@@ -190,7 +216,7 @@ def _extract_command(cache: Path) -> str:
 def _any_header(cache: Path, stage: str) -> Header | None:
     """Return the first header of a stage that can still be read."""
     for number in sorted(shard_numbers(cache, stage)):
-        with suppress(CacheCorruptError):
+        with suppress(CacheCorruptError, FileNotFoundError):
             return read_header(shard_path(cache, stage, number))
     return None
 

@@ -42,9 +42,17 @@ def read_header(path: Path) -> Header:
     """
     fd = os.open(path, os.O_RDONLY)
     try:
-        return parse_block(os.pread(fd, HEADER_BYTES, 0), path, os.fstat(fd).st_size)
+        return parse_block(_block(fd), path, os.fstat(fd).st_size)
     finally:
         os.close(fd)
+
+
+def _block(fd: int) -> bytes:
+    """Read the user block; a system may give less than it was asked for."""
+    block = b""
+    while more := os.pread(fd, HEADER_BYTES - len(block), len(block)):
+        block += more
+    return block
 
 
 def check_content(path: Path, fd: int, header: Header) -> None:
@@ -84,7 +92,7 @@ class Shard:
         fd = os.open(path, os.O_RDONLY)
         try:
             state = os.fstat(fd)
-            self.header = parse_block(os.pread(fd, HEADER_BYTES, 0), path, state.st_size)
+            self.header = parse_block(_block(fd), path, state.st_size)
             key = (state.st_dev, state.st_ino, state.st_size, state.st_mtime_ns)
             if verify and key not in _verified:
                 check_content(path, fd, self.header)

@@ -3,16 +3,30 @@
 from __future__ import annotations
 
 import re
-import shutil
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from ..errors import CacheCorruptError, InputError
 from .advice import advice
 from .manifest import Manifest
-from .schema import AUDIO, DAMAGED, DROPPED, EXTRACT, MANIFEST, Header, shard_path
+from .schema import (
+    AUDIO,
+    CLUSTERS,
+    DAMAGED,
+    DROPPED,
+    EMBEDDINGS,
+    EXTRACT,
+    HINTS,
+    MANIFEST,
+    NEIGHBORS,
+    OBJECTS,
+    Header,
+    shard_path,
+)
 from .shard import read_header
 
+_NETWORKS = frozenset({HINTS, OBJECTS, EMBEDDINGS, NEIGHBORS, CLUSTERS})
 _SHARD_NAME = re.compile(r"(\d{7})\.h5")
 
 
@@ -136,7 +150,8 @@ def drop_stage(cache: Path, stage: str) -> int:
     """
     have_stages = stages(cache)
     lost_audio = stage == AUDIO and EXTRACT in have_stages  # none is left, and none is to be made
-    if stage not in have_stages and not lost_audio:  # `extract/` or `../other` name no stage
+    known = stage in have_stages or lost_audio or _is_emptied(cache, stage)
+    if not known:  # `extract/` or `../other` name no stage
         have = ", ".join(name for name in have_stages if name != EXTRACT) or "nothing"
         raise InputError(f"{cache} has no stage {stage!r} to drop (it has {have})")
     if stage == EXTRACT:
@@ -144,13 +159,33 @@ def drop_stage(cache: Path, stage: str) -> int:
             "every stage is aligned to extract; use `avpipe extract --overwrite`, or remove the "
             f"folder {cache}"
         )
-    paths = [shard_path(cache, stage, number) for number in shard_numbers(cache, stage)]
-    freed = sum(path.stat().st_size for path in paths)
     if stage == AUDIO:
         (cache / AUDIO).mkdir(exist_ok=True)
         (cache / AUDIO / DROPPED).touch()  # before the first file goes: a kill leaves it dropped
-        for path in paths:
+    freed = 0
+    for number in shard_numbers(cache, stage):
+        path = shard_path(cache, stage, number)
+        with suppress(FileNotFoundError):  # another process drops it too
+            size = path.stat().st_size
             path.unlink()
-    else:
-        shutil.rmtree(cache / stage)
+            freed += size
+    if stage != AUDIO:
+        _remove_emptied(cache / stage)
     return freed
+
+
+def _remove_emptied(folder: Path) -> None:
+    """Remove a stage's folder without shards; drafts go with it, files of other people stay."""
+    with suppress(FileNotFoundError):
+        for path in folder.glob(".*.h5.*"):
+            path.unlink(missing_ok=True)
+        if not any(folder.iterdir()):
+            folder.rmdir()
+
+
+def _is_emptied(cache: Path, stage: str) -> bool:
+    """Whether a folder is what a killed `drop` leaves of a stage: no shard, at most drafts."""
+    kind, _, name = stage.partition("/")
+    folder = cache / stage
+    is_name = kind in _NETWORKS and bool(name) and "/" not in name and name not in (".", "..")
+    return is_name and folder.is_dir() and not any(folder.glob("[!.]*"))

@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import errno
 import filecmp
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from ..errors import CacheCorruptError
 from .manifest import Manifest, copy_path
-from .repair import remake_commands, restore_segment, set_aside
+from .repair import remake_commands, repairing, restore_segment, set_aside
 from .schema import CENTROIDS, MANIFEST, RAGGED, Header, shard_path
 from .segment import Segment
 from .shard import Shard, check_content, read_header
 from .state import require_cache, shard_numbers, stages
+
+_UNREADABLE = (errno.EIO, errno.EISDIR)
+_Read = TypeVar("_Read")
 
 
 @dataclass
@@ -63,6 +67,11 @@ def verify(cache: Path, *, repair: bool = False) -> VerifyReport:
         CacheUnwritableError: If a repair cannot be written.
     """
     require_cache(cache)
+    with repairing(cache) if repair else nullcontext():
+        return _verified(cache, repair)
+
+
+def _verified(cache: Path, repair: bool) -> VerifyReport:
     report = VerifyReport()
     # Shards before the manifest: another run may plan and publish meanwhile, in this order
     shards = [(stage, n) for stage in stages(cache) for n in sorted(shard_numbers(cache, stage))]
@@ -104,9 +113,7 @@ def _verify_manifest(cache: Path, report: VerifyReport, repair: bool) -> list[Pa
         if not (problem or spare_problem or filecmp.cmp(path, copy_path(path), shallow=False)):
             spare_problem = f"differs from {name}"
         for file, what in ((path, problem), (copy_path(path), spare_problem)):
-            if file.exists():
-                _count(report, file)
-            elif file != path:
+            if not _count(report, file) and file != path:
                 continue  # an interrupted run had no time for the copy: the next run writes it
             if what:
                 report.damaged[file.relative_to(cache).as_posix()] = what
@@ -123,17 +130,37 @@ def _verify_manifest(cache: Path, report: VerifyReport, repair: bool) -> list[Pa
 
 def _segment_problem(path: Path) -> str:
     try:
-        Segment(path)
+        _read_again(lambda: Segment(path))
     except FileNotFoundError:
         return "missing"
     except CacheCorruptError as error:
         return str(error)
+    except OSError as error:
+        if error.errno in _UNREADABLE:
+            return f"{path}: {error.strerror}"
+        raise
     return ""
 
 
-def _count(report: VerifyReport, path: Path) -> None:
+def _read_again(read: Callable[[], _Read]) -> _Read:
+    """Read, and once more where the disk says no: what it gives then is not damaged."""
+    try:
+        return read()
+    except OSError as error:
+        if error.errno != errno.EIO:
+            raise
+    return read()
+
+
+def _count(report: VerifyReport, path: Path) -> bool:
+    """Count a file; return whether it is there."""
+    try:
+        num_bytes = path.stat().st_size
+    except FileNotFoundError:
+        return False
     report.files += 1
-    report.bytes += path.stat().st_size
+    report.bytes += num_bytes
+    return True
 
 
 def _verify_shards(
@@ -143,23 +170,31 @@ def _verify_shards(
     bad = []
     for stage, number in shards:
         path = shard_path(cache, stage, number)
-        _count(report, path)
+        if not _count(report, path):
+            continue  # dropped, or moved by a repair, since its folder was listed
         if problem := _shard_problem(cache, manifest, stage, number):
             report.damaged[path.relative_to(cache).as_posix()] = problem
             bad.append((stage, number))
     return bad
 
 
+def _checked(path: Path) -> Shard:
+    shard = Shard(path, verify=False)
+    with path.open("rb") as file:
+        check_content(path, file.fileno(), shard.header)
+    return shard
+
+
 def _shard_problem(cache: Path, manifest: Manifest, stage: str, number: int) -> str:
     path = shard_path(cache, stage, number)
     try:
-        shard = Shard(path, verify=False)
-        with path.open("rb") as file:
-            check_content(path, file.fileno(), shard.header)
+        shard = _read_again(lambda: _checked(path))
     except CacheCorruptError as error:
         return str(error)
+    except FileNotFoundError:
+        return ""  # as above, between two calls
     except OSError as error:
-        if error.errno in (errno.EIO, errno.EISDIR):
+        if error.errno in _UNREADABLE:
             return f"{path}: {error.strerror}"
         raise  # not being allowed to read a shard says nothing about it
     header = shard.header
@@ -209,6 +244,10 @@ def _lonely(cache: Path, header: Header, path: Path) -> str:
             continue  # dropped, or to be made again: the next `avpipe extract` does
         except CacheCorruptError:
             continue  # reported under its own name
+        except OSError as error:
+            if error.errno in _UNREADABLE:
+                continue  # likewise
+            raise
         if found != sha256:
             return f"{path} and {stage}/{header.shard:07d}.h5 were not made together"
     return ""

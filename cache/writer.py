@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import errno
-import fcntl
 import math
 import os
-import secrets
-import socket
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +14,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import CacheUnwritableError
+from ..drafts import remove_orphans as remove_orphans  # a cache's writers take all from here
+from ..drafts import sync_folder as sync_folder
+from ..drafts import temporary as temporary
 from .schema import HEADER_BYTES, Column, Header
 from .shard import content_sha256
 
@@ -102,79 +100,6 @@ def write_shard(path: Path, header: Header, columns: Mapping[str, Rows]) -> Head
             os.close(fd)
         draft.rename(path)
     return header
-
-
-@contextmanager
-def temporary(path: Path) -> Iterator[Path]:
-    """Give a temporary name beside `path` that tells who writes it; remove it afterwards.
-
-    Everything that writes into a cache does so in here.
-
-    Raises:
-        CacheUnwritableError: For any `OSError` of the writes: a full disk, a read-only folder.
-    """
-    owner = f"{socket.gethostname()}.{os.getpid()}.{secrets.token_hex(4)}"
-    draft = path.with_name(f".{path.name}.{owner}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with _locked(draft):
-            yield draft
-        sync_folder(path.parent)
-    except OSError as error:
-        raise CacheUnwritableError(
-            f"{path}: {error.strerror or error}; nothing is lost: make the cache writable or free "
-            "some space, then run the same command again"
-        ) from error
-    finally:
-        with suppress(OSError):
-            draft.unlink(missing_ok=True)
-
-
-@contextmanager
-def _locked(draft: Path) -> Iterator[None]:
-    """Create a file and hold a lock on it that ends with this process at the latest."""
-    fd = os.open(draft, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o666)
-    try:
-        with suppress(OSError):  # some network file systems have no locks
-            fcntl.flock(fd, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(fd)
-
-
-def remove_orphans(folder: Path) -> None:
-    """Remove temporary files whose writer is gone.
-
-    A writer is gone if it was a process of this host that no longer runs, and nobody holds its lock
-    (in a container the same host name and number may be another process).
-    """
-    host = socket.gethostname()
-    for draft in folder.glob(f".*.{host}.*.*"):
-        pid = draft.name.split(".")[-2]
-        if pid.isdigit() and not _is_alive(int(pid)):
-            with suppress(OSError), draft.open("rb") as file:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                draft.unlink(missing_ok=True)
-
-
-def _is_alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except ProcessLookupError:
-        return False
-    except OSError:  # another user's process; no /proc on this system
-        return True
-    return state != "Z"  # killed, and its new parent has not yet taken notice
-
-
-def sync_folder(folder: Path) -> None:
-    """Make a rename in `folder` durable."""
-    fd = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
 
 
 def _make_layout(draft: Path, columns: Mapping[str, Rows]) -> dict[str, Column]:

@@ -42,6 +42,16 @@ class GroupedCommands(typer.core.TyperGroup):
                 )
 
 
+class Command(typer.core.TyperCommand):
+    """Tells `main` what it was called with: whose a file is that the system refuses."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command."""
+        state: State = ctx.obj
+        state.parameters = ctx.params
+        return super().invoke(ctx)
+
+
 app = typer.Typer(
     name="avpipe",
     cls=GroupedCommands,
@@ -149,4 +159,4 @@ GROUPS: dict[str, dict[str, Callable[..., None]]] = {
 }
 for members in GROUPS.values():
     for name, function in members.items():
-        app.command(name)(function)
+        app.command(name, cls=Command)(function)

@@ -9,7 +9,7 @@ from typing import Any
 
 from ..cache.advice import advice
 from ..cache.store import Cache
-from ..cache.writer import temporary
+from ..drafts import remove_orphans, temporary
 from ..errors import CacheUnwritableError, InputError, UsageError
 from ..train.drawing import to_png
 from .card_drawing import draw_cards
@@ -90,6 +90,7 @@ def write_result(out: Path, content: bytes) -> None:
     Raises:
         CacheUnwritableError: It cannot be written.
     """
+    remove_orphans(out.parent)
     try:
         with temporary(out) as draft:
             draft.write_bytes(content)

@@ -2,28 +2,21 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import signal
 import sys
 import traceback
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from ..errors import (
-    AvpipeError,
-    CacheUnwritableError,
-    InputError,
-    MissingDependencyError,
-    UsageError,
-)
+from ..errors import AvpipeError, MissingDependencyError, UsageError
 from ..printable import printable
+from .refusals import as_refusal
 
-UNWRITABLE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM}
 INTERRUPTED = 128 + signal.SIGINT
 TERMINATED = 128 + signal.SIGTERM
 RETRY_ALL = "--retry-failed="
@@ -41,6 +34,8 @@ class State:
     settings_error: str = ""
     """What `doctor` tells instead of ending with it."""
     terminated: bool = False
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    """Of the command that runs, by name."""
 
 
 def main(argv: Sequence[str]) -> int:
@@ -120,6 +115,7 @@ def _failed(error: Exception, state: State) -> int:
     """Print an error, its traceback with --debug, and return its exit code."""
     if state.debug:
         print(printable("".join(traceback.format_exception(error)), "\n"), file=sys.stderr)
+    error = _of_standard_output() or error
     expected = _as_expected(error, state)
     if expected is not None:
         _print_error(str(expected))
@@ -136,13 +132,8 @@ def _as_expected(error: Exception, state: State) -> AvpipeError | None:
         error, "format_message"
     ):  # Typer's usage errors; their base class has no public name
         return UsageError(_usage_message(error, state))
-    if isinstance(error, PermissionError) and _is_unreadable(error.filename):
-        return InputError(f"{error.filename}: {error.strerror}")
-    if isinstance(error, OSError) and error.errno in UNWRITABLE:
-        where = f"{error.filename}: " if error.filename else ""
-        return CacheUnwritableError(
-            f"{where}{error.strerror}; make it writable or free some space, then run this again"
-        )
+    if refusal := as_refusal(error, state.parameters):
+        return refusal
     if _is_out_of_memory(error):
         return AvpipeError(
             "out of memory; less at a time takes less: in train --data stream, or --set batch_size="
@@ -163,10 +154,6 @@ def _is_out_of_memory(error: Exception) -> bool:
         or type(error).__name__ == "OutOfMemoryError"
         or "DefaultCPUAllocator" in str(error)
     )
-
-
-def _is_unreadable(name: object) -> bool:
-    return isinstance(name, str) and Path(name).is_file() and not os.access(name, os.R_OK)
 
 
 def _usage_message(error: Any, state: State) -> str:
@@ -204,17 +191,32 @@ def _misplaced(option: str, context: Any) -> str:
     return ""
 
 
+def _of_standard_output() -> OSError | None:
+    """Return why the results cannot be printed, if they cannot: into a file on a full disk."""
+    try:
+        print(end="", flush=True)
+    except OSError as error:
+        _discard_output()
+        return OSError(error.errno, error.strerror, "standard output")
+    return None
+
+
 def _print_error(message: str) -> None:
     line = printable(" ".join(message.split()))
     if len(line) > _LONGEST_LINE:  # what it quotes may be a file of megabytes, and help stands last
         line = f"{line[: _LONGEST_LINE // 2]} ... {line[-_LONGEST_LINE // 2 :]}"
-    print(f"avpipe: error: {line}", file=sys.stderr)
+    with suppress(OSError):  # a log on a full disk: the exit code is left
+        print(f"avpipe: error: {line}", file=sys.stderr)
 
 
 def _closed_pipe() -> int:
+    _discard_output()
+    return CLOSED_PIPE
+
+
+def _discard_output() -> None:
     """Let the interpreter's last flush go nowhere instead of failing."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return CLOSED_PIPE
 
 
 @contextmanager

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import errno
 import fcntl
 import gc
 import io
@@ -35,6 +36,7 @@ Answerer = Callable[[Message], Message]
 _START_TIMEOUT_S = 120.0
 _PIPE_BYTES = 1 << 20
 _PR_SET_PDEATHSIG = 1
+_REFUSED = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN)
 _ENVIRONMENT = {
     "PYTHONSAFEPATH": "1",  # a file `numpy.py` in the current folder is nobody's numpy
     "OMP_NUM_THREADS": "1",
@@ -127,12 +129,20 @@ class Child:
         return answer
 
     def _running(self) -> subprocess.Popen[bytes]:
-        """Return the child, started if need be; one that is killed while it starts, once more."""
+        """Return the child, started if need be; one that is killed while it starts, once more.
+
+        Raises:
+            OSError: The system has no more files or processes for it.
+            AvpipeError: It does not start for another reason.
+        """
         if self._process is not None and self._process.poll() is None:
             return self._process
         problem = self._start()
         if problem:
             problem = self._start()
+        for number in _REFUSED:
+            if os.strerror(number) in problem:
+                raise OSError(number, os.strerror(number), "the decoder process")
         if problem or self._process is None:
             raise AvpipeError(f"the decoder process does not start: {problem}")
         return self._process

@@ -40,9 +40,9 @@ def read_picture(path: str, max_pixels: int) -> bytes:
         raise ClipError(Reason.NOT_MEDIA, "no picture that is read here") from None
     except Image.DecompressionBombError as error:
         raise ClipError(Reason.TOO_LARGE, str(error)) from None
-    except PermissionError as error:
-        raise ClipError(Reason.IO_ERROR, error.strerror or "") from None
     except (OSError, ValueError, SyntaxError, EOFError) as error:  # Pillow's, of damaged files
+        if isinstance(error, OSError) and error.errno:  # the disk's
+            raise ClipError(Reason.IO_ERROR, error.strerror or "") from None
         raise ClipError(Reason.DECODE_ERROR, str(error)) from None
     if min(picture.size) > _SHORT_SIDE:
         scale = _SHORT_SIDE / min(picture.size)

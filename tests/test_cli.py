@@ -106,7 +106,6 @@ def test_json_and_text(runner: Runner, capsys: pytest.CaptureFixture[str]) -> No
         (torch.OutOfMemoryError("CUDA out of memory. Tried"), 1, "error: out of memory; less"),
         (ValueError("odd"), 1, "internal error: ValueError: odd (--debug shows where)"),
         (ModuleNotFoundError("No module", name="avpipe.gone"), 1, "internal error"),
-        (OSError(errno.EIO, "Input/output error", "c/x"), 1, "internal error"),
     ],
 )
 def test_errors_are_one_line_and_their_exit_code(

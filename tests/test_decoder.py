@@ -182,6 +182,15 @@ def test_a_child_that_cannot_start_is_no_clips_fault(clip: str) -> None:
         child.row({"path": clip})
 
 
+def test_a_child_that_may_open_no_files_is_the_systems_fault(clip: str) -> None:
+    command = (sys.executable, "-c", "raise OSError(24, 'Too many open files')")
+    with (
+        DecoderChild(FeatureParams(), command=command) as child,
+        pytest.raises(OSError, match="Too many open files: 'the decoder process'"),
+    ):
+        child.row({"path": clip})
+
+
 PARENT = """
 import os, sys
 from avpipe.stages.decoder import DecoderChild

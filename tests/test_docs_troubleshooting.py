@@ -17,7 +17,8 @@ def texts_of_the_program() -> list[str]:
     """Return every text of one line in the source, NUL for what is filled in."""
     found = []
     folders = ("cache", "pipeline", "stages", "train", "weights")
-    for path in sorted(path for folder in folders for path in (ROOT / folder).rglob("*.py")):
+    paths = [path for folder in folders for path in (ROOT / folder).rglob("*.py")]
+    for path in sorted([*ROOT.glob("*.py"), *paths]):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.JoinedStr):
                 parts = (v.value if isinstance(v, ast.Constant) else HELD for v in node.values)

@@ -348,7 +348,7 @@ def test_an_offscreen_clip_does_not_sound(world: Path, tmp_path: Path) -> None:
 
 def test_a_benchmark_whose_headline_has_another_name(document: dict[str, Any]) -> None:
     pairs = {"whole": {"positive": 5, "easy": 2}}
-    run = {**document["runs"][0], "benchmark": "mine", "pairs": pairs}
+    run = {**document["runs"][0], "benchmark": "vggss-extended", "pairs": pairs}
     assert subset_title(run, "easy") == "easy negatives (2)"
     assert subset_title(run, "hard") == "hard negatives (0)"
     assert subset_title(run, "whole") == "whole (5)"

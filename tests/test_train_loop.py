@@ -1,6 +1,9 @@
 import copy
+import errno
+import itertools
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -10,6 +13,7 @@ import weakref
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -244,9 +248,42 @@ def test_tensorboard_shows_what_the_metrics_say(
         assert [one.step for one in shown] == [line["step"] for line in lines]
         assert [one.value for one in shown] == pytest.approx([line["loss"] for line in lines])
 
-    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)  # one that does not load
+    broken = "tensorboard.summary.writer.record_writer"
+    monkeypatch.setitem(sys.modules, broken, None)  # one that does not load
     train(cache, recipe, tmp_path / "without")
     assert not (tmp_path / "without" / "tensorboard").exists()
+
+
+@pytest.mark.parametrize("number", [1, 3])
+def test_curves_that_cannot_be_written_end_with_a_notice(
+    number: int,
+    cache: Cache,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    calls, honest = itertools.count(1), Path.open
+
+    def full(path: Path, *given: Any, **named: Any) -> Any:
+        if "tfevents" in path.name and next(calls) >= number:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+        return honest(path, *given, **named)
+
+    monkeypatch.setattr(Path, "open", full)
+    recipe = load_recipe("compact", [*TINY, "epochs=3"])
+    result = train(cache, recipe, tmp_path, val_ids=cache.ids[-8:])
+    told = [line for line in result.notices if "TensorBoard" in line]
+    assert len(told) == 1
+    assert re.search(r"tensorboard/events\S+: No space left .*the run goes on", told[0])
+    assert len((tmp_path / "metrics.jsonl").read_text().splitlines()) == result.num_steps
+    assert capfd.readouterr().err == ""
+    assert not any("writer" in type(one).__name__.lower() for one in threading.enumerate())
+
+
+def test_a_file_in_place_of_the_curves_folder_is_a_notice(cache: Cache, tmp_path: Path) -> None:
+    (tmp_path / "tensorboard").write_text("not a folder")
+    result = train(cache, load_recipe("compact", TINY), tmp_path)
+    assert sum("tensorboard" in line for line in result.notices) == 1
 
 
 # Resuming

@@ -9,14 +9,13 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import os
-import secrets
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..cache.writer import sync_folder
-from ..errors import CacheCorruptError, CacheUnwritableError, InputError
+from ..drafts import whole_folder
+from ..drafts import write_durably as write_durably
+from ..errors import CacheCorruptError, InputError
 from ..reading import parse_json
 
 if TYPE_CHECKING:
@@ -50,35 +49,17 @@ def save_checkpoint(
     final = folder / f"{step:08d}"
     if final.exists():
         return final
-    draft = folder / f".{final.name}.{secrets.token_hex(4)}"
     state = io.BytesIO()
     torch.save(optimizer, state)
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
-    try:
-        draft.mkdir(parents=True)
-        files = {_WEIGHTS: save(plain), _OPTIMIZER: state.getvalue()}
-        sha256 = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
-        page = json.dumps({"step": step, "sha256": sha256}, indent=1) + "\n"
+    files = {_WEIGHTS: save(plain), _OPTIMIZER: state.getvalue()}
+    sha256 = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
+    page = json.dumps({"step": step, "sha256": sha256}, indent=1) + "\n"
+    with whole_folder(final) as draft:
         for name, content in {**files, _PAGE: page.encode()}.items():
             write_durably(draft / name, content)
-        sync_folder(draft)
-        draft.rename(final)
-        sync_folder(folder)
-    except OSError as error:
-        shutil.rmtree(draft, ignore_errors=True)
-        raise CacheUnwritableError(
-            f"{final}: {error.strerror}; make room and run the same command: it resumes"
-        ) from error
     _prune(folder)
     return final
-
-
-def write_durably(path: Path, content: bytes) -> None:
-    """Write a file and wait until it is on disk."""
-    with path.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
 
 
 def _prune(folder: Path) -> None:
@@ -147,7 +128,7 @@ def _intact(checkpoint: Path, name: str) -> bytes:
     try:
         content = (checkpoint / name).read_bytes()
         expected = parse_json((checkpoint / _PAGE).read_text("utf-8"))["sha256"][name]
-    except (OSError, ValueError, KeyError, TypeError):
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
         content, expected = b"", ""
     if hashlib.sha256(content).hexdigest() != expected:
         raise CacheCorruptError(

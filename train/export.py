@@ -17,13 +17,13 @@ from safetensors.torch import save
 from torch import nn
 
 from ..cache.schema import id_set_digest
+from ..drafts import remove_orphans, write_whole
 from ..errors import UsageError
 from ..stages.spectrogram import FLOOR, FRONT_ENDS, SEGMENT
 from .augment import IMAGE_MEAN, IMAGE_STD
 from .checkpoint import require_checkpoint
 from .encoders import Block
 from .geometry import cell_centres
-from .maps import write_whole
 from .model import AudioVisualModel, build_model
 from .objectives import require_sight
 from .page import RunPage, read_page
@@ -74,6 +74,7 @@ def export_run(run_dir: Path, out: Path) -> dict[str, Path]:
         "provenance": _provenance(page, step),
     }
     files = {"weights": out / WEIGHTS, "description": out / DESCRIPTION}
+    remove_orphans(out)
     write_whole(files["weights"], content)
     write_whole(files["description"], (json.dumps(description, indent=1) + "\n").encode())
     return files

@@ -188,7 +188,7 @@ def train(
             )
             record = validation = None
             if ranks.leads:
-                board = open_board(folder, first_step)
+                board = open_board(folder, first_step, notices.tell)
                 record = Record(folder / "metrics.jsonl", plan, first_step, ids_of, progress, board)
                 if validated is not None:
                     reading = reading_threads(workers)

@@ -6,8 +6,7 @@ Embeddings for retrieval and object maps are kept in the same way.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol
@@ -16,10 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..cache.store import Cache
-from ..cache.writer import remove_orphans, temporary
-from ..errors import CacheUnwritableError, InputError
+from ..drafts import remove_orphans
+from ..drafts import whole as whole
+from ..drafts import write_whole as write_whole
+from ..errors import InputError
 from .benchmarks import Pair
-from .checkpoint import require_checkpoint, write_durably
+from .checkpoint import require_checkpoint
 from .clips import data_fingerprint
 from .notices import tell
 from .object_prior import ObjectPrior
@@ -246,36 +247,6 @@ def weights_digest(run_dir: Path) -> str:
             "run the same command again"
         ) from None
     return state.hexdigest()
-
-
-def write_whole(path: Path, content: bytes) -> None:
-    """Write a file that is complete whenever it exists.
-
-    Raises:
-        CacheUnwritableError: If the disk is full or cannot be written.
-    """
-    with whole(path) as draft:
-        write_durably(draft, content)
-
-
-@contextmanager
-def whole(path: Path) -> Iterator[Path]:
-    """Give a draft to write, which takes the file's place at the end of the `with` block.
-
-    Raises:
-        CacheUnwritableError: If the disk is full or cannot be written.
-    """
-    short = path.with_name(path.name[:40])  # a draft's name is longer, names have 255 bytes at most
-    try:
-        with temporary(short) as draft:
-            yield draft
-            draft.replace(path)
-    except CacheUnwritableError as error:  # its advice is for a cache
-        reason = getattr(error.__cause__, "strerror", None) or error.__cause__
-        raise CacheUnwritableError(
-            f"{path}: {reason}; make its folder writable or free some space, then run the same "
-            "command again"
-        ) from error
 
 
 def _read(path: Path, key: dict[str, str]) -> Arrays | None:

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from ..cache.schema import canonical_json
-from ..cache.writer import sync_folder
-from ..errors import CacheUnwritableError
+from ..drafts import unwritable, write_whole
 from ..reading import parse_json
-from .checkpoint import write_durably
 from .notices import tell
 
 CHECKSUM = "crc32"
@@ -76,7 +73,7 @@ def append_lines(path: Path, lines: Iterable[Mapping[str, float]]) -> None:
         with path.open("a", encoding="utf-8") as file:
             file.writelines(map(encode, lines))
     except OSError as error:
-        raise _unwritable(path, error) from error
+        raise unwritable(path, error) from error
 
 
 def read_lines(path: Path) -> list[Values]:
@@ -128,7 +125,7 @@ def cut_lines(path: Path, step: int, every: int = 1) -> str | None:
             if line is None:
                 damaged.append(len(kept))
     if kept != lines:
-        _replace(path, b"".join(kept))
+        write_whole(path, b"".join(kept))
     if not damaged:
         return None
     return f"{path}: {_name(damaged)} damaged, of steps that are done: nothing makes them again"
@@ -149,20 +146,3 @@ def _name(numbers: Sequence[int]) -> str:
         return f"line {numbers[0]} is"
     more = f" and {len(numbers) - 5} more" if len(numbers) > 5 else ""
     return f"lines {', '.join(map(str, numbers[:5]))}{more} are"
-
-
-def _replace(path: Path, content: bytes) -> None:
-    """Put a file in place of another, so that one of them is there whatever happens."""
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        write_durably(draft, content)
-        draft.rename(path)
-        sync_folder(path.parent)
-    except OSError as error:
-        raise _unwritable(path, error) from error
-
-
-def _unwritable(path: Path, error: OSError) -> CacheUnwritableError:
-    return CacheUnwritableError(
-        f"{path}: {error.strerror}; make room and run the same command: it resumes"
-    )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import platform
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -12,9 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from ..cache.schema import MANIFEST
-from ..cache.writer import sync_folder
+from ..drafts import write_whole
 from ..errors import CacheCorruptError, InputError, UsageError
-from .checkpoint import write_durably
 from .features import Cached, cached_of
 from .notices import tell
 from .recipe import Recipe, first_difference, recipe_from, recipe_values
@@ -86,10 +84,7 @@ def write_page(run_dir: Path, page: RunPage) -> None:
     record = {"schema": SCHEMA, **vars(page), "recipe": recipe_values(page.recipe)}
     record["ids"] = list(page.ids)
     record["features"] = {name: asdict(cached) for name, cached in page.features.items()}
-    draft = run_dir / f".run.json.{os.getpid()}"
-    write_durably(draft, (json.dumps(seal(record), indent=1) + "\n").encode())
-    draft.rename(run_dir / "run.json")
-    sync_folder(run_dir)
+    write_whole(run_dir / "run.json", (json.dumps(seal(record), indent=1) + "\n").encode())
 
 
 def read_page(run_dir: Path) -> RunPage:

@@ -5,14 +5,13 @@ Names and shapes of the released files: docs/checkpoints.md. Nothing is unpickle
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..cache.writer import sync_folder
-from ..errors import CacheCorruptError, CacheUnwritableError, InputError, UsageError
+from ..drafts import remove_orphans, whole_folder
+from ..errors import CacheCorruptError, InputError, UsageError
 from ..weights import file_digest, read_checkpoint, require_exact, section
 from .checkpoint import save_checkpoint
 from .page import RunPage, library_versions, read_page, write_page
@@ -282,17 +281,7 @@ def _write(run_dir: Path, page: RunPage, weights: dict[str, Tensor]) -> None:
     target = run_dir.absolute()
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise UsageError(f"{run_dir} is there and holds no run; name another folder with --run")
-    draft = target.with_name(f".{target.name}.import")
-    try:
-        shutil.rmtree(draft, ignore_errors=True)  # of a killed import
+    remove_orphans(target.parent)
+    with whole_folder(target) as draft:
         save_checkpoint(draft, 0, weights, {})
         write_page(draft, page)
-        sync_folder(draft)
-        draft.rename(target)
-        sync_folder(target.parent)
-    except OSError as error:
-        raise CacheUnwritableError(
-            f"{run_dir}: {error.strerror}; make room and run the same command again"
-        ) from error
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
+from ..drafts import remove_orphans
 from ..errors import CacheUnwritableError, InputError, UsageError
 from .checkpoint import (
     latest_checkpoint,
@@ -88,8 +89,10 @@ def claimed(folder: Path) -> Iterator[None]:
     with file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        except BlockingIOError:
             raise UsageError(f"{folder}: another process is training this run") from None
+        remove_orphans(folder)
+        remove_orphans(folder / "checkpoints")
         yield
 
 

@@ -13,8 +13,9 @@ from pathlib import Path
 from time import sleep
 from typing import Protocol
 
+from ..drafts import sync_folder, unwritable
 from ..errors import CacheUnwritableError
-from .hashes import file_hash, sync_folder
+from .hashes import file_hash
 from .transfer import (
     BEYOND_THE_END,
     DownloadError,
@@ -29,6 +30,7 @@ WAITS_S = (1.0, 2.0, 4.0)
 """Before another try, each time that a try brought nothing new."""
 
 _DISK_FULL = {errno.ENOSPC, errno.EDQUOT}
+_BROKEN = {errno.EIO, errno.EMFILE, errno.ENFILE, errno.ESTALE, errno.ENOENT}
 _NOT_WRITABLE = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST}
 
 
@@ -97,6 +99,8 @@ def download(url: str, path: Path, expected: str | None) -> None:
                 f"{path} is not there and cannot be put there: {error.strerror}; make the folder "
                 f"writable, name another by AVPIPE_WEIGHTS_DIR, or put there what {url} gives"
             ) from error
+        if error.errno in _BROKEN:  # the connection's errors have no number
+            raise unwritable(path, error) from error
         raise DownloadError(reason(error)) from error
 
 

@@ -6,10 +6,12 @@ A record is what `sha256sum` writes of the file: 64 hex digits and its name.
 from __future__ import annotations
 
 import hashlib
-import os
 import re
 from contextlib import suppress
 from pathlib import Path
+
+from ..drafts import write_whole
+from ..errors import CacheUnwritableError
 
 _BLOCK = 1 << 20
 _RECORD = re.compile(rb"\\?([0-9a-f]{64})(?:[ \t]+\*?[^\r\n]+)?\s*", re.IGNORECASE)
@@ -52,23 +54,5 @@ def recorded(path: Path) -> str | None:
 
 def record(path: Path, sha256: str) -> None:
     """Write down what the file was when a network was first built from it, whole or not at all."""
-    draft = path.with_name(f".{path.name}.sha256.{os.getpid()}")
-    with suppress(OSError):  # a weights folder shared read-only cannot remember; no harm
-        try:
-            with draft.open("wb") as file:
-                file.write(f"{sha256}  {path.name}\n".encode("utf-8", "surrogateescape"))
-                file.flush()
-                os.fsync(file.fileno())
-            draft.replace(record_of(path))
-            sync_folder(path.parent)
-        finally:
-            draft.unlink(missing_ok=True)
-
-
-def sync_folder(folder: Path) -> None:
-    """Make a rename in a folder durable."""
-    fd = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
+    with suppress(CacheUnwritableError):  # one shared read-only cannot remember; no harm
+        write_whole(record_of(path), f"{sha256}  {path.name}\n".encode("utf-8", "surrogateescape"))

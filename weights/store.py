@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..drafts import remove_orphans
 from ..errors import MissingDependencyError, UsageError
 from .download import download
 from .hashes import DamagedRecordError, file_hash, record_of, recorded
@@ -110,6 +111,7 @@ def fetch(network: str, file: WeightFile) -> Path:
     found = look(file)
     if found.record_is_damaged:  # told before a download that would have to be trusted
         raise missing(network, file, found.path, difference(found))
+    remove_orphans(found.path.parent)
     if found.state == "missing":
         try:
             download(file.url, found.path, found.expected)

@@ -1,0 +1,195 @@
+"""Files under a temporary name until they are whole; what killed processes left is removed.
+
+A draft lies beside the file it becomes, as `.NAME.HOST.PID.RANDOM`: its name tells who writes it,
+and so the next run can tell one that is being written from one that nobody will finish.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import re
+import secrets
+import shutil
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from .errors import CacheUnwritableError, remedy
+
+_FOR_A_CACHE = "make the cache writable or free some space"
+_FOR_A_FILE = "make its folder writable or free some space"
+_NAME_CHARS = 40
+"""Of a result's name in its draft's: a name has 255 bytes at most."""
+
+
+@contextmanager
+def temporary(path: Path) -> Iterator[Path]:
+    """Give a temporary name beside `path` that tells who writes it; remove it afterwards.
+
+    Everything that writes into a cache does so in here.
+
+    Raises:
+        CacheUnwritableError: For any `OSError` of the writes: a full disk, a read-only folder.
+    """
+    try:
+        with _draft(path) as draft:
+            yield draft
+    except OSError as error:
+        raise CacheUnwritableError(
+            f"{path}: {_reason(error)}; nothing is lost: {remedy(error, _FOR_A_CACHE)}, then run "
+            "the same command again"
+        ) from error
+
+
+@contextmanager
+def whole(path: Path) -> Iterator[Path]:
+    """Give a draft to write, which takes the file's place at the end of the `with` block.
+
+    Raises:
+        CacheUnwritableError: If the disk is full or cannot be written.
+    """
+    try:
+        with _draft(path.with_name(path.name[:_NAME_CHARS])) as draft:
+            yield draft
+            draft.replace(path)
+            sync_folder(path.parent)
+    except OSError as error:
+        raise unwritable(path, error) from error
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a file that is complete whenever it exists.
+
+    Raises:
+        CacheUnwritableError: If the disk is full or cannot be written.
+    """
+    with whole(path) as draft:
+        write_durably(draft, content)
+
+
+@contextmanager
+def whole_folder(path: Path) -> Iterator[Path]:
+    """Give a folder to fill, which takes its place at the end of the `with` block.
+
+    Raises:
+        CacheUnwritableError: If the disk is full or cannot be written.
+    """
+    try:
+        with _draft(path.with_name(path.name[:_NAME_CHARS]), is_folder=True) as draft:
+            yield draft
+            sync_folder(draft)
+            draft.rename(path)
+    except OSError as error:
+        raise unwritable(path, error) from error
+
+
+def unwritable(path: Path, error: OSError) -> CacheUnwritableError:
+    """Return what to raise where a file cannot be written."""
+    return CacheUnwritableError(
+        f"{path}: {_reason(error)}; {remedy(error, _FOR_A_FILE)}, then run the same command again"
+    )
+
+
+def write_durably(path: Path, content: bytes) -> None:
+    """Write a file and wait until it is on disk."""
+    with path.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def sync_folder(folder: Path) -> None:
+    """Make a rename in `folder` durable."""
+    fd = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def remove_orphans(folder: Path) -> None:
+    """Remove the drafts in a folder whose writer is gone; one that cannot be removed stays.
+
+    A writer is gone if it was a process of this host that no longer runs, and nobody holds its lock
+    (in a container the same host name and number may be another process).
+    """
+    with suppress(OSError):
+        for path in list(folder.iterdir()):
+            pid = _writer_here(path.name)
+            if pid is not None and not _is_alive(pid):
+                with suppress(OSError):
+                    _remove_unheld(path)
+
+
+@contextmanager
+def _draft(path: Path, *, is_folder: bool = False) -> Iterator[Path]:
+    """Make a draft of `path`, hold its lock, sync the folder, and remove what is left of it."""
+    owner = f"{socket.gethostname()}.{os.getpid()}.{secrets.token_hex(4)}"
+    draft = path.with_name(f".{path.name}.{owner}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if is_folder:
+            draft.mkdir()
+        with _locked(draft, os.O_RDONLY if is_folder else os.O_CREAT | os.O_EXCL | os.O_RDWR):
+            yield draft
+        sync_folder(path.parent)
+    finally:
+        with suppress(OSError):
+            _remove(draft)
+
+
+@contextmanager
+def _locked(draft: Path, flags: int) -> Iterator[None]:
+    """Open a draft and hold a lock on it that ends with this process at the latest."""
+    fd = os.open(draft, flags, 0o666)
+    try:
+        with suppress(OSError):  # some network file systems have no locks
+            fcntl.flock(fd, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(fd)
+
+
+def _writer_here(name: str) -> int | None:
+    """Return the process of this host that a draft's name names; None of all other names."""
+    host = re.escape(socket.gethostname())
+    found = re.fullmatch(rf"\..*\.{host}\.(\d+)\.[0-9a-f]{{8}}", name, re.DOTALL)
+    return int(found[1]) if found else None
+
+
+def _remove_unheld(draft: Path) -> None:
+    fd = os.open(draft, os.O_RDONLY)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        _remove(draft)
+    finally:
+        os.close(fd)
+
+
+def _remove(draft: Path) -> None:
+    if draft.is_dir():
+        shutil.rmtree(draft)
+    else:
+        draft.unlink(missing_ok=True)
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except ProcessLookupError:
+        return False
+    except OverflowError:  # no process has such a number
+        return False
+    except OSError:  # another user's process; no /proc on this system
+        return True
+    return state != "Z"  # killed, and its new parent has not yet taken notice
+
+
+def _reason(error: OSError) -> str:
+    if error.errno is None:
+        return str(error)
+    return error.strerror or os.strerror(error.errno or errno.EIO)

@@ -1,0 +1,204 @@
+/* A library to preload: it makes the N-th system call on files below a folder fail.
+ *
+ * It starts asleep. The program (through ctypes) or its parent calls inject(); what is counted and what
+ * fails is shared with all forked children. Python, h5py and torch all call the functions of libc
+ * that stand at the end. Calls on standard input, output and error are never counted.
+ */
+#define _GNU_SOURCE
+#include <dirent.h>
+#include <dlfcn.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdarg.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+enum kind { OPEN, CREATE, READ, WRITE, PWRITE, FSYNC, RENAME, LINK, UNLINK, MKDIR, RMDIR, TRUNCATE, CLOSE };
+static const char *NAMES[] = {"open", "create", "read", "write", "pwrite", "fsync", "rename", "link",
+                              "unlink", "mkdir", "rmdir", "truncate", "close"};
+enum { EXITS = -1, SHORT = -2 }; /* in place of an error number */
+enum answer { GO_ON, FAIL, HALF };
+
+struct state {
+    atomic_int awake, count;
+    int at, error, sticky;
+    unsigned kinds; /* one bit for each kind */
+    char below[PATH_MAX], hit[PATH_MAX + 32];
+};
+static struct state *shared;
+
+__attribute__((constructor)) static void begin(void) {
+    shared = mmap(NULL, sizeof *shared, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    if (shared == MAP_FAILED) shared = NULL;
+}
+
+/* Make the at-th call of those kinds below a folder fail, 0 for none; sticky: all behind it too. */
+void inject(const char *below, unsigned kinds, int at, int error, int sticky) {
+    atomic_store(&shared->awake, 0);
+    atomic_store(&shared->count, 0);
+    snprintf(shared->below, sizeof shared->below, "%s", below);
+    shared->hit[0] = 0;
+    shared->kinds = kinds, shared->at = at, shared->error = error, shared->sticky = sticky;
+    atomic_store(&shared->awake, 1);
+}
+
+/* Stop, and return how many calls were counted. */
+int injected(void) {
+    atomic_store(&shared->awake, 0);
+    return atomic_load(&shared->count);
+}
+
+/* Tell which call failed, as "rename /a/b"; "" if none did. */
+const char *injected_at(void) { return shared->hit; }
+
+static int is_below(const char *path) {
+    size_t length = strlen(shared->below);
+    return strncmp(path, shared->below, length) == 0 && (path[length] == '/' || !path[length]);
+}
+
+static int path_of(int fd, char *path) {
+    char link[32];
+    snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
+    ssize_t length = syscall(SYS_readlinkat, AT_FDCWD, link, path, PATH_MAX - 1);
+    path[length > 0 ? length : 0] = 0;
+    return length > 0;
+}
+
+static enum answer judge(enum kind kind, const char *path) {
+    if (!(shared->kinds >> kind & 1) || !is_below(path)) return GO_ON;
+    int number = atomic_fetch_add(&shared->count, 1) + 1;
+    if (!shared->at || !(number == shared->at || (shared->sticky && number > shared->at)))
+        return GO_ON;
+    if (!shared->hit[0]) snprintf(shared->hit, sizeof shared->hit, "%s %s", NAMES[kind], path);
+    if (shared->error == EXITS) syscall(SYS_exit_group, 137);
+    if (shared->error == SHORT) return HALF;
+    errno = shared->error;
+    return FAIL;
+}
+
+static int is_awake(void) { return shared && atomic_load(&shared->awake); }
+
+static enum answer of_fd(enum kind kind, int fd) {
+    char path[PATH_MAX];
+    return is_awake() && fd > 2 && path_of(fd, path) ? judge(kind, path) : GO_ON;
+}
+
+static enum answer of_path(enum kind kind, int folder, const char *path) {
+    char whole[2 * PATH_MAX + 2], base[PATH_MAX] = "";
+    if (!is_awake() || !path) return GO_ON;
+    if (path[0] == '/') return judge(kind, path);
+    if (folder == AT_FDCWD ? !getcwd(base, sizeof base) : !path_of(folder, base)) return GO_ON;
+    snprintf(whole, sizeof whole, "%s/%s", base, path);
+    return judge(kind, whole);
+}
+
+#define REAL(type, name, ...)                                                                      \
+    static type (*real)(__VA_ARGS__);                                                              \
+    if (!real) real = (type(*)(__VA_ARGS__))dlsym(RTLD_NEXT, name)
+
+/* Functions of one path, of two paths, and of an open file: each is told by name and kind. */
+#define OF_PATH(name, kind, folder, path, parameters, ...)                                         \
+    int name parameters {                                                                          \
+        static int(*real) parameters;                                                              \
+        if (!real) real = (int(*) parameters)dlsym(RTLD_NEXT, #name);                              \
+        return of_path(kind, folder, path) == FAIL ? -1 : real(__VA_ARGS__);                       \
+    }
+#define OF_FD(name, kind, parameters, ...)                                                         \
+    int name parameters {                                                                          \
+        static int(*real) parameters;                                                              \
+        if (!real) real = (int(*) parameters)dlsym(RTLD_NEXT, #name);                              \
+        return of_fd(kind, fd) == FAIL ? -1 : real(__VA_ARGS__);                                   \
+    }
+#define OF_BYTES(name, kind, parameters, ...)                                                      \
+    ssize_t name parameters {                                                                      \
+        static ssize_t(*real) parameters;                                                          \
+        if (!real) real = (ssize_t(*) parameters)dlsym(RTLD_NEXT, #name);                          \
+        enum answer answer = of_fd(kind, fd);                                                      \
+        if (answer == FAIL) return -1;                                                             \
+        if (answer == HALF && n > 1) n /= 2;                                                       \
+        return real(__VA_ARGS__);                                                                  \
+    }
+
+OF_BYTES(read, READ, (int fd, void *b, size_t n), fd, b, n)
+OF_BYTES(pread, READ, (int fd, void *b, size_t n, off_t at), fd, b, n, at)
+OF_BYTES(pread64, READ, (int fd, void *b, size_t n, off64_t at), fd, b, n, at)
+OF_BYTES(write, WRITE, (int fd, const void *b, size_t n), fd, b, n)
+OF_BYTES(pwrite, PWRITE, (int fd, const void *b, size_t n, off_t at), fd, b, n, at)
+OF_BYTES(pwrite64, PWRITE, (int fd, const void *b, size_t n, off64_t at), fd, b, n, at)
+OF_BYTES(preadv64, READ, (int fd, const struct iovec *b, int n, off64_t at), fd, b, n, at)
+OF_BYTES(preadv64v2, READ, (int fd, const struct iovec *b, int n, off64_t at, int f), fd, b, n, at, f)
+OF_FD(fsync, FSYNC, (int fd), fd)
+OF_FD(fdatasync, FSYNC, (int fd), fd)
+OF_FD(ftruncate, TRUNCATE, (int fd, off_t size), fd, size)
+OF_FD(ftruncate64, TRUNCATE, (int fd, off64_t size), fd, size)
+OF_PATH(rename, RENAME, AT_FDCWD, to, (const char *from, const char *to), from, to)
+OF_PATH(renameat, RENAME, d, to, (int c, const char *from, int d, const char *to), c, from, d, to)
+OF_PATH(link, LINK, AT_FDCWD, to, (const char *from, const char *to), from, to)
+OF_PATH(linkat, LINK, d, to, (int c, const char *from, int d, const char *to, int f), c, from, d, to, f)
+OF_PATH(unlink, UNLINK, AT_FDCWD, path, (const char *path), path)
+OF_PATH(unlinkat, f & AT_REMOVEDIR ? RMDIR : UNLINK, d, path, (int d, const char *path, int f), d, path, f)
+OF_PATH(mkdir, MKDIR, AT_FDCWD, path, (const char *path, mode_t mode), path, mode)
+OF_PATH(mkdirat, MKDIR, d, path, (int d, const char *path, mode_t mode), d, path, mode)
+OF_PATH(rmdir, RMDIR, AT_FDCWD, path, (const char *path), path)
+
+/* Room is made by posix_fallocate, which returns its error. */
+int posix_fallocate64(int fd, off64_t at, off64_t n) {
+    REAL(int, "posix_fallocate64", int, off64_t, off64_t);
+    return of_fd(TRUNCATE, fd) == FAIL ? errno : real(fd, at, n);
+}
+int posix_fallocate(int fd, off_t at, off_t n) { return posix_fallocate64(fd, at, n); }
+
+/* A folder is opened to be listed. */
+DIR *opendir(const char *path) {
+    REAL(DIR *, "opendir", const char *);
+    return of_path(OPEN, AT_FDCWD, path) == FAIL ? NULL : real(path);
+}
+DIR *fdopendir(int fd) {
+    REAL(DIR *, "fdopendir", int);
+    return of_fd(OPEN, fd) == FAIL ? NULL : real(fd);
+}
+
+/* A close that fails has closed, on Linux. */
+int close(int fd) {
+    REAL(int, "close", int);
+    enum answer answer = of_fd(CLOSE, fd);
+    int error = errno, done = real(fd);
+    if (answer == FAIL) errno = error;
+    return answer == FAIL ? -1 : done;
+}
+
+static int opens(int folder, const char *path, int flags) {
+    enum kind kind = (flags & O_ACCMODE) == O_RDONLY && !(flags & O_CREAT) ? OPEN : CREATE;
+    return of_path(kind, folder, path) == FAIL;
+}
+#define MODE(after)                                                                                \
+    mode_t mode = 0;                                                                               \
+    if (flags & (O_CREAT | O_TMPFILE)) {                                                           \
+        va_list rest;                                                                              \
+        va_start(rest, after);                                                                     \
+        mode = va_arg(rest, mode_t);                                                               \
+        va_end(rest);                                                                              \
+    }
+#define OPENS(name)                                                                                \
+    int name(const char *path, int flags, ...) {                                                   \
+        REAL(int, #name, const char *, int, ...);                                                  \
+        MODE(flags)                                                                                \
+        return opens(AT_FDCWD, path, flags) ? -1 : real(path, flags, mode);                        \
+    }
+#define OPENS_AT(name)                                                                             \
+    int name(int d, const char *path, int flags, ...) {                                            \
+        REAL(int, #name, int, const char *, int, ...);                                             \
+        MODE(flags)                                                                                \
+        return opens(d, path, flags) ? -1 : real(d, path, flags, mode);                            \
+    }
+OPENS(open)
+OPENS(open64)
+OPENS_AT(openat)
+OPENS_AT(openat64)
