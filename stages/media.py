@@ -12,10 +12,18 @@ from numpy.typing import NDArray
 
 from ..errors import ClipError, Reason
 from . import media_plan
+from .media_length import duration_s
 from .media_open import MAX_PIXELS, open_media
+from .media_sound import SoundWindow
 
 DECODERS = ("pyav", "ffmpeg")
 """`pyav` carries its own FFmpeg; `ffmpeg` is the program, a process for each picture and sound."""
+
+OWN_SOUND_S = 3.0
+"""So much time around the picture has to hold sound, however much is wanted around it."""
+
+MIN_SOUND_S = 0.032
+"""So much sound at least: 512 samples at 16 kHz, a column of every spectrogram."""
 
 
 @dataclass(frozen=True)
@@ -87,8 +95,7 @@ def decode_clip(
         last_s = min(target.time_s + seconds / 2, target.span.last_s)
         sound = backend.decode_sound(target, first_s, last_s)
         waveform, audio_start_s = sound.waveform()
-    if not len(waveform):
-        raise ClipError(Reason.NO_AUDIO, f"no sound between {first_s:.3f} and {last_s:.3f} s")
+    _require_sound(sound, target.time_s, seconds)
     return Clip(
         frame=frame,
         waveform=waveform,
@@ -100,6 +107,22 @@ def decode_clip(
     )
 
 
+def _require_sound(sound: SoundWindow, time_s: float, seconds: float) -> None:
+    """Refuse a moment at which nothing is heard, however much is heard at other times.
+
+    Raises:
+        ClipError: no_audio.
+    """
+    half_s = min(seconds, OWN_SOUND_S) / 2
+    held_s = sound.seconds_between(time_s - half_s, time_s + half_s)
+    if held_s < min(MIN_SOUND_S, seconds):
+        raise ClipError(
+            Reason.NO_AUDIO,
+            f"{held_s:.3f} s of sound between {max(time_s - half_s, 0):.3f} and "
+            f"{time_s + half_s:.3f} s",
+        )
+
+
 def probe_duration(path: str) -> float:
     """Return the length of a file's video in seconds, without decoding.
 
@@ -107,7 +130,7 @@ def probe_duration(path: str) -> float:
         ClipError: The file cannot be opened or has no video.
     """
     with open_media(str(path)) as container:
-        return media_plan.duration_s(container, media_plan.choose_video(container))
+        return duration_s(container, media_plan.choose_video(container))
 
 
 def decoder_version(decoder: str) -> str:

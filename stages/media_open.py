@@ -9,15 +9,19 @@ from __future__ import annotations
 
 import errno
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from stat import S_ISREG
+from types import MappingProxyType
+from typing import cast
 
 import av
 import av.logging
 from av.container import InputContainer
 from av.error import FFmpegError
+from av.video.codeccontext import VideoCodecContext
+from av.video.stream import VideoStream
 
 from ..errors import ClipError, Reason
 
@@ -26,6 +30,8 @@ STILL = "jpeg_pipe"
 
 FORMATS = f"mov,mp4,3gp,matroska,webm,avi,flv,mpegts,mpeg,ogg,wav,mp3,flac,{STILL}"
 MAX_PIXELS = 67_000_000
+PATIENCE = {"analyzeduration": "60000000", "probesize": "50000000"}
+"""How far a file is probed, in microseconds and bytes, whose first picture comes late."""
 
 _JPEG = b"\xff\xd8\xff"
 _MP4_BOXES = (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip", b"styp")
@@ -75,6 +81,9 @@ def open_media(path: str, max_pixels: int = MAX_PIXELS) -> Iterator[InputContain
     check_file(path)
     try:
         container = _open(path, max_pixels)
+        if any(_has_no_size(stream) for stream in container.streams.video):
+            container.close()
+            container = _open(path, max_pixels, PATIENCE)
     except FFmpegError as error:
         raise_if_environment(path, error)
         raise _refusal(path, error) from None
@@ -87,7 +96,15 @@ def open_media(path: str, max_pixels: int = MAX_PIXELS) -> Iterator[InputContain
         container.close()
 
 
-def _open(path: str, max_pixels: int) -> InputContainer:
+def _has_no_size(stream: VideoStream) -> bool:
+    """Tell whether probing ended before it met a picture."""
+    codec = cast("VideoCodecContext | None", stream.codec_context)
+    return codec is not None and not codec.width
+
+
+def _open(
+    path: str, max_pixels: int, probing: Mapping[str, str] = MappingProxyType({})
+) -> InputContainer:
     return av.open(
         f"file:{path}",
         mode="r",
@@ -98,6 +115,7 @@ def _open(path: str, max_pixels: int) -> InputContainer:
             "format_whitelist": FORMATS,
             "protocol_whitelist": "file",
             "enable_drefs": "0",
+            **probing,
         },
         metadata_errors="replace",
     )

@@ -15,15 +15,17 @@ from av.audio.stream import AudioStream
 from av.container import InputContainer
 from av.error import FFmpegError
 from av.packet import Packet
-from av.stream import Discard
+from av.stream import Discard, Stream
 from av.video.stream import VideoStream
 
 from ..errors import ClipError, Reason
-from .media_open import raise_if_environment
+from .media_open import open_media, raise_if_environment
 
 _CLOCK_SLACK_S = 1e-6  # containers round their start time to microseconds
 _BEFORE_START_S = 10
+_START_SLACK_S = 0.1  # first packets stray this far from the start that a stream says
 _REORDERING = ("h264", "hevc")
+_STEPS_TO_A_KEY = 3
 _MAX_REORDER = 16  # pictures by which these codecs may delay one
 
 
@@ -57,11 +59,17 @@ def time_base(stream: VideoStream | AudioStream) -> Fraction:
     return stream.time_base or Fraction(1, av.time_base)
 
 
-def packets(container: InputContainer, stream: VideoStream | AudioStream) -> Iterator[Packet[Any]]:
-    """Yield one stream's packets from here to the end of what can be read, and no others."""
+def picture_period(stream: VideoStream) -> Fraction:
+    """Return how many ticks a picture is shown for whose packet does not say so."""
+    return 1 / (stream.average_rate or stream.guessed_rate or Fraction(25)) / time_base(stream)
+
+
+def packets(container: InputContainer, *streams: Stream) -> Iterator[Packet[Any]]:
+    """Yield the packets of these streams from here to the end of what can be read, no others."""
+    wanted = {stream.index for stream in streams}
     for other in container.streams:
-        other.discard = Discard.default if other.index == stream.index else Discard.all
-    found = cast("Generator[Packet[Any], None, None]", container.demux(stream))
+        other.discard = Discard.default if other.index in wanted else Discard.all
+    found = cast("Generator[Packet[Any], None, None]", container.demux(*streams))
     try:
         for packet in found:
             if packet.size:
@@ -120,6 +128,37 @@ def is_start(stream: VideoStream | AudioStream, ticks: int) -> bool:
     return ticks < (stream.start_time or 0)
 
 
+def further_back(base: Fraction) -> Iterator[int]:
+    """Yield, without end, how many ticks to look back further each time: 0, a second, 2, 4, ...
+
+    Args:
+        base: Length in seconds of a tick, which may be several seconds.
+    """
+    back = 0
+    while True:
+        yield back
+        back = max(2 * back, math.ceil(1 / base))
+
+
+def packets_from_start(
+    container: InputContainer, stream: VideoStream | AudioStream
+) -> Generator[Packet[Any]]:
+    """Yield one stream's packets from the first of the file, which is opened again.
+
+    Seeks to the start land elsewhere in some files; this cannot.
+    """
+    with open_media(container.name.removeprefix("file:")) as again:
+        same = cast("VideoStream | AudioStream", again.streams[stream.index])
+        yield from packets(again, same)
+
+
+def begins_late(stream: VideoStream | AudioStream, packet: Packet[Any]) -> bool:
+    """Tell whether the first packet met after a seek to the start lies behind the start."""
+    stamps = [stamp for stamp in (packet.pts, packet.dts) if stamp is not None]
+    start = (stream.start_time or 0) + math.ceil(_START_SLACK_S / time_base(stream))
+    return not stamps or min(stamps) > start
+
+
 def find_pictures(container: InputContainer, stream: VideoStream, moment_s: float) -> Pictures:
     """Find the picture shown at a moment (`pts <= moment < pts + duration`) and all it needs.
 
@@ -137,26 +176,63 @@ def find_pictures(container: InputContainer, stream: VideoStream, moment_s: floa
     ticks = math.floor((moment_s + start_s(container) + _CLOCK_SLACK_S) / base)
     codec = stream.codec_context
     counted = container.format.name == "avi" and codec.name in _REORDERING and codec.has_b_frames
-    found = None
-    back = 0
-    while found is None:
-        at_start = is_start(stream, ticks - back)
-        seek(container, stream, ticks - back, stream)
-        more = _MAX_REORDER if counted else 0
-        found = _pictures_until(packets(container, stream), ticks, at_start, more)
-        if found is None and at_start:
-            raise ClipError(Reason.TRUNCATED, "no picture can be read")
-        # The key frame met came after the moment (open groups of pictures, formats that seek
-        # roughly): look further back.
-        back = max(2 * back, round(1 / base))
+    found = _search(container, stream, ticks, ticks, _MAX_REORDER if counted else 0)
+    if found is None:
+        raise ClipError(Reason.TRUNCATED, "no picture can be read")
     pictures, ended = found
-    period = 1 / (stream.average_rate or stream.guessed_rate or Fraction(25)) / base
-    if ended and ticks >= pictures.pts + (pictures.packets[pictures.wanted].duration or period):
+    shown = pictures.packets[pictures.wanted].duration or picture_period(stream)
+    if ended and ticks >= pictures.pts + shown:
         last_s = float(pictures.pts * base) - start_s(container)
         raise ClipError(
             Reason.TRUNCATED, f"the last picture is at {last_s:.3f} s, wanted {moment_s:.3f} s"
         )
     return replace(pictures, counted=bool(counted))
+
+
+def from_an_earlier_key(
+    container: InputContainer, stream: VideoStream, pictures: Pictures
+) -> Pictures | None:
+    """Collect what `pictures` holds, and what lies between its key packet and the one before.
+
+    Behind a key packet that only starts to refresh the picture (H.264's recovery points) the first
+    pictures cannot be shown unless decoding began before it.
+
+    Returns:
+        None where there is no earlier key packet.
+    """
+    first = pictures.packets[0]
+    stamps = [stamp for stamp in (first.pts, first.dts) if stamp is not None]
+    if not stamps:
+        return None
+    for back in islice(further_back(time_base(stream)), _STEPS_TO_A_KEY):
+        from_ticks = min(stamps) - 1 - back
+        if is_start(stream, from_ticks):
+            from_ticks = (stream.start_time or 0) - 1
+        found = _search(container, stream, pictures.ticks, from_ticks, 0)
+        if found is None or found[0].pts != pictures.pts:
+            return None
+        if len(found[0].packets) > len(pictures.packets):
+            return found[0]
+        if is_start(stream, from_ticks):
+            break
+    return None
+
+
+def _search(
+    container: InputContainer, stream: VideoStream, ticks: int, from_ticks: int, more: int
+) -> tuple[Pictures, bool] | None:
+    """Look for the picture shown at `ticks` from the last key packet at or before `from_ticks`."""
+    for back in further_back(time_base(stream)):
+        at_start = is_start(stream, from_ticks - back)
+        seek(container, stream, from_ticks - back, stream)
+        found = _pictures_until(packets(container, stream), ticks, at_start, more)
+        if found is not None and not (at_start and begins_late(stream, found[0].packets[0])):
+            return found
+        if at_start:
+            break
+        # The key frame met came after the moment (open groups of pictures, formats that seek
+        # roughly): look further back.
+    return _pictures_until(packets_from_start(container, stream), ticks, True, more)
 
 
 def _pictures_until(
@@ -172,9 +248,11 @@ def _pictures_until(
     wanted, wanted_pts, num_later = -1, 0, 0
     for packet in stream_packets:
         pts = packet.pts if packet.pts is not None else packet.dts
-        if pts is None or not (collected or packet.is_keyframe or at_start):
+        if not (collected or packet.is_keyframe or at_start):
             continue
         collected.append(packet)
+        if pts is None:  # before zero in Matroska: others need it, no moment is known to be its
+            continue
         if not packet.is_discard:  # an edit list needs such packets only to decode others
             later = wanted_pts < pts <= ticks
             first = wanted_pts > ticks and pts < wanted_pts

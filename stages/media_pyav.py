@@ -7,7 +7,9 @@ scaled once. The sound: from a little ahead of the window. Half the time of deco
 from __future__ import annotations
 
 import threading
-from contextlib import suppress
+from collections.abc import Iterable
+from contextlib import closing, suppress
+from itertools import chain
 from typing import Any, Literal, cast
 
 import av
@@ -22,9 +24,23 @@ from numpy.typing import NDArray
 
 from ..errors import ClipError, Reason
 from .media_open import picture_sizes_refused, raise_if_environment
-from .media_packets import is_start, packets, seek, start_s, time_base
+from .media_packets import (
+    Pictures,
+    begins_late,
+    from_an_earlier_key,
+    further_back,
+    is_start,
+    packets,
+    packets_from_start,
+    seek,
+    start_s,
+    time_base,
+)
 from .media_plan import Target, scaled_size
 from .media_sound import PREROLL_S, SoundWindow
+
+_MAX_KEYS = 4
+"""So many key packets are begun from until the wanted picture appears."""
 
 
 def version() -> str:
@@ -55,7 +71,7 @@ def decode_frame(target: Target) -> NDArray[np.uint8]:
     frame, clean = _decode(target, pictures.packets[: pictures.wanted + 1], "NONREF")
     if not clean or frame is None or frame.pts != pictures.pts:
         with picture_sizes_refused() as refused:
-            frame, _ = _decode(target, pictures.packets, "DEFAULT")
+            frame = _decode_all(target)
         if refused:
             raise ClipError(Reason.TOO_LARGE, refused[0])
     if frame is None or not _is_shown(frame, target):
@@ -65,6 +81,20 @@ def decode_frame(target: Target) -> NDArray[np.uint8]:
             f"the picture at {target.frame_pts_s:.3f} s cannot be decoded",
         )
     return _scaled(frame, target)
+
+
+def _decode_all(target: Target) -> VideoFrame | None:
+    """Decode every picture up to the wanted one, from further back where it does not appear."""
+    collected: Pictures | None = target.pictures
+    frame = None
+    for _ in range(_MAX_KEYS):
+        if collected is None:
+            break
+        frame, _ = _decode(target, collected.packets, "DEFAULT")
+        if frame is not None and _is_shown(frame, target):
+            break
+        collected = from_an_earlier_key(target.container, target.video, collected)
+    return frame
 
 
 def _scaled(frame: VideoFrame, target: Target) -> NDArray[np.uint8]:
@@ -175,36 +205,59 @@ def decode_sound(target: Target, first_s: float, last_s: float) -> SoundWindow:
     begin = int((first_s - PREROLL_S + start_s(container)) / base)
     # MP4 knows where each packet of sound is, others only where pictures can be entered.
     guide = audio if "mp4" in container.format.name else None
-    back = 0
-    window = None
-    while window is None:
+    for back in further_back(base):
         at_start = is_start(audio, begin - back)
         # By the pictures one would come to the first that can be entered, behind the first sound.
         seek(container, audio, begin - back, audio if at_start else guide)
-        window = _decode_window(target, first_s, last_s, begin, at_start)
-        back = max(2 * back, round(1 / base))
-    return window
+        found = packets(container, audio)
+        first = next(found, None)
+        if first is not None:
+            reached = at_start and not begins_late(audio, first)
+            window = _decode_window(target, chain((first,), found), first_s, last_s, reached)
+            if window is not None:
+                return window
+        if at_start:
+            break
+    with closing(packets_from_start(container, audio)) as found:
+        window = _decode_window(target, found, first_s, last_s, reached=True)
+    return window or SoundWindow(first_s, last_s)
 
 
 def _decode_window(
-    target: Target, first_s: float, last_s: float, begin: int, at_start: bool
+    target: Target,
+    found: Iterable[Packet[Any]],
+    first_s: float,
+    last_s: float,
+    reached: bool,
 ) -> SoundWindow | None:
-    """Decode from the time stamp `begin` on; None if what is read starts later than that."""
+    """Decode packets from a little ahead of a window to its end.
+
+    Args:
+        target: Whose sound.
+        found: Its packets.
+        first_s: Start of the window.
+        last_s: Its end.
+        reached: The packets begin where the sound does. Else they have to begin ahead of the
+            window.
+
+    Returns:
+        None if they begin later than that.
+    """
     container, codec = target.sound_container, target.audio.codec_context
     base, origin_s = float(time_base(target.audio)), start_s(container)
+    begin = int((first_s - PREROLL_S + origin_s) / base)
     end = (last_s + origin_s) / base
     window = SoundWindow(first_s, last_s)
-    reached = at_start
-    for packet in packets(container, target.audio):
+    for packet in found:
         pts = packet.pts
         if pts is not None:
+            if not reached and pts > begin:
+                return None  # the seek was rough, or there is no sound yet
             if pts >= end:
                 break
             if pts < begin and pts + (packet.duration or 0) < begin:
                 reached = True
                 continue
-            if not reached and pts > begin:
-                return None  # the seek was rough, or there is no sound yet
         reached = True
         try:
             frames = codec.decode(packet)

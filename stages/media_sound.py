@@ -46,6 +46,7 @@ class SoundWindow:
     _next: int | None = None
     _pieces: list[Channels] = field(default_factory=list)
     _pieces_end: int = 0
+    _stretches: list[tuple[int, int]] = field(default_factory=list)
 
     def add(self, samples: Channels, rate_hz: int, time_s: float | None) -> None:
         """Take one piece.
@@ -98,6 +99,13 @@ class SoundWindow:
             raise ClipError(Reason.DECODE_ERROR, "sound with samples that are not finite numbers")
         return result, self.first_s + first / max(self.rate_hz, 1)
 
+    def seconds_between(self, first_s: float, last_s: float) -> float:
+        """Return how much sound was decoded between two times; gaps do not count."""
+        self._mix()
+        low, high = ((time_s - self.first_s) * self.rate_hz for time_s in (first_s, last_s))
+        held = sum(max(0.0, min(end, high) - max(begin, low)) for begin, end in self._stretches)
+        return held / max(self.rate_hz, 1)
+
     def _follows(self, samples: Channels, index: int) -> bool:
         """Tell whether a piece goes on where those that wait end, and is of their kind."""
         if not 0 < len(self._pieces) < _PIECES_AT_ONCE or index != self._pieces_end:
@@ -112,6 +120,7 @@ class SoundWindow:
             low, high = self._pieces_end - len(joined[0]), self._pieces_end
             mean_of(joined, self._mono[low:high])
             self._filled = (min(self._filled[0], low), max(self._filled[1], high))
+            self._stretches.append((low, high))
             self._pieces.clear()
 
 
