@@ -14,16 +14,10 @@ from ..errors import ClipError, Reason
 from . import media_plan
 from .media_length import duration_s
 from .media_open import MAX_PIXELS, open_media
-from .media_sound import SoundWindow
+from .media_sound import MIN_SOUND_S, OWN_SOUND_S, SoundWindow
 
 DECODERS = ("pyav", "ffmpeg")
 """`pyav` carries its own FFmpeg; `ffmpeg` is the program, a process for each picture and sound."""
-
-OWN_SOUND_S = 3.0
-"""So much time around the picture has to hold sound, however much is wanted around it."""
-
-MIN_SOUND_S = 0.032
-"""So much sound at least: 512 samples at 16 kHz, a column of every spectrogram."""
 
 
 @dataclass(frozen=True)

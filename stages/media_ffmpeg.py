@@ -49,9 +49,12 @@ def check_program() -> None:
     with TemporaryDirectory(prefix="avpipe-") as folder:
         path = write_made_clip(Path(folder, "made.avi"))
         with open_media(str(path)) as container:
-            picture = _picture(container, 0, 0, None, MAX_PIXELS)
+            picture = _picture(container, 0, "eq(pts,0)", None, MAX_PIXELS)
             sound = _sound(container, 1, 0.0, 1.0, None)
-    for ran, found in ((picture, _PPM.match(picture.output)), (sound, _PIECE.search(sound.messages))):
+    for ran, found in (
+        (picture, _PPM.match(picture.output)),
+        (sound, _PIECE.search(sound.messages)),
+    ):
         if ran.signal or not ran.output or not found:
             raise unusable(ran.signal or ran.words or "it decodes nothing")
 
@@ -66,10 +69,13 @@ def decode_frame(target: Target) -> NDArray[np.uint8]:
         ClipError: decode_error, too_large; crashed, when a signal ended the program.
         MissingDependencyError: There is no program, or it is at fault.
     """
-    container, pts = target.container, target.pictures.pts
+    pictures, which = target.pictures, f"eq(pts,{target.pictures.pts})"
+    starts: tuple[float | None, ...] = (target.frame_pts_s, None)
+    if pictures.counted:  # in a file without times; they are counted in the order shown
+        which, starts = f"eq(n,{(pictures.packets[0].dts or 0) + pictures.wanted})", (None,)
     # the program may miss a key frame; then from the start
-    for seek_s in (target.frame_pts_s, None):
-        ran = _picture(container, target.video.index, pts, seek_s, target.max_pixels)
+    for seek_s in starts:
+        ran = _picture(target.container, target.video.index, which, seek_s, target.max_pixels)
         _require_end(ran)
         if ran.output:
             break
@@ -132,13 +138,13 @@ def _require_end(ran: Ran) -> None:
 
 
 def _picture(
-    container: InputContainer, index: int, pts: int, seek_s: float | None, max_pixels: int
+    container: InputContainer, index: int, which: str, seek_s: float | None, max_pixels: int
 ) -> Ran:
-    """Have the picture with a time stamp decoded, as PPM, by what comes before it from `seek_s`."""
+    """Have the picture decoded, as PPM, for which an expression is true, from `seek_s` on."""
     return _run(
         container.name,
         _input(container, seek_s, max_pixels)[str(index)]
-        .filter("select", f"eq(pts,{pts})")
+        .filter("select", which)
         .filter("scale", _WIDTH, _HEIGHT, flags="bicubic")
         .output(
             "pipe:",
@@ -175,8 +181,8 @@ def _input(container: InputContainer, seek_s: float | None, max_pixels: int) -> 
         "max_pixels": max_pixels,
         "noaccurate_seek": None,
     }
-    for name in PATIENCE.keys() & container.container_options.keys():
-        options[name] = container.container_options[name]
+    said = container.container_options
+    options |= {name: said[name] for name in PATIENCE if name in said}
     if container.format.name == STILL:
         options["format"] = STILL
     if seek_s is not None and seek_s > 0:

@@ -17,6 +17,10 @@ import imageio_ffmpeg
 from ..errors import MissingDependencyError
 
 _ADDRESS = re.compile(r" @ (0x)?[0-9a-f]{4,}")  # differs from run to run
+_SAYS_NOTHING = re.compile(
+    "^Last message repeated|^Conversion failed|Nothing was written into|Terminating thread"
+    "|Task finished with error"
+)
 _NUM_LAST = 2  # of what it says
 _MAX_WORDS = 160
 
@@ -118,5 +122,6 @@ def _last_words(messages: bytes, path: str) -> str:
         messages = messages.replace(os.fsencode(path), b"the file")
     lines = messages.decode(errors="replace").split("\n")
     lines = [_ADDRESS.sub("", line).strip().rstrip(".") for line in lines]
-    told = [line for line in lines if line and not line.startswith("Last message repeated")]
-    return "; ".join(told[-_NUM_LAST:])[-_MAX_WORDS:]
+    told = [line for line in lines if line and not _SAYS_NOTHING.search(line)]
+    words = "; ".join(told[-_NUM_LAST:])
+    return words if len(words) <= _MAX_WORDS else told[-1][:_MAX_WORDS]

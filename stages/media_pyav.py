@@ -23,7 +23,7 @@ from av.video.reformatter import ColorRange, Interpolation, VideoReformatter
 from numpy.typing import NDArray
 
 from ..errors import ClipError, Reason
-from .media_open import picture_sizes_refused, raise_if_environment
+from .media_open import STILL, picture_sizes_refused, raise_if_environment
 from .media_packets import (
     Pictures,
     begins_late,
@@ -38,6 +38,7 @@ from .media_packets import (
 )
 from .media_plan import Target, scaled_size
 from .media_sound import PREROLL_S, SoundWindow
+from .picture import exif_orientation, turned
 
 _MAX_KEYS = 4
 """So many key packets are begun from until the wanted picture appears."""
@@ -100,6 +101,9 @@ def _decode_all(target: Target) -> VideoFrame | None:
 def _scaled(frame: VideoFrame, target: Target) -> NDArray[np.uint8]:
     """Scale a picture by its own size: a stream may change it on the way."""
     codec, aspect = target.video.codec_context, target.video.sample_aspect_ratio
+    if target.container.format.name == STILL:  # PyAV cannot read what FFmpeg makes of its EXIF
+        stored = scaled(frame, target.size)
+        return turned(stored, exif_orientation(target.container.name.removeprefix("file:")))
     if (frame.width, frame.height) == target.header_size:
         return upright(frame, target.size)
     aspect = codec.sample_aspect_ratio or aspect
@@ -168,6 +172,19 @@ class _Kept(threading.local):
 _kept = _Kept()
 
 
+def scaled(frame: VideoFrame, size: tuple[int, int]) -> NDArray[np.uint8]:
+    """Scale a decoded picture once, to (H, W, 3) RGB of this width and height."""
+    result = _kept.scaler.reformat(
+        frame,
+        *size,
+        format="rgb24",
+        interpolation=Interpolation.BICUBIC,
+        dst_color_range=ColorRange.JPEG,
+        threads=1,
+    )
+    return cast("NDArray[np.uint8]", result.to_ndarray())
+
+
 def upright(frame: VideoFrame, size: tuple[int, int]) -> NDArray[np.uint8]:
     """Scale a decoded picture once, to RGB, and turn it as its display matrix says.
 
@@ -178,16 +195,11 @@ def upright(frame: VideoFrame, size: tuple[int, int]) -> NDArray[np.uint8]:
     Returns:
         (H, W, 3) uint8.
     """
-    scaled = _kept.scaler.reformat(
-        frame,
-        *size,
-        format="rgb24",
-        interpolation=Interpolation.BICUBIC,
-        dst_color_range=ColorRange.JPEG,
-        threads=1,
-    )
-    picture = cast("NDArray[np.uint8]", scaled.to_ndarray())
-    matrix = cast("Any", frame.side_data).get(Type.DISPLAYMATRIX)
+    picture = scaled(frame, size)
+    try:
+        matrix = cast("Any", frame.side_data).get(Type.DISPLAYMATRIX)
+    except ValueError:  # beside it lies what PyAV does not know, as of pictures with depth
+        return np.ascontiguousarray(np.rot90(picture, round(frame.rotation / 90)))
     if matrix is None:
         return picture
     a, b, _, c, d = np.frombuffer(matrix, np.int32)[:5].tolist()

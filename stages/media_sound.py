@@ -14,6 +14,12 @@ from ..errors import ClipError, Reason
 PREROLL_S = 0.25
 """Decoded ahead of what is kept: transforms overlap, MP3 frames borrow bits from earlier ones."""
 
+OWN_SOUND_S = 3.0
+"""So much time around the picture has to hold sound, however much is wanted around it."""
+
+MIN_SOUND_S = 0.032
+"""So much sound at least: 512 samples at 16 kHz, a column of every spectrogram."""
+
 MAX_RATE_HZ = 768_000
 
 # Time stamps rounded to milliseconds stray this far from a continuous waveform, and no further.
