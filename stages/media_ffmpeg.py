@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from ..errors import ClipError, Reason
 from .media_made import write_made_clip
 from .media_open import FORMATS, MAX_PIXELS, PATIENCE, STILL, open_media, sizes_in
-from .media_packets import start_s, time_base
+from .media_packets import picture_period, start_s, time_base
 from .media_plan import SHORT_SIDE, Target
 from .media_program import Ran, program, run_program, unusable, version
 from .media_sound import PREROLL_S, SoundWindow
@@ -69,12 +69,7 @@ def decode_frame(target: Target) -> NDArray[np.uint8]:
         ClipError: decode_error, too_large; crashed, when a signal ended the program.
         MissingDependencyError: There is no program, or it is at fault.
     """
-    pictures, which = target.pictures, f"eq(pts,{target.pictures.pts})"
-    starts: tuple[float | None, ...] = (target.frame_pts_s, None)
-    if pictures.counted:  # in a file without times; they are counted in the order shown
-        which, starts = f"eq(n,{(pictures.packets[0].dts or 0) + pictures.wanted})", (None,)
-    # the program may miss a key frame; then from the start
-    for seek_s in starts:
+    for which, seek_s in _attempts(target):
         ran = _picture(target.container, target.video.index, which, seek_s, target.max_pixels)
         _require_end(ran)
         if ran.output:
@@ -90,6 +85,20 @@ def decode_frame(target: Target) -> NDArray[np.uint8]:
     return np.frombuffer(ran.output, np.uint8, offset=head.end()).reshape(height, width, 3).copy()
 
 
+def _attempts(target: Target) -> list[tuple[str, float | None]]:
+    """Return which picture is to be selected and where decoding begins, the quickest way first."""
+    pictures = target.pictures
+    if pictures.counted:  # in a file without times; they are counted in the order shown
+        return [(f"eq(n,{(pictures.packets[0].dts or 0) + pictures.wanted})", None)]
+    this = f"eq(pts,{pictures.pts})"
+    # the program may miss a key frame; then from the start
+    attempts: list[tuple[str, float | None]] = [(this, target.frame_pts_s), (this, None)]
+    if target.container.format.name == "mpeg":  # time stamps differ by where reading began
+        earliest = pictures.ticks - picture_period(target.video)
+        attempts.append((f"gt(pts,{float(earliest)})", None))
+    return attempts
+
+
 def decode_sound(target: Target, first_s: float, last_s: float) -> SoundWindow:
     """Decode the sound between two times, all channels of it; damaged packets leave silence.
 
@@ -100,7 +109,9 @@ def decode_sound(target: Target, first_s: float, last_s: float) -> SoundWindow:
     container, audio = target.sound_container, target.audio
     begin_s = float((audio.start_time or 0) * time_base(audio)) - start_s(container)
     window = SoundWindow(first_s, last_s)
-    for seek_s in (first_s - PREROLL_S, None):  # seeking may land behind the window
+    # seeking may land behind the window; in Ogg, where the program's time stamps are guessed then
+    rough = (first_s - PREROLL_S,) if container.format.name != "ogg" else ()
+    for seek_s in (*rough, None):
         ran = _sound(container, audio.index, first_s, last_s, seek_s)
         _require_end(ran)
         window = _collected(ran, first_s, last_s, start_s(container))

@@ -215,8 +215,8 @@ def decode_sound(target: Target, first_s: float, last_s: float) -> SoundWindow:
     audio.codec_context.thread_count = 1
     base = time_base(audio)
     begin = int((first_s - PREROLL_S + start_s(container)) / base)
-    # MP4 knows where each packet of sound is, others only where pictures can be entered.
-    guide = audio if "mp4" in container.format.name else None
+    # MP4 and Ogg know where each packet of sound is, others only where pictures can be entered.
+    guide = audio if set(container.format.name.split(",")) & {"mp4", "ogg"} else None
     for back in further_back(base):
         at_start = is_start(audio, begin - back)
         # By the pictures one would come to the first that can be entered, behind the first sound.
