@@ -10,7 +10,12 @@ import torch
 from avpipe.errors import CacheUnwritableError, ClipsFailedError, InputError, UsageError
 from avpipe.pipeline.drawing import DrawSettings, draw
 from avpipe.pipeline.inputs import Candidate, scan
-from avpipe.pipeline.localize import localize_clips, localize_files, sound_around_frame
+from avpipe.pipeline.localize import (
+    localize_clips,
+    localize_files,
+    localize_videos,
+    sound_around_frame,
+)
 from avpipe.stages.features import FeatureParams, make_row
 from avpipe.train.loop import train
 from avpipe.train.recipe import load_recipe
@@ -52,6 +57,21 @@ def test_a_folder_becomes_pictures_and_its_bad_files_have_reasons(
     assert all(path.read_bytes().startswith(b"\x89PNG") for path in result.pictures)
     assert {f.id: f.reason for f in result.failures} == {"a": "duplicate_id", "c": "not_media"}
     assert done == [1, 2]
+
+
+def test_a_clip_with_one_sample_of_sound_stops_no_others(run: Path, tmp_path: Path) -> None:
+    videos = tmp_path / "videos"
+    videos.mkdir()
+    for name, options in (("a.mp4", {}), ("c.mp4", {}), ("b.mov", {
+        "waveform": np.full(1, 0.5, np.float32), "audio": ("-c:a", "pcm_s16le"),
+    })):  # fmt: skip
+        write_clip(videos / name, fps=8, seconds=1.0, **options)  # type: ignore[arg-type]
+    pictures = localize_files(found(videos), run, tmp_path / "out")
+    films = localize_videos(found(videos), run, tmp_path / "films")
+    assert [path.stem for path in pictures.pictures] == ["a", "c", "sheet"]
+    assert [path.stem for path in films.videos] == ["a", "c"]
+    for result in (pictures, films):
+        assert [(f.id, f.reason) for f in result.failures] == [("b", "no_audio")]
 
 
 def test_nothing_usable_is_an_error_of_one_line(run: Path, tmp_path: Path) -> None:
