@@ -19,8 +19,9 @@ from av.video.stream import VideoStream
 from ..errors import ClipError, Reason
 from .media_length import duration_s
 from .media_open import STILL, open_media, refused_picture_size
-from .media_packets import Pictures, find_pictures, time_base
 from .media_packets import start_s as container_start_s
+from .media_packets import time_base
+from .media_pictures import Pictures, find_pictures
 
 SHORT_SIDE = 256
 MIN_SPAN_S = 0.2

@@ -110,7 +110,7 @@ def test_wherever_a_seek_lands(
     def astray(container: Any, stream: Any, ticks: int, guide: Any) -> None:
         honest(container, stream, round(landing_s / media_packets.time_base(stream)), stream)
 
-    for module in ("media_packets", "media_pyav", "media_length"):
+    for module in ("media_pictures", "media_pyav_sound", "media_length"):
         monkeypatch.setattr(f"avpipe.stages.{module}.seek", astray)
     clip = decode_clip(path, seconds=6.0)
     assert clip.frame_pts_s == expected.frame_pts_s
