@@ -15,6 +15,7 @@ from av.codec import Codec
 from ..errors import AvpipeError, ClipError, MissingDependencyError
 from ..stages.decoder import DecoderChild
 from ..stages.features import FeatureParams
+from ..stages.media_ffmpeg import check_program as check_made_clip
 from ..stages.media_ffmpeg import program, version
 from ..stages.synth_encode import encode_clip
 from ..stages.synth_plan import plan_clips
@@ -54,8 +55,9 @@ def check_program() -> Check:
     name = "ffmpeg"
     try:
         path, found = program(), version()
+        check_made_clip()
     except MissingDependencyError as error:
-        return warning(name, f"no program ({error}); the default decoder does without it",
+        return warning(name, f"{error}; the default decoder does without it",
                        "pip install imageio-ffmpeg")  # fmt: skip
     words = [path, "-hide_banner", "-decoders"]
     output = subprocess.run(words, capture_output=True, check=True).stdout.decode(errors="replace")

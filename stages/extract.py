@@ -24,7 +24,7 @@ from .features import FeatureParams, Row
 from .media import decoder_version
 from .spectrogram import FRONT_ENDS
 
-STAGE_VERSION = 3
+STAGE_VERSION = 4
 _DETAIL_BYTES = 240
 
 

@@ -14,6 +14,8 @@ from ..cache.schema import FULL_SCALE
 from ..errors import ClipError, Reason
 from .media import Clip, decode_clip
 from .media_open import MAX_PIXELS
+from .picture import unchanged_jpeg
+from .row_check import require_sane
 from .spectrogram import (
     CONTEXT_S,
     FRONT_ENDS,
@@ -51,7 +53,8 @@ class Row(TypedDict):
     """What one done clip becomes.
 
     Keys:
-        frame_jpeg: The frame as JPEG, quality 95.
+        frame_jpeg: The frame as JPEG, quality 95; a JPEG file that is the frame as it stands
+            keeps its bytes.
         frame_hw: Its height and width.
         spectrogram_wide: (257, wide_columns) float16, natural log; the centred window and its
             margins.
@@ -124,8 +127,9 @@ def make_row(
     spectrogram = log_spectrogram(wide, front_end.name)
     _require_finite(wide, spectrogram)
     waveform, frame_sample = _audio(clip, params.audio_seconds)
-    return Row(
-        frame_jpeg=encode_jpeg(clip.frame),
+    kept = None if audio_path is None else unchanged_jpeg(path, clip.frame.shape[:2])
+    row = Row(
+        frame_jpeg=kept or encode_jpeg(clip.frame),
         frame_hw=(clip.frame.shape[0], clip.frame.shape[1]),
         spectrogram_wide=spectrogram.astype(np.float16),
         valid_cols=placed.valid_cols,
@@ -136,6 +140,12 @@ def make_row(
         waveform=waveform,
         frame_sample=frame_sample,
     )
+    require_sane(
+        row,
+        wide_columns=front_end.wide_columns,
+        max_samples=round(params.audio_seconds * AUDIO_RATE_HZ),
+    )
+    return row
 
 
 def _require_finite(*arrays: NDArray[np.float32]) -> None:

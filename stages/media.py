@@ -12,7 +12,9 @@ from numpy.typing import NDArray
 
 from ..errors import ClipError, Reason
 from . import media_plan
+from .media_length import duration_s
 from .media_open import MAX_PIXELS, open_media
+from .media_sound import MIN_SOUND_S, OWN_SOUND_S, SoundWindow
 
 DECODERS = ("pyav", "ffmpeg")
 """`pyav` carries its own FFmpeg; `ffmpeg` is the program, a process for each picture and sound."""
@@ -87,8 +89,7 @@ def decode_clip(
         last_s = min(target.time_s + seconds / 2, target.span.last_s)
         sound = backend.decode_sound(target, first_s, last_s)
         waveform, audio_start_s = sound.waveform()
-    if not len(waveform):
-        raise ClipError(Reason.NO_AUDIO, f"no sound between {first_s:.3f} and {last_s:.3f} s")
+    _require_sound(sound, target.time_s, seconds)
     return Clip(
         frame=frame,
         waveform=waveform,
@@ -100,6 +101,22 @@ def decode_clip(
     )
 
 
+def _require_sound(sound: SoundWindow, time_s: float, seconds: float) -> None:
+    """Refuse a moment at which nothing is heard, however much is heard at other times.
+
+    Raises:
+        ClipError: no_audio.
+    """
+    half_s = min(seconds, OWN_SOUND_S) / 2
+    held_s = sound.seconds_between(time_s - half_s, time_s + half_s)
+    if held_s < min(MIN_SOUND_S, seconds):
+        raise ClipError(
+            Reason.NO_AUDIO,
+            f"{held_s:.3f} s of sound between {max(time_s - half_s, 0):.3f} and "
+            f"{time_s + half_s:.3f} s",
+        )
+
+
 def probe_duration(path: str) -> float:
     """Return the length of a file's video in seconds, without decoding.
 
@@ -107,7 +124,7 @@ def probe_duration(path: str) -> float:
         ClipError: The file cannot be opened or has no video.
     """
     with open_media(str(path)) as container:
-        return media_plan.duration_s(container, media_plan.choose_video(container))
+        return duration_s(container, media_plan.choose_video(container))
 
 
 def decoder_version(decoder: str) -> str:

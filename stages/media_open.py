@@ -8,25 +8,34 @@ references of QuickTime stay off.
 from __future__ import annotations
 
 import errno
+import mmap
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from stat import S_ISREG
+from types import MappingProxyType
+from typing import cast
 
 import av
 import av.logging
 from av.container import InputContainer
 from av.error import FFmpegError
+from av.video.codeccontext import VideoCodecContext
+from av.video.stream import VideoStream
 
 from ..errors import ClipError, Reason
+from .media_avi import index_is_wrong
 
 STILL = "jpeg_pipe"
 """A picture file. It must be asked for: of a file named `.jpg` FFmpeg makes numbered pictures."""
 
 FORMATS = f"mov,mp4,3gp,matroska,webm,avi,flv,mpegts,mpeg,ogg,wav,mp3,flac,{STILL}"
 MAX_PIXELS = 67_000_000
+PATIENCE = {"analyzeduration": "60000000", "probesize": "50000000"}
+"""How far a file is probed, in microseconds and bytes, whose first picture comes late."""
 
+_ENOUGH_BYTES = 256 << 20
 _JPEG = b"\xff\xd8\xff"
 _MP4_BOXES = (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip", b"styp")
 _SIGNATURES = (
@@ -75,10 +84,15 @@ def open_media(path: str, max_pixels: int = MAX_PIXELS) -> Iterator[InputContain
     check_file(path)
     try:
         container = _open(path, max_pixels)
+        if any(_has_no_size(stream) for stream in container.streams.video):
+            container.close()
+            container = _open(path, max_pixels, PATIENCE)
     except FFmpegError as error:
         raise_if_environment(path, error)
         raise _refusal(path, error) from None
     try:
+        if container.format.name == "avi" and index_is_wrong(path):
+            raise ClipError(Reason.DECODE_ERROR, "its index points elsewhere")
         yield container
     except FFmpegError as error:
         raise_if_environment(path, error)
@@ -87,7 +101,15 @@ def open_media(path: str, max_pixels: int = MAX_PIXELS) -> Iterator[InputContain
         container.close()
 
 
-def _open(path: str, max_pixels: int) -> InputContainer:
+def _has_no_size(stream: VideoStream) -> bool:
+    """Tell whether probing ended before it met a picture."""
+    codec = cast("VideoCodecContext | None", stream.codec_context)
+    return codec is not None and not codec.width
+
+
+def _open(
+    path: str, max_pixels: int, more: Mapping[str, str] = MappingProxyType({})
+) -> InputContainer:
     return av.open(
         f"file:{path}",
         mode="r",
@@ -98,6 +120,7 @@ def _open(path: str, max_pixels: int) -> InputContainer:
             "format_whitelist": FORMATS,
             "protocol_whitelist": "file",
             "enable_drefs": "0",
+            **more,
         },
         metadata_errors="replace",
     )
@@ -149,13 +172,16 @@ def check_media(path: str) -> None:
 def raise_if_environment(path: str, error: FFmpegError) -> None:
     """Raise when an error of FFmpeg is the machine's fault and not the clip's.
 
-    Some demuxers report an I/O error at the end of a cut file, so the disk is asked itself.
+    Some demuxers report an I/O error at the end of a cut file, so the disk is asked itself; and
+    absurd tables ask for more memory than there is, so the memory is.
 
     Raises:
-        MemoryError: FFmpeg could not allocate.
-        ClipError: missing or io_error.
+        MemoryError: FFmpeg could not allocate, and there is little left.
+        ClipError: missing or io_error; decode_error where only this file asks for too much.
     """
     if isinstance(error, MemoryError):
+        if _memory_is_left():
+            raise ClipError(Reason.DECODE_ERROR, "it asks for an absurd amount of memory") from None
         raise MemoryError from None
     if not isinstance(error, OSError):
         return
@@ -167,6 +193,15 @@ def raise_if_environment(path: str, error: FFmpegError) -> None:
         raise ClipError(Reason.MISSING) from None
     except OSError as failure:
         raise ClipError(Reason.IO_ERROR, failure.strerror or "") from None
+
+
+def _memory_is_left() -> bool:
+    """Tell whether this process can have as much again as a clip needs at once."""
+    try:
+        mmap.mmap(-1, _ENOUGH_BYTES).close()
+    except (OSError, MemoryError):
+        return False
+    return True
 
 
 def _refusal(path: str, error: FFmpegError) -> ClipError:

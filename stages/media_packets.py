@@ -1,13 +1,11 @@
-"""Walking one stream's packets: what must be decoded for the picture shown at a moment."""
+"""Walking the packets of a file's streams, and going to a place in them."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Generator, Iterator
 from contextlib import suppress
-from dataclasses import dataclass, replace
 from fractions import Fraction
-from itertools import islice
 from typing import Any, cast
 
 import av
@@ -15,36 +13,13 @@ from av.audio.stream import AudioStream
 from av.container import InputContainer
 from av.error import FFmpegError
 from av.packet import Packet
-from av.stream import Discard
+from av.stream import Discard, Stream
 from av.video.stream import VideoStream
 
-from ..errors import ClipError, Reason
-from .media_open import raise_if_environment
+from .media_open import open_media, raise_if_environment
 
-_CLOCK_SLACK_S = 1e-6  # containers round their start time to microseconds
 _BEFORE_START_S = 10
-_REORDERING = ("h264", "hevc")
-_MAX_REORDER = 16  # pictures by which these codecs may delay one
-
-
-@dataclass(frozen=True)
-class Pictures:
-    """Compressed pictures in decoding order, from a key frame to the wanted picture and a few more.
-
-    Attributes:
-        packets: The compressed pictures; those up to `wanted` suffice for the wanted one.
-        wanted: Index of the packet of the picture shown at the moment asked for.
-        pts: Its time stamp in the stream's time base.
-        ticks: The moment asked for, in the same unit; not before `pts`.
-        counted: H.264 in AVI, which knows no display times, only how many pictures there are: time
-            stamps of decoded pictures mean nothing, the wanted one is number `wanted` shown.
-    """
-
-    packets: list[Packet[Any]]
-    wanted: int
-    pts: int
-    ticks: int
-    counted: bool = False
+_START_SLACK_S = 0.1  # first packets stray this far from the start that a stream says
 
 
 def start_s(container: InputContainer) -> float:
@@ -57,11 +32,17 @@ def time_base(stream: VideoStream | AudioStream) -> Fraction:
     return stream.time_base or Fraction(1, av.time_base)
 
 
-def packets(container: InputContainer, stream: VideoStream | AudioStream) -> Iterator[Packet[Any]]:
-    """Yield one stream's packets from here to the end of what can be read, and no others."""
+def picture_period(stream: VideoStream) -> Fraction:
+    """Return how many ticks a picture is shown for whose packet does not say so."""
+    return 1 / (stream.average_rate or stream.guessed_rate or Fraction(25)) / time_base(stream)
+
+
+def packets(container: InputContainer, *streams: Stream) -> Iterator[Packet[Any]]:
+    """Yield the packets of these streams from here to the end of what can be read, no others."""
+    wanted = {stream.index for stream in streams}
     for other in container.streams:
-        other.discard = Discard.default if other.index == stream.index else Discard.all
-    found = cast("Generator[Packet[Any], None, None]", container.demux(stream))
+        other.discard = Discard.default if other.index in wanted else Discard.all
+    found = cast("Generator[Packet[Any], None, None]", container.demux(*streams))
     try:
         for packet in found:
             if packet.size:
@@ -120,74 +101,32 @@ def is_start(stream: VideoStream | AudioStream, ticks: int) -> bool:
     return ticks < (stream.start_time or 0)
 
 
-def find_pictures(container: InputContainer, stream: VideoStream, moment_s: float) -> Pictures:
-    """Find the picture shown at a moment (`pts <= moment < pts + duration`) and all it needs.
-
-    A moment before the first picture is given the first picture.
+def further_back(base: Fraction) -> Iterator[int]:
+    """Yield, without end, how many ticks to look back further each time: 0, a second, 2, 4, ...
 
     Args:
-        container: The open file.
-        stream: Its video stream.
-        moment_s: Seconds from the container's start.
-
-    Raises:
-        ClipError: truncated when the moment lies beyond the last picture.
+        base: Length in seconds of a tick, which may be several seconds.
     """
-    base = time_base(stream)
-    ticks = math.floor((moment_s + start_s(container) + _CLOCK_SLACK_S) / base)
-    codec = stream.codec_context
-    counted = container.format.name == "avi" and codec.name in _REORDERING and codec.has_b_frames
-    found = None
     back = 0
-    while found is None:
-        at_start = is_start(stream, ticks - back)
-        seek(container, stream, ticks - back, stream)
-        more = _MAX_REORDER if counted else 0
-        found = _pictures_until(packets(container, stream), ticks, at_start, more)
-        if found is None and at_start:
-            raise ClipError(Reason.TRUNCATED, "no picture can be read")
-        # The key frame met came after the moment (open groups of pictures, formats that seek
-        # roughly): look further back.
-        back = max(2 * back, round(1 / base))
-    pictures, ended = found
-    period = 1 / (stream.average_rate or stream.guessed_rate or Fraction(25)) / base
-    if ended and ticks >= pictures.pts + (pictures.packets[pictures.wanted].duration or period):
-        last_s = float(pictures.pts * base) - start_s(container)
-        raise ClipError(
-            Reason.TRUNCATED, f"the last picture is at {last_s:.3f} s, wanted {moment_s:.3f} s"
-        )
-    return replace(pictures, counted=bool(counted))
+    while True:
+        yield back
+        back = max(2 * back, math.ceil(1 / base))
 
 
-def _pictures_until(
-    stream_packets: Iterator[Packet[Any]], ticks: int, at_start: bool, more: int
-) -> tuple[Pictures, bool] | None:
-    """Collect from a key frame to the picture shown at `ticks`, and whether the file ended there.
+def packets_from_start(
+    container: InputContainer, stream: VideoStream | AudioStream
+) -> Generator[Packet[Any]]:
+    """Yield one stream's packets from the first of the file, which is opened again.
 
-    `more` pictures behind it are collected too.
-
-    Returns None when the first key frame met comes after that picture.
+    Seeks to the start land elsewhere in some files; this cannot.
     """
-    collected: list[Packet[Any]] = []
-    wanted, wanted_pts, num_later = -1, 0, 0
-    for packet in stream_packets:
-        pts = packet.pts if packet.pts is not None else packet.dts
-        if pts is None or not (collected or packet.is_keyframe or at_start):
-            continue
-        collected.append(packet)
-        if not packet.is_discard:  # an edit list needs such packets only to decode others
-            later = wanted_pts < pts <= ticks
-            first = wanted_pts > ticks and pts < wanted_pts
-            if wanted < 0 or later or first:
-                wanted, wanted_pts = len(collected) - 1, pts
-        num_later += pts > ticks
-        # where there is no dts, earlier pictures may follow, but not behind so many later ones
-        if (packet.dts is not None and packet.dts > ticks) or num_later > _MAX_REORDER:
-            collected.extend(islice(stream_packets, more))
-            break
-    if wanted < 0:
-        return None
-    key_pts = collected[0].pts
-    if not at_start and (wanted_pts > ticks or (key_pts is not None and wanted_pts < key_pts)):
-        return None
-    return Pictures(collected, wanted, wanted_pts, max(ticks, wanted_pts)), not num_later
+    with open_media(container.name.removeprefix("file:")) as again:
+        same = cast("VideoStream | AudioStream", again.streams[stream.index])
+        yield from packets(again, same)
+
+
+def begins_late(stream: VideoStream | AudioStream, packet: Packet[Any]) -> bool:
+    """Tell whether the first packet met after a seek to the start lies behind the start."""
+    stamps = [stamp for stamp in (packet.pts, packet.dts) if stamp is not None]
+    start = (stream.start_time or 0) + math.ceil(_START_SLACK_S / time_base(stream))
+    return not stamps or min(stamps) > start

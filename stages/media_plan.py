@@ -12,16 +12,17 @@ from fractions import Fraction
 from pathlib import Path
 from typing import cast
 
-import av
 from av.audio.stream import AudioStream
 from av.container import InputContainer
 from av.stream import Disposition
 from av.video.stream import VideoStream
 
 from ..errors import ClipError, Reason
+from .media_length import duration_s
 from .media_open import STILL, open_media, refused_picture_size
-from .media_packets import Pictures, find_pictures, packets, time_base
 from .media_packets import start_s as container_start_s
+from .media_packets import time_base
+from .media_pictures import Pictures, find_pictures
 
 SHORT_SIDE = 256
 MIN_SPAN_S = 0.2
@@ -163,23 +164,6 @@ def choose_audio(container: InputContainer) -> AudioStream:
     if not streams:
         raise ClipError(Reason.NO_AUDIO)
     return next((s for s in streams if s.disposition & Disposition.default), streams[0])
-
-
-def duration_s(container: InputContainer, stream: VideoStream | AudioStream) -> float:
-    """Return the stream's duration, else the container's, else where its last packet ends."""
-    base = time_base(stream)
-    if stream.duration is not None and stream.duration > 0:
-        return float(stream.duration * base)
-    if container.duration is not None and container.duration > 0:
-        length_s = container.duration / av.time_base
-        if "matroska" in container.format.name:  # it counts from zero, even where it starts later
-            length_s -= max(container_start_s(container), 0)
-        return length_s
-    end = max(
-        (p.pts + (p.duration or 0) for p in packets(container, stream) if p.pts is not None),
-        default=None,
-    )
-    return 0.0 if end is None else float(end * base) - container_start_s(container)
 
 
 def place(file_duration_s: float, start_s: float | None, span_s: float) -> Span:

@@ -1,7 +1,7 @@
-"""Decoding with PyAV: one picture and a stretch of sound, and as little else as possible.
+"""Decoding one picture with PyAV, and as little else as possible.
 
-The picture: from the key frame on, skipping pictures that no other refers to, then the wanted one,
-scaled once. The sound: from a little ahead of the window. Half the time of decoding every picture.
+From the key frame on, skipping pictures that no other refers to, then the wanted one, scaled once:
+half the time of decoding every picture.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from typing import Any, Literal, cast
 
 import av
 import numpy as np
-from av.audio.frame import AudioFrame
 from av.error import FFmpegError
 from av.packet import Packet
 from av.sidedata.sidedata import Type
@@ -21,10 +20,16 @@ from av.video.reformatter import ColorRange, Interpolation, VideoReformatter
 from numpy.typing import NDArray
 
 from ..errors import ClipError, Reason
-from .media_open import picture_sizes_refused, raise_if_environment
-from .media_packets import is_start, packets, seek, start_s, time_base
+from .media_open import STILL, picture_sizes_refused, raise_if_environment
+from .media_pictures import Pictures, from_an_earlier_key
 from .media_plan import Target, scaled_size
-from .media_sound import PREROLL_S, SoundWindow
+from .media_pyav_sound import decode_sound
+from .picture import exif_orientation, turned
+
+__all__ = ["decode_frame", "decode_sound", "scaled", "upright", "version"]
+
+_MAX_KEYS = 4
+"""So many key packets are begun from until the wanted picture appears."""
 
 
 def version() -> str:
@@ -55,7 +60,7 @@ def decode_frame(target: Target) -> NDArray[np.uint8]:
     frame, clean = _decode(target, pictures.packets[: pictures.wanted + 1], "NONREF")
     if not clean or frame is None or frame.pts != pictures.pts:
         with picture_sizes_refused() as refused:
-            frame, _ = _decode(target, pictures.packets, "DEFAULT")
+            frame = _decode_all(target)
         if refused:
             raise ClipError(Reason.TOO_LARGE, refused[0])
     if frame is None or not _is_shown(frame, target):
@@ -67,9 +72,26 @@ def decode_frame(target: Target) -> NDArray[np.uint8]:
     return _scaled(frame, target)
 
 
+def _decode_all(target: Target) -> VideoFrame | None:
+    """Decode every picture up to the wanted one, from further back where it does not appear."""
+    collected: Pictures | None = target.pictures
+    frame = None
+    for _ in range(_MAX_KEYS):
+        if collected is None:
+            break
+        frame, _ = _decode(target, collected.packets, "DEFAULT")
+        if frame is not None and _is_shown(frame, target):
+            break
+        collected = from_an_earlier_key(target.container, target.video, collected)
+    return frame
+
+
 def _scaled(frame: VideoFrame, target: Target) -> NDArray[np.uint8]:
     """Scale a picture by its own size: a stream may change it on the way."""
     codec, aspect = target.video.codec_context, target.video.sample_aspect_ratio
+    if target.container.format.name == STILL:  # PyAV cannot read what FFmpeg makes of its EXIF
+        stored = scaled(frame, target.size)
+        return turned(stored, exif_orientation(target.container.name.removeprefix("file:")))
     if (frame.width, frame.height) == target.header_size:
         return upright(frame, target.size)
     aspect = codec.sample_aspect_ratio or aspect
@@ -138,6 +160,19 @@ class _Kept(threading.local):
 _kept = _Kept()
 
 
+def scaled(frame: VideoFrame, size: tuple[int, int]) -> NDArray[np.uint8]:
+    """Scale a decoded picture once, to (H, W, 3) RGB of this width and height."""
+    result = _kept.scaler.reformat(
+        frame,
+        *size,
+        format="rgb24",
+        interpolation=Interpolation.BICUBIC,
+        dst_color_range=ColorRange.JPEG,
+        threads=1,
+    )
+    return cast("NDArray[np.uint8]", result.to_ndarray())
+
+
 def upright(frame: VideoFrame, size: tuple[int, int]) -> NDArray[np.uint8]:
     """Scale a decoded picture once, to RGB, and turn it as its display matrix says.
 
@@ -148,16 +183,11 @@ def upright(frame: VideoFrame, size: tuple[int, int]) -> NDArray[np.uint8]:
     Returns:
         (H, W, 3) uint8.
     """
-    scaled = _kept.scaler.reformat(
-        frame,
-        *size,
-        format="rgb24",
-        interpolation=Interpolation.BICUBIC,
-        dst_color_range=ColorRange.JPEG,
-        threads=1,
-    )
-    picture = cast("NDArray[np.uint8]", scaled.to_ndarray())
-    matrix = cast("Any", frame.side_data).get(Type.DISPLAYMATRIX)
+    picture = scaled(frame, size)
+    try:
+        matrix = cast("Any", frame.side_data).get(Type.DISPLAYMATRIX)
+    except ValueError:  # beside it lies what PyAV does not know, as of pictures with depth
+        return np.ascontiguousarray(np.rot90(picture, round(frame.rotation / 90)))
     if matrix is None:
         return picture
     a, b, _, c, d = np.frombuffer(matrix, np.int32)[:5].tolist()
@@ -165,68 +195,3 @@ def upright(frame: VideoFrame, size: tuple[int, int]) -> NDArray[np.uint8]:
         picture = picture.swapaxes(0, 1)
         a, d = c, b
     return np.ascontiguousarray(picture[:: -1 if d < 0 else 1, :: -1 if a < 0 else 1])
-
-
-def decode_sound(target: Target, first_s: float, last_s: float) -> SoundWindow:
-    """Decode the sound between two times; damaged packets leave silence."""
-    container, audio = target.sound_container, target.audio
-    audio.codec_context.thread_count = 1
-    base = time_base(audio)
-    begin = int((first_s - PREROLL_S + start_s(container)) / base)
-    # MP4 knows where each packet of sound is, others only where pictures can be entered.
-    guide = audio if "mp4" in container.format.name else None
-    back = 0
-    window = None
-    while window is None:
-        at_start = is_start(audio, begin - back)
-        # By the pictures one would come to the first that can be entered, behind the first sound.
-        seek(container, audio, begin - back, audio if at_start else guide)
-        window = _decode_window(target, first_s, last_s, begin, at_start)
-        back = max(2 * back, round(1 / base))
-    return window
-
-
-def _decode_window(
-    target: Target, first_s: float, last_s: float, begin: int, at_start: bool
-) -> SoundWindow | None:
-    """Decode from the time stamp `begin` on; None if what is read starts later than that."""
-    container, codec = target.sound_container, target.audio.codec_context
-    base, origin_s = float(time_base(target.audio)), start_s(container)
-    end = (last_s + origin_s) / base
-    window = SoundWindow(first_s, last_s)
-    reached = at_start
-    for packet in packets(container, target.audio):
-        pts = packet.pts
-        if pts is not None:
-            if pts >= end:
-                break
-            if pts < begin and pts + (packet.duration or 0) < begin:
-                reached = True
-                continue
-            if not reached and pts > begin:
-                return None  # the seek was rough, or there is no sound yet
-        reached = True
-        try:
-            frames = codec.decode(packet)
-        except FFmpegError as error:
-            raise_if_environment(container.name.removeprefix("file:"), error)
-            continue
-        for frame in frames:
-            time_s = None if frame.pts is None else frame.pts * base - origin_s
-            window.add(channels_of(frame), frame.sample_rate, time_s)
-    return window
-
-
-_KINDS = {"u8": "u1", "s16": "i2", "s32": "i4", "s64": "i8", "flt": "f4", "dbl": "f8"}
-_SAMPLE_TYPES = {f"{name}{p}": np.dtype(kind) for name, kind in _KINDS.items() for p in ("", "p")}
-
-
-def channels_of(frame: AudioFrame) -> list[NDArray[Any]]:
-    """Return a piece of sound as one (n,) array per channel; nothing is copied."""
-    name, num_samples = frame.format.name, frame.samples
-    dtype = _SAMPLE_TYPES[name]
-    planes: Any = frame.planes  # they have the buffer protocol, their stubs do not
-    if name[-1] == "p":
-        return [np.frombuffer(plane, dtype, num_samples) for plane in planes]
-    samples = np.frombuffer(planes[0], dtype, num_samples * len(frame.layout.channels))
-    return list(samples.reshape(num_samples, -1).T)

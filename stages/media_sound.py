@@ -14,6 +14,12 @@ from ..errors import ClipError, Reason
 PREROLL_S = 0.25
 """Decoded ahead of what is kept: transforms overlap, MP3 frames borrow bits from earlier ones."""
 
+OWN_SOUND_S = 3.0
+"""So much time around the picture has to hold sound, however much is wanted around it."""
+
+MIN_SOUND_S = 0.032
+"""So much sound at least: 512 samples at 16 kHz, a column of every spectrogram."""
+
 MAX_RATE_HZ = 768_000
 
 # Time stamps rounded to milliseconds stray this far from a continuous waveform, and no further.
@@ -46,6 +52,7 @@ class SoundWindow:
     _next: int | None = None
     _pieces: list[Channels] = field(default_factory=list)
     _pieces_end: int = 0
+    _stretches: list[tuple[int, int]] = field(default_factory=list)
 
     def add(self, samples: Channels, rate_hz: int, time_s: float | None) -> None:
         """Take one piece.
@@ -98,6 +105,13 @@ class SoundWindow:
             raise ClipError(Reason.DECODE_ERROR, "sound with samples that are not finite numbers")
         return result, self.first_s + first / max(self.rate_hz, 1)
 
+    def seconds_between(self, first_s: float, last_s: float) -> float:
+        """Return how much sound was decoded between two times; gaps do not count."""
+        self._mix()
+        low, high = ((time_s - self.first_s) * self.rate_hz for time_s in (first_s, last_s))
+        held = sum(max(0.0, min(end, high) - max(begin, low)) for begin, end in self._stretches)
+        return held / max(self.rate_hz, 1)
+
     def _follows(self, samples: Channels, index: int) -> bool:
         """Tell whether a piece goes on where those that wait end, and is of their kind."""
         if not 0 < len(self._pieces) < _PIECES_AT_ONCE or index != self._pieces_end:
@@ -112,6 +126,7 @@ class SoundWindow:
             low, high = self._pieces_end - len(joined[0]), self._pieces_end
             mean_of(joined, self._mono[low:high])
             self._filled = (min(self._filled[0], low), max(self._filled[1], high))
+            self._stretches.append((low, high))
             self._pieces.clear()
 
 

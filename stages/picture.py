@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import io
 import warnings
+from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from ..errors import ClipError, Reason
@@ -16,6 +18,8 @@ KINDS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
 
 _SHORT_SIDE = 1080
 _QUALITY = 98
+_ORIENTATION = 0x0112  # of EXIF
+_MAX_KEPT_BYTES = 4 << 20
 
 
 def read_picture(path: str, max_pixels: int) -> bytes:
@@ -54,6 +58,57 @@ def read_picture(path: str, max_pixels: int) -> bytes:
     except OSError:  # a side beyond 65,500
         raise ClipError(Reason.TOO_LARGE, f"{picture.width} x {picture.height}") from None
     return content.getvalue()
+
+
+def exif_orientation(path: str) -> int:
+    """Return how a picture file says that it lies: EXIF's 1 to 8, 1 where it does not say."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with Image.open(path, formats=KINDS) as opened:
+                said = opened.getexif().get(_ORIENTATION, 1)
+    except (OSError, ValueError, SyntaxError, EOFError):
+        return 1
+    return said if said in range(1, 9) else 1
+
+
+def turned(picture: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:
+    """Return a picture upright that lies as EXIF's orientation says.
+
+    Args:
+        picture: (H, W, 3) as stored.
+        orientation: 1 to 8; 5 to 8 exchange height and width.
+    """
+    if orientation >= 5:
+        picture = picture.swapaxes(0, 1)
+    upside_down, mirrored = orientation in (3, 4, 7, 8), orientation in (2, 3, 6, 7)
+    return np.ascontiguousarray(picture[:: -1 if upside_down else 1, :: -1 if mirrored else 1])
+
+
+def unchanged_jpeg(path: str, shape: tuple[int, ...]) -> bytes | None:
+    """Return the bytes of a JPEG file that shows its frame as it stands; None of any other file.
+
+    Encoding it again would blur it for nothing. What has to be turned, scaled, or brought from grey
+    or CMYK to RGB is not the frame; nor is a file that is damaged, or has much behind its picture.
+
+    Args:
+        path: Any file.
+        shape: Height and width of the frame.
+    """
+    try:
+        if Path(path).stat().st_size > _MAX_KEPT_BYTES:
+            return None
+        content = Path(path).read_bytes()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with Image.open(io.BytesIO(content), formats=("JPEG",)) as opened:
+                same = opened.mode == "RGB" and opened.size == (shape[1], shape[0])
+                if opened.format != "JPEG" or not same or exif_orientation(path) != 1:
+                    return None
+                opened.load()
+    except (OSError, ValueError, SyntaxError, EOFError):  # no JPEG, or a damaged one
+        return None
+    return content
 
 
 def _rgb(picture: Image.Image) -> Image.Image:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from ..errors import ClipError, Reason
 from .media_open import raise_if_environment
 from .media_packets import start_s, time_base
-from .media_pyav import channels_of
+from .media_pyav_sound import channels_of
 from .media_sound import JITTER_S, MAX_RATE_HZ, PREROLL_S, mean_of
 from .render_source import Source, packets_from
 

@@ -22,7 +22,15 @@ from av.video.stream import VideoStream
 
 from ..errors import ClipError, Reason
 from .media_open import MAX_PIXELS, STILL, open_media, raise_if_environment
-from .media_packets import is_start, packets, seek, start_s, time_base
+from .media_packets import (
+    further_back,
+    is_start,
+    packets,
+    packets_from_start,
+    seek,
+    start_s,
+    time_base,
+)
 from .media_plan import choose_audio, choose_video, find_target
 
 MAX_RATE_HZ = 30
@@ -52,7 +60,7 @@ class Source:
         last_s: Where it ends; infinity where its last picture does.
         duration_s: How long it says it is.
         network_size: Width and height, before rotation, of the picture that networks see.
-        counted: Time stamps mean nothing, see `media_packets.Pictures`.
+        counted: Time stamps mean nothing, see `media_pictures.Pictures`.
     """
 
     container: InputContainer
@@ -217,16 +225,15 @@ def packets_from(
         return
     base = time_base(stream)
     ticks = math.floor((from_s + start_s(container)) / base)
-    back = 0
-    while True:
-        at_start = is_start(stream, ticks - back)
+    for back in further_back(base):  # formats that seek roughly: look further back
+        if is_start(stream, ticks - back):
+            yield from packets_from_start(container, stream)
+            return
         seek(container, stream, ticks - back, stream if stream.type == "video" else None)
         found = packets(container, stream)
         first = next(found, None)
         begins = None if first is None else first.pts if first.pts is not None else first.dts
-        if at_start or (begins is not None and begins <= ticks):
-            break
-        back = max(2 * back, round(1 / base))  # formats that seek roughly: look further back
-    if first is not None:
-        yield first
-        yield from found
+        if first is not None and begins is not None and begins <= ticks:
+            yield first
+            yield from found
+            return

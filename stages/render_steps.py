@@ -14,6 +14,7 @@ import numpy as np
 from ..errors import ClipError, Reason
 from .child import Answerer, Message, serve
 from .media_pyav import upright
+from .media_sound import MIN_SOUND_S
 from .render_file import Film, FilmError
 from .render_heat import Heat, Painter
 from .render_sound import SlidingWindow, SoundStream
@@ -67,7 +68,7 @@ def _moments(*, every_s: float, window_s: float, **place: Any) -> Iterator[Messa
             if due_s <= shown.time_s:  # the first one, or after a picture that stood for long
                 due_s = shown.time_s + every_s
             waveform = window.around(shown.time_s)
-            if not len(waveform):
+            if len(waveform) < MIN_SOUND_S * sound.rate_hz:
                 raise ClipError(Reason.NO_AUDIO, f"no sound around {shown.time_s:.3f} s")
             drawn_hw = drawn_hw or upright(shown.frame, drawn_size(source.video)).shape[:2]
             yield {

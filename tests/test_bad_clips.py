@@ -116,6 +116,15 @@ def nan_sound(folder: Path) -> Path:
     return path
 
 
+def absurd_table(folder: Path) -> Path:
+    """Write an MP4 with a table of half a billion entries: FFmpeg cannot allocate it."""
+    path = write_clip(folder / "a.mp4", seconds=1.0)
+    data = bytearray(path.read_bytes())
+    struct.pack_into(">I", data, data.index(b"stts") + 8, 0x1FFFFFF0)
+    path.write_bytes(data)
+    return path
+
+
 def audio_elsewhere(folder: Path) -> Path:
     """Write a clip of 30 s whose sound ends after 2 s."""
     return write_clip(folder / "a.mkv", seconds=30.0, fps=5, audio_seconds=2.0)
@@ -166,6 +175,7 @@ BAD = {
     "a header that lies about the length": (lying_header, "truncated"),
     "noise instead of pictures": (damaged_from(0.3), "decode_error"),
     "sound that is not a number": (nan_sound, "decode_error"),
+    "a table of half a billion entries": (absurd_table, "decode_error"),
 }
 
 
@@ -238,6 +248,18 @@ def test_random_damage_never_takes_the_decoder_down(tmp_path: Path) -> None:
                 assert child.row({"path": str(damaged)})["frame_jpeg"]
             except ClipError as error:
                 assert error.reason not in ("crashed", "timeout", "io_error"), (number, error)
+
+
+def test_memory_that_is_used_up_is_no_clips_fault(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = str(absurd_table(tmp_path))
+    absurd = pytest.raises(ClipError, match="decode_error: it asks for an absurd amount")
+    with DecoderChild(FeatureParams()) as child, absurd:
+        child.row({"path": path})
+    monkeypatch.setattr("avpipe.stages.media_open._ENOUGH_BYTES", 1 << 60)
+    with pytest.raises(MemoryError):
+        decode_clip(path)
 
 
 def test_a_span_beyond_the_end(tmp_path: Path) -> None:

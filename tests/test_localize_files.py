@@ -10,7 +10,12 @@ import torch
 from avpipe.errors import CacheUnwritableError, ClipsFailedError, InputError, UsageError
 from avpipe.pipeline.drawing import DrawSettings, draw
 from avpipe.pipeline.inputs import Candidate, scan
-from avpipe.pipeline.localize import localize_clips, localize_files, sound_around_frame
+from avpipe.pipeline.localize import (
+    localize_clips,
+    localize_files,
+    localize_videos,
+    sound_around_frame,
+)
 from avpipe.stages.features import FeatureParams, make_row
 from avpipe.train.loop import train
 from avpipe.train.recipe import load_recipe
@@ -69,6 +74,21 @@ def test_names_that_are_no_files_have_reasons_and_stop_no_other_clip(
         "x/y": ("bad_id", "the id holds a /"),
         "cat": ("missing", "no video or picture is named cat"),
     }
+
+
+def test_a_clip_with_one_sample_of_sound_stops_no_others(run: Path, tmp_path: Path) -> None:
+    videos = tmp_path / "videos"
+    videos.mkdir()
+    for name, options in (("a.mp4", {}), ("c.mp4", {}), ("b.mov", {
+        "waveform": np.full(1, 0.5, np.float32), "audio": ("-c:a", "pcm_s16le"),
+    })):  # fmt: skip
+        write_clip(videos / name, fps=8, seconds=1.0, **options)  # type: ignore[arg-type]
+    pictures = localize_files(found(videos), run, tmp_path / "out")
+    films = localize_videos(found(videos), run, tmp_path / "films")
+    assert [path.stem for path in pictures.pictures] == ["a", "c", "sheet"]
+    assert [path.stem for path in films.videos] == ["a", "c"]
+    for result in (pictures, films):
+        assert [(f.id, f.reason) for f in result.failures] == [("b", "no_audio")]
 
 
 def test_nothing_usable_is_an_error_of_one_line(run: Path, tmp_path: Path) -> None:

@@ -181,6 +181,20 @@ def test_a_part_of_a_longer_video(child: RenderChild, tmp_path: Path) -> None:
     assert begins_s(clip.waveform, 44100, 8.0) == pytest.approx(3.3, abs=0.001)
 
 
+def test_a_part_of_a_video_of_a_picture_every_ten_seconds(
+    child: RenderChild, tmp_path: Path
+) -> None:
+    """A second is less than a tick of its clock: looking back for a key frame comes to an end."""
+    video, audio = ("-c:v", "mpeg4", "-q:v", "3"), ("-c:a", "pcm_s16le")
+    path = write_clip(
+        tmp_path / "a.avi", seconds=60.0, fps=0.1, rate_hz=8000, video=video, audio=audio
+    )
+    line = {"path": str(path), "start_s": 31.0, "seconds": 4.0}
+    moments = list(child.moments(line, 1.0, 3.0))
+    assert moments[0].time_s == 31.0
+    assert begins_s(moments[0].waveform, 8000, 60.0) == pytest.approx(31.0, abs=0.002)
+
+
 def test_a_picture_stands_as_long_as_its_sound(child: RenderChild, tmp_path: Path) -> None:
     write_clip(tmp_path / "a.mp4", seconds=0.2)
     run_ffmpeg("-i", tmp_path / "a.mp4", "-frames:v", "1", tmp_path / "a.jpg")

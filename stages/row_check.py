@@ -1,0 +1,55 @@
+"""The gate in front of the cache: a damaged file may decode to nonsense, which is no clip."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ..errors import ClipError, Reason
+from .media_plan import SHORT_SIDE
+
+if TYPE_CHECKING:
+    from .features import Row
+
+_LEAST_LOG = -16.2  # log(1e-7), rounded to float16
+_LARGEST_LOG = 10.0
+"""More than 60 dB above a tone of full scale."""
+
+
+def require_sane(row: Row, *, wide_columns: int, max_samples: int) -> None:
+    """Refuse a row that no clip can have.
+
+    Args:
+        row: What a clip became.
+        wide_columns: Of its spectrogram.
+        max_samples: Of its waveform.
+
+    Raises:
+        ClipError: no_audio when no sample of the waveform is left; else decode_error.
+    """
+    if not len(row["waveform"]):
+        raise ClipError(Reason.NO_AUDIO, "no sound is left around the picture")
+    frame_s, duration_s = row["frame_pts_s"], row["duration_s"]
+    low, high = row["valid_cols"]
+    wide = row["spectrogram_wide"]
+    wrong = {
+        f"a picture at {frame_s:.3f} s of {duration_s:.3f} s": not (
+            math.isfinite(duration_s) and -1e-3 <= frame_s <= duration_s
+        ),
+        f"a picture of {row['frame_hw']}": min(row["frame_hw"]) != SHORT_SIDE,
+        "an empty JPEG": not row["frame_jpeg"],
+        "sound too loud to compute with": not np.isfinite(wide).all() or wide.max() > _LARGEST_LOG,
+        "a spectrogram below silence": wide.min() < _LEAST_LOG,
+        f"columns {low} to {high} of {wide_columns}": not (
+            wide.shape[1] == wide_columns and 0 <= low < high <= wide_columns
+        ),
+        f"{len(row['waveform'])} samples of sound": len(row["waveform"]) > max_samples,
+        f"its moment at sample {row['frame_sample']}": not (
+            -max_samples <= row["frame_sample"] <= 2 * max_samples
+        ),
+    }
+    for what, is_wrong in wrong.items():
+        if is_wrong:
+            raise ClipError(Reason.DECODE_ERROR, what)
