@@ -13,10 +13,12 @@ from .synth_folder import Blueprint, SynthSummary, fill, versions
 from .synth_plan import plan_clips
 from .synth_world import MIN_TRAINED, draw_classes
 
-__all__ = ["FORMAT", "MAX_SIZE", "SynthSummary", "check_arguments", "synth"]
+__all__ = ["FORMAT", "MAX_SIZE", "SIZE", "SynthSummary", "check_arguments", "synth"]
 
 FORMAT = "avpipe.synth/1"
 MAX_SIZE = 0.45
+SIZE = (0.28, 0.42)
+"""Bounds of an object's width and height, as shares of the side."""
 
 
 def synth(
@@ -26,7 +28,7 @@ def synth(
     classes: int = 16,
     seed: int = 0,
     num_objects: int = 2,
-    size: tuple[float, float] = (0.28, 0.42),
+    size: tuple[float, float] = SIZE,
     num_test: int | None = None,
     jobs: int = 1,
     progress: Callable[[int, int], None] | None = None,
