@@ -117,6 +117,7 @@ def _tell_unusable(material: Material, note: Callable[[str], None]) -> None:
         note(f"{shown(path)} is left out: {shown(reason)}")
     more = len(material.unusable) - _MOST_NAMED
     if more > 0:
-        note(f"{more} more files are left out; --json names them")
-    if material.num_other:
-        note(f"{material.num_other} files are neither pictures nor recordings by their suffixes")
+        note(f"and {more} more, which --json names")
+    if (other := material.num_other) > 0:
+        which = "1 file is" if other == 1 else f"{other} files are"
+        note(f"{which} neither picture nor recording by the suffix")

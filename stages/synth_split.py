@@ -108,13 +108,13 @@ def draw_cast(
     if trained < num_objects:
         if held_out not in (None, "0") and len(classes) >= num_objects:
             raise UsageError(
-                f"--held-out {held_out}: leaves {trained} classes to train with, at least"
-                f" {num_objects} are needed"
+                f"--held-out {held_out}: leaves {trained} to train with, at least {num_objects}"
+                " classes are needed"
             )
         raise InputError(
-            f"{material.folders['photo']} and {material.folders['sound']}: {trained} classes can"
-            f" be trained with, at least {num_objects} are needed{'; ' if notes else ''}"
-            f"{'; '.join(notes)}"
+            f"{material.folders['photo']}, {material.folders['sound']}: too few classes to train"
+            f" with: {trained}, at least {num_objects} are needed"
+            + "".join(f"; {note}" for note in notes)
         )
     backgrounds = division.of(material.of("background"), only_test=False)
     if lacking := [split for split in get_args(Split) if not backgrounds[split]]:
@@ -130,7 +130,12 @@ _PURPOSE: dict[str, str] = {"train": "training", "test": "test"}
 
 def _complete(material: Material) -> tuple[list[str], list[str]]:
     """Return the classes with a photograph and a recording, and what others lack."""
-    names, notes = [], []
+    names = []
+    notes = [
+        f"{material.folders[kind]} has no folder for a class"
+        for kind in _NOUNS
+        if not material.labels[kind]
+    ]
     for name in sorted({*material.labels["photo"], *material.labels["sound"]}):
         lacking = []
         for kind, noun in _NOUNS.items():
@@ -152,7 +157,11 @@ def _held_out(names: Sequence[str], seed: int, wanted: str | None) -> set[str]:
         if int(text) >= max(len(names), 1):
             raise UsageError(f"--held-out {text}: of {len(names)} classes")
         return set(sorted(names, key=lambda name: _draw(seed, name))[: int(text)])
-    held = {label_of(text)} if label_of(text) in names else {*map(label_of, text.split(","))}
+    held = (
+        {label_of(text)}
+        if label_of(text) in names
+        else {label_of(part.strip()) for part in text.split(",")}
+    )
     if unknown := sorted(held.difference(names)):
         raise UsageError(
             f"--held-out {unknown[0]}: no such class; there are {', '.join(names) or 'none'}"
@@ -175,8 +184,8 @@ class _Division:
         else:
             order = sorted(files, key=lambda file: _draw(self._seed, file.digest))
             num_test = max(1, round(TEST_FILES * len(files)))
-            test = order if only_test else order[:num_test]
-            where = ["test" if file in test else "train" for file in files]
+            test = {file.digest for file in (order if only_test else order[:num_test])}
+            where = ["test" if file.digest in test else "train" for file in files]
         return {
             split: tuple(file for file, its in zip(files, where, strict=True) if its == split)
             if not (only_test and split == "train")
