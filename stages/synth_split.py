@@ -104,6 +104,24 @@ def draw_cast(
             notes.append(f"class {name} is left out: no {', no '.join(lacking)}")
         else:
             classes.append(ComposedClass(name, name in held, photos, sounds))
+    _check_enough(material, classes, held_out, num_objects, notes)
+    backgrounds = division.of(material.of("background"), only_test=False)
+    if lacking := [split for split in get_args(Split) if not backgrounds[split]]:
+        raise InputError(
+            f"{material.folders['background']}: no background for {_PURPOSE[lacking[0]]}; at least"
+            " one for training and another for test are needed"
+        )
+    return Cast(tuple(classes), backgrounds, (*notes, *division.notes))
+
+
+def _check_enough(
+    material: Material,
+    classes: Sequence[ComposedClass],
+    held_out: str | None,
+    num_objects: int,
+    notes: Sequence[str],
+) -> None:
+    """Refuse to train on fewer classes than a picture shows."""
     trained = sum(not one.held_out for one in classes)
     if trained < num_objects:
         if held_out not in (None, "0") and len(classes) >= num_objects:
@@ -114,15 +132,8 @@ def draw_cast(
         raise InputError(
             f"{material.folders['photo']}, {material.folders['sound']}: too few classes to train"
             f" with: {trained}, at least {num_objects} are needed"
-            + "".join(f"; {note}" for note in notes)
+            + "".join(f"; {note}" for note in notes[:5])
         )
-    backgrounds = division.of(material.of("background"), only_test=False)
-    if lacking := [split for split in get_args(Split) if not backgrounds[split]]:
-        raise InputError(
-            f"{material.folders['background']}: no background for {_PURPOSE[lacking[0]]}; at least"
-            " one for training and another for test are needed"
-        )
-    return Cast(tuple(classes), backgrounds, (*notes, *division.notes))
 
 
 _PURPOSE: dict[str, str] = {"train": "training", "test": "test"}

@@ -156,6 +156,26 @@ def test_boxes_bound_what_is_seen_and_no_hidden_colour_shows(world: Path) -> Non
         assert coloured.mean() < 0.001
 
 
+@pytest.mark.parametrize("num_objects", [2, 3])
+def test_large_objects_of_any_shape_fit(num_objects: int, tmp_path: Path) -> None:
+    own = make_material(tmp_path / "own")
+    for label in CLASSES:
+        for number, size in enumerate([(300, 90), (90, 300), (200, 200), (400, 4)]):
+            path = own / "photos" / label / f"{number}.png"
+            Image.new("RGB", size, tuple(np.add(COLOURS[label], number))).save(path)
+    folders = (own / name for name in ("photos", "sounds", "backgrounds"))
+    plan, _ = plan_composed(
+        read_material(*folders), clips=60, num_objects=num_objects, size=(0.45, 0.45), held_out="0"
+    )
+    for clip in plan.clips:
+        canvas = np.zeros((256, 256), int)
+        for x1, y1, x2, y2 in (thing.box_px for thing in clip.objects):
+            assert 0 <= x1 < x2 <= 256 and 0 <= y1 < y2 <= 256
+            canvas[y1:y2, x1:x2] += 1
+        assert canvas.max() == 1
+        assert len(clip.objects) == num_objects or clip.offscreen
+
+
 def test_only_the_class_of_the_label_is_heard(world: Path) -> None:
     peaks = set()
     for row in labels(world).values():
