@@ -429,6 +429,15 @@ def test_too_few_classes(
     assert f"too few classes to train with: {len(kept)}, at least 2 are needed" in line
 
 
+def test_pictures_that_lie_in_no_class(
+    material: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    more = ("--photos", str(material / "backgrounds"))
+    assert main(words(tmp_path / "w", material, *more)) == 4
+    line = capsys.readouterr().err.splitlines()[-1]
+    assert f"{material / 'backgrounds'} has no folder for a class" in line
+
+
 def test_two_classes_do(material: Path, tmp_path: Path) -> None:
     own = make_material(tmp_path / "own", CLASSES[:2])
     compose(tmp_path / "w", own, clips=2, num_test=7, held_out="0")

@@ -76,7 +76,9 @@ def synth(
         ONE_RUN,
     ] = None,
     backgrounds: Annotated[
-        Path | None, typer.Option("--backgrounds", metavar="DIR", help="Pictures."), ONE_RUN
+        Path | None,
+        typer.Option("--backgrounds", metavar="DIR", help="A folder of pictures to lay them on."),
+        ONE_RUN,
     ] = None,
     held_out: Annotated[
         str | None,
