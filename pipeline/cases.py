@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from ..cache.writer import remove_orphans
 from ..errors import InputError, UsageError
 from ..stages.media import decode_clip
-from ..stages.synth_cases import KINDS, Case, Kind, encode_case, plan_cases, read_world
+from ..stages.synth_case_worlds import open_world
+from ..stages.synth_cases import KINDS, Case, Kind
 from . import report
 from .case_page import HEAD, draw_cases, page_of_cases
 from .folders import make_films_folder
@@ -98,20 +99,20 @@ def make_gallery(settings: CasesSettings) -> dict[str, Any]:
         raise InputError(f"{settings.run} holds several runs; name one, as in --run {folder}")
     if settings.world is None:
         raise UsageError("name the folder of synth that the run was trained in: --annotations DIR")
-    seed, world, size = read_world(settings.world)
+    world = open_world(settings.world)
     from ..train.run import load_run  # torch: seconds, which no mistyped name has to wait for
 
     localizer = load_run(folder, settings.device)
     make_films_folder(out)
     remove_orphans(out)
-    cases = plan_cases(seed, world, each=settings.each, size=size)
+    cases = world.plan(settings.each)
     shown = []
     with watch("cases") as update:
         for number, case in enumerate(cases):
             update(number, len(cases))
-            video = encode_case(case, world, seed)
+            video = world.encode(case)
             write_result(out / f"{case.name}.mp4", video)
-            names = tuple(world[one].name for one in case.heard)
+            names = tuple(world.classes[one].name for one in case.heard)
             shown.append(_localized(localizer, case, video, names, settings))
         update(len(cases), len(cases))
     document = _document(settings, shown)

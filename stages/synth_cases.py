@@ -6,8 +6,8 @@ not. The classes are those a run was trained with, so that a failure is one of t
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +17,7 @@ from ..errors import InputError
 from ..reading import parse_json
 from .synth_encode import encode
 from .synth_picture import frames
-from .synth_plan import SIDE_PX, SynthClip, SynthObject, place
+from .synth_plan import SIDE_PX, NamedClass, SynthClip, SynthObject, place
 from .synth_sound import NUM_SAMPLES, waveform
 from .synth_world import CASES, SynthClass, draw_classes
 
@@ -97,6 +97,12 @@ def _boxes(objects: Sequence[SynthObject]) -> NDArray[np.float64]:
     return np.array([thing.box_px for thing in objects], float).reshape(-1, 4) / SIDE_PX
 
 
+Complete = Callable[
+    [np.random.Generator, SynthClip, Sequence[int], Sequence[tuple[float, float]]], SynthClip
+]
+"""Gives a clip objects of classes, with bounds of their sizes."""
+
+
 def read_world(folder: Path) -> tuple[int, tuple[SynthClass, ...], tuple[float, float]]:
     """Return a world's seed, its classes and the bounds of its objects' sizes.
 
@@ -114,7 +120,12 @@ def read_world(folder: Path) -> tuple[int, tuple[SynthClass, ...], tuple[float, 
 
 
 def plan_cases(
-    seed: int, world: Sequence[SynthClass], *, each: int, size: tuple[float, float]
+    seed: int,
+    world: Sequence[NamedClass],
+    *,
+    each: int,
+    size: tuple[float, float],
+    complete: Complete | None = None,
 ) -> list[Case]:
     """Plan so many clips of each case, case by case.
 
@@ -123,12 +134,26 @@ def plan_cases(
         world: Its classes; at least three are not held out.
         each: Clips of a case.
         size: Bounds of an ordinary object's sides as shares of the picture's.
+        complete: Gives a clip its objects; None: drawn ones.
     """
-    return list(_cases(seed, world, each, size))
+    return list(_cases(seed, world, each, size, complete or _with_objects))
+
+
+def _with_objects(
+    rng: np.random.Generator,
+    clip: SynthClip,
+    shown: Sequence[int],
+    sizes: Sequence[tuple[float, float]],
+) -> SynthClip:
+    return replace(clip, objects=place(rng, shown, sizes))
 
 
 def _cases(
-    seed: int, world: Sequence[SynthClass], each: int, size: tuple[float, float]
+    seed: int,
+    world: Sequence[NamedClass],
+    each: int,
+    size: tuple[float, float],
+    complete: Complete,
 ) -> Iterator[Case]:
     rng = np.random.default_rng([seed, CASES])
     trained = [index for index, one in enumerate(world) if not one.held_out]
@@ -144,8 +169,9 @@ def _cases(
                 sound_class=shown[0],
                 offscreen=kind.num_sounding == 0,
                 held_out=False,
-                objects=place(rng, shown, sizes),
+                objects=(),
             )
+            clip = complete(rng, clip, shown, sizes)
             yield Case(kind, clip.clip_id, clip, tuple(drawn[one] for one in kind.heard))
 
 

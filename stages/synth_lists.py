@@ -28,8 +28,8 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from .synth_plan import MISMATCHED_SHARE, SIDE_PX, SynthClip, SynthObject
-from .synth_world import PAIRS, SynthClass
+from .synth_plan import MISMATCHED_SHARE, SIDE_PX, NamedClass, SynthClip, SynthObject
+from .synth_world import PAIRS
 
 NON_SOUNDING = "non-sounding"
 """The label of every negative, as in the released lists."""
@@ -71,7 +71,7 @@ def draw_pairs(seed: int, clips: Sequence[SynthClip]) -> tuple[Pairs, Swaps]:
 
 
 def lists(
-    clips: Sequence[SynthClip], classes: Sequence[SynthClass], mismatched: Pairs, swapped: Swaps
+    clips: Sequence[SynthClip], classes: Sequence[NamedClass], mismatched: Pairs, swapped: Swaps
 ) -> dict[str, str]:
     """Give the text of every file of the table above, by name."""
     train = [clip for clip in clips if clip.split == "train"]
@@ -83,24 +83,24 @@ def lists(
     return {
         "train.txt": "".join(f"{clip.clip_id}\n" for clip in train),
         "test.txt": "".join(f"{clip.clip_id}\n" for clip in positives),
-        "labels.csv": _csv(
+        "labels.csv": csv_text(
             ["id", "path", "label", "split", "offscreen", "held_out", "silent"],
             (_label_row(clip, classes) for clip in clips),
         ),
         "vggss.json": json.dumps(sounding),
         "silent_boxes.json": json.dumps(silent),
-        "plus_silent.csv": _csv(
+        "plus_silent.csv": csv_text(
             ["video", "audio", "label"],
             ([video.clip_id, audio.clip_id, NON_SOUNDING] for video, audio in negatives),
         ),
-        "swapped.csv": _csv(
+        "swapped.csv": csv_text(
             ["video", "audio", "silent"],
             ([video.clip_id, audio.clip_id, number] for video, audio, number in swapped),
         ),
     }
 
 
-def _label_row(clip: SynthClip, classes: Sequence[SynthClass]) -> list[object]:
+def _label_row(clip: SynthClip, classes: Sequence[NamedClass]) -> list[object]:
     return [
         clip.clip_id,
         f"videos/{clip.clip_id}.mp4",
@@ -113,17 +113,18 @@ def _label_row(clip: SynthClip, classes: Sequence[SynthClass]) -> list[object]:
 
 
 def _boxes(
-    clip: SynthClip, things: Sequence[SynthObject], classes: Sequence[SynthClass]
+    clip: SynthClip, things: Sequence[SynthObject], classes: Sequence[NamedClass]
 ) -> dict[str, object]:
     shares = [(np.array(thing.box_px) / SIDE_PX).tolist() for thing in things]
     return {"file": clip.clip_id, "class": _names(things, classes), "bbox": shares}
 
 
-def _names(things: Sequence[SynthObject], classes: Sequence[SynthClass]) -> str:
+def _names(things: Sequence[SynthObject], classes: Sequence[NamedClass]) -> str:
     return " ".join(classes[thing.class_index].name for thing in things)
 
 
-def _csv(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+def csv_text(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """Return a table as CSV."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(header)

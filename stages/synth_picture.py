@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .synth_plan import FRAME_RATE_HZ, MIDDLE_FRAME, NUM_FRAMES, SIDE_PX, SynthClip
+from .synth_plan import FRAME_RATE_HZ, MIDDLE_FRAME, NUM_FRAMES, SIDE_PX, SynthClip, SynthObject
 from .synth_world import Appearance, SynthClass
 
 Floats = NDArray[np.floating[Any]]
@@ -72,7 +72,22 @@ def frames(
         x1, y1, x2, y2 = clip.objects[item].box_px
         look = classes[clip.objects[item].class_index].appearance
         colour, opacity = sprite(look, x2 - x1, y2 - y1, rng)
-        drawn.append((clip.objects[item], 256 - opacity, colour * opacity + 128))
+        drawn.append((clip.objects[item], colour, opacity))
+    yield from drift(background, drawn)
+
+
+def drift(
+    background: Pixels,
+    sprites: Sequence[tuple[SynthObject, NDArray[np.uint16], NDArray[np.uint16]]],
+) -> Iterator[Pixels]:
+    """Yield the 60 frames of objects that drift over a background.
+
+    Args:
+        background: `(256, 256, 3)`.
+        sprites: Each object with its colour and opacity, as `sprite` returns them; the last is on
+            top.
+    """
+    drawn = [(thing, 256 - opacity, colour * opacity + 128) for thing, colour, opacity in sprites]
     for number in range(NUM_FRAMES):
         frame = background.copy()
         elapsed_s = (number - MIDDLE_FRAME) / FRAME_RATE_HZ

@@ -5,15 +5,15 @@ A function of the seed that needs no rendering.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from itertools import chain, repeat
-from typing import Literal
+from typing import Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .synth_world import PLAN, SynthClass
+from .synth_world import PLAN
 
 SIDE_PX = 256
 FRAME_RATE_HZ = 15
@@ -27,6 +27,18 @@ OFFSCREEN_SHARE = 0.15
 MISMATCHED_SHARE = 0.15
 MAX_SPEED = 0.03
 """Fastest drift, in picture sides a second: at most 6 % of the side away from the box."""
+
+
+class NamedClass(Protocol):
+    """What plan and lists know of a class."""
+
+    @property
+    def name(self) -> str:
+        """Its label."""
+
+    @property
+    def held_out(self) -> bool:
+        """Whether training neither shows nor sounds it."""
 
 
 @dataclass(frozen=True)
@@ -56,13 +68,20 @@ class SynthClip:
         return self.objects if self.offscreen else self.objects[1:]
 
 
+Arrange = Callable[[np.random.Generator, SynthClip, Sequence[int]], tuple[SynthObject, ...]]
+"""Gives a clip, planned but for its objects, those of the classes that it shows."""
+
+
 def plan_clips(
     seed: int,
-    classes: Sequence[SynthClass],
+    classes: Sequence[NamedClass],
     *,
     num_train: int,
     num_objects: int,
     size: tuple[float, float],
+    num_test: int | None = None,
+    arrange: Arrange | None = None,
+    prefix: str = "synth",
 ) -> tuple[SynthClip, ...]:
     """Plan every clip: training clips first, then the test clips in random order.
 
@@ -73,14 +92,17 @@ def plan_clips(
     Args:
         seed: Of the world.
         classes: From `draw_classes`.
-        num_train: Training clips; `TEST_SHARE` as many test clips follow.
+        num_train: Training clips.
         num_objects: Objects in every picture.
         size: Bounds of an object's width and height as shares of the side, each drawn uniformly.
+        num_test: Test clips that follow; None: `TEST_SHARE` of the training clips.
+        arrange: Places a clip's objects; None: `place` with `size`.
+        prefix: What ids begin with.
     """
     rng = np.random.default_rng([seed, PLAN])
     trained = [i for i, c in enumerate(classes) if not c.held_out]
     held_out = [i for i, c in enumerate(classes) if c.held_out]
-    num_test = max(1, round(TEST_SHARE * num_train))
+    num_test = num_test or max(1, round(TEST_SHARE * num_train))
     num_offscreen = round(OFFSCREEN_SHARE * num_test)
     num_unheard = round((num_test - num_offscreen) * len(held_out) / len(classes))
     kinds = np.repeat(
@@ -88,10 +110,10 @@ def plan_clips(
         [num_offscreen, num_unheard, num_test - num_offscreen - num_unheard],
     )
     sounds = {
-        "train": _cycle(rng, trained),
-        "heard": _cycle(rng, trained),
-        "offscreen": _cycle(rng, trained),
-        "unheard": _cycle(rng, held_out),
+        "train": cycle(rng, trained),
+        "heard": cycle(rng, trained),
+        "offscreen": cycle(rng, trained),
+        "unheard": cycle(rng, held_out),
     }
     clips = []
     for index, kind in enumerate(chain(repeat("train", num_train), rng.permutation(kinds))):
@@ -99,22 +121,26 @@ def plan_clips(
         pool = [*trained, *held_out] if kind == "unheard" else trained
         others = rng.permutation([c for c in pool if c != sound_class])
         shown = [*([] if kind == "offscreen" else [sound_class]), *others][:num_objects]
-        clips.append(
-            SynthClip(
-                index=index,
-                clip_id=f"synth{seed}-{index:05d}_000000",
-                split="train" if kind == "train" else "test",
-                sound_class=sound_class,
-                offscreen=bool(kind == "offscreen"),
-                held_out=bool(kind == "unheard"),
-                objects=place(rng, [int(c) for c in shown], [size] * len(shown)),
-            )
+        bare = SynthClip(
+            index=index,
+            clip_id=f"{prefix}{seed}-{index:05d}_000000",
+            split="train" if kind == "train" else "test",
+            sound_class=sound_class,
+            offscreen=bool(kind == "offscreen"),
+            held_out=bool(kind == "unheard"),
+            objects=(),
         )
+        shown = [int(c) for c in shown]
+        if arrange is None:
+            objects = place(rng, shown, [size] * len(shown))
+        else:
+            objects = arrange(rng, bare, shown)
+        clips.append(replace(bare, objects=objects))
     return tuple(clips)
 
 
-def _cycle(rng: np.random.Generator, pool: Sequence[int]) -> Iterator[int]:
-    """Every class once in random order, then again in another order, without end."""
+def cycle(rng: np.random.Generator, pool: Sequence[int]) -> Iterator[int]:
+    """Every member once in random order, then again in another order, without end."""
     while True:
         yield from (int(c) for c in rng.permutation(pool))
 
@@ -133,6 +159,19 @@ def place(
     """
     low, high = np.array(sizes).T[..., None]
     sizes_px = np.rint(rng.uniform(low, high, (len(shown), 2)) * SIDE_PX).astype(np.int64)
+    return place_px(rng, shown, sizes_px)
+
+
+def place_px(
+    rng: np.random.Generator, shown: Sequence[int], sizes_px: NDArray[np.int64]
+) -> tuple[SynthObject, ...]:
+    """Place boxes of known sizes, as `place` does.
+
+    Args:
+        rng: Draws.
+        shown: The objects' classes.
+        sizes_px: `(n, 2)` widths and heights that can lie apart.
+    """
     while True:
         corners_px = rng.integers(0, SIDE_PX - sizes_px + 1, (256, len(shown), 2))
         apart = _are_apart(corners_px, sizes_px)

@@ -46,7 +46,7 @@ def waveform(timbre: Timbre, rng: np.random.Generator) -> NDArray[np.float32]:
             wave = _chord(timbre, band_hz, rng) * _gate(beat / 2)
         case other:
             raise ValueError(f"unknown family of sounds: {other}")
-    wave = wave / wave.std() + _room_noise(rng) * 10 ** (-rng.uniform(8, 20) / 20)
+    wave = wave / wave.std() + room_noise(rng) * 10 ** (-rng.uniform(8, 20) / 20)
     wave *= rng.uniform(0.3, 0.9) / np.abs(wave).max()
     balance = np.array([0.0])
     if rng.random() < 0.5:
@@ -100,7 +100,7 @@ def _gate(beat: Wave) -> Wave:
     return gain
 
 
-def _room_noise(rng: np.random.Generator) -> Wave:
+def room_noise(rng: np.random.Generator) -> Wave:
     """Noise of unit power that falls by 3 dB an octave above 200 Hz."""
     spectrum = np.fft.rfft(rng.standard_normal(NUM_SAMPLES, np.float32))
     spectrum /= np.sqrt(np.maximum(np.arange(len(spectrum)), 200 * DURATION_S))

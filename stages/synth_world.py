@@ -23,7 +23,7 @@ COLOURS = (
 
 MAX_HELD_OUT = 4
 MIN_TRAINED = 4
-WORLD, PLAN, PICTURE, SOUND, PAIRS, CASES = range(6)
+WORLD, PLAN, PICTURE, SOUND, PAIRS, CASES, MATERIAL = range(7)
 """Each use of the seed has its own stream of random numbers, `default_rng([seed, use, ...])`."""
 
 

@@ -382,9 +382,10 @@ def test_synth_passes_its_options(
 
     monkeypatch.setattr("avpipe.pipeline.watch.Progress", Bar)
     monkeypatch.setattr(stage, "synth", synth)
-    words = "synth w --clips 9 --classes 8 --seed 7 --objects 3 --size 0.1 0.2 --jobs 2 --json"
-    assert main(words.split()) == 0
+    words = "synth w --clips 9 --classes 8 --seed 7 --objects 3 --size 0.1 0.2 --test 5 --jobs 2"
+    assert main([*words.split(), "--json"]) == 0
     options = {"clips": 9, "classes": 8, "seed": 7, "num_objects": 3, "size": (0.1, 0.2), "jobs": 2}
+    options["num_test"] = 5
     assert given == [(Path("w"), options)]
     captured = capsys.readouterr()
     assert json.loads(captured.out)["videos"] == "w/videos"

@@ -114,7 +114,14 @@ def test_a_killed_world_is_finished_with_the_same_bytes(
 
 @pytest.mark.parametrize(
     "other",
-    [{"seed": 4}, {"clips": 13}, {"classes": 10}, {"num_objects": 3}, {"size": (0.2, 0.3)}],
+    [
+        {"seed": 4},
+        {"clips": 13},
+        {"classes": 10},
+        {"num_objects": 3},
+        {"size": (0.2, 0.3)},
+        {"num_test": 5},
+    ],
     ids=str,
 )
 def test_another_world_in_the_folder_is_refused(
@@ -160,6 +167,7 @@ def test_a_folder_of_something_else_is_refused(tmp_path: Path) -> None:
         {"seed": -1},
         {"num_objects": 1},
         {"num_objects": 4},
+        {"num_test": 0},
         {"size": (0.4, 0.3)},
         {"size": (0.3, 0.6)},
         {"size": (float("nan"), 0.3)},
@@ -283,6 +291,13 @@ def test_shares_and_held_out_classes_in_a_large_plan() -> None:
         assert clip.held_out == (clip.sound_class in held_out)
         if not clip.held_out:
             assert not held_out & {clip.sound_class, *shown}
+
+
+def test_test_clips_are_a_share_or_as_many_as_asked() -> None:
+    for asked, expected in ((None, 30), (1, 1), (250, 250)):
+        _, clips = plan(num_train=100, num_test=asked)
+        assert Counter(clip.split for clip in clips) == {"train": 100, "test": expected}
+        assert sum(clip.offscreen for clip in clips) == round(0.15 * expected)
 
 
 def test_few_classes_keep_at_least_four_for_training() -> None:

@@ -34,10 +34,18 @@ MAX_SECONDS = 86_400.0
 
 
 def synth(
+    ctx: typer.Context,
     out: Annotated[Path, typer.Argument(metavar="OUT", help="The folder to fill.")],
     clips: Annotated[
-        int, typer.Option("--clips", metavar="N", min=1, help="Training clips; test is 30 % more.")
+        int, typer.Option("--clips", metavar="N", min=1, help="Training clips.")
     ] = 800,
+    test: Annotated[
+        int | None,
+        typer.Option(
+            "--test", metavar="N", min=1, show_default="30 % of --clips", help="Test clips."
+        ),
+        ONE_RUN,
+    ] = None,
     classes: Annotated[
         int, typer.Option("--classes", metavar="C", min=2, help="Kinds of sounding object.")
     ] = 16,
@@ -46,21 +54,88 @@ def synth(
         int, typer.Option("--objects", metavar="N", min=2, max=3, help="Objects per picture.")
     ] = 2,
     size: Annotated[
-        tuple[float, float],
-        typer.Option("--size", metavar="LOW HIGH", help="An object's share of the side."),
+        tuple[float, float] | None,
+        typer.Option(
+            "--size",
+            metavar="LOW HIGH",
+            show_default="0.28 0.42; of photographs 0.30 0.42",
+            help="An object's share of the side.",
+        ),
         ONE_RUN,
-    ] = (0.28, 0.42),
+    ] = None,
+    photos: Annotated[
+        Path | None,
+        typer.Option(
+            "--photos", metavar="DIR", help="Compose clips: a folder of pictures for each class."
+        ),
+        ONE_RUN,
+    ] = None,
+    sounds: Annotated[
+        Path | None,
+        typer.Option("--sounds", metavar="DIR", help="A folder of recordings for each class."),
+        ONE_RUN,
+    ] = None,
+    backgrounds: Annotated[
+        Path | None,
+        typer.Option("--backgrounds", metavar="DIR", help="A folder of pictures to lay them on."),
+        ONE_RUN,
+    ] = None,
+    held_out: Annotated[
+        str | None,
+        typer.Option(
+            "--held-out",
+            metavar="NAMES|N",
+            show_default="one of six",
+            help="With --photos: classes that are not trained on.",
+        ),
+        ONE_RUN,
+    ] = None,
+    splits: Annotated[
+        Path | None,
+        typer.Option(
+            "--splits",
+            metavar="FILE",
+            show_default="drawn",
+            help="With --photos: a CSV of path and split, train or test.",
+        ),
+        ONE_RUN,
+    ] = None,
+    noise: Annotated[
+        tuple[float, float] | None,
+        typer.Option(
+            "--noise",
+            metavar="LOW HIGH",
+            show_default="12 30",
+            help="With --photos: dB of noise below the sound.",
+        ),
+        ONE_RUN,
+    ] = None,
     jobs: Jobs = ALL_CORES,
     json: Json = False,
 ) -> None:
     """Make labelled clips whose sounding object is known."""
-    from ...stages.synth import synth
     from ..watch import watch
+    from ..worlds import Sources, compose, composed_text
 
-    world = {"clips": clips, "classes": classes, "seed": seed}
+    sources = Sources(photos, sounds, backgrounds, splits, held_out, noise)
+    if sources.are_given():
+        source = ctx.get_parameter_source("classes")
+        if source is not None and source.name == "COMMANDLINE":
+            raise UsageError("--classes does not go with --photos: its folders are the classes")
+        made = compose(
+            out, sources, clips=clips, seed=seed, num_objects=objects, size=size, num_test=test,
+            jobs=jobs,
+        )  # fmt: skip
+        report.show(made, json, composed_text)
+        return
+    from ...stages.synth import SIZE, synth
+
     with watch("synth") as progress:
-        made = synth(out, **world, num_objects=objects, size=size, jobs=jobs, progress=progress)
-    report.show(report.synth_json(made), json, report.fields_text)
+        drawn = synth(
+            out, clips=clips, num_test=test, classes=classes, seed=seed, num_objects=objects,
+            size=size or SIZE, jobs=jobs, progress=progress,
+        )  # fmt: skip
+    report.show(report.synth_json(drawn), json, report.fields_text)
 
 
 def extract(
