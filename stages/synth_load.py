@@ -14,7 +14,7 @@ from PIL import Image
 
 from ..errors import ClipError, InputError, Reason
 from .media_open import MAX_PIXELS, open_media
-from .media_pyav import channels_of
+from .media_pyav_sound import channels_of
 from .media_sound import SoundWindow
 from .picture import eight_bit, open_picture
 from .spectrogram import resample
