@@ -14,11 +14,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from avpipe.train.blends import localization_maps
 from avpipe.train.metrics import AUC_THRESHOLDS
-from avpipe.train.protocols import load_protocol
-from avpipe.train.scoring import Measured, measure, measure_all, summary
-from avpipe.train.truth import union_masks
+from avpipe.train.score.blends import localization_maps
+from avpipe.train.score.protocols import load_protocol
+from avpipe.train.score.scoring import Measured, measure, measure_all, summary
+from avpipe.train.truths.boxes import union_masks
 from common import parser, report, table
 from numpy.typing import NDArray
 from torch.nn import functional

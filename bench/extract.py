@@ -12,9 +12,9 @@ from typing import Any
 
 from avpipe.cache.manifest import ShardPlan
 from avpipe.cache.segment import Line, Root
-from avpipe.stages.decoder import DecoderChild
 from avpipe.stages.extract import ExtractTask, extract_shard
 from avpipe.stages.features import FeatureParams, Row, make_row
+from avpipe.stages.workers.decoder import DecoderChild
 from clips import bench_clips
 from common import interleave, parser, pin_to_one_core, report, table, typical
 from peers import Floor, decode_all, ffmpeg_programs, one_call, plain_pyav, two_calls

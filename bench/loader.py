@@ -18,13 +18,13 @@ import numpy as np
 import torch
 from avpipe.stages.features import AUDIO_RATE_HZ, Row, make_row
 from avpipe.stages.spectrogram import resample
-from avpipe.train.augment import IMAGE_MEAN, IMAGE_STD, training_views
-from avpipe.train.clips import ClipReader, short_side
-from avpipe.train.crops import random_crops
-from avpipe.train.data import Batch, Pick, Source, Stream
+from avpipe.train.data.augment import IMAGE_MEAN, IMAGE_STD, training_views
+from avpipe.train.data.batches import Batch, Pick, Source, Stream
+from avpipe.train.data.clips import ClipReader, short_side
+from avpipe.train.data.crops import random_crops
+from avpipe.train.data.sources import Resident
 from avpipe.train.device import keep_freed_memory
 from avpipe.train.recipe import Recipe, load_recipe
-from avpipe.train.sources import Resident
 from clips import bench_clips
 from common import add_clock, clock, interleave, parser, pin_to_one_core, report, table, typical
 from numpy.typing import NDArray

@@ -24,8 +24,8 @@ STEPS = {
 PREAMBLE = """
 from pathlib import Path
 from avpipe.cache.manifest import Manifest
-from avpipe.pipeline.inputs import scan
-from avpipe.pipeline.plan import add_segment, shards_to_do
+from avpipe.pipeline.extract.scan import scan
+from avpipe.pipeline.extract.plan import add_segment, shards_to_do
 from avpipe.pipeline.status import status
 cache = Path('cache')
 """

@@ -19,10 +19,10 @@ import numpy as np
 import torch
 import transformers
 from avpipe import Cache
-from avpipe.stages.synth_plan import SynthClip, plan_clips
-from avpipe.stages.synth_world import draw_classes
+from avpipe.stages.synth.scenes import SynthClip, plan_clips
+from avpipe.stages.synth.world import draw_classes
 from avpipe.stages.teachers.audio import panns_cnn14
-from avpipe.stages.teachers.panns_net import Cnn14
+from avpipe.stages.teachers.nets.cnn14 import Cnn14
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor, nn

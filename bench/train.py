@@ -26,20 +26,20 @@ import torch
 from avpipe.cache.schema import Header, shard_path
 from avpipe.cache.store import Cache
 from avpipe.cache.writer import Rows, write_shard
-from avpipe.stages.cluster import cluster
 from avpipe.stages.features import make_row
-from avpipe.stages.neighbors import neighbors
+from avpipe.stages.neighbors.cluster import cluster
+from avpipe.stages.neighbors.run import neighbors
 from avpipe.train import learner as learner_module
-from avpipe.train.augment import Views, training_views
-from avpipe.train.columns import find_inputs
-from avpipe.train.data import Batch, DataMode
+from avpipe.train.data.augment import Views, training_views
+from avpipe.train.data.batches import Batch, DataMode
+from avpipe.train.data.columns import find_inputs
+from avpipe.train.data.feed import open_feed
 from avpipe.train.device import keep_freed_memory
-from avpipe.train.feed import open_feed
 from avpipe.train.learner import Learner, build_student
-from avpipe.train.model import AudioVisualModel
+from avpipe.train.nets.model import AudioVisualModel
 from avpipe.train.objectives import load_objective
-from avpipe.train.plan import Plan
 from avpipe.train.recipe import load_recipe
+from avpipe.train.schedule import Plan
 from clips import bench_clips
 from common import Stopwatch, add_clock, clock, parser, pin_to_one_core, report, table
 from loader import write_files

@@ -15,22 +15,9 @@ from numpy.typing import NDArray
 from ..errors import InputError
 from .advice import advice
 from .manifest import Manifest
-from .schema import (
-    AUDIO,
-    AUDIO_RATE_HZ,
-    EXTRACT,
-    NEIGHBORS,
-    RAGGED,
-    shard_path,
-)
+from .schema import AUDIO, AUDIO_RATE_HZ, EXTRACT, NEIGHBORS, RAGGED, shard_path
 from .shard import Shard, read_header
-from .state import (
-    require_cache,
-    require_manifest_of,
-    require_shard_of,
-    shard_numbers,
-    stages,
-)
+from .state import require_cache, require_manifest_of, require_shard_of, shard_numbers, stages
 
 _MAX_OPEN = 256
 """Shards kept open; well below the usual limit of 1,024 files."""

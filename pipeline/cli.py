@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..errors import UsageError
-from . import report
+from . import output
 from .commands import (
     cache,
     cases,
@@ -113,14 +113,14 @@ def init() -> None:
     """Write a commented avpipe.toml into this folder."""
     from .template import write_template
 
-    report.say(f"wrote {write_template(Path(FILE_NAME), commands())}")
+    output.say(f"wrote {write_template(Path(FILE_NAME), commands())}")
 
 
 def config(ctx: typer.Context, json: Json = False) -> None:
     """Show every setting, its value, and where the value comes from."""
-    from .effective import config_text, effective_settings
+    from .settings_show import config_text, effective_settings
 
-    report.show(effective_settings(ctx, commands()), json, config_text)
+    output.show(effective_settings(ctx, commands()), json, config_text)
 
 
 GROUPS: dict[str, dict[str, Callable[..., None]]] = {

@@ -9,9 +9,9 @@ from typing import Any
 
 from ..cache.store import Cache
 from ..errors import UsageError
-from ..stages.cluster import cluster
+from ..stages.neighbors.cluster import cluster
+from ..stages.neighbors.vectors import id_set
 from ..stages.teachers.protocol import choices
-from ..stages.vectors import id_set
 from .id_lists import hold_out_notices, read_ids, read_ids_to_take
 from .run_encoder import is_run
 from .teachers import TeacherSettings, embed_source, todo_notices

@@ -13,11 +13,11 @@ from typing import Any
 
 import typer
 
-from ..cores import AUTO
 from ..errors import UsageError
-from ..stages.synth_plan import TEST_SHARE
+from ..machine import AUTO
+from ..stages.synth.scenes import TEST_SHARE
 from .demo_pace import MachinePace, measure_pace
-from .report import say
+from .output import say
 from .settings import FILE_NAME
 
 NUM_CLIPS = 1280
@@ -242,9 +242,9 @@ def _show_maps(out: Path, scores: Document, seconds: float) -> None:
     """Print the scores beside the controls, and where the pictures are."""
     from ..cache.store import Cache
     from ..cache.writer import remove_orphans
-    from ..train.hero import hero_picture
-    from ..train.run import load_run
-    from ..train.scoreboard import evaluate_text
+    from ..train.runs.localizer import load_run
+    from ..train.score.table import evaluate_text
+    from ..train.show.hero import hero_picture
 
     remove_orphans(out)
     hero_picture(load_run(out / "run"), Cache(out / "avcache"), out / "synth", out / "hero.png")

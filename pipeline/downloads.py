@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from ..weights import listening
-from . import report
+from . import output
 from .watch import watch_stages
 
 _MB = 1_000_000
@@ -21,7 +21,7 @@ def watch_downloads() -> Iterator[None]:
 
         def tell(name: str, present: int, wanted: int, *, note: str = "") -> None:
             if note:
-                report.note(f"{name}: {note}")
+                output.note(f"{name}: {note}")
             else:
                 update(name, present // _MB, -(-max(wanted, present) // _MB))
 
@@ -37,11 +37,11 @@ def tell_downloads() -> Iterator[None]:
     def tell(name: str, present: int, wanted: int, *, note: str = "") -> None:
         now = time.monotonic()
         if note:
-            report.note(f"{name}: {note}")
+            output.note(f"{name}: {note}")
         elif name not in last or now - last[name] >= _LINE_EVERY_S:
             last[name] = now
-            size = report.size_text(wanted) if wanted else "unknown size"
-            report.note(f"fetching {name}: {report.size_text(present)} of {size}")
+            size = output.size_text(wanted) if wanted else "unknown size"
+            output.note(f"fetching {name}: {output.size_text(present)} of {size}")
 
     with listening(tell):
         yield

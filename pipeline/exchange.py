@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ..train.page import one_run, read_page
-from ..train.peers import import_checkpoint
+from ..train.runs.peers import import_checkpoint
+from ..train.runs.record import one_run, read_page
 from .id_lists import read_ids_to_take
 
 
@@ -52,7 +52,7 @@ def exported(run: Path, out: Path | None) -> dict[str, Any]:
     """
     run = one_run(run)
     read_page(run)
-    from ..train.export import export_run
+    from ..train.runs.export import export_run
 
     files = export_run(run, run / "export" if out is None else out)
     return {

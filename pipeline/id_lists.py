@@ -6,7 +6,7 @@ from collections.abc import Collection
 from pathlib import Path
 
 from ..errors import InputError
-from .lists import read_entries
+from .extract.lists import read_entries
 
 
 def read_ids(path: Path | None) -> list[str] | None:

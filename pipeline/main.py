@@ -98,7 +98,7 @@ def _run(arguments: list[str], state: State) -> int:
     import typer
 
     from ..train.notices import collected
-    from . import report
+    from . import output
     from .cli import app
     from .downloads import tell_downloads
 
@@ -106,7 +106,7 @@ def _run(arguments: list[str], state: State) -> int:
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
     command = typer.main.get_command(app)
-    with tell_downloads(), collected(report.note):
+    with tell_downloads(), collected(output.note):
         code = command.main(arguments, prog_name="avpipe", standalone_mode=False, obj=state)
     return code if isinstance(code, int) else 0
 

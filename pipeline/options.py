@@ -7,8 +7,8 @@ from typing import Annotated, Any, Literal
 import typer
 
 from ..cache.advice import DEFAULT_CACHE as DEFAULT_CACHE
-from ..cores import AUTO, granted_cores, parse_threads
 from ..errors import UsageError
+from ..machine import AUTO, granted_cores, parse_threads
 from .settings import ONE_RUN, Example, Shared
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from ..cache.schema import RUN_ENCODER
 from ..errors import UsageError
-from ..stages.embed_plan import Given
-from ..train.run_sounds import RunSounds, sounds_of_run
+from ..stages.embed.todo import Given
+from ..train.runs.sounds import RunSounds, sounds_of_run
 from ..weights import Weights
 
 PREFIX = "run:"

@@ -17,11 +17,12 @@ from ..cache.schema import EXTRACT, HINTS, OBJECTS, shard_path
 from ..cache.shard import read_header
 from ..cache.state import extracted_shards, shard_numbers
 from ..cache.store import Cache
-from ..cores import AUTO
 from ..errors import UsageError
-from ..stages.embed import EmbedSummary, Progress, embed, pick_device
-from ..stages.embed_plan import Given
-from ..stages.neighbors import neighbors
+from ..machine import AUTO
+from ..stages.embed.run import EmbedSummary, Progress, embed, pick_device
+from ..stages.embed.todo import Given
+from ..stages.neighbors.run import neighbors
+from ..stages.neighbors.vectors import id_set, source_kind
 from ..stages.teachers.live import build_network
 from ..stages.teachers.protocol import (
     Teacher,
@@ -32,8 +33,7 @@ from ..stages.teachers.protocol import (
     network_of,
     without_size,
 )
-from ..stages.vectors import id_set, source_kind
-from ..train.run_sounds import RunSounds
+from ..train.runs.sounds import RunSounds
 from ..weights import PRETRAINED, RANDOM, check_specs, require, resolve
 from .id_lists import hold_out_notices, read_ids, read_ids_to_take
 from .run_encoder import is_run, leak_notices, open_run_encoder, run_encoder_name

@@ -6,8 +6,8 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from ..cores import Trial, granted_cores, parse_threads, try_threads
-from . import report
+from ..machine import Trial, granted_cores, parse_threads, try_threads
+from . import output
 
 _CHANNELS = 64
 _SIDE = 56
@@ -61,7 +61,7 @@ def search_threads(wanted: str) -> Iterator[None]:
 def _faster(most: int) -> int:
     trial = try_network(most)
     if trial.threads < most:
-        report.note(f"networks run with {trial.text('passes/s')}")
+        output.note(f"networks run with {trial.text('passes/s')}")
     return trial.threads
 
 

@@ -9,25 +9,25 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..cache.store import Cache
-from ..cores import AUTO, parse_threads
 from ..errors import InputError, UsageError
+from ..machine import AUTO, parse_threads
 from ..train.benchmarks import load_benchmark, require_benchmark
-from ..train.checkpoint import latest_checkpoint
-from ..train.page import is_cache, no_run, read_page
-from ..train.protocols import load_protocol
 from ..train.recipe import load_recipe
-from ..train.sweeps import Sweeps
+from ..train.runs.checkpoint import latest_checkpoint
+from ..train.runs.record import is_cache, no_run, read_page
+from ..train.score.protocols import load_protocol
+from ..train.score.sweeps import Sweeps
 from ..weights import PRETRAINED, RANDOM
 from .id_lists import hold_out_notices, read_ids, read_ids_to_take
-from .report import weights_text
+from .output import weights_text
 from .threads import network_threads
 from .watch import Update, watch
 
 if TYPE_CHECKING:
-    from ..train.data import DataMode
-    from ..train.geometry import Geometry
+    from ..train.data.batches import DataMode
     from ..train.loop import TrainResult
-    from ..train.record import Progress
+    from ..train.nets.geometry import Geometry
+    from ..train.runs.journal import Progress
 
 RUNS = Path("runs")
 MOST_SEED = 2**31 - 1
@@ -168,7 +168,7 @@ def _shown(update: Update, run_dir: Path) -> Callable[[Progress], None]:
 
 
 def _run_json(result: TrainResult, seed: int) -> dict[str, Any]:
-    from ..train.metric_lines import last_loss
+    from ..train.runs.metric_lines import last_loss
 
     steps = result.num_steps - result.first_step
     page = read_page(result.run_dir)
@@ -228,7 +228,9 @@ def evaluate_runs(settings: EvaluateSettings) -> dict[str, Any]:
         settings.benchmark, load_benchmark(settings.benchmark, settings.annotations)
     )
     ids = read_ids_to_take(settings.ids)
-    from ..train.evaluate import evaluate  # torch: seconds, which no mistyped name has to wait for
+    from ..train.score.evaluate import (
+        evaluate,  # torch: seconds, which no mistyped name has to wait for
+    )
 
     with (
         network_threads(settings.threads, settings.device),

@@ -12,7 +12,7 @@ from ..errors import MissingDependencyError, UsageError
 from ..stages.teachers.protocol import MODALITIES, choices, load_teacher, network_of
 from ..weights import WeightFile, fetch, look, weights_dir
 from ..weights.store import Lack, MissingFilesError, by_reason, difference, missing, repair
-from . import report
+from . import output
 from .downloads import watch_downloads
 
 
@@ -109,7 +109,7 @@ def fetch_weights(names: Sequence[str] = ()) -> dict[str, Any]:
     return _document(entries)
 
 
-def raise_for_bad_files(document: report.Document) -> None:
+def raise_for_bad_files(document: output.Document) -> None:
     """Make an error of what `verify` or `fetch` found; of several, each reason has a line.
 
     Raises:
@@ -120,16 +120,16 @@ def raise_for_bad_files(document: report.Document) -> None:
         raise MissingDependencyError(bad[0]["error"])
     lacks = [Lack(one["networks"][0], Path(one["path"]), one["why"], "") for one in bad]
     for line in by_reason(lacks):
-        report.note(line)
+        output.note(line)
     if bad:
         raise MissingDependencyError(f"{len(bad)} files cannot be used; {repair(lacks)}")
 
 
-def list_text(document: report.Document) -> str:
+def list_text(document: output.Document) -> str:
     """Render `avpipe weights list`."""
     parts = [f"in {document['folder']} (AVPIPE_WEIGHTS_DIR names another folder)"]
     for entry in document["files"]:
-        size = "" if entry["bytes"] is None else f", {report.size_text(entry['bytes'])}"
+        size = "" if entry["bytes"] is None else f", {output.size_text(entry['bytes'])}"
         hash_text = f"{entry['hash']} ({entry['hash_origin']})"
         networks = ", ".join(entry["networks"])
         if entry["other"]:
@@ -144,15 +144,15 @@ def list_text(document: report.Document) -> str:
     return "\n\n".join(parts)
 
 
-def checked_text(document: report.Document) -> str:
+def checked_text(document: output.Document) -> str:
     """Render `avpipe weights verify` and `fetch`: a line for each file."""
     if not document["files"]:
         return f"{document['folder']} holds no pretrained file"
     rows = []
     for entry in document["files"]:
-        size = "-" if entry["bytes"] is None else report.size_text(entry["bytes"])
+        size = "-" if entry["bytes"] is None else output.size_text(entry["bytes"])
         rows.append((entry["file"], size, "fetched" if entry.get("fetched") else entry["state"]))
-    return report.table(("file", "size", "state"), rows)
+    return output.table(("file", "size", "state"), rows)
 
 
 def _entry(known: Known) -> dict[str, Any]:

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UsageError
-from ..stages.synth_composed import NOISE_DB, SIZE, check_composed, plan_composed
-from ..stages.synth_folder import fill
-from ..stages.synth_material import Material, read_material, shown
-from . import report
-from .report import Document
+from ..stages.synth.composed import NOISE_DB, SIZE, check_composed, plan_composed
+from ..stages.synth.folder import fill
+from ..stages.synth.material import Material, read_material, shown
+from . import output
+from .output import Document
 from .watch import watch
 
 _MOST_NAMED = 20
@@ -83,12 +83,12 @@ def compose(
         material = read_material(
             sources.photos, sources.sounds, sources.backgrounds, jobs=jobs, progress=progress
         )
-    _tell_unusable(material, report.note)
+    _tell_unusable(material, output.note)
     blueprint, notes = plan_composed(
         material, **options, held_out=sources.held_out, splits=sources.splits
     )
     for line in notes:
-        report.note(line)
+        output.note(line)
     with watch("synth") as progress:
         made = fill(out, blueprint, jobs=jobs, progress=progress)
     counts = {
@@ -96,7 +96,7 @@ def compose(
         for kind in material.folders
     }
     return {
-        **report.synth_json(made),
+        **output.synth_json(made),
         **counts,
         "num_unusable": len(material.unusable),
         "unusable": {shown(path): reason for path, reason in material.unusable},
@@ -106,7 +106,7 @@ def compose(
 
 def composed_text(document: Document) -> str:
     """Render what was made; what was left out has been told."""
-    return report.fields_text(
+    return output.fields_text(
         {key: value for key, value in document.items() if key not in ("unusable", "notes")}
     )
 

@@ -13,8 +13,8 @@ from PIL import Image
 from ..cache.schema import FULL_SCALE
 from ..errors import ClipError, Reason
 from .media import Clip, decode_clip
-from .media_open import MAX_PIXELS
-from .picture import unchanged_jpeg
+from .media.container import MAX_PIXELS
+from .media.still import unchanged_jpeg
 from .row_check import require_sane
 from .spectrogram import (
     CONTEXT_S,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..errors import ClipError, Reason
-from .media_plan import SHORT_SIDE
+from .media.moments import SHORT_SIDE
 
 if TYPE_CHECKING:
     from .features import Row

@@ -12,10 +12,10 @@ from avpipe.cache.schema import Header, shard_path
 from avpipe.cache.segment import Line
 from avpipe.cache.store import Cache
 from avpipe.cache.writer import Rows, write_shard
-from avpipe.stages.cluster import cluster
 from avpipe.stages.extract import ExtractTask, extract_shard
 from avpipe.stages.features import FeatureParams, Row, encode_jpeg
-from avpipe.stages.neighbors import neighbors
+from avpipe.stages.neighbors.cluster import cluster
+from avpipe.stages.neighbors.run import neighbors
 from avpipe.stages.spectrogram import FRONT_ENDS, log_spectrogram
 from numpy.typing import NDArray
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
-from avpipe.pipeline.config import ExtractSettings
+from avpipe.pipeline.extract.settings import ExtractSettings
 from avpipe.pipeline.progress import Progress
 
 ROOT = Path(__file__).parents[1]
@@ -91,7 +91,7 @@ def runner(monkeypatch: pytest.MonkeyPatch) -> Runner:
                 raise error
             return Summary()
 
-        fake = ModuleType("avpipe.pipeline.runner")
+        fake = ModuleType("avpipe.pipeline.extract.run")
         fake.extract = extract  # type: ignore[attr-defined]
         monkeypatch.setitem(sys.modules, fake.__name__, fake)
         return given

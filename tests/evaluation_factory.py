@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from avpipe.train.sealed import DIGEST, seal
+from avpipe.train.runs.sealed import DIGEST, seal
 
 TINY = [
     "image_size=64", "image_resize=64", "width=16", "embed_dim=16", "batch_size=8", "epochs=2",

@@ -9,7 +9,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from avpipe.stages import decoder, features
+from avpipe.stages import features
+from avpipe.stages.workers import decoder
 
 honest = features.make_row
 

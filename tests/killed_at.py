@@ -39,7 +39,7 @@ def at_file(number: int) -> None:
 
 def at_maps(number: int) -> None:
     """Die when the network is given frames for the N-th time."""
-    from avpipe.train.model import AudioVisualModel
+    from avpipe.train.nets.model import AudioVisualModel
 
     calls, embed = iter(range(1, number)), AudioVisualModel.embed_frames
 

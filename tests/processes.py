@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from avpipe.pipeline import workers
+from avpipe.pipeline.extract import workers
 
 
 def start(*arguments: str | Path, log: Path) -> subprocess.Popen[bytes]:
@@ -44,7 +44,7 @@ def descendants(pid: int) -> list[int]:
 def is_decoder(pid: int) -> bool:
     """Whether the process is a decoder child."""
     with suppress(OSError):
-        return b"avpipe.stages.decoder" in Path(f"/proc/{pid}/cmdline").read_bytes()
+        return b"avpipe.stages.workers.decoder" in Path(f"/proc/{pid}/cmdline").read_bytes()
     return False
 
 

@@ -7,14 +7,14 @@ from typing import Any
 
 import torch
 from avpipe.cache.store import Cache
-from avpipe.train.augment import Views
-from avpipe.train.columns import Column, Inputs
+from avpipe.train.data.augment import Views
+from avpipe.train.data.columns import Column, Inputs
 from avpipe.train.learner import Learner, build_student
 from avpipe.train.loop import train
 from avpipe.train.objectives import load_objective
-from avpipe.train.plan import Plan
 from avpipe.train.ranks import join_ranks
 from avpipe.train.recipe import Recipe, recipe_from
+from avpipe.train.schedule import Plan
 from torch import Tensor
 
 CLIPS = 6

@@ -8,19 +8,19 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from .augment import Views, training_views
-from .columns import Inputs
-from .data import Batch
+from .data.augment import Views, training_views
+from .data.batches import Batch
+from .data.columns import Inputs
+from .data.features import Cells
 from .device import compute_dtype
-from .features import Cells
-from .geometry import cell_centres
-from .hints import hint_heads, hint_terms
-from .model import build_model
+from .nets.geometry import cell_centres
+from .nets.hints import hint_heads, hint_terms
+from .nets.model import build_model
+from .nets.student import Student
 from .objectives import Objective, Seen
-from .plan import Plan
 from .ranks import Ranks, gather, share_buffers
 from .recipe import Recipe
-from .student import Student
+from .schedule import Plan
 
 
 def build_student(recipe: Recipe, objective: Objective, seed: int, inputs: Inputs) -> Student:

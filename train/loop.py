@@ -15,23 +15,23 @@ import torch
 
 from ..cache.store import Cache
 from ..weights import PRETRAINED, check_specs
-from .board import open_board
-from .checkpoint import latest_checkpoint, save_checkpoint
-from .clips import data_fingerprint, select_rows
-from .columns import find_inputs, fit_components, reduced
-from .data import DataMode
+from .data.batches import DataMode
+from .data.clips import data_fingerprint, select_rows
+from .data.columns import find_inputs, fit_components, reduced
+from .data.feed import Timed, open_feed
+from .data.sources import reading_threads
+from .data.spectrograms import front_end_to_compute
 from .device import choose_device, cuda_devices, keep_freed_memory
-from .encoders import IMAGENET_NETWORK, PRETRAINED_NETWORKS
-from .feed import Timed, open_feed
 from .learner import Learner, build_student
+from .nets.encoders import IMAGENET_NETWORK, PRETRAINED_NETWORKS
 from .objectives import load_objective
-from .page import RunPage, library_versions
-from .plan import Plan
 from .ranks import join_ranks, share_norms
 from .recipe import Recipe
-from .record import Progress, Record
-from .sounds import front_end_to_compute
-from .sources import reading_threads
+from .runs.board import open_board
+from .runs.checkpoint import latest_checkpoint, save_checkpoint
+from .runs.journal import Progress, Record
+from .runs.record import RunPage, library_versions
+from .schedule import Plan
 from .start import Notices, batch_size_of, check_weights, claimed, open_page, resume
 from .stopping import stop_signals
 from .threads import Pace, Threads, own_threads, settle_threads

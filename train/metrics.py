@@ -13,17 +13,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .binarize import (
-    Bools,
-    Floats,
-    Maps,
-    Threshold,
-    binarize,
-    ciou,
-    confidences,
-    top_quarter,
-)
-from .detection import (
+from .score.binarize import Bools, Floats, Maps, Threshold, binarize, ciou, confidences, top_quarter
+from .score.detection import (
     auroc,
     average_precision,
     detection_counts,
@@ -33,8 +24,8 @@ from .detection import (
     slavc_average_precision,
     slavc_max_f1,
 )
-from .retrieval import first_hits, retrieval_recall, retrieval_scores
-from .truth import consensus_union, consensus_votes, corners_px, union_masks
+from .score.recall import first_hits, retrieval_recall, retrieval_scores
+from .truths.boxes import consensus_union, consensus_votes, corners_px, union_masks
 
 __all__ = [
     "AUC_THRESHOLDS",

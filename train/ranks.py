@@ -17,9 +17,9 @@ from torch import Tensor, nn
 from torch import distributed as dist
 
 from ..errors import UsageError
-from .model import Embeddings
+from .nets.model import Embeddings
+from .nets.student import Student
 from .recipe import Recipe
-from .student import Student
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from typing import Any, Literal, get_type_hints
 from ..errors import UsageError
 from ..stages.spectrogram import FRONT_ENDS
 from .options import older_keys, options_of
-from .recipe_rules import contradictions, misfit
+from .rules import contradictions, misfit
 from .toml_file import line_of, read_toml
 
 PREFIX = "cached:"

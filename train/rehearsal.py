@@ -7,15 +7,15 @@ import time
 import numpy as np
 import torch
 
-from ..cores import try_threads
+from ..machine import try_threads
 from ..stages.spectrogram import FRONT_ENDS, NUM_BINS
-from .columns import Inputs
-from .data import Batch
+from .data.batches import Batch
+from .data.columns import Inputs
 from .device import choose_device, cuda_devices, keep_freed_memory
 from .learner import Learner, build_student
 from .objectives import load_objective
-from .plan import Plan
 from .recipe import Recipe
+from .schedule import Plan
 from .threads import Threads, most_threads, own_threads
 
 _SIDE_PX = 256

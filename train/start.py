@@ -11,21 +11,21 @@ from pathlib import Path
 
 from ..drafts import remove_orphans
 from ..errors import CacheUnwritableError, InputError, UsageError
-from .checkpoint import (
+from .learner import Learner
+from .nets.encoders import Encoder, load_imagenet
+from .nets.model import AudioVisualModel
+from .nets.student import Student
+from .objectives import Objective
+from .recipe import Recipe
+from .runs.checkpoint import (
     latest_checkpoint,
     load_optimizer,
     load_weights,
     require_checkpoint,
     weights_digest,
 )
-from .encoders import Encoder, load_imagenet
-from .learner import Learner
-from .metric_lines import cut_lines
-from .model import AudioVisualModel
-from .objectives import Objective
-from .page import RunPage, one_run, read_page, require_same, write_page
-from .recipe import Recipe
-from .student import Student
+from .runs.metric_lines import cut_lines
+from .runs.record import RunPage, one_run, read_page, require_same, write_page
 
 
 class Notices(list[str]):

@@ -12,10 +12,10 @@ from typing import Literal
 
 import torch
 
-from ..cores import granted_cores, try_threads
-from .feed import Feed
+from ..machine import granted_cores, try_threads
+from .data.feed import Feed
 from .learner import Learner
-from .page import read_page, write_page
+from .runs.record import read_page, write_page
 from .start import Notices
 from .stopping import stop_signals
 

@@ -10,14 +10,14 @@ from numpy.typing import NDArray
 
 from ..cache.store import Cache
 from ..errors import InputError, UsageError
-from .augment import evaluation_views
-from .board import Board
-from .clips import whole_clips
-from .columns import Column
-from .data import Pick, Stream
+from .data.augment import evaluation_views
+from .data.batches import Pick, Stream
+from .data.clips import whole_clips
+from .data.columns import Column
 from .learner import Learner
-from .metric_lines import append_lines
 from .objectives import Objective
+from .runs.board import Board
+from .runs.metric_lines import append_lines
 
 FILE = "validation.jsonl"
 

@@ -6,8 +6,8 @@ from typing import Annotated
 import typer
 
 from ...errors import CacheCorruptError, Reason, UsageError
-from .. import report
-from ..config import (
+from .. import output
+from ..extract.settings import (
     Backend,
     Decoder,
     ExtractSettings,
@@ -18,16 +18,7 @@ from ..config import (
     parse_reason,
     parse_roots,
 )
-from ..options import (
-    ALL_CORES,
-    DEFAULT_CACHE,
-    Cache,
-    DryRun,
-    Jobs,
-    Json,
-    Overwrite,
-    checked,
-)
+from ..options import ALL_CORES, DEFAULT_CACHE, Cache, DryRun, Jobs, Json, Overwrite, checked
 from ..settings import FILE_NAME, ONE_RUN, Example
 
 MAX_SECONDS = 86_400.0
@@ -126,16 +117,16 @@ def synth(
             out, sources, clips=clips, seed=seed, num_objects=objects, size=size, num_test=test,
             jobs=jobs,
         )  # fmt: skip
-        report.show(made, json, composed_text)
+        output.show(made, json, composed_text)
         return
-    from ...stages.synth import SIZE, synth
+    from ...stages.synth.run import SIZE, synth
 
     with watch("synth") as progress:
         drawn = synth(
             out, clips=clips, num_test=test, classes=classes, seed=seed, num_objects=objects,
             size=size or SIZE, jobs=jobs, progress=progress,
         )  # fmt: skip
-    report.show(report.synth_json(drawn), json, report.fields_text)
+    output.show(output.synth_json(drawn), json, output.fields_text)
 
 
 def extract(
@@ -271,11 +262,11 @@ def extract(
         max_failures=max_failures,
         dry_run=dry_run,
     )
-    from ..runner import extract
+    from ..extract.run import extract
 
     done = extract(settings)
-    text = report.extract_estimate_text if dry_run else report.run_text
-    report.show(done.as_json(), json, text)
+    text = output.extract_estimate_text if dry_run else output.run_text
+    output.show(done.as_json(), json, text)
     done.raise_for_failures()
 
 
@@ -289,10 +280,10 @@ def status(
     json: Json = False,
 ) -> None:
     """Show what is done, what failed and why, and what is stale."""
-    from ..report_cache import status_text
     from ..status import status
+    from ..status_text import status_text
 
-    report.show(status(cache, ids), json, status_text)
+    output.show(status(cache, ids), json, status_text)
 
 
 def verify(
@@ -306,10 +297,10 @@ def verify(
 ) -> None:
     """Read every byte of the cache and name each damaged file."""
     from ...cache.verify import verify
-    from ..report_cache import verify_text
+    from ..status_text import verify_text
 
     found = verify(cache, repair=repair)
-    report.show(found.as_json(), json, verify_text)
+    output.show(found.as_json(), json, verify_text)
     if not found.ok:
         mend = "what is lost stays lost" if repair else f"`avpipe verify --repair --cache {cache}`"
         number = len(found.damaged)
@@ -325,4 +316,4 @@ def drop(
     from ...cache.state import drop_stage
 
     freed = drop_stage(cache, stage)
-    report.say(f"dropped {stage} from {cache}: {report.size_text(freed)} freed")
+    output.say(f"dropped {stage} from {cache}: {output.size_text(freed)} freed")

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from ...errors import UsageError
-from .. import report
+from .. import output
 from ..options import Annotations, Device, Geometry, Json
 from ..settings import ONE_RUN, Example
 
@@ -33,7 +33,7 @@ def cases(
     """Show what a run makes of mixtures, small, silent, off-screen and several objects."""
     if run is None:
         raise UsageError("name the run that localizes: --run DIR")
-    from ..cases import CasesSettings, cases_text, make_gallery
+    from ..pages.cases.run import CasesSettings, cases_text, make_gallery
 
     settings = CasesSettings(annotations, run, out, each, geometry, device)
-    report.show(make_gallery(settings), json, cases_text)
+    output.show(make_gallery(settings), json, cases_text)

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from ...errors import UsageError
-from .. import report
+from .. import output
 from ..options import Json
 from ..settings import ONE_RUN
 
@@ -63,7 +63,7 @@ def import_checkpoint(
     from ..exchange import imported
 
     document = imported(file, peer, run, variant, trained_on, tuple(set or ()))
-    report.show(document, json, report.fields_text)
+    output.show(document, json, output.fields_text)
 
 
 def export(
@@ -78,4 +78,4 @@ def export(
     """Write a run as safetensors and JSON that load without avpipe."""
     from ..exchange import exported
 
-    report.show(exported(run, out), json, report.fields_text)
+    output.show(exported(run, out), json, output.fields_text)

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from .. import report
+from .. import output
 from ..options import (
     DEFAULT_CACHE,
     PRETRAINED,
@@ -66,7 +66,7 @@ def cluster(
         overwrite=overwrite,
     )
     if dry_run:
-        report.show(estimate(settings, "embeddings"), json, report.estimate_text)
+        output.show(estimate(settings, "embeddings"), json, output.estimate_text)
         return
     wanted = ClusterSettings(k=k, seed=seed, ids=ids, hold_out=hold_out)
-    report.show(cluster_sounds(settings, wanted), json, report.cluster_text)
+    output.show(cluster_sounds(settings, wanted), json, output.cluster_text)

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .. import report
+from .. import output
 from ..options import ALL_CORES, DEFAULT_CACHE, Cache, Jobs, Json
 from ..settings import Example
 
@@ -30,14 +30,14 @@ def doctor(
     json: Json = False,
 ) -> None:
     """Say what this machine has and lacks, and what mends it."""
-    from ..doctor import DoctorSettings, check_text, doctor, verdict_text
-    from ..doctor_check import Check
+    from ..doctor.finding import Check
+    from ..doctor.run import DoctorSettings, check_text, doctor, verdict_text
 
     def tell(check: Check) -> None:
-        report.say(check_text(check))
+        output.say(check_text(check))
 
     if not json:
-        report.note("the packages are imported meanwhile, which takes some seconds")
+        output.note("the packages are imported meanwhile, which takes some seconds")
     state: State = ctx.find_root().obj
     document = doctor(
         DoctorSettings(
@@ -49,6 +49,6 @@ def doctor(
         ),
         None if json else tell,
     )
-    report.show(document, json, lambda document: f"\n{verdict_text(document)}")
+    output.show(document, json, lambda document: f"\n{verdict_text(document)}")
     if document["exit_code"]:
         raise typer.Exit(document["exit_code"])

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from ...errors import UsageError
-from .. import report
+from .. import output
 from ..options import DEFAULT_CACHE, Cache, Json
 from ..settings import ONE_RUN
 
@@ -63,19 +63,19 @@ def inspect(
     json: Json = False,
 ) -> None:
     """Draw clips with all the cache knows of them: hint, tags, neighbours."""
-    from ..inspect import InspectSettings, check_name, inspect, write_result
+    from ..pages.cards.run import InspectSettings, check_name, inspect, write_result
 
     if failures:
-        from ..failures import failures_page, failures_text, list_failures
+        from ..pages.failures import failures_page, failures_text, list_failures
 
         if out is not None:
             check_name(out, ".html")
         document = list_failures(cache, reasons or (), ids or ())
         if out is not None:
             write_result(out, failures_page(document).encode())
-        report.show(document, json, failures_text)
+        output.show(document, json, failures_text)
         return
     if reasons:
         raise UsageError("--reason belongs to --failures")
     settings = InspectSettings(cache, tuple(ids or ()), count, out or Path("inspect.png"), labels)
-    report.show(inspect(settings), json, report.inspect_text)
+    output.show(inspect(settings), json, output.inspect_text)

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 import typer
 
 from ...errors import UsageError
-from .. import report
+from .. import output
 from ..options import (
     DEFAULT_CACHE,
     DEFAULT_THREADS,
@@ -87,7 +87,7 @@ def localize(
         raise UsageError("name videos to localize, or with --ids clips of the cache")
     if sound is not None and ids is not None:
         raise UsageError("--sound goes with a picture or a video, not with --ids")
-    from ..drawing import DrawSettings, draw
+    from ..localize.run import DrawSettings, draw
 
     settings = DrawSettings(
         inputs=tuple(str(path) for path in inputs or []),
@@ -105,4 +105,4 @@ def localize(
         video=video,
         every_s=every,
     )
-    report.show(draw(settings), json, report.localize_text)
+    output.show(draw(settings), json, output.localize_text)

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from .. import report as output
+from .. import output as output
 from ..options import (
     DEFAULT_CACHE,
     Annotations,
@@ -42,7 +42,7 @@ def report(
     json: Json = False,
 ) -> None:
     """Write a page on runs: training, scores, curves, pictures, data, provenance."""
-    from ..run_report import ReportSettings, make_report, report_text
+    from ..pages.report.run import ReportSettings, make_report, report_text
 
     settings = ReportSettings(
         runs=tuple(runs),

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from ...errors import UsageError
-from .. import report
+from .. import output
 from ..options import Device
 from ..settings import ONE_RUN, Example
 
@@ -32,10 +32,10 @@ def serve(
     """Show a run in the browser: a picture and a sound, or a clip, become heat maps."""
     if run is None:
         raise UsageError("name the run to show: avpipe serve RUN")
-    from ..serve import ServeSettings, serve
+    from ..pages.serve.run import ServeSettings, serve
 
     def ready(address: str) -> None:
-        report.note("the page is on this computer alone; Ctrl-C ends it")
+        output.note("the page is on this computer alone; Ctrl-C ends it")
         print(address, flush=True)
 
-    serve(ServeSettings(run, cache, port, device), ready, report.note)
+    serve(ServeSettings(run, cache, port, device), ready, output.note)

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from .. import report
+from .. import output
 from ..options import (
     DEFAULT_CACHE,
     DEFAULT_THREADS,
@@ -76,9 +76,9 @@ def embed_teachers(
         objects=objects,
     )
     if dry_run:
-        report.show(estimate(settings, "hints"), json, report.estimate_text)
+        output.show(estimate(settings, "hints"), json, output.estimate_text)
     else:
-        report.show(embed_teachers(settings), json, report.teachers_text)
+        output.show(embed_teachers(settings), json, output.teachers_text)
 
 
 def knn(
@@ -122,7 +122,7 @@ def knn(
         overwrite=overwrite,
     )
     if dry_run:
-        report.show(estimate(settings, "embeddings"), json, report.estimate_text)
+        output.show(estimate(settings, "embeddings"), json, output.estimate_text)
     else:
         search = NeighborSettings(k=k, ids=ids, hold_out=hold_out)
-        report.show(search_neighbors(settings, search), json, report.teachers_text)
+        output.show(search_neighbors(settings, search), json, output.teachers_text)

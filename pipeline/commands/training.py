@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from .. import report
+from .. import output
 from ..options import (
     DEFAULT_CACHE,
     DEFAULT_THREADS,
@@ -87,7 +87,7 @@ def train(
     if list_recipes:
         from ...train.recipe import list_recipes as recipes
 
-        report.show({"schema": "avpipe.recipes/1", **recipes()}, json, report.fields_text)
+        output.show({"schema": "avpipe.recipes/1", **recipes()}, json, output.fields_text)
         return
     from ..training import TrainSettings, train_runs
 
@@ -105,9 +105,9 @@ def train(
         threads=threads,
         weights=tuple(weights or PRETRAINED),
     )
-    document = train_runs(settings, report.note)
+    document = train_runs(settings, output.note)
     if os.environ.get("RANK", "0") == "0":  # of the processes that torchrun starts
-        report.show(document, json, report.train_text)
+        output.show(document, json, output.train_text)
 
 
 def evaluate(
@@ -174,7 +174,7 @@ def evaluate(
     json: Json = False,
 ) -> None:
     """Score runs on a benchmark, beside what needs no sound."""
-    from ...train.scoreboard import evaluate_text
+    from ...train.score.table import evaluate_text
     from ..training import EvaluateSettings, evaluate_runs, parse_alphas, parse_shares
 
     document = evaluate_runs(
@@ -197,4 +197,4 @@ def evaluate(
             batch_size=batch_size,
         )
     )
-    report.show(document, json, evaluate_text)
+    output.show(document, json, evaluate_text)

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from .. import report
+from .. import output
 from ..options import Json
 from ..settings import ONE_RUN
 
@@ -33,6 +33,6 @@ def weights(
 
     work, text = ACTIONS[action]
     document = work(names or [])
-    report.show(document, json, text)
+    output.show(document, json, text)
     if action != "list":
         raise_for_bad_files(document)

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from avpipe.stages.synth import synth
+from avpipe.stages.synth.run import synth
 from processes import descendants, is_decoder, is_worker, start
 
 pytestmark = pytest.mark.faults
@@ -61,7 +61,7 @@ def test_interrupted_group_says_one_line(
 
 def test_semaphores_of_a_stopped_run_are_removed_in_silence() -> None:
     program = (
-        "from avpipe.stages.worker_pool import run_in_workers\n"
+        "from avpipe.stages.workers.pool import run_in_workers\n"
         "run_in_workers([1], abs, print, jobs=1)\n"
         "from joblib.externals.loky.backend import resource_tracker\n"
         "resource_tracker.register('/loky-left-behind', 'semlock')\n"
@@ -80,7 +80,7 @@ def test_a_run_that_stops_while_tasks_are_handed_out_says_nothing() -> None:
         "    forget_tasks(manager)\n"
         "    print(len(manager.pending_work_items), 'tasks')\n"
         "Manager.flag_executor_shutting_down = stop\n"
-        "from avpipe.stages.worker_pool import run_in_workers\n"
+        "from avpipe.stages.workers.pool import run_in_workers\n"
         "def tasks():\n"
         "    yield from range(3)\n"
         "    raise KeyboardInterrupt\n"

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from avpipe.cache.state import shard_numbers
 from avpipe.cache.verify import verify
-from avpipe.stages.synth import synth
+from avpipe.stages.synth.run import synth
 from fake_clips import file_bytes
 from processes import descendants, drafts, is_decoder, is_worker, kill, parents, start
 

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Literal, NamedTuple, Protocol, cast
 
 from ...errors import UsageError
-from .. import protocols
-from ..binarize import Bools, Floats, Maps
-from ..forms import Form
+from ..score import protocols
+from ..score.binarize import Bools, Floats, Maps
+from ..truths.forms import Form
 
 SIZE_PX = 224
 """Side of the maps that are scored, as in every protocol of the family."""

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import numpy as np
 
-from ..annotated import Annotated, Item, boxes_to_show
-from ..annotations import find_file, read_list, read_xml_boxes
-from ..binarize import Floats
-from ..forms import BOXES
-from ..truth import consensus_votes
+from ..score.binarize import Floats
+from ..truths.annotated import Annotated, Item, boxes_to_show
+from ..truths.annotations import find_file, read_list, read_xml_boxes
+from ..truths.boxes import consensus_votes
+from ..truths.forms import BOXES
 from . import Pair, Truth
 
 FORM = BOXES

@@ -9,9 +9,9 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from ..annotated import Annotated, Item
-from ..annotations import find_file, read_rows, short_of
-from ..forms import EXTENDED
+from ..truths.annotated import Annotated, Item
+from ..truths.annotations import find_file, read_rows, short_of
+from ..truths.forms import EXTENDED
 from . import Pair, flickr
 
 FORM = EXTENDED

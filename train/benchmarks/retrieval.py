@@ -15,11 +15,11 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from ..annotations import short_of
-from ..binarize import Floats
-from ..forms import Form
-from ..protocols import PROTOCOLS, Protocol
-from ..retrieval import first_hits, retrieval_scores
+from ..score.binarize import Floats
+from ..score.protocols import PROTOCOLS, Protocol
+from ..score.recall import first_hits, retrieval_scores
+from ..truths.annotations import short_of
+from ..truths.forms import Form
 from . import MapSource, Pair, Prior, Sample, Scores, Subsets, Truth, vggss
 
 FORM = Form(

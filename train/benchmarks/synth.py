@@ -22,11 +22,11 @@ import numpy as np
 
 from ...errors import InputError
 from .. import metrics
-from ..annotations import flag, read_json_boxes, read_rows
-from ..forms import Form
 from ..metrics import Bools, Floats, Maps
-from ..protocols import PROTOCOLS, Protocol
-from ..scoring import Measured, curves, measure, measure_all, summary
+from ..score.protocols import PROTOCOLS, Protocol
+from ..score.scoring import Measured, curves, measure, measure_all, summary
+from ..truths.annotations import flag, read_json_boxes, read_rows
+from ..truths.forms import Form
 from . import SIZE_PX, MapSource, Pair, Prior, Sample, Scores, Subsets, Truth
 
 FORM = Form(

@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ...errors import InputError
-from ..annotated import Annotated, Item
-from ..annotations import Boxes, find_file, read_json_boxes, read_list, short_of
-from ..forms import BOXES
+from ..truths.annotated import Annotated, Item
+from ..truths.annotations import Boxes, find_file, read_json_boxes, read_list, short_of
+from ..truths.forms import BOXES
 from . import Pair
 
 FORM = BOXES

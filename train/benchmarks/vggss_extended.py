@@ -11,9 +11,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from ...errors import InputError
-from ..annotated import Annotated, Item, Kind
-from ..annotations import find_file, read_rows, short_of
-from ..forms import EXTENDED
+from ..truths.annotated import Annotated, Item, Kind
+from ..truths.annotations import find_file, read_rows, short_of
+from ..truths.forms import EXTENDED
 from . import Pair, vggss
 
 FORM = EXTENDED

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ..annotated import Annotated
-from ..forms import BOXES
+from ..truths.annotated import Annotated
+from ..truths.forms import BOXES
 from .vggss import LISTS, listed
 
 FORM = BOXES

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from ...errors import InputError, UsageError
 from ..losses import over_pairs
-from ..model import Embeddings, Needs
+from ..nets.model import Embeddings, Needs
 from ..recipe import Recipe
 
 

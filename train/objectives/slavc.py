@@ -7,7 +7,7 @@ from typing import Any
 from torch import Tensor
 
 from .. import losses
-from ..model import Needs
+from ..nets.model import Needs
 from ..recipe import Recipe
 from . import Seen, cosine_map, split_views
 

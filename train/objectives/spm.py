@@ -6,7 +6,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from .. import losses
-from ..model import Needs
+from ..nets.model import Needs
 from ..recipe import Recipe
 from . import Seen, cosine_map, of_all_pairs
 

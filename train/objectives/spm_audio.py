@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..model import Needs
+from ..nets.model import Needs
 from ..recipe import Recipe
 from . import Seen
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ....weights import Weights
-from ..efficientat import PARAMS, build_network, columns, prepare, released
+from ..nets.efficientat import PARAMS, build_network, columns, prepare, released
 from ..protocol import Network
 
 __all__ = ["COLUMNS", "FILES", "PARAMS", "READS", "VERSION", "build", "prepare"]

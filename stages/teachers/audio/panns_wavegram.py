@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ....weights import WeightFile, Weights
-from ..panns import COLUMNS, PARAMS, build_network, prepare
+from ..nets.panns import COLUMNS, PARAMS, build_network, prepare
 from ..protocol import Network
 
 __all__ = ["COLUMNS", "FILES", "PARAMS", "READS", "VERSION", "build", "prepare"]
@@ -25,6 +25,6 @@ def build(weights: Weights, device: str) -> Network:
     Raises:
         MissingDependencyError: If the file is not that of this network.
     """
-    from ..panns_net import WavegramLogmelCnn14
+    from ..nets.cnn14 import WavegramLogmelCnn14
 
     return build_network(WavegramLogmelCnn14, weights, device)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from ....weights import WeightFile
-from ..vggsound import COLUMNS, ORIGIN, PARAMS, prepare
-from ..vggsound import build_network as build
+from ..nets.vggsound import COLUMNS, ORIGIN, PARAMS, prepare
+from ..nets.vggsound import build_network as build
 
 __all__ = ["COLUMNS", "FILES", "PARAMS", "READS", "VERSION", "build", "prepare"]
 

@@ -12,8 +12,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ....weights import Weights
-from ..detr import CELLS, FILES, build_network, prepare
-from ..detr import PARAMS as SEEN
+from ..nets.detr import CELLS, FILES, build_network, prepare
+from ..nets.detr import PARAMS as SEEN
 from ..protocol import Network
 
 if TYPE_CHECKING:

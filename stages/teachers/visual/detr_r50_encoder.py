@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ....weights import Weights
-from ..detr import CELLS, FILES, PARAMS, build_network, prepare
+from ..nets.detr import CELLS, FILES, PARAMS, build_network, prepare
 from ..protocol import Network
 
 if TYPE_CHECKING:

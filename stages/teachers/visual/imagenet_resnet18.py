@@ -7,11 +7,11 @@ from typing import Any
 from numpy.typing import NDArray
 
 from ....weights import WeightFile, Weights, load_exact, read_checkpoint
-from ..images import PARAMS as PARAMS
-from ..images import normalized
-from ..images import squash as prepare
+from ..nets.images import PARAMS as PARAMS
+from ..nets.images import normalized
+from ..nets.images import squash as prepare
+from ..nets.resnet18 import HEADS, pooled_resnet18
 from ..protocol import Network
-from ..resnet18 import HEADS, pooled_resnet18
 
 __all__ = ["COLUMNS", "FILES", "PARAMS", "READS", "VERSION", "build", "prepare"]
 

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 from ....errors import UsageError
 from ....weights import WeightFile, Weights, load_exact, read_checkpoint
-from ..images import PARAMS as SEEN
-from ..images import SIZE_PX, normalized
-from ..images import squash as prepare
+from ..nets.images import PARAMS as SEEN
+from ..nets.images import SIZE_PX, normalized
+from ..nets.images import squash as prepare
 from ..protocol import Cells, Network, SizedTeacher
 
 if TYPE_CHECKING:

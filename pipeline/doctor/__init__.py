@@ -1,0 +1,1 @@
+"""`avpipe doctor`: what this machine has and lacks. Begin with `run.py`."""

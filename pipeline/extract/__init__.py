@@ -1,0 +1,1 @@
+"""`avpipe extract`: inputs become manifest lines, manifest lines shards. Begin with `run.py`."""

@@ -1,0 +1,64 @@
+"""Independent tasks over worker processes, in rounds: a killed worker costs only its tasks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures.process import BrokenProcessPool
+from typing import TypeVar
+
+from ...errors import AvpipeError
+from ...stages.workers.pool import run_in_workers
+
+Task = TypeVar("Task")
+Result = TypeVar("Result")
+
+
+def run_rounds(
+    todo: Callable[[], list[int]],
+    make_task: Callable[[int], Task],
+    work: Callable[[Task], Result],
+    on_result: Callable[[Result], None],
+    *,
+    jobs: int,
+    backend: str,
+) -> None:
+    """Run every task that `todo` names; when a worker dies, ask again and run what is left.
+
+    One dead worker takes the tasks of all others along. So when a round finished nothing, each task
+    is tried alone, and only those that kill their worker again are given up.
+
+    Args:
+        todo: Names the tasks not done yet, by number.
+        make_task: Makes a task; called in this process, just before the task is handed out.
+        work: Runs a task in a worker process; must be importable there.
+        on_result: Called in this process with each result as it comes.
+        jobs: Worker processes.
+        backend: joblib's name for who runs them; `sequential` runs them here.
+
+    Raises:
+        AvpipeError: If some tasks killed their worker again and again; all others are done.
+    """
+
+    def run(numbers: Sequence[int], jobs: int) -> BrokenProcessPool | None:
+        tasks = map(make_task, numbers)
+        try:
+            run_in_workers(tasks, work, on_result, jobs=jobs, backend=backend)
+        except BrokenProcessPool as error:
+            return error
+        return None
+
+    # at least two workers where there may be: joblib runs the tasks of a single one in this process
+    deadly: dict[int, BrokenProcessPool] = {}
+    while numbers := [number for number in todo() if number not in deadly]:
+        if run(numbers, min(jobs, max(2, len(numbers)))) is None:
+            break
+        left = [number for number in todo() if number not in deadly]
+        if len(left) == len(numbers):
+            alone = {number: run([number], 2) for number in left}
+            deadly |= {number: error for number, error in alone.items() if error}
+    if deadly:
+        shown = ", ".join(map(str, list(deadly)[:5]))
+        raise AvpipeError(
+            f"worker processes are killed at shard {shown} (out of memory?), all others are done: "
+            "free some memory and run the same command again"
+        ) from next(iter(deadly.values()))

@@ -1,0 +1,324 @@
+"""What the user named (folders, files, lists) becomes a sorted list of candidate clips.
+
+A clip that is named and not there stays a candidate, so that it ends as failed with a reason
+instead of vanishing.
+"""
+
+# ruff: noqa: PTH100, PTH112, PTH113, PTH116, PTH118, PTH120, PTH122 - millions of paths stay plain strings
+
+from __future__ import annotations
+
+import os
+import stat
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from operator import attrgetter
+from typing import Literal
+
+from ...cache.clip_ids import wrong_with_id
+from ...errors import InputError, Reason, UsageError
+from .by_id import Files
+from .folders import find_clips
+from .lists import (
+    LIST_SUFFIXES,
+    VIDEO_SUFFIXES,
+    Entry,
+    read_entries,
+    require_no_table,
+    shown,
+    suffix_of,
+)
+
+IdFrom = Literal["stem", "path"]
+MISSING_SUFFIX = ".mp4"
+"""An id without a file is recorded under this name, and fails as `missing`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """One clip to be: `path`, and `audio_path` where it can, are relative to the folder `root`.
+
+    Names that are not UTF-8 are surrogate-escaped. `path` is empty when no file can have the name
+    asked for; `reject` then says why. `bytes` is the size of the file at `path`, 0 when unknown.
+    `detail` says in words why it is rejected, or what was looked for and not found.
+    """
+
+    id: str
+    root: str
+    path: str
+    bytes: int
+    source: str
+    audio_path: str | None = None
+    start_s: float | None = None
+    seconds: float | None = None
+    label: str | None = None
+    reject: Reason | None = None
+    detail: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Scan:
+    """What was found.
+
+    Attributes:
+        candidates: Sorted by path bytes.
+        ignored: How many other files were left alone, by suffix.
+        notices: What people should know of the choice.
+    """
+
+    candidates: list[Candidate]
+    ignored: dict[str, int]
+    notices: list[str] = field(default_factory=list)
+
+
+def scan(inputs: Sequence[str], *, root: str | None = None, id_from: IdFrom = "stem") -> Scan:
+    """Find the clips in folders, files and lists.
+
+    Args:
+        inputs: folders (searched with all below them), lists (`.txt`, `.csv`, `.tsv`), or files,
+            which are tried as clips whatever their suffix.
+        root: folder that paths and ids in lists are relative to; default: the folder of each list.
+        id_from: `stem`, or `path` for the path below the root with `/` written `__`.
+
+    Raises:
+        InputError: an input is not there, unreadable, neither folder nor file, or a kind of list
+            that is not read; a list is wrong, or names a clip that several files were cut to; no
+            clip was found at all.
+        UsageError: unknown `id_from`; a `root` and no list whose paths could start there.
+    """
+    if id_from not in ("stem", "path"):
+        raise UsageError(f"id_from must be 'stem' or 'path', not {id_from!r}")
+    if root is not None and not any(_is_list(name) for name in inputs):
+        raise UsageError(f"--root {shown(root)}: is for lists (.txt, .csv, .tsv); name one")
+    candidates: list[Candidate] = []
+    ignored: Counter[str] = Counter()
+    notices: list[str] = []
+    visited: set[tuple[int, int]] = set()
+    only_folders = True
+    for name in inputs:
+        mode, path = _mode(name), os.path.abspath(name)
+        if stat.S_ISDIR(mode):
+            candidates.extend(_from_folder(path, id_from, visited, ignored, notices))
+            continue
+        only_folders = False
+        if not stat.S_ISREG(mode):
+            raise InputError(f"{shown(name)}: a FIFO, socket or device; name a folder or a file")
+        if _is_list(path):
+            candidates.extend(_from_list(path, _list_root(path, root), id_from, notices))
+        else:
+            require_no_table(path)
+            folder, base = os.path.split(path)
+            candidates.append(_candidate(folder, base, _size(path), id_from))
+    if not only_folders:  # folders alone share no file: each real folder is visited once
+        candidates = list(_distinct(candidates, id_from))
+    if not candidates:
+        raise InputError(_nothing(inputs, ignored))
+    return Scan(_sorted(candidates), dict(sorted(ignored.items())), notices)
+
+
+def _is_list(name: str) -> bool:
+    """Whether an input is a list, unless it turns out to be a folder."""
+    return suffix_of(name) in LIST_SUFFIXES
+
+
+def _mode(path: str) -> int:
+    try:
+        return os.stat(path).st_mode
+    except OSError as error:
+        raise InputError(f"{shown(path) or repr(path)}: {error.strerror}") from error
+
+
+def _list_root(path: str, root: str | None) -> str:
+    if root is None:
+        return os.path.dirname(path)
+    if not stat.S_ISDIR(_mode(root)):
+        raise InputError(f"{shown(root)}: --root must be a folder")
+    with suppress(PermissionError), os.scandir(root) as entries:
+        if next(entries, None) is None:
+            raise InputError(f"{shown(root)}: --root is empty: is the disk mounted?")
+    return os.path.abspath(root)
+
+
+def _nothing(inputs: Sequence[str], ignored: Counter[str]) -> str:
+    where = ", ".join(shown(name) for name in inputs) or "no input given"
+    if inputs and all(_is_list(name) and os.path.isfile(name) for name in inputs):
+        return f"{where}: no clips found: the list has no lines, or none below its header"
+    left = ", ".join(
+        f"{count} {suffix or '(no suffix)'}" for suffix, count in sorted(ignored.items())
+    )
+    videos = " ".join(sorted(VIDEO_SUFFIXES))
+    found = f"{where}: no clips found" + (f" (left alone: {left})" if left else f" ({videos})")
+    for folder in (os.path.abspath(name) for name in inputs):
+        above, name = os.path.split(folder)
+        if name == "frames" and ".jpg" in ignored and os.path.isdir(os.path.join(above, "audio")):
+            return f"{found}; for pictures with their sounds name {shown(above)}"
+    return found
+
+
+def _sorted(candidates: list[Candidate]) -> list[Candidate]:
+    """Sort in place by path bytes, then root, then start: stable sorts spare a tuple per clip."""
+    candidates.sort(key=lambda clip: clip.start_s or 0.0)
+    candidates.sort(key=attrgetter("root"))
+    if all(clip.path.isascii() for clip in candidates):  # the same order, no second copies
+        candidates.sort(key=attrgetter("path"))
+    else:
+        candidates.sort(key=lambda clip: os.fsencode(clip.path))
+    return candidates
+
+
+def _distinct(candidates: list[Candidate], id_from: IdFrom) -> Iterator[Candidate]:
+    """Drop what was named before, under whatever root: the same part of the same files.
+
+    A line that gives its clip another id than its file's name does asks for a clip of its own.
+    """
+    outer = _outermost({clip.root for clip in candidates})
+    seen: dict[str, set[str | tuple[object, ...]]] = {top: set() for top in outer.values()}
+    for clip in candidates:
+        top = outer[clip.root]
+        name, audio = clip.path, clip.audio_path
+        if clip.root != top:
+            below = _below(clip.root, top)
+            name = os.path.join(below, name)
+            audio = None if audio is None else os.path.join(below, audio)
+        own_id = None if clip.id == default_id(clip.path, id_from) else clip.id
+        details = (audio, clip.start_s, clip.seconds, own_id)
+        # the path alone, as key, takes no memory of its own where its root is outermost
+        key = name if details == (None, None, None, None) else (name, *details)
+        if key not in seen[top]:
+            seen[top].add(key)
+            yield clip
+
+
+def _outermost(roots: set[str]) -> dict[str, str]:
+    """For each root the outermost of the roots that it lies in: only below that can files meet."""
+    outer: dict[str, str] = {}
+    top: str | None = None
+    for root in sorted(roots, key=lambda root: os.path.join(root, "")):
+        if top is None or not _is_below(root, top):
+            top = root
+        outer[root] = top
+    return outer
+
+
+def default_id(path: str, id_from: IdFrom) -> str:
+    """The id of a clip whose list gives it none, from its path below the root."""
+    name = path if id_from == "path" else path[path.rfind("/") + 1 :]
+    return os.path.splitext(name)[0].replace("/", "__")
+
+
+def piece_id(clip_id: str, start_s: float) -> str:
+    """The id of a clip's piece: the clip's, and the start in milliseconds."""
+    return f"{clip_id}_{round(start_s * 1000):09d}"
+
+
+def _candidate(root: str, path: str, size: int, id_from: IdFrom) -> Candidate:
+    clip_id = default_id(path, id_from)
+    return Candidate(clip_id, root, path, size, clip_id)
+
+
+def _size(path: str) -> int:
+    """Bytes of a regular file; 0 for what is not there (or no file), which extraction reports."""
+    try:
+        found = os.stat(path)
+    except OSError:
+        return 0
+    return found.st_size if stat.S_ISREG(found.st_mode) else 0
+
+
+def _from_folder(
+    root: str,
+    id_from: IdFrom,
+    visited: set[tuple[int, int]],
+    ignored: Counter[str],
+    notices: list[str],
+) -> Iterator[Candidate]:
+    for path, size, audio_path in find_clips(root, visited, ignored, notices):
+        clip_id = default_id(path, id_from)
+        yield Candidate(clip_id, root, path, size, clip_id, audio_path)
+
+
+def _from_list(path: str, root: str, id_from: IdFrom, notices: list[str]) -> Iterator[Candidate]:
+    files: Files | None = None
+    for entry in read_entries(path):
+        clip = None if entry.path is None else _by_path(entry.path, root, id_from)
+        if clip is None:
+            if files is None:  # one walk, and only when something must be looked for
+                below = list(_from_folder(root, "stem", set(), Counter(), []))
+                files = Files(_sorted(below))
+            clip = _by_id(entry, root, files)
+        yield _described(clip, entry, root)
+    if files is not None:
+        notices.extend(f"{shown(path)}: {notice}" for notice in files.notices())
+
+
+def _by_path(path: str, root: str, id_from: IdFrom) -> Candidate | None:
+    """The clip at a path; None for a bare name that is not directly below the root."""
+    if "\0" in path:
+        clip_id = default_id(path, id_from)
+        detail = "the path holds a NUL"
+        return Candidate(clip_id, root, "", 0, clip_id, reject=Reason.BAD_ID, detail=detail)
+    full = os.path.normpath(os.path.join(root, path))
+    if "/" not in path and not os.path.lexists(full):
+        return None
+    home = root if _is_below(full, root) else os.path.dirname(full)
+    return _candidate(home, _below(full, home), _size(full), id_from)
+
+
+def _is_below(full: str, folder: str) -> bool:
+    return full.startswith(folder.rstrip("/") + "/")
+
+
+def _below(full: str, folder: str) -> str:
+    """The path below a folder that it lies in, without the cost of `os.path.relpath`."""
+    return full[len(folder.rstrip("/")) + 1 :]
+
+
+def _by_id(entry: Entry, root: str, files: Files) -> Candidate:
+    """The file that carries an id (or a bare file name), or the name it should have had.
+
+    A file cut to the clip comes before the whole video that it was cut from.
+    """
+    name = entry.id or "" if entry.path is None else entry.path
+    if wrong := wrong_with_id(name):
+        return Candidate(name, root, "", 0, name, reject=Reason.BAD_ID, detail=wrong)
+    is_file_name = suffix_of(name) in VIDEO_SUFFIXES
+    clip_id = os.path.splitext(name)[0] if is_file_name else name
+    if clip := files.whole(clip_id):
+        return clip
+    if clip := files.cut(clip_id):
+        return replace(clip, id=clip_id, source=clip_id)
+    if clip := files.whole(entry.uncut):
+        return replace(clip, start_s=entry.start_s, seconds=entry.seconds)
+    full = os.path.join(root, name)
+    if os.path.isfile(full):
+        return Candidate(clip_id, root, name, _size(full), clip_id)
+    path = name if is_file_name else name + MISSING_SUFFIX
+    return Candidate(clip_id, root, path, 0, clip_id, detail=files.looked_for(clip_id, entry.uncut))
+
+
+def _described(clip: Candidate, entry: Entry, root: str) -> Candidate:
+    """The clip with what its line says about it."""
+    clip_id = clip.id if entry.id is None else entry.id
+    if entry.is_bare and clip_id == clip.id:
+        return clip
+    audio_path = clip.audio_path
+    if entry.audio_path is not None:
+        full = os.path.normpath(os.path.join(root, entry.audio_path))
+        audio_path = _below(full, clip.root) if _is_below(full, clip.root) else full
+    span = clip if entry.uncut is not None else entry
+    wrong = wrong_with_id(clip_id)
+    return Candidate(
+        id=clip_id,
+        root=clip.root,
+        path=clip.path,
+        bytes=clip.bytes,
+        source=entry.source or clip_id,
+        audio_path=audio_path,
+        start_s=span.start_s,
+        seconds=span.seconds,
+        label=entry.label,
+        reject=Reason.BAD_ID if wrong else clip.reject,
+        detail=wrong or clip.detail,
+    )

@@ -1,0 +1,119 @@
+"""What a stage is asked to do, checked: the dataclasses between the command line and the runner."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from ...errors import Reason, UsageError
+
+Backend = Literal["loky", "sequential"]
+Decoder = Literal["pyav", "ffmpeg"]
+IdFrom = Literal["stem", "path"]
+Spectrogram = Literal[
+    "257x276", "257x300", "16k-257x200", "16k-257x299", "16k-257x671", "16k-257x1004"
+]
+
+
+@dataclass(frozen=True)
+class ExtractSettings:
+    """Everything `extract` can be told."""
+
+    inputs: tuple[str, ...]
+    """Folders, files, lists; none: the clips the cache has planned already."""
+    cache: Path
+    jobs: int
+    backend: str = "loky"
+    part: tuple[int, int] | None = None
+    """(i, n): this process does every n-th shard, from the i-th; i counts from 0."""
+    retry_failed: str | None = None
+    """Try failed clips again: those with this reason, all if "", none if None."""
+    segment_s: float | None = None
+    decoder: str = "pyav"
+    spectrogram: str = "257x276"
+    audio_seconds: float = 10.0
+    timeout_s: float = 60.0
+    shard_clips: int | None = None
+    id_from: IdFrom = "stem"
+    root: Path | None = None
+    """The folder that the paths in a list start from; None: the list's own."""
+    root_map: dict[int, Path] | None = None
+    """Root number of the manifest -> where that folder is mounted now."""
+    overwrite: bool = False
+    max_failures: str = "100%"
+    dry_run: bool = False
+
+    @property
+    def list_root(self) -> str | None:
+        """`root` as text."""
+        return None if self.root is None else str(self.root)
+
+    @property
+    def remap(self) -> dict[int, str]:
+        """`root_map` as text."""
+        return {number: str(folder.absolute()) for number, folder in (self.root_map or {}).items()}
+
+
+def parse_part(text: str) -> tuple[int, int]:
+    """Parse `--part i/n` into (i, n), i from 0.
+
+    Raises:
+        UsageError: not of that form, or i is not below n.
+    """
+    match = re.fullmatch(r"(\d+)/(\d+)", text)
+    if not match or int(match[1]) >= int(match[2]):
+        raise UsageError(f"--part {text}: should be i/n with i from 0 to n - 1, as in 0/8")
+    return int(match[1]), int(match[2])
+
+
+def parse_roots(texts: list[str]) -> tuple[Path | None, dict[int, Path]]:
+    """Parse `--root DIR` (at most one) and `--root N=DIR` (any number) into (DIR, {N: DIR}).
+
+    Raises:
+        UsageError: more than one DIR, or the same N twice.
+    """
+    root, root_map = None, dict[int, Path]()
+    for text in texts:
+        match = re.fullmatch(r"(\d+)=(.+)", text, re.DOTALL)
+        if match is None:
+            if root is not None:
+                raise UsageError(f"--root {text}: a second folder; only --root N=DIR may repeat")
+            root = Path(text)
+        elif int(match[1]) in root_map:
+            raise UsageError(f"--root {text}: root {match[1]} is given twice")
+        else:
+            root_map[int(match[1])] = Path(match[2])
+    return root, root_map
+
+
+def parse_reason(text: str | None) -> str | None:
+    """Check the reason of `--retry-failed`: one of `Reason`, "" for all, None for no retry.
+
+    Raises:
+        UsageError: no such reason.
+    """
+    if text and text not in set(Reason):
+        raise UsageError(f"--retry-failed={text}: the reasons are {', '.join(Reason)}")
+    return text
+
+
+def failure_limit(max_failures: str, tried: int) -> float:
+    """Turn `--max-failures`, a count ("20") or a share ("5%"), into a number of clips.
+
+    Args:
+        max_failures: the limit as given.
+        tried: clips this run handles, failed ones included.
+
+    Raises:
+        UsageError: neither a count nor a share of at most 100%.
+    """
+    match = re.fullmatch(r"(\d+)|(\d+(?:\.\d+)?)%", max_failures)
+    if match is None:
+        raise UsageError(f"--max-failures {max_failures}: should be a count or a share: 20, 5%")
+    if match[1]:
+        return float(match[1])
+    if float(match[2]) > 100:
+        raise UsageError(f"--max-failures {max_failures}: more than 100%")
+    return float(match[2]) / 100 * tried

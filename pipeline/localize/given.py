@@ -1,0 +1,76 @@
+"""What `localize` is given besides videos: a picture with a sound, and clips of a cache."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from ...cache.advice import advice
+from ...cache.store import Cache
+from ...errors import ClipError, ClipsFailedError, InputError, Reason, UsageError
+from ...stages.features import FeatureParams
+from ...stages.workers.decoder import DecoderChild
+from ..extract.scan import Candidate
+
+PICTURE_SUFFIXES = frozenset(
+    (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm")
+)
+
+
+@contextmanager
+def with_sound(candidates: Sequence[Candidate], sound: Path) -> Iterator[list[Candidate]]:
+    """Give a picture, or a video, another file's sound.
+
+    A picture is decoded in a child process and stands as a JPEG in a temporary folder, as long as
+    the `with` block lasts.
+
+    Raises:
+        UsageError: More than one clip is named.
+        InputError: There is no such sound.
+        ClipsFailedError: The picture cannot be used.
+    """
+    if len(candidates) != 1:
+        raise UsageError(f"--sound goes with one picture or video, {len(candidates)} are named")
+    if not sound.is_file():
+        raise InputError(f"{sound}: no file; name the sound's with --sound")
+    clip = replace(candidates[0], audio_path=str(sound.absolute()))
+    path = os.path.join(clip.root, clip.path)  # noqa: PTH118 - surrogate-escaped names are strings
+    with TemporaryDirectory(prefix="avpipe-") as folder:
+        try:
+            with DecoderChild(FeatureParams()) as child:
+                Path(folder, "picture.jpg").write_bytes(child.picture(path))
+            clip = replace(clip, root=folder, path="picture.jpg")
+        except ClipError as error:
+            if error.reason != Reason.NOT_MEDIA:  # else it may be a video
+                raise ClipsFailedError(f"{path}: {error}") from None
+        yield [clip]
+
+
+def cached_sources(cache: Cache, ids: Sequence[str]) -> list[Candidate]:
+    """Return the files that clips of a cache were decoded from.
+
+    Raises:
+        InputError: The cache lacks a clip.
+    """
+    if absent := sorted(set(ids).difference(cache.ids)):
+        see = advice("status", cache.path)
+        raise InputError(f"{cache.path} has no finished clip {absent[0]!r}; see {see}")
+    roots = [root["path"] for root in cache.manifest.roots]
+    lines = [cache.manifest.line(cache.row_of(name)) for name in ids]
+    return [
+        Candidate(
+            id=line["id"],
+            root=roots[line["root"]],
+            path=line["path"],
+            bytes=line["bytes"],
+            source=line["source"],
+            audio_path=line.get("audio_path"),
+            start_s=line.get("start_s"),
+            seconds=line.get("seconds"),
+        )
+        for line in lines
+    ]

@@ -1,0 +1,1 @@
+"""`avpipe inspect`: what a cache knows of single clips. Begin with `run.py`."""

@@ -1,0 +1,115 @@
+"""`avpipe inspect`: what the cache knows of single clips, as a picture or a page."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ....cache.advice import advice
+from ....cache.store import Cache
+from ....drafts import remove_orphans, temporary
+from ....errors import CacheUnwritableError, InputError, UsageError
+from ....train.show.drawing import to_png
+from .gather import make_card, read_class_names, remarks, shown_stages, spread
+from .page import page_of_cards
+from .picture import draw_cards
+
+MAX_CLIPS = 100
+
+
+@dataclass(frozen=True)
+class InspectSettings:
+    """What `inspect` is told.
+
+    Attributes:
+        cache: Folder.
+        ids: Clips; if there are none, `count` of them from all over the cache.
+        count: How many.
+        out: The picture, .png, or the page, .html.
+        labels: A table of other names for the tags; None for AudioSet's own.
+    """
+
+    cache: Path
+    ids: tuple[str, ...] = ()
+    count: int = 3
+    out: Path = Path("inspect.png")
+    labels: Path | None = None
+
+
+def inspect(settings: InspectSettings) -> dict[str, Any]:
+    """Draw clips with everything the cache knows of them; return the `avpipe.inspect/1` document.
+
+    Raises:
+        InputError: The cache is not there or empty, lacks a clip, or the labels cannot be read.
+        UsageError: More clips are named than fit in a picture, or it is no .png or .html file.
+        CacheUnwritableError: The file cannot be written.
+    """
+    is_page = check_name(settings.out, ".png", ".html") == ".html"
+    cache = Cache(settings.cache)
+    class_names = read_class_names(settings.labels)
+    if len(settings.ids) > MAX_CLIPS:
+        raise UsageError(f"{len(settings.ids)} clips do not fit in a picture: at most {MAX_CLIPS}")
+    if not len(cache):
+        why = advice("inspect --failures", cache.path)
+        raise InputError(f"{cache.path} has no finished clip; {why} says why")
+    ids = list(dict.fromkeys(settings.ids)) or spread(cache.ids, settings.count)
+    _require(cache, ids)
+    shown = shown_stages(cache, [cache.row_of(clip_id) for clip_id in ids])
+    cards = [make_card(cache, clip_id, shown, class_names) for clip_id in ids]
+    notes = remarks(shown, settings.cache)
+    if is_page:
+        write_result(settings.out, page_of_cards(cards, shown, notes).encode())
+    else:
+        write_result(settings.out, to_png(draw_cards(cards, shown, notes)))
+    return {
+        "schema": "avpipe.inspect/1",
+        "picture": str(settings.out),
+        "stages": {kind: header.stage for kind, header in shown.items()},
+        "clips": [card.as_json() for card in cards],
+        "notices": notes,
+    }
+
+
+def check_name(out: Path, *suffixes: str) -> str:
+    """Return the suffix of a file that will be written.
+
+    Raises:
+        UsageError: It is none of these, or names a folder.
+    """
+    suffix = out.suffix.lower()
+    if suffix not in suffixes or out.is_dir():
+        raise UsageError(f"--out {out}: not the name of a {' or '.join(suffixes)} file")
+    return suffix
+
+
+def write_result(out: Path, content: bytes) -> None:
+    """Write a file whole or not at all.
+
+    Raises:
+        CacheUnwritableError: It cannot be written.
+    """
+    remove_orphans(out.parent)
+    try:
+        with temporary(out) as draft:
+            draft.write_bytes(content)
+            draft.rename(out)
+    except CacheUnwritableError as error:  # its remedy is for a cache
+        why = getattr(error.__cause__, "strerror", None) or error.__cause__
+        raise CacheUnwritableError(
+            f"--out {out}: {why}; name another file, or free some space"
+        ) from error
+
+
+def _require(cache: Cache, ids: Sequence[str]) -> None:
+    """Check that clips are done; tell why one is not."""
+    done = set(cache.ids)
+    for clip_id in ids:
+        if clip_id in done:
+            continue
+        for failure in cache.failures():
+            if failure.id == clip_id:
+                why = f"{failure.reason}: {failure.detail}" if failure.detail else failure.reason
+                raise InputError(f"{cache.path}: clip {clip_id} failed ({why})")
+        raise InputError(f"{cache.path} has no finished clip {clip_id!r}")

@@ -1,0 +1,1 @@
+"""`avpipe cases`: what a run makes of clips that are hard. Begin with `run.py`."""

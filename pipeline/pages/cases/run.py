@@ -1,0 +1,179 @@
+"""`avpipe cases`: what a run makes of clips that are hard, beside what one should expect."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ....cache.writer import remove_orphans
+from ....errors import InputError, UsageError
+from ....stages.media import decode_clip
+from ....stages.synth.case_worlds import open_world
+from ....stages.synth.hard import KINDS, Case, Kind
+from ... import output
+from ...extract.folders import make_films_folder
+from ...output import Document
+from ...training import run_folders
+from ...watch import watch
+from ..cards.run import write_result
+from .sheet import HEAD, draw_cases, page_of_cases
+
+if TYPE_CHECKING:
+    from ....train.nets.geometry import Geometry
+    from ....train.runs.localizer import Localizer
+
+
+@dataclass(frozen=True)
+class CasesSettings:
+    """What `cases` is told.
+
+    Attributes:
+        world: Folder of the synthetic world that the run was trained in.
+        run: The run.
+        out: Folder for the clips, the page and the picture.
+        each: Clips of each case.
+        geometry: Where a map's cells lie.
+        device: For the network.
+    """
+
+    world: Path | None
+    run: Path
+    out: Path
+    each: int = 3
+    geometry: Geometry = "rf-centred"
+    device: str = "auto"
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A clip of a case with its map.
+
+    Attributes:
+        case: What it is.
+        video: The MP4 file.
+        frame: `(H, W, 3)` uint8 RGB, its middle.
+        heat: `(H, W)` float32 localization map, cosines.
+        heard: Names of the classes that are heard.
+    """
+
+    case: Case
+    video: bytes
+    frame: NDArray[np.uint8]
+    heat: NDArray[np.float32]
+    heard: tuple[str, ...]
+
+    @property
+    def peak(self) -> float:
+        """The map's highest value."""
+        return float(self.heat.max())
+
+    @property
+    def is_found(self) -> bool | None:
+        """Whether the peak lies in a box that sounds; None where nothing does."""
+        if not len(self.case.sounding):
+            return None
+        height, width = self.heat.shape
+        row, column = np.unravel_index(self.heat.argmax(), self.heat.shape)
+        x, y = (column + 0.5) / width, (row + 0.5) / height
+        return any(x1 <= x <= x2 and y1 <= y <= y2 for x1, y1, x2, y2 in self.case.sounding)
+
+
+def make_gallery(settings: CasesSettings) -> dict[str, Any]:
+    """Make the clips, localize their sounds, write page and picture; return `avpipe.cases/1`.
+
+    Raises:
+        InputError: There is no such world or run.
+        UsageError: `out` is a file, or nobody says where the world is.
+        CacheUnwritableError: It cannot be written.
+    """
+    out = settings.out
+    if out.exists() and not out.is_dir():
+        raise UsageError(f"{out} is no folder: name one with --out")
+    (folder, *others) = run_folders([settings.run])
+    if others:
+        raise InputError(f"{settings.run} holds several runs; name one, as in --run {folder}")
+    if settings.world is None:
+        raise UsageError("name the folder of synth that the run was trained in: --annotations DIR")
+    world = open_world(settings.world)
+    from ....train.runs.localizer import (
+        load_run,  # torch: seconds, which no mistyped name has to wait for
+    )
+
+    localizer = load_run(folder, settings.device)
+    make_films_folder(out)
+    remove_orphans(out)
+    cases = world.plan(settings.each)
+    shown = []
+    with watch("cases") as update:
+        for number, case in enumerate(cases):
+            update(number, len(cases))
+            video = world.encode(case)
+            write_result(out / f"{case.name}.mp4", video)
+            names = tuple(world.classes[one].name for one in case.heard)
+            shown.append(_localized(localizer, case, video, names, settings))
+        update(len(cases), len(cases))
+    document = _document(settings, shown)
+    write_result(out / "cases.png", draw_cases(shown))
+    write_result(out / "cases.html", page_of_cases(document, shown).encode())
+    return document
+
+
+def _localized(
+    localizer: Localizer, case: Case, video: bytes, heard: tuple[str, ...], settings: CasesSettings
+) -> Shown:
+    clip = decode_clip(str(settings.out / f"{case.name}.mp4"))
+    heat = localizer.localize(
+        clip.frame,
+        clip.waveform,
+        clip.rate_hz,
+        size=(clip.frame.shape[0], clip.frame.shape[1]),
+        geometry=settings.geometry,
+    )
+    return Shown(case, video, clip.frame, heat, heard)
+
+
+def _document(settings: CasesSettings, shown: Sequence[Shown]) -> dict[str, Any]:
+    return {
+        "schema": "avpipe.cases/1",
+        "run": str(settings.run),
+        "page": str(settings.out / "cases.html"),
+        "picture": str(settings.out / "cases.png"),
+        "cases": [_summary(kind, shown) for kind in KINDS],
+        "clips": [
+            {
+                "name": one.case.name,
+                "case": one.case.kind.name,
+                "heard": list(one.heard),
+                "peak": round(one.peak, 4),
+                "found": one.is_found,
+            }
+            for one in shown
+        ],
+    }
+
+
+def _summary(kind: Kind, shown: Sequence[Shown]) -> dict[str, Any]:
+    clips = [one for one in shown if one.case.kind == kind]
+    found = [one.is_found for one in clips if one.is_found is not None]
+    return {
+        "case": kind.name,
+        "clips": len(clips),
+        "found": sum(found) if found else None,
+        "peak": round(float(np.mean([one.peak for one in clips])), 4),
+    }
+
+
+def cases_text(document: Document) -> str:
+    """Render `avpipe cases`."""
+    rows = [
+        (one["case"], one["clips"], "-" if one["found"] is None else one["found"],
+         f"{one['peak']:.3f}")
+        for one in document["cases"]
+    ]  # fmt: skip
+    note = "found: the peak lies in a box that sounds"
+    return "\n".join([output.table(HEAD, rows), note, "", document["page"], document["picture"]])

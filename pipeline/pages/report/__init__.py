@@ -1,0 +1,1 @@
+"""`avpipe report`: all that is known of runs on one page. Begin with `run.py`."""

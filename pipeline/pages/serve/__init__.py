@@ -1,0 +1,1 @@
+"""`avpipe serve`: a run in the browser. Begin with `run.py`."""

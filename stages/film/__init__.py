@@ -1,0 +1,1 @@
+"""Films of what is heard where, made in a child process. Begin with `run.py`."""

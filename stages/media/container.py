@@ -1,0 +1,239 @@
+"""Opening one media file safely, or saying why not. Both decoders go through here.
+
+FFmpeg sees regular files only, through the `file` protocol, with a list of container formats none
+of which opens a second file: playlists, scripts and numbered pictures are not among them, external
+references of QuickTime stay off.
+"""
+
+from __future__ import annotations
+
+import errno
+import mmap
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from stat import S_ISREG
+from types import MappingProxyType
+from typing import cast
+
+import av
+import av.logging
+from av.container import InputContainer
+from av.error import FFmpegError
+from av.video.codeccontext import VideoCodecContext
+from av.video.stream import VideoStream
+
+from ...errors import ClipError, Reason
+from .avi import index_is_wrong
+
+STILL = "jpeg_pipe"
+"""A picture file. It must be asked for: of a file named `.jpg` FFmpeg makes numbered pictures."""
+
+FORMATS = f"mov,mp4,3gp,matroska,webm,avi,flv,mpegts,mpeg,ogg,wav,mp3,flac,{STILL}"
+MAX_PIXELS = 67_000_000
+PATIENCE = {"analyzeduration": "60000000", "probesize": "50000000"}
+"""How far a file is probed, in microseconds and bytes, whose first picture comes late."""
+
+_ENOUGH_BYTES = 256 << 20
+_JPEG = b"\xff\xd8\xff"
+_MP4_BOXES = (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip", b"styp")
+_SIGNATURES = (
+    b"\x1aE\xdf\xa3",
+    b"RIFF",
+    b"FLV\x01",
+    b"OggS",
+    b"\x00\x00\x01\xba",
+)  # webm, avi and wav, flv, ogg, mpg
+
+av.logging.set_level(None)  # damaged clips are expected here: they become reasons, not log lines
+
+
+def check_file(path: str) -> None:
+    """Refuse what is not a regular file with bytes in it, without opening it.
+
+    Raises:
+        ClipError: missing, empty, not_media (a folder, FIFO or device) or io_error.
+    """
+    try:
+        status = Path(path).stat()
+    except (FileNotFoundError, NotADirectoryError):
+        raise ClipError(Reason.MISSING, f"there is no {Path(path).name}") from None
+    except OSError as error:
+        raise ClipError(Reason.IO_ERROR, error.strerror or "") from None
+    if not S_ISREG(status.st_mode):
+        raise ClipError(Reason.NOT_MEDIA, "not a regular file")
+    if status.st_size == 0:
+        raise ClipError(Reason.EMPTY)
+
+
+@contextmanager
+def open_media(path: str, max_pixels: int = MAX_PIXELS) -> Iterator[InputContainer]:
+    """Open a media file for reading and close it at the end of the `with` block.
+
+    Errors of FFmpeg that nobody handles inside the block become `ClipError` too.
+
+    Args:
+        path: File name, surrogate-escaped where it is not UTF-8.
+        max_pixels: Probing decodes no picture with more pixels.
+
+    Raises:
+        ClipError: missing, empty, not_media, truncated (a media file without its index),
+        decode_error or io_error. MemoryError: FFmpeg could not allocate.
+    """
+    check_file(path)
+    try:
+        container = _open(path, max_pixels)
+        if any(_has_no_size(stream) for stream in container.streams.video):
+            container.close()
+            container = _open(path, max_pixels, PATIENCE)
+    except FFmpegError as error:
+        raise_if_environment(path, error)
+        raise _refusal(path, error) from None
+    try:
+        if container.format.name == "avi" and index_is_wrong(path):
+            raise ClipError(Reason.DECODE_ERROR, "its index points elsewhere")
+        yield container
+    except FFmpegError as error:
+        raise_if_environment(path, error)
+        raise ClipError(Reason.DECODE_ERROR, error.strerror or "") from None
+    finally:
+        container.close()
+
+
+def _has_no_size(stream: VideoStream) -> bool:
+    """Tell whether probing ended before it met a picture."""
+    codec = cast("VideoCodecContext | None", stream.codec_context)
+    return codec is not None and not codec.width
+
+
+def _open(
+    path: str, max_pixels: int, more: Mapping[str, str] = MappingProxyType({})
+) -> InputContainer:
+    return av.open(
+        f"file:{path}",
+        mode="r",
+        format=STILL if _is_jpeg(path) else None,
+        # for the pictures that probing decodes: only their kind is asked for
+        options={"max_pixels": str(max_pixels), "skip_loop_filter": "all"},
+        container_options={
+            "format_whitelist": FORMATS,
+            "protocol_whitelist": "file",
+            "enable_drefs": "0",
+            **more,
+        },
+        metadata_errors="replace",
+    )
+
+
+def _is_jpeg(path: str) -> bool:
+    """Tell whether a file begins as a JPEG; what cannot be read FFmpeg reports better."""
+    with suppress(OSError), Path(path).open("rb") as file:
+        return file.read(len(_JPEG)) == _JPEG
+    return False
+
+
+def refused_picture_size(path: str, max_pixels: int) -> str | None:
+    """Return the picture size for which probing gave up, if it did; only FFmpeg's messages say."""
+    with picture_sizes_refused() as refused, suppress(FFmpegError):
+        _open(path, max_pixels).close()
+    return next(iter(refused), None)
+
+
+@contextmanager
+def picture_sizes_refused() -> Iterator[list[str]]:
+    """Yield a list that holds, after the `with` block, the picture sizes refused in it."""
+    refused: list[str] = []
+    av.logging.set_level(av.logging.ERROR)
+    try:
+        with av.logging.Capture() as messages:
+            yield refused
+    finally:
+        av.logging.set_level(None)
+    refused.extend(sizes_in("\n".join(text for _, _, text in messages)))
+
+
+def sizes_in(messages: str) -> list[str]:
+    """Return the sizes of pictures that FFmpeg's messages say it refused."""
+    found = re.finditer(r"Picture size (\d+)x(\d+) ", messages)
+    return [f"{match[1]} x {match[2]}" for match in found]
+
+
+def check_media(path: str) -> None:
+    """Open a file and close it again.
+
+    Raises:
+        ClipError: As `open_media`.
+    """
+    with open_media(path):
+        pass
+
+
+def raise_if_environment(path: str, error: FFmpegError) -> None:
+    """Raise when an error of FFmpeg is the machine's fault and not the clip's.
+
+    Some demuxers report an I/O error at the end of a cut file, so the disk is asked itself; and
+    absurd tables ask for more memory than there is, so the memory is.
+
+    Raises:
+        MemoryError: FFmpeg could not allocate, and there is little left.
+        ClipError: missing or io_error; decode_error where only this file asks for too much.
+    """
+    if isinstance(error, MemoryError):
+        if _memory_is_left():
+            raise ClipError(Reason.DECODE_ERROR, "it asks for an absurd amount of memory") from None
+        raise MemoryError from None
+    if not isinstance(error, OSError):
+        return
+    try:
+        with Path(path).open("rb", buffering=0) as file:
+            while file.read(1 << 20):
+                pass
+    except FileNotFoundError:
+        raise ClipError(Reason.MISSING) from None
+    except OSError as failure:
+        raise ClipError(Reason.IO_ERROR, failure.strerror or "") from None
+
+
+def _memory_is_left() -> bool:
+    """Tell whether this process can have as much again as a clip needs at once."""
+    try:
+        mmap.mmap(-1, _ENOUGH_BYTES).close()
+    except (OSError, MemoryError):
+        return False
+    return True
+
+
+def _refusal(path: str, error: FFmpegError) -> ClipError:
+    """Return why a readable file that FFmpeg could not open is refused."""
+    with Path(path).open("rb") as file:
+        head = file.read(16)
+    format_refused = (
+        error.errno == errno.EINVAL
+    )  # FFmpeg knows the format, the list of formats does not hold it
+    if head[4:8] in _MP4_BOXES:
+        if _has_whole_index(path):
+            return ClipError(Reason.DECODE_ERROR, "its index cannot be read")
+        return ClipError(Reason.TRUNCATED, "a media file without its index")
+    if head.startswith(_SIGNATURES) and not format_refused:
+        return ClipError(Reason.TRUNCATED, "a media file without its header")
+    return ClipError(Reason.NOT_MEDIA, "not a media format that is read here")
+
+
+def _has_whole_index(path: str) -> bool:
+    """Tell whether an MP4 file holds a whole `moov` box, by walking its outermost boxes."""
+    size = Path(path).stat().st_size
+    position = 0
+    with Path(path).open("rb") as file:
+        while position + 8 <= size:
+            file.seek(position)
+            head = file.read(16)
+            length = int.from_bytes(head[:4], "big")
+            if length == 1:
+                length = int.from_bytes(head[8:16], "big")
+            if head[4:8] == b"moov":
+                return position + length <= size
+            if length < 8:
+                return False
+            position += length
+    return False

@@ -1,0 +1,1 @@
+"""What decodes: one file each, found by its name; `pyav.py` is the choice `pyav`."""

@@ -1,0 +1,1 @@
+"""Synthetic clips whose sounding object is known. Begin with `run.py`."""

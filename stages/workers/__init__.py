@@ -1,0 +1,1 @@
+"""Processes beside this one: workers that end with their run, and children that decode."""

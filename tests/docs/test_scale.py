@@ -1,0 +1,103 @@
+"""Figures of docs/scale.md: measured ones stand in bench/README.md, the others follow from them."""
+
+import math
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from avpipe.cache.schema import AUDIO_RATE_HZ
+from avpipe.stages.spectrogram import FRONT_ENDS
+from avpipe.stages.teachers.protocol import load_teacher
+
+ROOT = Path(__file__).parents[2]
+PAGE = (ROOT / "docs/scale.md").read_text(encoding="utf-8")
+BENCH = (ROOT / "bench/README.md").read_text(encoding="utf-8")
+SIZES = (1e5, 1e6, 1e7, 1e8)
+UNITS = {
+    **{"s": 1.0, "min": 60.0, "h": 3600.0, "days": 86400.0, "years": 365.25 * 86400},
+    **{"GB": 1e9, "TB": 1e12, "MiB": 2.0**20, "GiB": 2.0**30},
+}
+
+
+def table(first: str) -> dict[str, list[str]]:
+    """Return a table's rows by their first cell; it is the one whose head begins with `first`."""
+    lines = PAGE[PAGE.index(f"| {first} |") :].split("\n\n")[0].splitlines()[2:]
+    cells = [[cell.strip() for cell in line.strip("| ").split("|")] for line in lines]
+    return {title: rest for title, *rest in cells}
+
+
+def amount(text: str) -> tuple[float, float]:
+    """Return a figure, and half of its last digit, in seconds or bytes."""
+    number, unit = text.split()
+    _, _, decimals = number.partition(".")
+    return float(number) * UNITS[unit], 0.5 * 10.0 ** -len(decimals) * UNITS[unit]
+
+
+def row_bytes(*teachers: str) -> int:
+    columns = [c for name in teachers for c in load_teacher(name).COLUMNS.values()]
+    return sum(np.dtype(dtype).itemsize * math.prod(shape) for dtype, shape in columns)
+
+
+def test_bytes_of_a_clip_are_those_of_its_columns() -> None:
+    front_end = FRONT_ENDS["257x276"]
+    expected = [
+        257 * front_end.wide_columns * 2, 10 * AUDIO_RATE_HZ * 2, row_bytes("detr-r50"),
+        row_bytes("panns-wavegram"), row_bytes("imagenet-resnet18", "vggsound-resnet18"),
+        2 * 1000 * (4 + 2),
+    ]  # fmt: skip
+    rows = table("per clip")
+    assert [int(cells[0].replace(",", "")) for cells in rows.values()] == expected
+    for (each, *shown), wanted in zip(rows.values(), expected, strict=True):
+        assert int(each.replace(",", "")) == wanted
+        for size, text in zip(SIZES, shown, strict=True):
+            value, slack = amount(text)
+            assert value == pytest.approx(wanted * size, abs=slack * 1.01), (wanted, text)
+    files = [math.ceil(size / 256) for size in SIZES]
+    assert "{:,}, {:,}, {:,} and {:,} files".format(*files) in PAGE
+    assert f"{(455 * 256 * 3 + expected[0]) * 1e5 / 1e9:.0f} GB (computed)" in PAGE
+    assert f"{2**31 - 1:,} rows" in PAGE
+
+
+def test_times_follow_from_measured_ones() -> None:
+    rows = table("part")
+    assert len(rows) == 7
+    for title, (measured, law, *shown) in rows.items():
+        figure, _, at = measured.partition(" at ")
+        if at:
+            base, _ = amount(figure)
+            num_clips = float(at.replace(",", ""))
+        else:
+            base, num_clips = float(figure.split()[0]) / 1000, 1.0
+        power = 2 if law == "with N²" else 1
+        for size, text in zip(SIZES, shown, strict=True):
+            value, slack = amount(text)
+            assert value == pytest.approx(base * (size / num_clips) ** power, abs=slack * 1.01), (
+                title,
+                text,
+            )
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        "plan again 29 s and 856 MiB; what is to do, and status, 0.5 s each",
+        "| 144,000 x 512 (R = 1) | 175 |",
+        "| `stream`, as stored | 0.62 |",
+        "| `stream`, cut and normalised | 1.55 |",
+        "5,158 maps, protocol avpipe, against the loop | 0.85 s on the clock",
+        "against the unavoidable decode | 1.45 times",
+        "| slavc | 16 | 3.03 |",
+    ],
+)
+def test_measured_figures_stand_in_the_page_of_benches(row: str) -> None:
+    assert row in BENCH
+    figures = re.findall(r"\d+\.\d+|856|175", row)
+    assert figures and all(figure in PAGE for figure in figures)
+
+
+def test_core_hours_are_arithmetic() -> None:
+    assert f"{3.03 / 16 * 1e6 / 3600:.0f} core-hours (extrapolated)" in PAGE
+    hours = [0.010 * size / 3600 for size in SIZES]
+    assert f"{hours[0]:.2f} core-hours per 100 k, {hours[1]:.1f} per 1 M" in PAGE
+    assert f"{hours[2]:.0f} per 10 M, {hours[3]:.0f} per 100 M" in PAGE

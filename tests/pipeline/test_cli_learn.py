@@ -1,0 +1,468 @@
+"""The commands that learn: each option reaches its stage, and the whole way on small worlds."""
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, get_args
+
+import pytest
+from avpipe.cache.store import Cache
+from avpipe.pipeline import output
+from avpipe.pipeline.main import main
+from avpipe.pipeline.pages.serve.run import _one_run
+from avpipe.train.runs.localizer import load_run
+from cache_factory import make_cache
+
+SMALL = "--set width=16 --set embed_dim=16 --set image_size=64 --set image_resize=72 "
+SMALL += "--set batch_size=8 --set epochs=2"
+pytestmark = pytest.mark.usefixtures("one_thread")
+CLIPS = Path(__file__).parents[3] / "shared" / "clips"
+
+
+@pytest.fixture(autouse=True)
+def in_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("AVPIPE_DEVICE", "cpu")
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")  # for the processes started here
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a small synthetic world in `synth`, extracted into `avcache`."""
+    folder = tmp_path_factory.mktemp("world")
+    assert main(["synth", f"{folder}/synth", "--clips", "24", "--classes", "8"]) == 0
+    words = ["extract", f"{folder}/synth/videos", "--cache", f"{folder}/avcache"]
+    assert main(words) == 0
+    return folder
+
+
+Ask = Callable[[str], Any]
+
+
+@pytest.fixture
+def ask(capsys: pytest.CaptureFixture[str]) -> Ask:
+    """Run a command with --json; return its document."""
+
+    def run(words: str) -> Any:
+        capsys.readouterr()
+        code = main([*words.split(), "--json"])
+        captured = capsys.readouterr()
+        assert code == 0, captured.err
+        return json.loads(captured.out)
+
+    return run
+
+
+def test_every_option_of_the_teachers_reaches_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    from avpipe.pipeline import teachers
+
+    given: list[Any] = []
+    for name in ("embed_teachers", "search_neighbors"):
+        monkeypatch.setattr(teachers, name, lambda *settings: given.append(settings) or FOUND)
+    shared = "--cache c --weights random --weights detr-r50=f --device cuda:1 --batch-size 4"
+    shared += " --threads 3"
+    assert main(f"embed-teachers --visual a --audio b {shared} --overwrite".split()) == 0
+    common = {"cache": Path("c"), "weights": ("random", "detr-r50=f"), "device": "cuda:1"}
+    common |= {"batch_size": 4, "threads": "3", "overwrite": True, "visual": "a", "audio": "b"}
+    assert given.pop() == (teachers.TeacherSettings(**common),)
+    words = f"knn --k 9 --image a --audio b --ids i --hold-out h {shared} --overwrite"
+    assert main(words.split()) == 0
+    search = teachers.NeighborSettings(k=9, ids=Path("i"), hold_out=Path("h"))
+    assert given.pop() == (teachers.TeacherSettings(**common), search)
+
+
+FOUND = {"schema": "x/1", "done": 3, "weights": {"hints/detr-r50": "random:0"}}
+
+
+def test_every_option_of_training_reaches_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    from avpipe.pipeline import training
+    from avpipe.pipeline.localize import run as drawing
+
+    given: list[Any] = []
+    document = {"runs": [], "pictures": [], "failed": {}, "mean": {"val_loss": None}}
+    document |= {"videos": [], "notices": []}
+    document["std"] = None
+    monkeypatch.setattr(training, "train_runs", lambda *a: given.append(a[0]) or document)
+    monkeypatch.setattr(training, "evaluate_runs", lambda *a: given.append(a[0]) or document)
+    monkeypatch.setattr(drawing, "draw", lambda *a: given.append(a[0]) or document)
+    words = "train --cache c --recipe slavc --run r --ids i --hold-out h --val-ids v --set a=1 "
+    words += "--seeds 4,5 --set b=2 --data stream --weights w --device cuda --threads 3"
+    assert main(words.split()) == 0
+    assert given.pop() == training.TrainSettings(
+        cache=Path("c"),
+        recipe="slavc",
+        run=Path("r"),
+        ids=Path("i"),
+        hold_out=Path("h"),
+        val_ids=Path("v"),
+        seeds="4,5",
+        overrides=("a=1", "b=2"),
+        data="stream",
+        device="cuda",
+        threads="3",
+        weights=("w",),
+    )
+    words = "evaluate r s --cache c --annotations w --benchmark b --protocol p "
+    words += "--geometry corners --device cuda --batch-size 7 --threads 3 --json"
+    assert main(words.split()) == 0
+    assert given.pop() == training.EvaluateSettings(
+        runs=(Path("r"), Path("s")),
+        cache=Path("c"),
+        annotations=Path("w"),
+        benchmark="b",
+        protocol="p",
+        geometry="corners",
+        device="cuda",
+        threads="3",
+        batch_size=7,
+    )
+    words = "localize a b --run r --cache c --annotations w --out o --alpha 0.3 --geometry corners"
+    words += " --sound s --video --every 0.2 --device cuda --threads 3"
+    assert main(words.split()) == 0
+    found = given.pop()
+    assert found == drawing.DrawSettings(
+        inputs=("a", "b"),
+        ids=None,
+        cache=Path("c"),
+        run=Path("r"),
+        out=Path("o"),
+        annotations=Path("w"),
+        alpha=0.3,
+        geometry="corners",
+        device="cuda",
+        threads="3",
+        sound=Path("s"),
+        video=True,
+        every_s=0.2,
+    )
+    assert main(["localize", "--ids", "l", "--run", "r"]) == 0
+    assert (given[-1].inputs, given[-1].ids) == ((), Path("l"))
+
+
+def test_the_choices_are_those_of_the_trainer() -> None:
+    from avpipe.pipeline.commands.training import Data
+    from avpipe.pipeline.options import Geometries
+    from avpipe.train.data.batches import DataMode
+    from avpipe.train.nets.geometry import Geometry
+
+    assert set(get_args(Data)) == set(get_args(DataMode))
+    assert set(get_args(Geometries)) == set(get_args(Geometry))
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "part"),
+    [
+        ("embed-teachers --visual panns-cnn14", 2, "'panns-cnn14' is no visual teacher"),
+        ("embed-teachers --visual none --audio none", 2, "both teachers are none"),
+        ("embed-teachers --weights detr=f", 2, "--weights detr=f: this run has no detr"),
+        ("embed-teachers --weights empty", 6, "--weights random is for tests"),
+        ("embed-teachers --device cuda:99 --weights random", 2, "cuda:99"),
+        ("knn --ids gone.txt --weights random", 4, "gone.txt"),
+        ("knn --weights random --weights detr-r50=f", 2, "this run has no detr-r50"),
+        ("knn --cache nowhere --weights random", 4, "nowhere"),
+        ("train --seeds 0,x", 2, "--seeds 0,x"),
+        ("train --seeds 1,1", 2, "comes twice"),
+        ("train --recipe gone", 2, "no recipe 'gone'"),
+        ("train --set lr", 2, "--set lr: expected key=value"),
+        ("train --set lrs=1", 2, "did you mean"),
+        ("train --seeds 2147483648", 2, "a seed is at most 2147483647"),
+        ("train --data disk", 2, "--data"),
+        ("train --weights randon", 2, "'randon' is neither pretrained nor random"),
+        ("train --weights detr-r50=random", 2, "no detr-r50 (imagenet-resnet18)"),
+        ("train --cache /no/where", 4, "run `avpipe extract INPUT --cache /no/where`"),
+        ("status --cache /no/where", 4, "run `avpipe extract INPUT --cache /no/where`"),
+        ("verify --cache /no/where", 4, "run `avpipe extract INPUT --cache /no/where`"),
+        ("train --run run/run.json", 2, "run/run.json is a file; --run names a folder"),
+        ("evaluate gone", 4, "gone holds no run"),
+        ("evaluate run --cache nowhere", 4, "nowhere"),
+        ("evaluate run", 2, "--annotations"),
+        ("evaluate run --benchmark vggsss", 2, "no benchmark 'vggsss': one of"),
+        ("evaluate --annotations a", 2, "RUN"),
+        ("evaluate gone --annotations a", 4, "gone holds no run"),
+        ("cases --run gone", 4, "gone holds no run"),
+        ("cases --run run", 2, "--annotations"),
+        ("import-checkpoint gone.pth --from slavc --run r", 4, "gone.pth: No such file"),
+        ("localize video.mp4", 2, "--run DIR"),
+        ("localize --run r", 2, "--ids"),
+        ("localize a.mp4 --ids l --run r", 2, "--ids"),
+        ("localize a.mp4 --run gone", 4, "gone holds no run"),
+        ("localize a.mp4 --run .", 4, ". holds no run; it holds run: name that"),
+        ("localize a.mp4 --run r --alpha 2", 2, "--alpha"),
+        ("localize --ids l --sound s.wav --run r", 2, "not with --ids"),
+        ("localize a.mp4 --run r --video --every 0", 2, "--every"),
+    ],
+)
+def test_wrong_words_end_in_one_line(
+    words: str, code: int, part: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make_cache(Path("avcache"), 8)
+    Path("empty").mkdir()
+    Path("run").mkdir()
+    Path("run/run.json").touch()
+    capsys.readouterr()
+    assert main(words.split()) == code
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.startswith("avpipe: error: ")
+    assert part in captured.err
+    assert captured.err.count("\n") == 1
+
+
+def test_the_everyday_commands_need_no_path(
+    world: Path, ask: Ask, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("avpipe.toml").write_text(
+        f'inputs = ["{world}/synth/videos"]\nids = "{world}/synth/train.txt"\n'
+        f'annotations = "{world}/synth"\nweights = ["random"]\nrun = "run"\n'
+        '[embed-teachers]\nvisual = "imagenet-resnet18"\naudio = "panns-cnn14"\n'
+        '[knn]\naudio = "panns-cnn14"\n'
+        f"[train]\nset = {json.dumps(SMALL.split()[1::2])}\n"
+    )
+    assert ask("extract")["failed_total"] == 0
+    assert ask("embed-teachers --dry-run")["stages"][1]["clips"] == 31
+    hints = ask("embed-teachers")
+    assert hints["done"] == 2 * 31
+    assert hints["weights"] == {"hints/imagenet-resnet18": "random:0",
+                                "hints/panns-cnn14": "random:0"}  # fmt: skip
+    assert ask("embed-teachers")["done"] == 0
+    found = ask("knn --k 1000")
+    assert (found["k"], found["done"], found["embedded"]) == (23, 2 * 24, 0)
+    assert "k 1000 is clipped to 23" in found["notices"][0]
+    (run,) = ask("train")["runs"]
+    assert (run["run"], run["clips"], run["done"]) == ("run", 24, 6)
+    (again,) = ask("train")["runs"]
+    assert (again["done"], again["skipped"]) == (0, 6)
+    scores = ask("evaluate run")
+    assert scores["runs"][0]["n_scored"] == scores["runs"][0]["n_official"] > 0
+    assert scores["runs"][0]["leaked"] == []
+    assert main(["status"]) == 0
+    noise = "RANDOM weights (seed 0), for tests and demos: they know nothing: hints/imagenet"
+    assert noise in capsys.readouterr().out
+
+
+def test_help_texts_of_results() -> None:
+    text = output.teachers_text({**FOUND, "notices": ["k is clipped"]})
+    assert text.splitlines() == [
+        "done now  3",
+        "",
+        "hints/detr-r50: RANDOM weights (seed 0), for tests and demos: they know nothing",
+        "k is clipped",
+    ]
+    assert output.weights_text("ab" * 32) == "weights abababababab"
+
+
+def test_seeds_lie_in_one_folder_and_make_one_table(world: Path, ask: Ask) -> None:
+    cache = f"--cache {world}/avcache"
+    words = f"train {cache} --ids {world}/synth/train.txt --val-ids {world}/synth/test.txt "
+    words += f"--seeds 0,10 {SMALL} --data stream"
+    document = ask(words)
+    assert [run["run"] for run in document["runs"]] == [
+        "runs/compact/seed0",
+        "runs/compact/seed10",
+    ]
+    assert document["runs"][0]["loss"] != document["runs"][1]["loss"]
+    more = words.replace("0,10", "2") + " --set epochs=1"
+    assert [run["run"] for run in ask(more)["runs"]] == ["runs/compact/seed2"]
+    shutil.rmtree("runs/compact/seed2")
+    assert main(f"{words} --run runs/compact/seed0".split()) == 2
+    text = output.train_text(document).splitlines()
+    assert [line.split()[0] for line in text[-2:]] == ["mean", "std"]
+    runs = document["runs"]
+    assert document["mean"]["loss"] == pytest.approx((runs[0]["loss"] + runs[1]["loss"]) / 2)
+    assert document["mean"]["val_loss"] is not None and document["std"]["val_loss"] > 0
+    assert "val loss" in text[0]
+    scores = ask(f"evaluate runs/compact {cache} --annotations {world}/synth")
+    assert [run["seed"] for run in scores["runs"]] == [0, 10]
+    assert scores["std"]["scores"]["av"]["right_object"] is not None
+
+
+def test_one_seed_lies_where_several_would_and_is_found_there(
+    world: Path, ask: Ask, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cache = f"--cache {world}/avcache"
+    words = f"train {cache} --ids {world}/synth/train.txt {SMALL} --set epochs=1 --run r"
+    assert [run["run"] for run in ask(f"{words} --seeds 3")["runs"]] == ["r/seed3"]
+    again = ask(f"{words} --seeds 3")["runs"][0]
+    assert (again["run"], again["done"]) == ("r/seed3", 0)
+    scores = ask(f"evaluate r {cache} --annotations {world}/synth")
+    assert [run["run"] for run in scores["runs"]] == ["r/seed3"]
+    Path("one.txt").write_text("\n".join(Cache(world / "avcache").ids[:1]))
+    for line in (
+        f"localize --ids one.txt --run r {cache} --out maps", "export r",
+        f"report r {cache} --annotations {world}/synth --out report.html",
+    ):  # fmt: skip
+        assert main(line.split()) == 0
+    assert any(Path("r/seed3/export").iterdir())
+    assert load_run("r", "cpu").page.seed == 3
+    assert _one_run(Path("r")) == Path("r/seed3")  # of `serve`
+    assert [run["run"] for run in ask(words.replace("--run r", "--run s"))["runs"]] == ["s"]
+    named = ask(words.replace("--run r", "--run s") + " --seeds 0")["runs"][0]
+    assert (named["run"], named["done"]) == ("s", 0)  # it stays where it was
+    capsys.readouterr()
+    assert main((words.replace("--run r", "--run s") + " --seeds 1").split()) == 2
+    assert "s is one run; name another folder for seeds with --run" in capsys.readouterr().err
+
+
+def test_random_imagenet_weights_are_told_with_the_scores(
+    world: Path, ask: Ask, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cache = f"--cache {world}/avcache"
+    words = f"train --recipe ez-vsl --run r {cache} --ids {world}/synth/test.txt --weights random "
+    words += "--set image_size=64 --set image_resize=72 --set epochs=1 --set batch_size=2"
+    (run,) = ask(words)["runs"]
+    assert run["weights"] == "random:0"
+    capsys.readouterr()
+    assert main(f"evaluate r {cache} --annotations {world}/synth".split()) == 0
+    out = capsys.readouterr().out
+    assert "r began with RANDOM weights" in out
+    assert re.search(r"leaked: r was trained on \d test clips", out)
+
+
+def test_batches_shrink_and_a_list_that_holds_out_nothing_is_told(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    make_cache(Path("avcache"), 6)
+    Path("out.csv").write_text("id,label\nclip99,x\n")
+    words = f"train --hold-out out.csv {SMALL}"
+    assert main(words.split()) == 0
+    err = capsys.readouterr().err
+    assert "batches of 6 instead of 8: no more clips" in err
+    assert "out.csv holds out nothing: none of its 1 ids is in the cache" in err
+    Path("out.csv").write_text("id,label\nclip001,x\n")
+    assert main(f"train --hold-out out.csv --run other {SMALL}".split()) == 0
+    captured = capsys.readouterr()
+    assert "holds out nothing" not in captured.err
+    assert re.search(r"^other +0 +5 +5 +2 ", captured.out, re.MULTILINE)
+
+
+def test_another_recipe_in_the_same_folder_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    make_cache(Path("avcache"), 8)
+    assert main(f"train {SMALL}".split()) == 0
+    capsys.readouterr()
+    assert main(f"train {SMALL} --set lr=0.5".split()) == 5
+    err = capsys.readouterr().err
+    assert "runs/compact holds a run with lr = 0.001, this one has 0.5" in err
+    assert "--run" in err
+
+
+def test_recipes_are_listed(ask: Ask, capsys: pytest.CaptureFixture[str]) -> None:
+    assert {"schema", "compact", "ez-vsl", "slavc"} <= set(ask("train --list-recipes"))
+    assert main(["train", "--list-recipes"]) == 0
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert ["ez-vsl", "EZ-VSL:", "multiple-instance", "contrast"] in [line[:4] for line in lines]
+
+
+def test_localize_draws_videos_and_cached_clips(
+    world: Path, ask: Ask, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cache = f"--cache {world}/avcache"
+    ask(f"train {cache} --run run {SMALL}")
+    first = (world / "synth/test.txt").read_text().split()[0]
+    video = f"{world}/synth/videos/{first}.mp4"
+    Path("bad.mp4").write_bytes(b"no video" * 100)
+    drawn = ask(f"localize {video} bad.mp4 --run run --out here")
+    assert drawn["pictures"] == [f"here/{first}.png"]
+    assert drawn["failed"]["bad"].startswith("not_media")
+    assert Path(drawn["pictures"][0]).read_bytes()[:4] == b"\x89PNG"
+    words = f"localize --ids {world}/synth/test.txt {cache} --annotations {world}/synth --run run"
+    drawn = ask(words)
+    assert len(drawn["pictures"]) == len((world / "synth/test.txt").read_text().split()) + 1
+    assert drawn["pictures"][-1] == "localized/sheet.png"
+    capsys.readouterr()
+    assert main(["localize", "bad.mp4", "--run", "run"]) == 3
+    assert "none of 1 clips could be localized" in capsys.readouterr().err
+
+
+def test_training_that_is_stopped_goes_on_as_if_it_had_not_been(ask: Ask) -> None:
+    make_cache(Path("avcache"), 24)
+    words = f"train --run stopped {SMALL} --set epochs=30 --set time_shift=true"
+    metrics = Path("stopped/metrics.jsonl")
+    command = [sys.executable, "-m", "avpipe", *words.split(), "--json"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        for _ in until(540):
+            if metrics.exists() and metrics.stat().st_size:
+                break
+        process.send_signal(signal.SIGTERM)
+        _, err = process.communicate(timeout=540)
+    assert process.returncode == 143
+    assert err.endswith(b"avpipe: error: interrupted; the same command resumes\n")
+    (resumed,) = ask(words)["runs"]
+    assert resumed["done"] + resumed["skipped"] == resumed["num_steps"] == 90
+    assert 0 < resumed["skipped"] < 90
+    ask(words.replace("stopped", "whole"))
+    losses = [
+        [json.loads(line)["loss"] for line in Path(run, "metrics.jsonl").read_text().splitlines()]
+        for run in ("stopped", "whole")
+    ]
+    assert losses[0] == pytest.approx(losses[1], abs=1e-6)
+    weights = [
+        sorted(Path(run, "checkpoints").iterdir())[-1] / "weights.safetensors"
+        for run in ("stopped", "whole")
+    ]
+    from safetensors.numpy import load_file
+
+    ours, theirs = map(load_file, weights)
+    assert set(ours) == set(theirs)
+    for name, value in ours.items():
+        assert abs(value - theirs[name]).max() <= 1e-6, name
+
+
+def until(limit_s: float) -> Iterator[None]:
+    """Yield again and again, and fail after a time."""
+    end = time.monotonic() + limit_s
+    while time.monotonic() < end:
+        yield
+        time.sleep(0.02)
+    raise TimeoutError(f"nothing came in {limit_s} s on {os.cpu_count()} processors")
+
+
+@pytest.mark.clips
+def test_the_everyday_commands_on_real_clips(ask: Ask, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("avpipe.toml").write_text(
+        f'inputs = ["{CLIPS}"]\nweights = ["random"]\n[train]\nset = ["epochs=1"]\n'
+    )
+    done = ask("extract")["done"]
+    assert done >= 3
+    assert ask("embed-teachers")["done"] == 2 * done
+    assert ask("knn --k 1000")["k"] == done - 1
+    assert main(["train"]) == 0
+    captured = capsys.readouterr()
+    assert f"batches of {done} instead of 32: no more clips" in captured.err
+    assert re.search(rf"^runs/compact +0 +{done} +{done} +1 +1 ", captured.out, re.MULTILINE)
+
+
+def test_weights_above_all_tables_reach_the_commands_that_have_the_network(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    make_cache(Path("avcache"), 6)
+    settings = Path("avpipe.toml")
+    train = f"train {SMALL} --set epochs=1 --run r".split()
+    settings.write_text('\nweights = ["detr-r50=random", "random"]\n')
+    assert main(train) == 0
+    assert (
+        main(["knn", "--k", "2", "--image", "imagenet-resnet18", "--audio", "vggsound-resnet18"])
+        == 0
+    )
+    capsys.readouterr()
+    assert main(["config", "--json"]) == 0
+    (found,) = [one for one in json.loads(capsys.readouterr().out)["settings"]
+                if one["key"] == "weights"]  # fmt: skip
+    assert found["value"] == ["detr-r50=random", "random"] and "train" in found["commands"]
+    told = "this run has no detr-r50"
+    assert main([*train, "--weights", "detr-r50=random"]) == 2  # here it was asked for
+    assert told in capsys.readouterr().err
+    settings.write_text('[train]\nweights = ["detr-r50=random"]\n')
+    assert main(train) == 2
+    assert told in capsys.readouterr().err
+    settings.write_text('\nweights = ["dter-r50=random"]\n')
+    assert main(train) == 2
+    err = capsys.readouterr().err
+    assert err.startswith("avpipe: error: avpipe.toml: line 2: weights: ") and "dter-r50" in err
+    assert "detr-r50, imagenet-resnet18" in err

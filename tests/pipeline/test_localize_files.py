@@ -1,0 +1,163 @@
+"""From video files to pictures, through the decoder child."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from avpipe.errors import CacheUnwritableError, ClipsFailedError, InputError, UsageError
+from avpipe.pipeline.extract.scan import Candidate, scan
+from avpipe.pipeline.localize.files import (
+    localize_clips,
+    localize_files,
+    localize_videos,
+    sound_around_frame,
+)
+from avpipe.pipeline.localize.run import DrawSettings, draw
+from avpipe.stages.features import FeatureParams, make_row
+from avpipe.train.loop import train
+from avpipe.train.recipe import load_recipe
+from cache_factory import make_cache
+from evaluation_factory import TINY
+from media_factory import write_clip
+
+
+def found(path: Path) -> list[Candidate]:
+    return scan([str(path)]).candidates
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    torch.set_num_threads(1)
+    folder = tmp_path_factory.mktemp("run")
+    cache = make_cache(folder / "cache", 16)
+    train(cache, load_recipe("compact", TINY), folder / "run", device="cpu")
+    return folder / "run"
+
+
+@pytest.fixture(autouse=True)
+def no_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AVPIPE_WEIGHTS_DIR", str(tmp_path / "no-weights"))
+
+
+def test_a_folder_becomes_pictures_and_its_bad_files_have_reasons(
+    run: Path, tmp_path: Path
+) -> None:
+    videos = tmp_path / "videos"
+    (videos / "below").mkdir(parents=True)
+    write_clip(videos / "a.mp4", fps=8)
+    write_clip(videos / "b.mkv", fps=8, seconds=1.5)
+    write_clip(videos / "below" / "a.mp4", fps=8, seconds=1)
+    (videos / "c.mp4").write_bytes(b"no video")
+    done: list[int] = []
+    result = localize_files(found(videos), run, tmp_path / "out", progress=done.append)
+    assert [path.name for path in result.pictures] == ["a.png", "b.png", "sheet.png"]
+    assert all(path.read_bytes().startswith(b"\x89PNG") for path in result.pictures)
+    assert {f.id: f.reason for f in result.failures} == {"a": "duplicate_id", "c": "not_media"}
+    assert {f.id: f.detail for f in result.failures}["a"] == "a.mp4 has this id"
+    assert done == [1, 2]
+
+
+def test_names_that_are_no_files_have_reasons_and_stop_no_other_clip(
+    run: Path, tmp_path: Path
+) -> None:
+    write_clip(tmp_path / "a.mp4", fps=8, seconds=1)
+    (tmp_path / "list.csv").write_text(
+        "path,id,label\n,..,dog\n,cat,cat\na.mp4,x/y,dog\na.mp4,a,\n"
+    )
+    result = localize_files(found(tmp_path / "list.csv"), run, tmp_path / "out")
+    assert [path.name for path in result.pictures] == ["a.png"]
+    assert {f.id: (f.reason, f.detail) for f in result.failures} == {
+        "..": ("bad_id", "the id is .."),
+        "x/y": ("bad_id", "the id holds a /"),
+        "cat": ("missing", "no video or picture is named cat"),
+    }
+
+
+def test_a_clip_with_one_sample_of_sound_stops_no_others(run: Path, tmp_path: Path) -> None:
+    videos = tmp_path / "videos"
+    videos.mkdir()
+    for name, options in (("a.mp4", {}), ("c.mp4", {}), ("b.mov", {
+        "waveform": np.full(1, 0.5, np.float32), "audio": ("-c:a", "pcm_s16le"),
+    })):  # fmt: skip
+        write_clip(videos / name, fps=8, seconds=1.0, **options)  # type: ignore[arg-type]
+    pictures = localize_files(found(videos), run, tmp_path / "out")
+    films = localize_videos(found(videos), run, tmp_path / "films")
+    assert [path.stem for path in pictures.pictures] == ["a", "c", "sheet"]
+    assert [path.stem for path in films.videos] == ["a", "c"]
+    for result in (pictures, films):
+        assert [(f.id, f.reason) for f in result.failures] == [("b", "no_audio")]
+
+
+def test_nothing_usable_is_an_error_of_one_line(run: Path, tmp_path: Path) -> None:
+    (tmp_path / "c.mp4").write_bytes(b"no video")
+    with pytest.raises(ClipsFailedError, match=r"none of 1 clips .*\(c: not_media [^,]+\)$"):
+        localize_files(found(tmp_path / "c.mp4"), run, tmp_path / "out")
+    with pytest.raises(InputError, match="holds no run"):
+        localize_files(found(tmp_path / "c.mp4"), tmp_path, tmp_path / "out")
+
+
+def test_boxes_of_files_are_drawn(run: Path, tmp_path: Path) -> None:
+    """By their ids; not where another sound than the annotated one is heard."""
+    video = write_clip(tmp_path / "a.mp4", fps=8, seconds=1)
+    entries = [{"file": "a", "class": "x", "bbox": [[0.1, 0.1, 0.9, 0.9]]}]
+    (tmp_path / "vggss.json").write_text(json.dumps(entries))
+
+    def drawn(out: str, **options: Any) -> bytes:
+        given = DrawSettings((str(video),), None, tmp_path, run, tmp_path / out, **options)
+        (picture,) = draw(given)["pictures"]
+        return Path(picture).read_bytes()
+
+    plain = drawn("plain")
+    assert drawn("boxes", annotations=tmp_path) != plain
+    assert drawn("other", annotations=tmp_path, sound=video) == plain
+
+
+def test_a_clip_that_is_named_twice_is_drawn_once(run: Path, tmp_path: Path) -> None:
+    cache = make_cache(tmp_path / "cache", 4)
+    (tmp_path / "ids.txt").write_text("clip001\nclip001\n")
+    found = draw(DrawSettings((), tmp_path / "ids.txt", cache.path, run, tmp_path / "out"))
+    assert found["pictures"] == [str(tmp_path / "out" / "clip001.png")]
+
+
+def test_cached_clips(run: Path, tmp_path: Path) -> None:
+    cache = make_cache(tmp_path / "cache", 4)
+    result = localize_clips(["clip001"], cache, run, tmp_path / "out", device="cpu")
+    assert result.pictures == [tmp_path / "out" / "clip001.png"]
+    assert result.failures == []
+
+
+def test_the_sound_heard_is_that_around_the_frame(tmp_path: Path) -> None:
+    row = make_row(str(write_clip(tmp_path / "a.mp4", fps=8, seconds=6)), params=FeatureParams())
+    heard = sound_around_frame(row, 3.0)
+    assert len(heard) == 96_000
+    middle = row["frame_sample"]
+    assert np.array_equal(heard, row["waveform"][middle - 48_000 : middle + 48_000])
+    row["frame_sample"] = len(row["waveform"]) + 5
+    assert np.array_equal(sound_around_frame(row, 3.0), row["waveform"][-96_000:])
+    assert np.array_equal(sound_around_frame(row, 9.0), row["waveform"])
+
+
+def test_names_as_long_as_a_disk_takes(run: Path, tmp_path: Path) -> None:
+    name = "é" * 125
+    video = write_clip(tmp_path / f"{name}.mp4", fps=8, seconds=1)
+    assert localize_files(found(video), run, tmp_path / "out").pictures[0].stem == name
+
+
+def test_pictures_have_to_go_into_a_folder(run: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    video = write_clip(tmp_path / "a.mp4", fps=8, seconds=1)
+    with pytest.raises(UsageError, match="file is no folder: name one with --out"):
+        localize_files(found(video), run, tmp_path / "file")
+    with pytest.raises(CacheUnwritableError, match=r"a\.png: Not a directory; make its folder"):
+        localize_files(found(video), run, tmp_path / "file" / "out")
+
+
+def test_a_clip_may_be_called_sheet(run: Path, tmp_path: Path) -> None:
+    for name in ("a", "sheet"):
+        write_clip(tmp_path / f"{name}.mp4", fps=8, seconds=1)
+    result = localize_files(found(tmp_path), run, tmp_path / "out")
+    assert [path.name for path in result.pictures] == ["a.png", "sheet.png", "_sheet.png"]
+    assert len({path.read_bytes() for path in result.pictures}) == 3

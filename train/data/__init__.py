@@ -1,0 +1,1 @@
+"""From columns of the cache to the batches of a step."""

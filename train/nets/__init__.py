@@ -1,0 +1,1 @@
+"""The networks: encoders, the audio-visual model, the student and where its cells lie."""

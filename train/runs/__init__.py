@@ -1,0 +1,1 @@
+"""Run folders: records, weights, what training reported; runs as localizers, in and out."""

@@ -1,0 +1,138 @@
+"""Checkpoints: weights as safetensors, the optimizer as a `weights_only` file, whole or not there.
+
+One folder per step under `checkpoints/`, the last two kept. It appears by a rename, after both
+files and a page with their sha256 are on disk.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ...drafts import whole_folder
+from ...drafts import write_durably as write_durably
+from ...errors import CacheCorruptError, InputError
+from ...reading import parse_json
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+_KEPT = 2
+_WEIGHTS, _OPTIMIZER, _PAGE = "weights.safetensors", "optimizer.pt", "checkpoint.json"
+
+
+def save_checkpoint(
+    run_dir: Path, step: int, weights: dict[str, Tensor], optimizer: dict[str, Any]
+) -> Path:
+    """Save the state after `step` steps and remove all but the last two.
+
+    Args:
+        run_dir: The run's folder.
+        step: Steps done.
+        weights: Name to tensor.
+        optimizer: An optimizer's state dict.
+
+    Returns:
+        The checkpoint's folder.
+
+    Raises:
+        CacheUnwritableError: If the disk is full or cannot be written.
+    """
+    import torch
+    from safetensors.torch import save
+
+    folder = run_dir / "checkpoints"
+    final = folder / f"{step:08d}"
+    if final.exists():
+        return final
+    state = io.BytesIO()
+    torch.save(optimizer, state)
+    plain = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
+    files = {_WEIGHTS: save(plain), _OPTIMIZER: state.getvalue()}
+    sha256 = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
+    page = json.dumps({"step": step, "sha256": sha256}, indent=1) + "\n"
+    with whole_folder(final) as draft:
+        for name, content in {**files, _PAGE: page.encode()}.items():
+            write_durably(draft / name, content)
+    _prune(folder)
+    return final
+
+
+def _prune(folder: Path) -> None:
+    """Remove old checkpoints and what killed processes left."""
+    for path in [*_checkpoints(folder)[:-_KEPT], *folder.glob(".*")]:
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def _checkpoints(folder: Path) -> list[Path]:
+    return sorted(folder.glob("[0-9]" * 8))
+
+
+def latest_checkpoint(run_dir: Path) -> tuple[Path, int] | None:
+    """Return the newest checkpoint's folder and its step, None if there is none."""
+    found = _checkpoints(run_dir / "checkpoints")
+    return (found[-1], int(found[-1].name)) if found else None
+
+
+def load_weights(checkpoint: Path) -> dict[str, Tensor]:
+    """Read a checkpoint's weights.
+
+    Raises:
+        CacheCorruptError: If the checkpoint is damaged.
+    """
+    from safetensors.torch import load
+
+    return load(_intact(checkpoint, _WEIGHTS))
+
+
+def load_optimizer(checkpoint: Path) -> dict[str, Any]:
+    """Read a checkpoint's optimizer state.
+
+    Raises:
+        CacheCorruptError: If the checkpoint is damaged.
+    """
+    import torch
+
+    content = io.BytesIO(_intact(checkpoint, _OPTIMIZER))
+    state: dict[str, Any] = torch.load(content, map_location="cpu", weights_only=True)
+    return state
+
+
+def weights_digest(checkpoint: Path) -> str:
+    """Return the sha256 (hex) of a checkpoint's weights.
+
+    Raises:
+        CacheCorruptError: If the checkpoint is damaged.
+    """
+    return hashlib.sha256(_intact(checkpoint, _WEIGHTS)).hexdigest()
+
+
+def require_checkpoint(run_dir: Path) -> tuple[Path, int]:
+    """Return the newest checkpoint.
+
+    Raises:
+        InputError: If the run has none.
+    """
+    found = latest_checkpoint(run_dir)
+    if found is None:
+        raise InputError(f"{run_dir} has no checkpoint; run `avpipe train --run {run_dir}`")
+    return found
+
+
+def _intact(checkpoint: Path, name: str) -> bytes:
+    """Read a file of a checkpoint and compare it with its page."""
+    try:
+        content = (checkpoint / name).read_bytes()
+        expected = parse_json((checkpoint / _PAGE).read_text("utf-8"))["sha256"][name]
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
+        content, expected = b"", ""
+    if hashlib.sha256(content).hexdigest() != expected:
+        raise CacheCorruptError(
+            f"{checkpoint / name} is damaged; remove the folder {checkpoint} to go on from the "
+            "checkpoint before it"
+        )
+    return content

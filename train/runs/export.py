@@ -1,0 +1,230 @@
+"""A run as two files that load without avpipe: `model.safetensors`, and `model.json` beside it.
+
+The JSON says all that the map depends on: every layer with its sizes, how frames and sound are
+brought to the network, where the map's cells lie. docs/checkpoints.md reads it with torch alone.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import save
+from torch import nn
+
+from ...cache.schema import id_set_digest
+from ...drafts import remove_orphans, write_whole
+from ...errors import UsageError
+from ...stages.spectrogram import FLOOR, FRONT_ENDS, SEGMENT
+from ..data.augment import IMAGE_MEAN, IMAGE_STD
+from ..nets.encoders import Block
+from ..nets.geometry import cell_centres
+from ..nets.model import AudioVisualModel, build_model
+from ..objectives import require_sight
+from ..recipe import Recipe, recipe_values
+from .checkpoint import require_checkpoint
+from .localizer import branch_weights, load_into
+from .record import RunPage, read_page
+
+SCHEMA = "avpipe.model/1"
+WEIGHTS, DESCRIPTION = "model.safetensors", "model.json"
+
+
+def export_run(run_dir: Path, out: Path) -> dict[str, Path]:
+    """Write the network that a run tests with, and its description.
+
+    Args:
+        run_dir: The run.
+        out: Folder of the two files, made if needed; the description is written last.
+
+    Returns:
+        `weights` and `description`, where they are.
+
+    Raises:
+        InputError: No run, no checkpoint, or a run that only classifies sounds.
+        CacheCorruptError: Page or checkpoint is damaged.
+        UsageError: `out` is a file.
+        CacheUnwritableError: They cannot be written.
+    """
+    if out.exists() and not out.is_dir():
+        raise UsageError(f"{out} is no folder: name one with --out")
+    page = read_page(run_dir)
+    objective = require_sight(page.recipe.objective)
+    checkpoint, step = require_checkpoint(run_dir)
+    model = build_model(page.recipe, objective.NEEDS, page.seed, page.features)
+    tensors = branch_weights(run_dir, checkpoint, page.recipe.test_weights)
+    load_into(model, tensors, run_dir)
+    content = save({name: tensor.contiguous() for name, tensor in tensors.items()})
+    description = {
+        "schema": SCHEMA,
+        "weights": {
+            "file": WEIGHTS,
+            "sha256": hashlib.sha256(content).hexdigest(),
+            "tensors": len(tensors),
+        },
+        "image": _features(page, "image") or _image(page.recipe),
+        "audio": _features(page, "audio") or _audio(page.recipe),
+        "network": _network(model),
+        "map": _map(model, page.recipe),
+        "recipe": recipe_values(page.recipe),
+        "provenance": _provenance(page, step),
+    }
+    files = {"weights": out / WEIGHTS, "description": out / DESCRIPTION}
+    remove_orphans(out)
+    write_whole(files["weights"], content)
+    write_whole(files["description"], (json.dumps(description, indent=1) + "\n").encode())
+    return files
+
+
+def _features(page: RunPage, modality: str) -> dict[str, Any] | None:
+    """Say which teacher's features are the network's input; None where pixels or sound are."""
+    cached = page.features.get(modality)
+    if cached is None:
+        return None
+    rotated = "basis @ (features - mean), the encoder's tensors, at every cell"
+    return {
+        "kind": "features",
+        **asdict(cached),
+        "reduced": rotated if getattr(page.recipe, f"{modality}_pca") else "as they are",
+        "input": "(B, C, h, w) of the whole frame" if modality == "image" else "(B, C)",
+    }
+
+
+def _image(recipe: Recipe) -> dict[str, Any]:
+    """Say how a frame becomes the network's input."""
+    return {
+        "size_px": recipe.image_size,
+        "resize": {
+            "squash": "the whole frame, bicubic and smoothed, aspect not kept (Pillow)",
+            "tensor": "the whole frame, bicubic and not smoothed, aspect not kept (torch)",
+            "crop": "the middle square, bicubic and smoothed (Pillow)",
+        }[recipe.image_test],
+        "image_test": recipe.image_test,
+        "mean": IMAGE_MEAN,
+        "std": IMAGE_STD,
+        "input": "(B, 3, size_px, size_px): (RGB / 255 - mean) / std",
+    }
+
+
+def _audio(recipe: Recipe) -> dict[str, Any]:
+    """Say how sound becomes the network's input."""
+    front_end = FRONT_ENDS[recipe.spectrogram]
+    return {
+        "kind": front_end.name,
+        "rate_hz": front_end.rate_hz,
+        "window_samples": front_end.window_samples,
+        "segment": SEGMENT,
+        "hop": front_end.hop,
+        "num_columns": front_end.num_columns,
+        "window": "Tukey, alpha 0.25, periodic; each segment minus its mean; no padding",
+        "density": "one-sided power density, as scipy.signal.spectrogram by default",
+        "log": f"natural, of density + {FLOOR:g}",
+        "log_floor": FLOOR,
+        "pool": recipe.audio_pool,
+        "mean": recipe.spectrogram_mean,
+        "std": recipe.spectrogram_std,
+        "input": "(B, 1, 257 // pool, num_columns // pool): averaged over pool x pool, then "
+        "(log - mean) / std",
+    }
+
+
+def _network(model: AudioVisualModel) -> dict[str, Any]:
+    """Describe every layer, in the order of execution."""
+    parts = ("image_encoder", "audio_encoder", "image_heads", "audio_heads", "pooled_heads")
+    return {
+        "residual": "relu(bn2(conv2(relu(bn1(conv1(x))))) + downsample(x)); x itself without one",
+        "inverted_residual": "its layers one after another, and x added to them where it adds",
+        "audio_pooling": "maximum over both axes of the audio encoder's map, before the heads",
+        "image_heads_are": "applied to the image encoder's map, one embedding each",
+        "audio_heads_are": "applied to the pooled audio features, one embedding each",
+        "pooled_heads_are": "of whole images (mean of the map) and of sounds; no part of the map",
+        **{name: _layers(getattr(model, name), name) for name in parts},
+    }
+
+
+def _layers(module: nn.Module, name: str) -> list[dict[str, Any]]:
+    """Describe a stack, or heads that lie side by side; cached features have no layers."""
+    return [
+        layer for key, child in module.named_children() for layer in _layer(child, f"{name}.{key}")
+    ]
+
+
+def _layer(module: nn.Module, name: str) -> Iterator[dict[str, Any]]:
+    """Describe one layer; `name` is the beginning of its parameters' names."""
+    if isinstance(module, Block):
+        inner = {key: next(_layer(child, f"{name}.{key}")) for key, child in _parts_of(module)}
+        shortcut = _layers(module.downsample, f"{name}.downsample") if module.downsample else []
+        yield {"kind": "residual", "name": name, **inner, "downsample": shortcut}
+    elif hasattr(module, "use_res_connect"):  # torchvision's block of a MobileNetV2
+        inner_layers = _layers(module.get_submodule("conv"), f"{name}.conv")
+        yield {"kind": "inverted_residual", "name": name, "layers": inner_layers,
+               "adds": bool(module.use_res_connect)}  # fmt: skip
+    elif isinstance(module, nn.Sequential):
+        if name.rpartition(".")[0].endswith("_heads"):  # heads of several layers stay together
+            yield {"kind": "sequence", "name": name, "layers": _layers(module, name)}
+        else:
+            yield from _layers(module, name)
+    else:
+        yield {"name": name, **_sizes(module)}
+
+
+def _parts_of(block: Block) -> list[tuple[str, nn.Module]]:
+    return [(key, child) for key, child in block.named_children() if key != "downsample"]
+
+
+def _sizes(module: nn.Module) -> dict[str, Any]:
+    """Return a plain layer's kind and sizes; kernels, strides and paddings are square."""
+    if isinstance(module, nn.Conv2d):
+        return {
+            "kind": "conv",
+            "in": module.in_channels,
+            "out": module.out_channels,
+            "kernel": module.kernel_size[0],
+            "stride": module.stride[0],
+            "padding": int(module.padding[0]),
+            "bias": module.bias is not None,
+            **({"groups": module.groups} if module.groups > 1 else {}),
+        }
+    if isinstance(module, nn.BatchNorm2d):
+        return {"kind": "batch_norm", "features": module.num_features, "eps": module.eps}
+    if isinstance(module, nn.Linear):
+        return {"kind": "linear", "in": module.in_features, "out": module.out_features}
+    if isinstance(module, nn.MaxPool2d | nn.AvgPool2d):
+        kind = "max_pool" if isinstance(module, nn.MaxPool2d) else "avg_pool"
+        sizes = {key: getattr(module, key) for key in ("stride", "padding")}
+        return {"kind": kind, "kernel": module.kernel_size, **sizes}
+    kinds = {"ReLU": "relu", "ReLU6": "relu6", "Identity": "identity"}
+    return {"kind": kinds[type(module).__name__]}
+
+
+def _map(model: AudioVisualModel, recipe: Recipe) -> dict[str, Any]:
+    """Say how embeddings become a map, and where its cells lie."""
+    return {
+        "formula": "mean over heads of the cosine of a cell's and the sound's embedding",
+        "centres_px": cell_centres(model.image_encoder, recipe.image_size).tolist(),
+        "image_px": recipe.image_size,
+        "upsampling": "linear between centres_px (pixel centres are whole numbers), constant "
+        "beyond the outer ones; to another size by (centre + 0.5) * size / image_px - 0.5",
+    }
+
+
+def _provenance(page: RunPage, step: int) -> dict[str, Any]:
+    """Say where the weights come from."""
+    return {
+        "recipe_name": page.recipe_name,
+        "seed": page.seed,
+        "step": step,
+        "weights_of": page.recipe.test_weights,
+        "num_ids": len(page.ids),
+        "ids_sha256": id_set_digest(page.ids),
+        "data": page.data,
+        "image_weights": page.image_weights,
+        "audio_weights": page.audio_weights,
+        "inputs": dict(page.inputs),
+        "versions": page.versions,
+        "imported": page.imported,
+    }

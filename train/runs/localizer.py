@@ -1,0 +1,406 @@
+"""A trained run as a localizer."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ...cache.schema import FULL_SCALE
+from ...cache.store import Cache
+from ...errors import CacheCorruptError, InputError, UsageError
+from ...stages.spectrogram import FRONT_ENDS, log_spectrogram, resample
+from ...stages.teachers.live import LiveTeacher
+from ...weights import PRETRAINED
+from ..data.augment import evaluation_views, hear, normalise_frames
+from ..data.batches import Batch, Pick, Stream
+from ..data.clips import AT_TEST, ClipReader, whole_clips
+from ..data.columns import Column, cached_features, feature_columns, reduced
+from ..device import choose_device
+from ..nets.cached import CachedEncoder
+from ..nets.geometry import Geometry, cell_centres, upsample
+from ..nets.model import AudioVisualModel, build_model
+from ..objectives import Objective, cosine_map, head_number, load_objective, require_sight
+from .checkpoint import load_weights, require_checkpoint
+from .record import RunPage, one_run, read_page
+
+BRANCHES = ("online", "momentum", "ema")
+"""The networks that a checkpoint may hold."""
+
+
+class Localizer:
+    """A trained network that says where a sound comes from.
+
+    Attributes:
+        recipe: The run's recipe.
+        page: The run's page.
+        centres_px: `(h,)` centres of the map's cells in the `image_size` square.
+    """
+
+    def __init__(
+        self,
+        page: RunPage,
+        model: AudioVisualModel,
+        objective: Objective,
+        device: torch.device,
+        weights: Sequence[str] = (PRETRAINED,),
+        head: str | None = None,
+    ) -> None:
+        """Keep the network; see `load_run`."""
+        self._specs = weights
+        self.page = page
+        self.recipe = page.recipe
+        self.device = device
+        self.centres_px = cell_centres(model.image_encoder, page.recipe.image_size)
+        self._model = model.to(device).eval()
+        self._similarity_map = objective.similarity_map
+        if head is not None:
+            number = head_number(objective, page.recipe.objective, head)
+            self._similarity_map = lambda visual, audio: cosine_map(visual[number], audio[number])
+        self._teachers: dict[str, LiveTeacher] = {}
+
+    def localize(
+        self,
+        frame: NDArray[np.uint8],
+        waveform: NDArray[Any],
+        rate_hz: int,
+        *,
+        size: tuple[int, int] = (224, 224),
+        geometry: Geometry = "rf-centred",
+    ) -> NDArray[np.float32]:
+        """Return where in the frame the sound comes from.
+
+        Args:
+            frame: `(H, W, 3)` uint8 RGB.
+            waveform: `(L,)` mono, float in [-1, 1] or int16; the centre 3 s are heard, shorter
+                sound is repeated.
+            rate_hz: Its rate.
+            size: `(H, W)` of the result, the whole frame.
+            geometry: Where the map's cells lie; see `geometry.upsample`.
+
+        Returns:
+            `size` float32, cosines in [-1, 1].
+        """
+        with torch.inference_mode():
+            visual, audio = self._embed_frame(frame), self._embed_audio(waveform, rate_hz)
+            similarity = self._similarity_map(visual, audio).cpu().numpy()
+        localization_map: NDArray[np.float32] = self.upsample(similarity, size, geometry)[0]
+        return localization_map
+
+    def upsample(
+        self,
+        maps: NDArray[np.float32],
+        size: tuple[int, int] = (224, 224),
+        geometry: Geometry = "rf-centred",
+    ) -> NDArray[np.float32]:
+        """Bring maps `(n, h, w)` of this network to image size `(n, H, W)`."""
+        return upsample(maps, size, geometry, self.centres_px, self.recipe.image_size)
+
+    @torch.inference_mode()
+    def maps(
+        self,
+        cache: Cache,
+        rows: Sequence[int] | NDArray[np.int64],
+        audio_rows: Sequence[int] | NDArray[np.int64] | None = None,
+        batch_size: int = 64,
+    ) -> NDArray[np.float32]:
+        """Return the similarity maps of clips of a cache, the whole frame with the centre window.
+
+        Args:
+            cache: The cache.
+            rows: `(n,)` whose frames.
+            audio_rows: `(n,)` whose sounds; the frames' own if None.
+            batch_size: Clips at a time.
+
+        Each frame and each sound is embedded once, however many pairs it is in.
+
+        Returns:
+            `(n, h, w)` float32 cosines; `upsample` brings them to image size.
+
+        Raises:
+            InputError: If the cache holds another kind of spectrogram than the run hears, and its
+                sound was dropped; or the run only hears.
+        """
+        require_sight(self.recipe.objective)
+        images = np.asarray(rows, np.int64)
+        sounds = images if audio_rows is None else np.asarray(audio_rows, np.int64)
+        heard, sound_of = np.unique(sounds, return_inverse=True)
+        seen, frame_of = np.unique(images, return_inverse=True)
+        parts = [
+            self._model.embed_spectrograms(
+                evaluation_views(batch, self.recipe, self.device).spectrograms
+            )
+            for batch in self._read(cache, heard, batch_size, frames=False)
+        ]
+        audio = [torch.cat(heads) for heads in zip(*parts, strict=True)]
+        found: list[NDArray[np.float32]] = []
+        order, done = np.argsort(frame_of, kind="stable"), 0
+        for batch in self._read(cache, seen, batch_size, sounds=False):
+            visual = self._model.embed_frames(
+                evaluation_views(batch, self.recipe, self.device).frames
+            )
+            low, high = np.searchsorted(frame_of[order], (done, done + len(batch.rows)))
+            for start in range(low, high, batch_size):
+                pairs = order[start : min(start + batch_size, high)]
+                cells = tuple(head[frame_of[pairs] - done] for head in visual)
+                own = tuple(head[sound_of[pairs]] for head in audio)
+                found.append(self._similarity_map(cells, own).cpu().numpy())
+            done += len(batch.rows)
+        result = np.empty((len(order), *found[0].shape[1:]), np.float32)
+        result[order] = np.concatenate(found)
+        return result
+
+    @torch.inference_mode()
+    def embeddings(
+        self, cache: Cache, rows: Sequence[int] | NDArray[np.int64], batch_size: int = 64
+    ) -> NDArray[np.float32]:
+        """Embed clips of a cache as wholes, for retrieval.
+
+        Frames and sounds have projections of their own where the recipe's objective trains some
+        (alignment); else a frame is the mean of its map's cells.
+
+        Args:
+            cache: The cache.
+            rows: `(n,)` their rows.
+            batch_size: Clips at a time.
+
+        Returns:
+            `(n, 2, D)` of frames and of sounds, unit length.
+
+        Raises:
+            InputError: As `maps` does.
+        """
+        clips = np.asarray(rows, np.int64)
+        seen, heard = (
+            self._read(cache, clips, batch_size, frames=frames) for frames in (True, False)
+        )
+        parts: list[Tensor] = []
+        for one, other in zip(seen, heard, strict=True):
+            frames = evaluation_views(one, self.recipe, self.device).frames
+            sounds = evaluation_views(other, self.recipe, self.device).spectrograms
+            parts.append(self._wholes(frames, sounds))
+        return torch.cat(parts).numpy()
+
+    @torch.inference_mode()
+    def embed(
+        self, frame: NDArray[np.uint8], waveform: NDArray[Any], rate_hz: int
+    ) -> NDArray[np.float32]:
+        """Embed a frame and a sound, given as to `localize`, as `embeddings` does: `(2, D)`."""
+        embedded: NDArray[np.float32] = self._wholes(
+            self._pixels(frame), self._heard(waveform, rate_hz)
+        )[0].numpy()
+        return embedded
+
+    @torch.inference_mode()
+    def embed_frame(self, frame: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Embed a frame `(H, W, 3)` uint8 as `(D, h, w)`; see `embed_audio`."""
+        return _joined(self._embed_frame(frame))
+
+    @torch.inference_mode()
+    def embed_audio(self, waveform: NDArray[Any], rate_hz: int) -> NDArray[np.float32]:
+        """Embed a sound as `(D,)`; times `embed_frame` it is the mean of the heads' cosines."""
+        return _joined(self._embed_audio(waveform, rate_hz))
+
+    @torch.inference_mode()
+    def sound_features(self, spectrograms: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
+        """Return the features of sounds before any projection.
+
+        Args:
+            spectrograms: `(B, 257, T)` log-spectrograms of the windows that are heard.
+
+        Returns:
+            `(B, C)` float32, 0 or more.
+        """
+        windows = torch.from_numpy(spectrograms).to(self.device)
+        heard = hear(windows, np.zeros(len(windows), np.int64), self.recipe)
+        features: NDArray[np.float32] = self._model.audio_features(heard).float().cpu().numpy()
+        return features
+
+    def _read(
+        self,
+        cache: Cache,
+        rows: NDArray[np.int64],
+        batch_size: int,
+        *,
+        frames: bool = True,
+        sounds: bool = True,
+    ) -> Iterator[Batch]:
+        """Read whole clips, or only their frames or their sounds."""
+        reader, none = self._reader(cache, rows), np.zeros(0, np.int64)
+        parts = np.split(np.arange(len(rows)), range(batch_size, len(rows), batch_size))
+        picks = (Pick(part, part if frames else none, part if sounds else none) for part in parts)
+        return Stream(reader, min(8, os.cpu_count() or 1)).batches(picks)
+
+    def _reader(self, cache: Cache, rows: NDArray[np.int64]) -> ClipReader:
+        """Open whole clips, or their cached features.
+
+        Raises:
+            InputError: The cache lacks features, or has those of another network.
+        """
+        columns: dict[str, Column] = {}
+        for modality, mine in self.page.features.items():
+            found = cached_features(cache, rows, modality, mine.teacher)
+            if found != mine:
+                raise InputError(
+                    f"{cache.path} has features of {mine.teacher} (version {found.stage_version}, "
+                    f"weights {found.weights}) that are others than this run learnt from (version "
+                    f"{mine.stage_version}, weights {mine.weights})"
+                )
+            columns |= feature_columns({modality: mine})
+        return whole_clips(cache, rows, self.recipe, reduced(columns, self._model))
+
+    def _teacher(self, modality: str) -> LiveTeacher:
+        """Load the teacher whose features stand for an encoder, once."""
+        if modality not in self._teachers:
+            mine = self.page.features[modality]
+            self._teachers[modality] = LiveTeacher(
+                mine.teacher, mine.stage_version, mine.weights, self._specs, str(self.device)
+            )
+        return self._teachers[modality]
+
+    def _wholes(self, frames: Tensor, sounds: Tensor) -> Tensor:
+        """Embed frames and sounds, `(n, ...)` each, as wholes: `(n, 2, D)` of unit length."""
+        require_sight(self.recipe.objective)
+        embedded = self._model(frames, sounds)
+        both = embedded.pooled or (
+            torch.cat([head.mean((2, 3)) for head in embedded.visual], 1),
+            torch.cat(embedded.audio, 1),
+        )
+        return F.normalize(torch.stack(both, 1), dim=2).cpu()
+
+    def _embed_frame(self, frame: NDArray[np.uint8]) -> tuple[Tensor, ...]:
+        require_sight(self.recipe.objective)
+        return self._model.embed_frames(self._pixels(frame))
+
+    def _embed_audio(self, waveform: NDArray[Any], rate_hz: int) -> tuple[Tensor, ...]:
+        return self._model.embed_spectrograms(self._heard(waveform, rate_hz))
+
+    def _pixels(self, frame: NDArray[np.uint8]) -> Tensor:
+        """Return what the network takes of a frame `(H, W, 3)`, as a batch of one."""
+        encoder = self._model.image_encoder
+        if isinstance(encoder, CachedEncoder):
+            features = encoder.reduce(self._teacher("image").of_frame(frame))
+            return torch.from_numpy(features)[None].to(self.device).float()
+        size = self.recipe.image_size
+        resize = AT_TEST[self.recipe.image_test]
+        seen = np.array(resize(Image.fromarray(frame), (size, size)))
+        pixels = torch.from_numpy(seen).to(self.device).permute(2, 0, 1)[None].float()
+        return normalise_frames(pixels)
+
+    def _heard(self, waveform: NDArray[Any], rate_hz: int) -> Tensor:
+        """Return what the network takes of a sound `(L,)`, as a batch of one."""
+        encoder = self._model.audio_encoder
+        if isinstance(encoder, CachedEncoder):
+            features = encoder.reduce(self._teacher("audio").of_sound(waveform, rate_hz))
+            return torch.from_numpy(features)[None].to(self.device).float()
+        window = centre_window(waveform, rate_hz, self.recipe.spectrogram)
+        spectrogram = log_spectrogram(window, self.recipe.spectrogram)
+        heard = torch.from_numpy(spectrogram).to(self.device)[None]
+        return hear(heard, np.zeros(1, np.int64), self.recipe)
+
+
+def _joined(heads: tuple[Tensor, ...]) -> NDArray[np.float32]:
+    joined: NDArray[np.float32] = (torch.cat(heads, 1)[0] / math.sqrt(len(heads))).cpu().numpy()
+    return joined
+
+
+def centre_window(waveform: NDArray[Any], rate_hz: int, kind: str) -> NDArray[np.float32]:
+    """Cut the window that a front-end hears out of the middle of a sound.
+
+    Args:
+        waveform: `(L,)` mono, float in [-1, 1] or int16 of full scale 32767, as the cache holds it.
+        rate_hz: Its rate.
+        kind: A name of `FRONT_ENDS`.
+
+    Returns:
+        `(window_samples,)` float32 at the front-end's rate; a shorter sound is repeated.
+
+    Raises:
+        ValueError: If there is no sound, or more than one channel.
+    """
+    front_end = FRONT_ENDS[kind]
+    if waveform.ndim != 1 or not len(waveform):
+        raise ValueError(f"localizing needs mono sound (L,), got {waveform.shape}")
+    sound = waveform.astype(np.float32)
+    if waveform.dtype == np.int16:
+        sound /= FULL_SCALE
+    length = max(1, round(len(waveform) * front_end.rate_hz / rate_hz))
+    sound = resample(sound, rate_hz, front_end.rate_hz, length)
+    if length < front_end.window_samples:
+        return np.resize(sound, front_end.window_samples)
+    start = (length - front_end.window_samples) // 2
+    return sound[start : start + front_end.window_samples]
+
+
+def load_run(
+    run_dir: str | os.PathLike[str],
+    device: str = "auto",
+    branch: str | None = None,
+    weights: Sequence[str] = (PRETRAINED,),
+    head: str | None = None,
+) -> Localizer:
+    """Open a run for localizing.
+
+    Args:
+        run_dir: The run's folder, or one that holds it as its only seed.
+        device: `auto`, `cpu`, `cuda`, ...
+        branch: Which of its weights: `online`, `momentum` or `ema`; None for those that its recipe
+            tests (`test_weights`).
+        weights: Where the teachers of a run on cached features come from, once a frame or a sound
+            is given that is in no cache; as `weights.resolve` takes it.
+        head: Which of several projections makes the maps, of SLAVC `localization` or
+            `correspondence`; None for their mean.
+
+    Raises:
+        InputError: If there is no run, or it has no checkpoint yet.
+        CacheCorruptError: If its page or its checkpoint is damaged.
+        UsageError: If there is no such device, or the run has no such weights or head.
+    """
+    folder = one_run(Path(run_dir))
+    page = read_page(folder)
+    checkpoint, _ = require_checkpoint(folder)
+    objective = load_objective(page.recipe.objective)
+    model = build_model(page.recipe, objective.NEEDS, page.seed, page.features)
+    weights_of_run = branch_weights(folder, checkpoint, branch or page.recipe.test_weights)
+    load_into(model, weights_of_run, folder)
+    return Localizer(page, model, objective, choose_device(device), weights, head)
+
+
+def load_into(network: nn.Module, weights: Mapping[str, Tensor], run_dir: Path) -> None:
+    """Give a network that was built by a run's page the run's weights.
+
+    Raises:
+        CacheCorruptError: If they are those of another network: the page is damaged.
+    """
+    try:
+        network.load_state_dict(dict(weights))
+    except RuntimeError:  # its text has a line for each name and shape
+        raise CacheCorruptError(
+            f"{run_dir / 'run.json'} is damaged: its recipe is not that of the run's weights; put "
+            "back a copy of it, or train again into a new folder"
+        ) from None
+
+
+def branch_weights(run_dir: Path, checkpoint: Path, branch: str) -> dict[str, Tensor]:
+    """Read one network out of a checkpoint, which may hold the momentum and the averaged ones too.
+
+    Raises:
+        UsageError: If the run has no such network.
+    """
+    weights = load_weights(checkpoint)
+    chosen = {
+        name.partition(".")[2]: w for name, w in weights.items() if name.startswith(f"{branch}.")
+    }
+    if branch not in BRANCHES or not chosen:
+        have = {name.partition(".")[0] for name in weights}.intersection(BRANCHES)
+        raise UsageError(f"{run_dir} has no {branch!r} weights; it has {', '.join(sorted(have))}")
+    return chosen

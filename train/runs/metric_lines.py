@@ -1,0 +1,148 @@
+"""Lines of `metrics.jsonl` and `validation.jsonl`: JSON objects with a checksum each."""
+
+from __future__ import annotations
+
+import json
+import math
+import zlib
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from ...cache.schema import canonical_json
+from ...drafts import unwritable, write_whole
+from ...reading import parse_json
+from ..notices import tell
+
+CHECKSUM = "crc32"
+"""First key of a line: the crc32 of the canonical JSON (sorted keys, no spaces) of all others."""
+
+Values = dict[str, float]
+
+
+class Line(NamedTuple):
+    """A line that was read.
+
+    Attributes:
+        values: Its numbers, the checksum left out.
+        is_checked: Whether it had a checksum; lines of older versions have none.
+    """
+
+    values: Values
+    is_checked: bool
+
+
+def encode(values: Mapping[str, float]) -> str:
+    """Return a line of numbers; `step` is the first of them."""
+    return json.dumps({CHECKSUM: _checksum(values), **values}) + "\n"
+
+
+def _checksum(values: Mapping[str, float]) -> int:
+    return zlib.crc32(canonical_json(values))
+
+
+def decode(text: bytes) -> Line | None:
+    """Read a line; None if it is damaged: no object of finite numbers, no step, another checksum.
+
+    A line without a checksum begins with its step: one whose checksum lost its name is damaged.
+    """
+    try:
+        values: Values = parse_json(text)
+        first = next(iter(values))
+        checksum = values.pop(CHECKSUM, None)
+        are_numbers = all(
+            type(value) in (int, float) and math.isfinite(value) for value in values.values()
+        )
+        is_line = are_numbers and type(values["step"]) is int and values["step"] >= 1
+    except (ValueError, TypeError, KeyError, AttributeError, StopIteration):
+        return None
+    except (OverflowError, RecursionError):
+        return None
+    is_checked = checksum is not None
+    is_whole = checksum == _checksum(values) if is_checked else first == "step"
+    return Line(values, is_checked) if is_line and is_whole else None
+
+
+def append_lines(path: Path, lines: Iterable[Mapping[str, float]]) -> None:
+    """Add lines to a file.
+
+    Raises:
+        CacheUnwritableError: If it cannot be written.
+    """
+    try:
+        with path.open("a", encoding="utf-8") as file:
+            file.writelines(map(encode, lines))
+    except OSError as error:
+        raise unwritable(path, error) from error
+
+
+def read_lines(path: Path) -> list[Values]:
+    """Read the lines of a file that are whole, and tell which are not; none if there is no file."""
+    lines = _split(path)
+    found = [decode(line) for line in lines]
+    damaged = [number for number, line in enumerate(found, 1) if line is None]
+    if damaged and damaged[-1] == len(lines) and not lines[-1].endswith(b"\n"):
+        tell(f"{path}: line {damaged.pop()}, the last, is not whole: it is left out")
+    if damaged:
+        tell(f"{path}: {_name(damaged)} damaged: the other lines are read")
+    return [line.values for line in found if line is not None]
+
+
+def last_loss(path: Path) -> float | None:
+    """Return the loss of the last line that is whole; None if there is none."""
+    lines = read_lines(path)
+    return lines[-1].get("loss") if lines else None
+
+
+def cut_lines(path: Path, step: int, every: int = 1) -> str | None:
+    """Remove the lines of steps after `step`, which are made again, and nothing else.
+
+    A damaged line is taken to be of the step that follows from the line before it. If that is made
+    again it is removed, otherwise it is all there is of that step, and stays.
+
+    Args:
+        path: The file; nothing is done if there is none.
+        step: Steps that are done.
+        every: Steps from one line to the next.
+
+    Returns:
+        A notice of the damaged lines that stay.
+
+    Raises:
+        CacheUnwritableError: If the file cannot be written.
+    """
+    lines = _split(path)
+    kept: list[bytes] = []
+    damaged: list[int] = []
+    at = 0
+    for text in lines:
+        line, due = decode(text), at + every
+        if line and not line.is_checked and line.values["step"] > step >= due:
+            line = None  # by its place it is of a step that is done
+        at = int(line.values["step"]) if line else due
+        if at <= step:
+            kept.append(text if text.endswith(b"\n") else text + b"\n")
+            if line is None:
+                damaged.append(len(kept))
+    if kept != lines:
+        write_whole(path, b"".join(kept))
+    if not damaged:
+        return None
+    return f"{path}: {_name(damaged)} damaged, of steps that are done: nothing makes them again"
+
+
+def _split(path: Path) -> list[bytes]:
+    """Return the lines of a file with their ends; none if there is no file."""
+    try:
+        with path.open("rb") as file:
+            return list(file)
+    except FileNotFoundError:
+        return []
+
+
+def _name(numbers: Sequence[int]) -> str:
+    """Name lines by their numbers."""
+    if len(numbers) == 1:
+        return f"line {numbers[0]} is"
+    more = f" and {len(numbers) - 5} more" if len(numbers) > 5 else ""
+    return f"lines {', '.join(map(str, numbers[:5]))}{more} are"

@@ -1,0 +1,194 @@
+"""A run's page, `run.json`: all that decides its weights, and what it was made with."""
+
+from __future__ import annotations
+
+import json
+import platform
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from ...cache.schema import MANIFEST
+from ...drafts import write_whole
+from ...errors import CacheCorruptError, InputError, UsageError
+from ..data.features import Cached, cached_of
+from ..notices import tell
+from ..recipe import Recipe, first_difference, recipe_from, recipe_values
+from .sealed import DIGEST, seal, unseal
+
+SCHEMA = "avpipe.run/1"
+
+
+@dataclass(frozen=True)
+class RunPage:
+    """What `run.json` says: all that decides the run's weights, and the versions that made them.
+
+    Attributes:
+        recipe: The recipe.
+        recipe_name: What the user called it.
+        seed: Seed of the weights, the order and the views.
+        cache: The cache's folder, for information.
+        data: Digest of the rows and of their shards' fingerprints (`clips.data_fingerprint`).
+        batch_size: Clips per step, the recipe's or all there are.
+        ids: Ids trained on.
+        versions: Library versions, for information.
+        num_ranks: Processes that train it: order and views depend on how clips are shared.
+        image_weights: sha256 of the file the image encoder began with, None from scratch.
+        audio_weights: sha256 of the weights the audio encoder was taken from, None from scratch.
+        inputs: Stages read beside `extract`, and the digest of the weights behind each.
+        features: What the cached features are that stand for encoders, by modality.
+        inherited: Ids that the weights it began with were trained on: those behind `audio_init`;
+            None where that is not known.
+        imported: None for a run that was trained here; else where its weights come from
+            (`peers.import_checkpoint`): there is then no cache, no data digest, and ids only where
+            the user named the list it was trained on.
+        threads: Threads of a step on a CPU, by whose number sums are rounded; None where nobody
+            counted them.
+    """
+
+    recipe: Recipe
+    recipe_name: str
+    seed: int
+    cache: str
+    data: str
+    batch_size: int
+    ids: tuple[str, ...]
+    versions: dict[str, str]
+    num_ranks: int = 1
+    image_weights: str | None = None
+    audio_weights: str | None = None
+    inputs: Mapping[str, str | None] = field(default_factory=dict)
+    features: Mapping[str, Cached] = field(default_factory=dict)
+    inherited: tuple[str, ...] | None = ()
+    imported: Mapping[str, Any] | None = None
+    threads: int | None = None
+
+    @property
+    def trained_on(self) -> frozenset[str] | None:
+        """Ids of all clips that the weights have learnt from; None where that is not known."""
+        if self.inherited is None or (self.imported is not None and not self.ids):
+            return None
+        return frozenset(self.ids).union(self.inherited)
+
+
+def library_versions() -> dict[str, str]:
+    """Return the versions that a run's figures depend on."""
+    names = ("avpipe", "torch", "numpy", "pillow")
+    return {"python": platform.python_version(), **{name: version(name) for name in names}}
+
+
+def write_page(run_dir: Path, page: RunPage) -> None:
+    """Write `run.json` with its digest, whole or not at all."""
+    record = {"schema": SCHEMA, **vars(page), "recipe": recipe_values(page.recipe)}
+    record["ids"] = list(page.ids)
+    record["features"] = {name: asdict(cached) for name, cached in page.features.items()}
+    write_whole(run_dir / "run.json", (json.dumps(seal(record), indent=1) + "\n").encode())
+
+
+def read_page(run_dir: Path) -> RunPage:
+    """Read `run.json`; of one without a digest, which older versions wrote, a notice tells.
+
+    Raises:
+        InputError: If there is no run.
+        CacheCorruptError: If the page is damaged.
+    """
+    path = run_dir / "run.json"
+    try:
+        record, is_sealed = unseal(path.read_bytes())
+        record.pop("schema")
+        _require_types(record)
+        if record["recipe"].get("partners") in ("nearest", "both"):
+            record["recipe"].setdefault("nearest_share", 0.5)  # what older runs drew by
+        record["recipe"] = recipe_from(record["recipe"], dict.fromkeys(record["recipe"], str(path)))
+        record["ids"] = tuple(record["ids"])
+        record["features"] = cached_of(record.get("features", {}))
+        unknown = record["recipe"].audio_init != "scratch"  # older pages do not say what it learnt
+        inherited = record.get("inherited", None if unknown else ())
+        record["inherited"] = None if inherited is None else tuple(inherited)
+        page = RunPage(**record)
+    except FileNotFoundError:
+        raise InputError(no_run(run_dir)) from None
+    except (ValueError, KeyError, TypeError, AttributeError, UsageError) as error:
+        why = " ".join(str(error).split())
+        raise CacheCorruptError(
+            f"{path} is damaged ({why}); put back a copy of it, or train again into a new folder"
+        ) from None
+    if not is_sealed:
+        tell(f"{path} has no {DIGEST}, an older avpipe wrote it: damage in it would not be noticed")
+    return page
+
+
+_TYPES: dict[type, tuple[str, ...]] = {
+    int: ("seed", "batch_size", "num_ranks"),
+    str: ("recipe_name", "cache", "data"),
+    list: ("ids", "inherited"),
+    dict: ("recipe", "versions", "inputs", "imported", "features"),
+}
+_MAY_BE_NULL = ("inherited", "imported")
+
+
+def _require_types(record: Mapping[str, Any]) -> None:
+    """Check what the fields of a page hold.
+
+    Raises:
+        ValueError: One holds something else.
+    """
+    for kind, names in _TYPES.items():
+        for name in set(names).intersection(record):
+            value = record[name]
+            if type(value) is not kind and not (value is None and name in _MAY_BE_NULL):
+                raise ValueError(f"{name} is {str(value)[:40]!r}")
+            if isinstance(value, list) and not all(isinstance(one, str) for one in value):
+                raise ValueError(f"{name} holds other things than ids")
+    if not 0 <= record["seed"] < 1 << 63:
+        raise ValueError(f"seed is {record['seed']}")
+
+
+def one_run(folder: Path) -> Path:
+    """Return the folder of a run: the one named, or the only seed in it.
+
+    Raises:
+        InputError: There is no run, or there are several.
+    """
+    if (folder / "run.json").exists():
+        return folder
+    pages = list(folder.glob("seed*/run.json"))
+    if len(pages) != 1:
+        raise InputError(no_run(folder))
+    return pages[0].parent
+
+
+def no_run(folder: Path) -> str:
+    """Say of a folder that is not a run's what it is, or what makes it one."""
+    if is_cache(folder):
+        return f"{folder} is a cache, no run; name the folder of a run"
+    if seeds := sorted(folder.glob("seed*/run.json")):
+        return f"{folder} holds {len(seeds)} runs; name one, as {seeds[0].parent}"
+    if runs := sorted(folder.glob("*/run.json")):
+        return f"{folder} holds no run; it holds {runs[0].parent}: name that"
+    return f"{folder} holds no run; make one with `avpipe train --run {folder}`"
+
+
+def is_cache(folder: Path) -> bool:
+    """Whether a folder holds clips, which no run may be laid into."""
+    return (folder / MANIFEST).is_dir()
+
+
+def require_same(run_dir: Path, found: RunPage, wanted: RunPage) -> None:
+    """See that a run may go on in its folder.
+
+    Raises:
+        CacheCorruptError: If the folder holds a run of another recipe, seed, or other clips.
+    """
+    difference = first_difference(recipe_values(found.recipe), wanted.recipe)
+    for name in ("seed", "data", "batch_size", "num_ranks"):
+        if difference is None and getattr(found, name) != getattr(wanted, name):
+            difference = name, getattr(found, name), getattr(wanted, name)
+    if difference:
+        name, old, new = difference
+        raise CacheCorruptError(
+            f"{run_dir} holds a run with {name} = {old!r}, this one has {new!r}; name another "
+            "folder with --run"
+        )

@@ -1,0 +1,86 @@
+"""A run's encoder of sounds, as something that embeds every sound of a cache.
+
+Sound promotion clusters features that were learnt without labels: those of a run. They are taken
+before any projection, where `audio_init` takes the encoder too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...stages.spectrogram import FRONT_ENDS
+from ..data.spectrograms import wide_spectrogram
+from ..recipe import Recipe
+from .checkpoint import require_checkpoint, weights_digest
+from .record import RunPage, read_page
+
+_HEARD = ("spectrogram", "spectrogram_mean", "spectrogram_std", "audio_pool", "test_weights")
+
+
+@dataclass(frozen=True)
+class RunSounds:
+    """What `stages.teachers.protocol.Teacher` asks for, of a run.
+
+    Attributes:
+        folder: The run's folder.
+        page: Its page.
+        digest: The sha256 (hex) of its newest weights.
+    """
+
+    folder: Path
+    page: RunPage
+    digest: str
+    VERSION: int = 1
+    READS: Literal["frame", "waveform"] = "waveform"
+    FILES: tuple[Any, ...] = ()
+    COLUMNS: Mapping[str, tuple[str, tuple[int, ...]]] = field(default_factory=dict)
+    PARAMS: Mapping[str, Any] = field(default_factory=dict)
+
+    def prepare(self, waveform: NDArray[np.int16], frame_sample: int) -> NDArray[np.float16]:
+        """Return the centre window's log-spectrogram, `(257, columns)`, rounded as in batches."""
+        front_end = FRONT_ENDS[self.page.recipe.spectrogram]
+        wide = wide_spectrogram(waveform, frame_sample, front_end)
+        window = wide[:, front_end.margin : front_end.margin + front_end.num_columns]
+        return window.astype(np.float16)
+
+    def build(
+        self, weights: object, device: str
+    ) -> Callable[[NDArray[Any]], dict[str, NDArray[Any]]]:
+        """Return `(B, 257, columns)` -> `value` `(B, C)` float32.
+
+        Raises:
+            CacheCorruptError: The checkpoint is damaged.
+        """
+        from .localizer import load_run
+
+        run = load_run(self.folder, device)
+        return lambda spectrograms: {"value": run.sound_features(spectrograms)}
+
+
+def sounds_of_run(folder: Path) -> RunSounds:
+    """Open a run for its sounds; its weights are read when they are needed.
+
+    Raises:
+        InputError: There is no run, or it has no checkpoint.
+        CacheCorruptError: It is damaged.
+    """
+    page = read_page(folder)
+    checkpoint, _ = require_checkpoint(folder)
+    return RunSounds(
+        folder,
+        page,
+        weights_digest(checkpoint),
+        COLUMNS={"value": ("<f4", (_num_features(page.recipe),))},
+        PARAMS={name: getattr(page.recipe, name) for name in _HEARD},
+    )
+
+
+def _num_features(recipe: Recipe) -> int:
+    """Return the channels of the last layer of a ResNet18 whose first has `width`."""
+    return 8 * recipe.width

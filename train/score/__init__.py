@@ -1,0 +1,1 @@
+"""From runs to figures: maps are computed once and stored, then scored by a protocol."""

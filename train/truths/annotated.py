@@ -1,0 +1,276 @@
+"""Benchmarks with true boxes: which pairs there are, what is true of each, and their scores.
+
+VGG-SS and Flickr-SoundNet are of this kind, with or without sounds of nothing in the picture.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..benchmarks import SIZE_PX, MapSource, Pair, Prior, Sample, Scores, Subsets, Truth
+from ..metrics import mean
+from ..score.binarize import Bools, Floats
+from ..score.protocols import PROTOCOLS, Protocol
+from ..score.scoring import SIZES, Measured, curves, measure, measure_all, size_of, summary
+from .boxes import union_masks
+
+Kind = Literal["positive", "real", "easy", "hard", "negative"]
+NEGATIVES: tuple[Kind, ...] = ("real", "easy", "hard", "negative")
+"""Sounds of nothing in the picture: the clip's own; of another class; of the same; not told."""
+ALL = "all"
+_HALF_PX = SIZE_PX**2 // 2
+_DRAWS = 5
+_CHUNK = 256
+NOTHING = np.zeros((0, 4))
+"""The truth of a sound of nothing in the picture."""
+Draw = Callable[[Sequence[NDArray[Any]]], NDArray[Any]]
+
+
+def boxes_to_show(boxes: NDArray[Any]) -> Truth:
+    """Return boxes that are shares of the sides, cut at the frame's edge."""
+    return Truth(np.asarray(boxes, np.float64).reshape(-1, 4).clip(0, 1), NOTHING)
+
+
+class Item(NamedTuple):
+    """One pair to score.
+
+    Attributes:
+        pair: Its frame and its sound.
+        kind: Whether the sound's source is in the picture, and if not, why.
+        label: Class of the sound, where it is known.
+    """
+
+    pair: Pair
+    kind: Kind
+    label: str
+
+
+@dataclass(frozen=True)
+class Annotated:
+    """A test with true boxes.
+
+    Attributes:
+        items: All pairs.
+        boxes: True boxes, or the mask, of each clip whose source is in the picture: what `draw`
+            takes.
+        draw: Makes truths `(n, 224, 224)` of those of n clips, nothing of `NOTHING`.
+        show: Makes what is drawn on a frame of those of one clip.
+        num_official: Clips with a source in the picture, unreadable ones included.
+        lists: Subsets by name: the clips of each.
+        notices: Lines about broken boxes and missing files.
+    """
+
+    items: tuple[Item, ...]
+    boxes: Mapping[str, NDArray[Any]] = field(repr=False)
+    draw: Draw = union_masks
+    show: Callable[[NDArray[Any]], Truth] = boxes_to_show
+    num_official: int = 0
+    lists: Mapping[str, frozenset[str]] = field(default_factory=dict, repr=False)
+    notices: tuple[str, ...] = ()
+    reads: Literal["maps"] = "maps"
+    priors: tuple[Prior, ...] = ("center", "object")
+
+    @cached_property
+    def clip_ids(self) -> list[str]:
+        """Ids of all clips it needs."""
+        return list(dict.fromkeys(name for item in self.items for name in item.pair))
+
+    @cached_property
+    def counts(self) -> dict[str, dict[str, int]]:
+        """How many pairs of each kind every subset holds."""
+        kinds = np.array([item.kind for item in self.items])
+        numbers = {
+            name: {kind: int((kinds[keep] == kind).sum()) for kind in ("positive", *NEGATIVES)}
+            for name, keep in self.subsets().items()
+        }
+        return {name: {k: n for k, n in of.items() if n} for name, of in numbers.items()}
+
+    @cached_property
+    def ceiling(self) -> float:
+        """Largest LocAcc that a prediction of half the picture can reach."""
+        return mean(self._best >= 0.5)
+
+    def only(self, have: AbstractSet[str]) -> Annotated:
+        """Leave out what needs other clips than these."""
+        return replace(self, items=tuple(item for item in self.items if have >= set(item.pair)))
+
+    def truth(self, pair: Pair, positive: bool) -> Truth:
+        """Return what to draw on a pair's frame; see `Benchmark.truth`."""
+        known = self.boxes.get(pair.video) if positive else None
+        return Truth(NOTHING, NOTHING) if known is None else self.show(known)
+
+    def pairs(self) -> list[Pair]:
+        """All pairs."""
+        return [item.pair for item in self.items]
+
+    def score(
+        self,
+        source: MapSource,
+        protocol: Protocol = PROTOCOLS["avpipe"],
+        confidence: Floats | None = None,
+    ) -> AnnotatedScores:
+        """Score a source of maps; see `Benchmark.score`."""
+
+        def look(part: slice) -> Measured:
+            items = self.items[part]
+            maps = source([item.pair for item in items])
+            return measure(maps, self._truths(items), self._num_boxes(items), protocol)
+
+        measured = measure_all(len(self.items), look)
+        if confidence is not None:
+            measured = measured._replace(confidence=confidence)
+        return AnnotatedScores(self, measured, protocol)
+
+    def controls(self, source: MapSource, protocol: Protocol) -> dict[str, Subsets]:
+        """Nothing beside the priors: who sounds is not known beyond the boxes."""
+        return {}
+
+    def subsets(self) -> dict[str, Bools]:
+        """Return which items each subset takes: all, by size of the truth, by list."""
+        positive = self.positive
+        sizes = np.array(size_of(self._areas_px))
+        videos = [item.pair.video for item in self.items]
+        of_lists = {
+            name: np.array([video in ids for video in videos], bool)
+            for name, ids in self.lists.items()
+        }
+        return {
+            ALL: np.ones(len(self.items), bool),
+            **{name: positive & (sizes == name) for name in SIZES},
+            **of_lists,
+        }
+
+    @cached_property
+    def positive(self) -> Bools:
+        """`(pairs,)` whether the sound's source is in the picture."""
+        return np.array([item.kind == "positive" for item in self.items], bool)
+
+    def _truths(self, items: Sequence[Item]) -> NDArray[Any]:
+        return self.draw([self._boxes_of(item) for item in items])
+
+    def _boxes_of(self, item: Item) -> NDArray[Any]:
+        return self.boxes[item.pair.video] if item.kind == "positive" else NOTHING
+
+    def _num_boxes(self, items: Sequence[Item]) -> NDArray[np.int64]:
+        """Count boxes; a clip with broken ones alone is no negative, a mask counts as one."""
+        truths = [self._boxes_of(item) for item in items]
+        counted = [1 if truth.dtype == bool else max(1, len(truth)) for truth in truths]
+        kinds = [item.kind == "positive" for item in items]
+        return np.array(counted, np.int64) * np.array(kinds, np.int64)
+
+    @cached_property
+    def _areas_px(self) -> Floats:
+        """`(pairs,)` sum of each truth."""
+        return np.concatenate([t.sum((1, 2), dtype=np.float64) for t in self._drawn(self.items)])
+
+    @cached_property
+    def _best(self) -> Floats:
+        """Largest cIoU that half the picture can have, of each positive."""
+        found = [np.zeros(0)]
+        for truths in self._drawn([item for item in self.items if item.kind == "positive"]):
+            full = (truths == 1).sum((1, 2))
+            part = (truths > 0).sum((1, 2)) - full  # Flickr: pixels that one annotator marked
+            hit = np.minimum(full, _HALF_PX)
+            beside = np.minimum(part, _HALF_PX - hit)
+            whole = truths.sum((1, 2), dtype=np.float64) + _HALF_PX - hit - beside
+            found.append((hit + beside / 2) / whole)
+        return np.concatenate(found)
+
+    def _drawn(self, items: Sequence[Item]) -> Iterator[NDArray[Any]]:
+        """Yield the truths of items, some at a time."""
+        for start in range(0, len(items), _CHUNK):
+            yield self._truths(items[start : start + _CHUNK])
+
+
+@dataclass(frozen=True)
+class AnnotatedScores:
+    """What a test says about one source of maps; see `Scored`."""
+
+    test: Annotated
+    measured: Measured
+    protocol: Protocol
+
+    @property
+    def confidence(self) -> Floats:
+        """`(pairs,)` how sure each map is that there is a source."""
+        return self.measured.confidence
+
+    @cached_property
+    def scores(self) -> Subsets:
+        """Scores of all, by size, by list, and by kind of negative."""
+        subsets = self.test.subsets()
+        scores = {
+            name: summary(self.measured, keep, self.protocol) for name, keep in subsets.items()
+        }
+        kinds = [kind for kind in NEGATIVES if kind in self.test.counts[ALL]]
+        if len(kinds) > 1:
+            scores.update({kind: self._against(kind) for kind in kinds})
+        return scores
+
+    def headline(self, without: AbstractSet[str] = frozenset()) -> tuple[int, Scores]:
+        """Return how many clips count without those, and the scores of all pairs."""
+        keep = np.array([without.isdisjoint(item.pair) for item in self.test.items], bool)
+        num = int((keep & self.test.positive).sum())
+        return num, summary(self.measured, keep, self.protocol)
+
+    def at(self, level: float) -> Scores:
+        """Return the scores of all pairs where a source counts as localized from a cIoU on."""
+        everything = np.ones(len(self.test.items), bool)
+        return summary(self.measured, everything, self.protocol, at=(level,))
+
+    def _against(self, kind: Kind) -> Scores:
+        """Score the negatives of one kind among as many positives (SLAVC, Table 5).
+
+        Which positives is drawn; the figures are means over draws.
+        """
+        negatives = np.array([item.kind == kind for item in self.test.items], bool)
+        positives = np.flatnonzero(self.test.positive)
+        num = min(len(positives), int(negatives.sum()))
+        rounds = []
+        for seed in range(_DRAWS):
+            keep = negatives.copy()
+            keep[np.random.default_rng(seed).choice(positives, num, replace=False)] = True
+            rounds.append(summary(self.measured, keep, self.protocol, at=(0.5,)))
+        names = [name for name in rounds[0] if name.startswith(("ap", "max_f1"))]
+        return {name: mean([scores[name] for scores in rounds]) for name in names}
+
+    @property
+    def samples(self) -> list[Sample]:
+        """One record per pair."""
+        rows = self.measured
+        return [
+            {
+                "video": item.pair.video,
+                "audio": item.pair.audio,
+                "kind": item.kind,
+                "label": item.label,
+                "size": size if item.kind == "positive" else "",
+                "boxes": int(rows.num_boxes[i]),
+                "area_px": float(rows.area_px[i]),
+                "confidence": float(rows.confidence[i]),
+                **{
+                    f"ciou{suffix}": float(values[i]) if item.kind == "positive" else float("nan")
+                    for suffix, values in self._ciou
+                },
+            }
+            for i, (item, size) in enumerate(
+                zip(self.test.items, size_of(rows.area_px), strict=True)
+            )
+        ]
+
+    @property
+    def _ciou(self) -> list[tuple[str, Floats]]:
+        rows = self.measured
+        return [("", rows.ciou), ("_adaptive", rows.ciou_adaptive), ("_fixed", rows.ciou_fixed)]
+
+    @property
+    def curves(self) -> dict[str, list[float]]:
+        """Curves behind the scores of all."""
+        return curves(self.measured, np.ones(len(self.test.items), bool), self.protocol)

@@ -1,0 +1,60 @@
+"""Ground truth as masks: pictures whose pixels other than 0 belong to what sounds."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, UnidentifiedImageError
+
+from ...errors import InputError
+from ..benchmarks import SIZE_PX, Truth
+from ..score.binarize import Bools
+
+_NO_BOX = np.zeros((0, 4))
+
+
+def read_mask(path: Path) -> Bools:
+    """Read a mask, `(H, W)`: true where any channel of the picture is not 0.
+
+    Raises:
+        InputError: It is missing or not a picture.
+    """
+    try:
+        with Image.open(path) as picture:
+            pixels = np.asarray(picture)
+    except UnidentifiedImageError:
+        raise InputError(f"{path} is not a picture; the mask of a clip is a PNG") from None
+    except (OSError, Image.DecompressionBombError) as error:
+        raise InputError(f"{path}: {getattr(error, 'strerror', None) or error}") from None
+    return np.asarray(pixels.any(2) if pixels.ndim == 3 else pixels != 0)
+
+
+def draw_masks(masks: Sequence[NDArray[Any]]) -> Bools:
+    """Bring masks to the size of maps by their nearest pixels; what is empty becomes no pixel.
+
+    Args:
+        masks: `(H, W)` bool each.
+
+    Returns:
+        `(n, 224, 224)`.
+    """
+    drawn = np.zeros((len(masks), SIZE_PX, SIZE_PX), bool)
+    for truth, mask in zip(drawn, masks, strict=True):
+        if mask.size:
+            rows, columns = (_nearest(side) for side in mask.shape)
+            truth[:] = mask[rows][:, columns]
+    return drawn
+
+
+def _nearest(side: int) -> NDArray[np.int64]:
+    """Return the pixel of a side of `side` pixels that each pixel of a map's side lies in."""
+    return ((np.arange(SIZE_PX) + 0.5) * side / SIZE_PX).astype(np.int64)
+
+
+def show_mask(mask: NDArray[Any]) -> Truth:
+    """Return what to draw on a frame: the outline of the mask."""
+    return Truth(_NO_BOX, _NO_BOX, np.asarray(mask, bool))
