@@ -55,7 +55,6 @@ def whole(path: Path) -> Iterator[Path]:
         with _draft(path.with_name(path.name[:_NAME_CHARS])) as draft:
             yield draft
             draft.replace(path)
-            sync_folder(path.parent)
     except OSError as error:
         raise unwritable(path, error) from error
 

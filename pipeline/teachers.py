@@ -144,10 +144,11 @@ def embed_teachers(settings: TeacherSettings) -> dict[str, Any]:
     names, objects = settings.names(), settings.object_networks()
     if is_run(settings.audio):
         raise UsageError(f"--audio {settings.audio}: a run compares sounds, for knn and cluster")
+    cache = Cache(settings.cache)  # before the network that tries threads is loaded
     _require_weights(settings, [*names, *objects])
     with network_threads(settings.threads, settings.device), watch_stages() as progress:
         done = embed(
-            Cache(settings.cache),
+            cache,
             HINTS,
             names,
             objects=objects,

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from ...cache.schema import FULL_SCALE
 from .encode import encode
 from .frames import Pixels, drift
 from .load import MaterialFile, load
@@ -182,7 +183,7 @@ def _background(picture: Pixels, rng: np.random.Generator) -> Pixels:
 
 def excerpt(recording: NDArray[np.int16], rng: np.random.Generator) -> NDArray[np.float32]:
     """Return 4 s of a recording that can be heard; a shorter one repeats after pauses."""
-    wave: NDArray[np.float32] = recording.astype(np.float32) / np.float32(32767)
+    wave: NDArray[np.float32] = recording.astype(np.float32) / np.float32(FULL_SCALE)
     enough = _AUDIBLE * _level(wave)
     num_starts = len(wave) - NUM_SAMPLES + 1
     if num_starts <= 0:

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from ...cache.schema import FULL_SCALE
 from ...errors import ClipError, InputError, Reason
 from ..media.container import MAX_PIXELS, open_media
 from ..media.mono import SoundWindow
@@ -190,5 +191,5 @@ def _recording(path: str) -> NDArray[np.int16]:
     peak = float(np.abs(wave).max())
     if peak < _SILENCE:
         raise ClipError(Reason.NO_AUDIO, "silent from beginning to end")
-    samples: NDArray[np.int16] = np.rint(wave * (32767 / peak)).astype(np.int16)
+    samples: NDArray[np.int16] = np.rint(wave * (FULL_SCALE / peak)).astype(np.int16)
     return samples

@@ -33,7 +33,7 @@ def test_the_command_would_start(words: str) -> None:
     if name == "train":
         recipe = load_recipe(values["recipe"], values["set"] or ())
         check_weights(recipe, load_objective(recipe.objective))
-        assert parse_seeds(values["seeds"]) and values["run"]
+        assert values["run"] and (values["seeds"] is None or parse_seeds(values["seeds"]))
     elif name == "evaluate":
         assert values["benchmark"] in benchmark_names() and values["annotations"]
         load_protocol(values["protocol"], values["paper"])

@@ -40,7 +40,7 @@ def test_a_small_demo_goes_the_whole_way_and_resumes(
     for number, about in enumerate(seconds, 1):
         assert f" (about {about:.0f} s)\n    $ avpipe" in said.partition(f"[{number}/7] ")[2]
     assert said.count(" --threads 1\n") == 5  # all but synth and extract
-    assert json.loads((out / "run/run.json").read_text())["threads"] == 1
+    assert json.loads((out / "run/seed0/run.json").read_text())["threads"] == 1
     assert "RANDOM weights" in said
     for name in ("audio-visual map", "sounds shuffled", "center prior", "saliency"):
         assert f"\n{name}" in said

@@ -465,4 +465,4 @@ def test_weights_above_all_tables_reach_the_commands_that_have_the_network(
     assert main(train) == 2
     err = capsys.readouterr().err
     assert err.startswith("avpipe: error: avpipe.toml: line 2: weights: ") and "dter-r50" in err
-    assert "detr-r50, imagenet-resnet18" in err
+    assert "detr-r50, efficientat-mn04" in err

@@ -151,7 +151,7 @@ def test_pictures_have_to_go_into_a_folder(run: Path, tmp_path: Path) -> None:
     video = write_clip(tmp_path / "a.mp4", fps=8, seconds=1)
     with pytest.raises(UsageError, match="file is no folder: name one with --out"):
         localize_files(found(video), run, tmp_path / "file")
-    with pytest.raises(CacheUnwritableError, match=r"a\.png: Not a directory; make its folder"):
+    with pytest.raises(CacheUnwritableError, match=r"a\.png: Not a directory; put its folder back"):
         localize_files(found(video), run, tmp_path / "file" / "out")
 
 

@@ -95,7 +95,7 @@ def test_the_csv_of_an_evaluation_is_read_back_exactly() -> None:
     evaluation.evaluate([Path("run")], cache, annotations=Path("vggss.json"), benchmark="vggss",
                         device="cpu")  # fmt: skip
     results = evaluation.results_path(Path("run"), "vggss", "avpipe")
-    samples = read_samples(results, "ciou")
+    samples = read_samples(results, "ciou", "all")
     assert [one.pair.video for one in samples] == ids == [one.pair.audio for one in samples]
     text = (results.parent / f"{results.name}.csv").read_text("utf-8")
     assert not ACTS.search(text)

@@ -38,7 +38,9 @@ def sounds(cache: Cache, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("name", sorted(set(list_recipes()) - {"spm-audio"}))
+@pytest.mark.parametrize(
+    "name", [*sorted(name for name in list_recipes() if name[:6] not in ("cached", "spm-au"))]
+)
 def test_every_recipe_trains_and_localizes(
     cache: Cache, sounds: Path, tmp_path: Path, name: str
 ) -> None:

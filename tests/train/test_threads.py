@@ -22,6 +22,7 @@ from avpipe.train.runs.checkpoint import latest_checkpoint, load_weights
 from avpipe.train.runs.record import read_page
 from avpipe.train.threads import Pace
 from cache_factory import make_cache
+from evaluation_factory import change_page
 
 TINY = [
     "image_size=40", "image_resize=48", "width=16", "embed_dim=16", "batch_size=8", "epochs=2",
@@ -275,9 +276,7 @@ def test_a_run_from_before_threads_were_recorded_is_not_tried(
     cache: Cache, two_threads: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     train_until(cache, tmp_path, 3, threads=1)
-    page = json.loads((tmp_path / "run.json").read_text())
-    del page["threads"]
-    (tmp_path / "run.json").write_text(json.dumps(page))
+    change_page(tmp_path, without="threads")
     monkeypatch.setattr(threads, "try_threads", lambda *given: pytest.fail("tried"))
     assert train_until(cache, tmp_path, 4, threads="auto") == [(3, 2)]
 

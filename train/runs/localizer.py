@@ -62,7 +62,7 @@ class Localizer:
         self.device = device
         self.centres_px = cell_centres(model.image_encoder, page.recipe.image_size)
         self._model = model.to(device).eval()
-        self._similarity_map = objective.similarity_map
+        self._similarity_map = getattr(objective, "similarity_map", None)  # of one that sees
         if head is not None:
             number = head_number(objective, page.recipe.objective, head)
             self._similarity_map = lambda visual, audio: cosine_map(visual[number], audio[number])

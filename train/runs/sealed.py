@@ -15,7 +15,7 @@ DIGEST = "sha256"
 
 def seal(record: Mapping[str, Any]) -> dict[str, Any]:
     """Return a record as JSON holds it, with its digest as the last key."""
-    plain: dict[str, Any] = json.loads(json.dumps(record))
+    plain: dict[str, Any] = parse_json(json.dumps(record))
     return {**plain, DIGEST: digest(plain)}
 
 

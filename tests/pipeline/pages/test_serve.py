@@ -126,7 +126,7 @@ def test_panels_say_what_they_show(demo: Demo, folder: Path) -> None:
         (
             "five.png",
             "five.png",
-            r"five.png cannot be used \(not a media format that is read here\)",
+            r"five.png cannot be used \(five.png: not a media format that is read here\)",
         ),
         ("five.png", "gone.wav", "gone.wav is gone; choose it again"),
         ("cut.png", "noise.wav", "cut.png is damaged"),

@@ -42,7 +42,7 @@ def drawn(name: str) -> Clip:
     rng = np.random.default_rng(list(CLIPS).index(name))
     noise = np.cumsum(rng.standard_normal(round(length * RATE_HZ)))
     sound = scipy.signal.lfilter([1, -1], [1, -0.95], noise).astype(np.float32)
-    frame = rng.integers(0, 256, (48, 64, 3)).astype(np.uint8)
+    frame = rng.integers(0, 256, (256, 340, 3)).astype(np.uint8)
     return Clip(frame, sound * 0.05, RATE_HZ, start_s, time_s, time_s, length)
 
 

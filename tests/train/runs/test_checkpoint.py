@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 import torch
+from avpipe import drafts
 from avpipe.errors import CacheCorruptError, CacheUnwritableError, InputError
 from avpipe.train.runs import checkpoint
 from avpipe.train.runs.checkpoint import (
@@ -114,7 +115,7 @@ def test_a_kill_between_the_files_leaves_the_last_checkpoint(
     def killed(path: Path) -> None:
         raise Killed
 
-    monkeypatch.setattr(checkpoint, "sync_folder", killed)
+    monkeypatch.setattr(drafts, "sync_folder", killed)
     with pytest.raises(Killed):
         save_checkpoint(tmp_path, 6, *state)
     assert latest_checkpoint(tmp_path) == (tmp_path / "checkpoints" / "00000005", 5)

@@ -175,5 +175,5 @@ def test_lines_of_epochs_are_steps_apart(tmp_path: Path) -> None:
 
 def test_a_folder_that_cannot_be_written_is_told(path: Path) -> None:
     (path.parent / "x").mkdir()
-    with pytest.raises(CacheUnwritableError, match=r"x: .*; make room"):
+    with pytest.raises(CacheUnwritableError, match=r"x: .*; make its folder writable"):
         append_lines(path.parent / "x", STEPS)
