@@ -9,6 +9,7 @@ import typer
 from ..cache.advice import DEFAULT_CACHE as DEFAULT_CACHE
 from ..errors import UsageError
 from ..machine import AUTO, granted_cores, parse_threads
+from .parts import names_in
 from .settings import ONE_RUN, Example, Shared
 
 
@@ -154,8 +155,7 @@ Benchmark = Annotated[
     typer.Option(
         "--benchmark",
         metavar="NAME",
-        help="What is scored: synth, vggss, vggss-extended, vggss-heard, vggss-unheard, flickr, "
-        "flickr-extended, retrieval.",
+        help=f"What is scored: {', '.join(names_in('train/benchmarks'))}.",
     ),
 ]
 Protocol = Annotated[

@@ -5,12 +5,16 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from ...errors import Reason, UsageError
+from ..parts import names_in
 
 Backend = Literal["loky", "sequential"]
-Decoder = Literal["pyav", "ffmpeg"]
+if TYPE_CHECKING:
+    Decoder = str
+else:  # the files of stages/media/decoders, looked at but not imported
+    Decoder = Literal[tuple(names_in("stages/media/decoders"))]
 IdFrom = Literal["stem", "path"]
 Spectrogram = Literal[
     "257x276", "257x300", "16k-257x200", "16k-257x299", "16k-257x671", "16k-257x1004"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import ExitStack
 from dataclasses import dataclass
 from importlib import import_module
+from pathlib import Path
 from types import ModuleType
 
 import numpy as np
@@ -16,7 +17,9 @@ from .container import MAX_PIXELS, open_media
 from .length import duration_s
 from .mono import MIN_SOUND_S, OWN_SOUND_S, SoundWindow
 
-DECODERS = ("pyav", "ffmpeg")
+DECODERS = tuple(
+    sorted(path.stem for path in (Path(__file__).parent / "decoders").glob("[a-z]*.py"))
+)
 """`pyav` carries its own FFmpeg; `ffmpeg` is the program, a process for each picture and sound."""
 
 

@@ -91,7 +91,7 @@ def test_the_wheel_holds_the_package_and_nothing_else(wheel: Path) -> None:
         for path in folder.glob("*.py")
     }
     assert names == python | data_files()
-    assert {"avpipe/train/published.csv", "avpipe/train/recipes/compact.toml"} <= names
+    assert {"avpipe/train/score/published.csv", "avpipe/train/recipes/compact.toml"} <= names
     assert any(name.endswith("/LICENSE") for name in metadata)
 
 

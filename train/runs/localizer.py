@@ -62,10 +62,8 @@ class Localizer:
         self.device = device
         self.centres_px = cell_centres(model.image_encoder, page.recipe.image_size)
         self._model = model.to(device).eval()
-        self._similarity_map = getattr(objective, "similarity_map", None)  # of one that sees
-        if head is not None:
-            number = head_number(objective, page.recipe.objective, head)
-            self._similarity_map = lambda visual, audio: cosine_map(visual[number], audio[number])
+        self._objective = objective
+        self._head = None if head is None else head_number(objective, page.recipe.objective, head)
         self._teachers: dict[str, LiveTeacher] = {}
 
     def localize(
@@ -92,9 +90,15 @@ class Localizer:
         """
         with torch.inference_mode():
             visual, audio = self._embed_frame(frame), self._embed_audio(waveform, rate_hz)
-            similarity = self._similarity_map(visual, audio).cpu().numpy()
+            similarity = self._map_of(visual, audio).cpu().numpy()
         localization_map: NDArray[np.float32] = self.upsample(similarity, size, geometry)[0]
         return localization_map
+
+    def _map_of(self, visual: tuple[Tensor, ...], audio: tuple[Tensor, ...]) -> Tensor:
+        """Return each frame's map with its sound, `(B, h, w)`: the objective's, or of one head."""
+        if self._head is None:
+            return self._objective.similarity_map(visual, audio)
+        return cosine_map(visual[self._head], audio[self._head])
 
     def upsample(
         self,
@@ -153,7 +157,7 @@ class Localizer:
                 pairs = order[start : min(start + batch_size, high)]
                 cells = tuple(head[frame_of[pairs] - done] for head in visual)
                 own = tuple(head[sound_of[pairs]] for head in audio)
-                found.append(self._similarity_map(cells, own).cpu().numpy())
+                found.append(self._map_of(cells, own).cpu().numpy())
             done += len(batch.rows)
         result = np.empty((len(order), *found[0].shape[1:]), np.float32)
         result[order] = np.concatenate(found)
