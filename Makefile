@@ -32,7 +32,7 @@ demo: $(READY)  ## videos to localized sounds on synthetic clips, in ./demo-out
 	@$(BIN)/python -m avpipe demo $(DEMO_OUT)
 
 test: $(READY)  ## the tests of every day (minutes)
-	$(PYTEST) -q -m "not slow" -n $(TEST_JOBS) --dist loadfile
+	$(PYTEST) -q -m "not slow" -n $(TEST_JOBS) --dist loadfile --durations 10
 
 slow: $(READY)  ## the tests over ten seconds
 	$(PYTEST) -q -m slow

@@ -7,7 +7,7 @@ import typer
 
 from ...errors import UsageError
 from .. import output
-from ..options import Annotations, Device, Geometry, Json
+from ..options import PRETRAINED, Annotations, Device, Geometry, Json, Weights
 from ..settings import ONE_RUN, Example
 
 
@@ -27,6 +27,7 @@ def cases(
         int, typer.Option("--n", metavar="N", min=1, max=20, help="Clips of each case."), ONE_RUN
     ] = 3,
     geometry: Geometry = "rf-centred",
+    weights: Weights = None,
     device: Device = "auto",
     json: Json = False,
 ) -> None:
@@ -35,5 +36,7 @@ def cases(
         raise UsageError("name the run that localizes: --run DIR")
     from ..pages.cases.run import CasesSettings, cases_text, make_gallery
 
-    settings = CasesSettings(annotations, run, out, each, geometry, device)
+    settings = CasesSettings(
+        annotations, run, out, each, geometry, device, tuple(weights or PRETRAINED)
+    )
     output.show(make_gallery(settings), json, cases_text)

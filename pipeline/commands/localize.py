@@ -10,12 +10,14 @@ from .. import output
 from ..options import (
     DEFAULT_CACHE,
     DEFAULT_THREADS,
+    PRETRAINED,
     Annotations,
     Cache,
     Device,
     Geometry,
     Json,
     Threads,
+    Weights,
 )
 from ..settings import ONE_RUN, Example
 
@@ -76,6 +78,7 @@ def localize(
         typer.Option("--every", metavar="S", min=0.01, help="Seconds between two maps of a film."),
     ] = 0.5,
     geometry: Geometry = "rf-centred",
+    weights: Weights = None,
     device: Device = "auto",
     threads: Threads = DEFAULT_THREADS,
     json: Json = False,
@@ -101,6 +104,7 @@ def localize(
         geometry=geometry,
         device=device,
         threads=threads,
+        weights=tuple(weights or PRETRAINED),
         sound=sound,
         video=video,
         every_s=every,

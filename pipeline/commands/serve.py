@@ -7,7 +7,7 @@ import typer
 
 from ...errors import UsageError
 from .. import output
-from ..options import Device
+from ..options import PRETRAINED, Device, Weights
 from ..settings import ONE_RUN, Example
 
 
@@ -27,6 +27,7 @@ def serve(
     port: Annotated[
         int, typer.Option("--port", metavar="N", min=0, max=65535, help="0 for any free one.")
     ] = 7860,
+    weights: Weights = None,
     device: Device = "auto",
 ) -> None:
     """Show a run in the browser: a picture and a sound, or a clip, become heat maps."""
@@ -38,4 +39,4 @@ def serve(
         output.note("the page is on this computer alone; Ctrl-C ends it")
         print(address, flush=True)
 
-    serve(ServeSettings(run, cache, port, device), ready, output.note)
+    serve(ServeSettings(run, cache, port, device, tuple(weights or PRETRAINED)), ready, output.note)

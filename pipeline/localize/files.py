@@ -18,13 +18,13 @@ from ...cache.writer import remove_orphans
 from ...errors import ClipError, ClipsFailedError, Reason, UsageError
 from ...stages.features import FeatureParams, Row
 from ...stages.film.run import RenderChild
-from ...stages.spectrogram import FRONT_ENDS
 from ...stages.workers.decoder import TIMEOUT_S, DecoderChild
 from ...train.nets.geometry import Geometry
 from ...train.runs.localizer import Localizer, load_run
 from ...train.score.controls import ALPHA, BlendScales
 from ...train.show.overlays import Localized, localize_cached, localize_sound, write_overlays
 from ...train.show.true_boxes import TrueBoxes, read_true_boxes
+from ...weights import PRETRAINED
 from ..extract.scan import Candidate
 from .film import EVERY_S, write_video
 
@@ -56,6 +56,7 @@ def localize_files(
     geometry: Geometry = "rf-centred",
     annotations: Path | None = None,
     device: str = "auto",
+    weights: Sequence[str] = (PRETRAINED,),
     decoder: str = "pyav",
     timeout_s: float = TIMEOUT_S,
     progress: Callable[[int], None] | None = None,
@@ -71,6 +72,7 @@ def localize_files(
         geometry: Where the map's cells lie.
         annotations: Where true boxes are, to be drawn on clips of these ids.
         device: Of the network.
+        weights: Where the teachers of a run on cached features come from.
         decoder: `pyav` or `ffmpeg`.
         timeout_s: Wall-clock limit for one clip.
         progress: Called with the number of pictures written.
@@ -80,7 +82,7 @@ def localize_files(
         ClipsFailedError: No clip could be used.
         CacheUnwritableError: The pictures cannot be written.
     """
-    localizer = load_run(run, device)
+    localizer = load_run(run, device, weights=weights)
     truth_of = read_true_boxes(annotations)
     failures: list[Failure] = []
     with DecoderChild(FeatureParams(decoder=decoder), timeout_s=timeout_s) as child:
@@ -101,6 +103,7 @@ def localize_videos(
     every_s: float = EVERY_S,
     geometry: Geometry = "rf-centred",
     device: str = "auto",
+    weights: Sequence[str] = (PRETRAINED,),
     timeout_s: float = TIMEOUT_S,
 ) -> LocalizeResult:
     """Draw films of where the sound of video files comes from, with bars on stderr.
@@ -112,6 +115,7 @@ def localize_videos(
         every_s: Time between two maps.
         geometry: Where the map's cells lie.
         device: Of the network.
+        weights: Where the teachers of a run on cached features come from.
         timeout_s: Wall-clock limit for one step, not for a whole film.
 
     Raises:
@@ -120,7 +124,7 @@ def localize_videos(
         ClipsFailedError: No clip could be used.
         CacheUnwritableError: The films cannot be written.
     """
-    localizer = load_run(run, device)
+    localizer = load_run(run, device, weights=weights)
     if out.exists() and not out.is_dir():
         raise UsageError(f"{out} is no folder: name one with --out")
     remove_orphans(out)
@@ -164,6 +168,7 @@ def localize_clips(
     scales: BlendScales = "minmax",
     geometry: Geometry = "rf-centred",
     device: str = "auto",
+    weights: Sequence[str] = (PRETRAINED,),
     progress: Callable[[int], None] | None = None,
 ) -> LocalizeResult:
     """Draw where the sound of clips of a cache comes from.
@@ -178,6 +183,7 @@ def localize_clips(
         scales: Of both maps before they are blended; see `train.controls.blend`.
         geometry: Where the map's cells lie.
         device: Of the network.
+        weights: Where the teachers of a run on cached features come from.
         progress: Called with the number of pictures written.
 
     Raises:
@@ -185,7 +191,11 @@ def localize_clips(
         CacheUnwritableError: The pictures cannot be written.
     """
     clips = localize_cached(
-        load_run(run, device), cache, ids, annotations=annotations, geometry=geometry
+        load_run(run, device, weights=weights),
+        cache,
+        ids,
+        annotations=annotations,
+        geometry=geometry,
     )
     return LocalizeResult(
         write_overlays(clips, out, alpha=alpha, scales=scales, geometry=geometry, progress=progress)
@@ -201,7 +211,7 @@ def _decoded(
     failures: list[Failure],
 ) -> Iterator[Localized]:
     """Decode and localize clip by clip; what cannot be used goes to `failures`."""
-    window_s = FRONT_ENDS[localizer.recipe.spectrogram].window_s
+    window_s = localizer.window_s
     for number, clip in enumerate(_in_turn(candidates)):
         try:
             row = child.row(_line(clip))

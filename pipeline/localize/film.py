@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 
 from ...stages.film.heat import Heat
 from ...stages.film.run import RenderChild
-from ...stages.spectrogram import FRONT_ENDS
 from ...train.nets.geometry import Geometry
 from ...train.runs.localizer import Localizer
 from ...train.score.maps import whole
@@ -77,7 +76,7 @@ def _heard(
     geometry: Geometry,
 ) -> Heat:
     """Find the maps of a clip, and the colours for all of them."""
-    window_s = FRONT_ENDS[localizer.recipe.spectrogram].window_s
+    window_s = localizer.window_s
     times_s: list[float] = []
     maps: list[NDArray[np.float16]] = []
     with watch(f"{clip_id} heard", "windows") as update:

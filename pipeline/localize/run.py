@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from ...cache.store import Cache
 from ...errors import ClipsFailedError, InputError, UsageError
 from ...machine import AUTO
+from ...weights import PRETRAINED
 from ..extract.scan import Candidate, scan
 from ..id_lists import read_ids
 from ..output import note
@@ -41,6 +42,8 @@ class DrawSettings:
     geometry: Geometry = "rf-centred"
     device: str = "auto"
     threads: str = AUTO
+    weights: tuple[str, ...] = (PRETRAINED,)
+    """Where the teachers of a run on cached features come from."""
     sound: Path | None = None
     """Instead of the one input's own."""
     video: bool = False
@@ -76,7 +79,11 @@ def draw(settings: DrawSettings) -> dict[str, Any]:
 
 
 def _drawn(settings: DrawSettings, run: Path) -> LocalizeResult:
-    options: dict[str, Any] = {"geometry": settings.geometry, "device": settings.device}
+    options: dict[str, Any] = {
+        "geometry": settings.geometry,
+        "device": settings.device,
+        "weights": settings.weights,
+    }
     filming: dict[str, Any] = {**options, "every_s": settings.every_s}
     drawing: dict[str, Any] = {**options, "alpha": settings.alpha, "scales": settings.scales}
     if settings.ids is not None:

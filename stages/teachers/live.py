@@ -15,6 +15,10 @@ from ..spectrogram import resample
 from .protocol import Network, Teacher, load_teacher, network_of
 
 
+_KEPT_S = 10.0
+"""Seconds of sound that a cache keeps around a frame, which the others hear whole."""
+
+
 def build_network(teacher: Teacher, weights: Weights, device: str) -> Network:
     """Build a teacher for a device; on a GPU it computes in float16 where PyTorch holds that safe.
 
@@ -67,6 +71,11 @@ class LiveTeacher:
                 f"--weights {network}=FILE"
             )
         self._network = build_network(self._teacher, found, device)
+
+    @property
+    def window_s(self) -> float:
+        """Seconds of sound that it hears."""
+        return float(self._teacher.PARAMS.get("seconds", _KEPT_S))
 
     def of_frame(self, frame: NDArray[np.uint8]) -> NDArray[Any]:
         """Return the features of a frame `(H, W, 3)` uint8 RGB, as the cache stores them."""

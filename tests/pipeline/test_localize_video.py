@@ -41,6 +41,7 @@ class Pitch:
     """Hears low notes at the left and high notes at the right; stands in for a run."""
 
     recipe = SimpleNamespace(spectrogram="257x276")
+    window_s = 3.0
 
     def localize(
         self, frame: Any, waveform: Any, rate_hz: int, *, size: tuple[int, int], geometry: str

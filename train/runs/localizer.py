@@ -100,6 +100,13 @@ class Localizer:
             return self._objective.similarity_map(visual, audio)
         return cosine_map(visual[self._head], audio[self._head])
 
+    @property
+    def window_s(self) -> float:
+        """Seconds of sound around a frame that are heard."""
+        if isinstance(self._model.audio_encoder, CachedEncoder):
+            return self._teacher("audio").window_s
+        return FRONT_ENDS[self.recipe.spectrogram].window_s
+
     def upsample(
         self,
         maps: NDArray[np.float32],

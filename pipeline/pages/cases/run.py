@@ -15,6 +15,7 @@ from ....errors import InputError, UsageError
 from ....stages.media import decode_clip
 from ....stages.synth.case_worlds import open_world
 from ....stages.synth.hard import KINDS, Case, Kind
+from ....weights import PRETRAINED
 from ... import output
 from ...extract.folders import make_films_folder
 from ...output import Document
@@ -39,6 +40,7 @@ class CasesSettings:
         each: Clips of each case.
         geometry: Where a map's cells lie.
         device: For the network.
+        weights: Where the teachers of a run on cached features come from.
     """
 
     world: Path | None
@@ -47,6 +49,7 @@ class CasesSettings:
     each: int = 3
     geometry: Geometry = "rf-centred"
     device: str = "auto"
+    weights: tuple[str, ...] = (PRETRAINED,)
 
 
 @dataclass(frozen=True)
@@ -104,7 +107,7 @@ def make_gallery(settings: CasesSettings) -> dict[str, Any]:
         load_run,  # torch: seconds, which no mistyped name has to wait for
     )
 
-    localizer = load_run(folder, settings.device)
+    localizer = load_run(folder, settings.device, weights=settings.weights)
     make_films_folder(out)
     remove_orphans(out)
     cases = world.plan(settings.each)

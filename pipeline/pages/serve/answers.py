@@ -18,7 +18,6 @@ from PIL import Image
 from ....cache.schema import AUDIO_RATE_HZ
 from ....errors import ClipError, InputError, Reason
 from ....stages.features import FeatureParams, Row
-from ....stages.spectrogram import FRONT_ENDS
 from ....stages.workers.decoder import DecoderChild
 from ....train.runs.localizer import Localizer
 from ....train.score.controls import Floats, Frame
@@ -152,7 +151,7 @@ class Demo:
         row = decode()
         decoded = time.monotonic()
         frame = np.array(Image.open(io.BytesIO(row["frame_jpeg"])).convert("RGB"))
-        sound = sound_around_frame(row, FRONT_ENDS[self._localizer.recipe.spectrogram].window_s)
+        sound = sound_around_frame(row, self._localizer.window_s)
         shown = _shown(frame)
         size = (shown.shape[0], shown.shape[1])
         av_map = self._localizer.localize(frame, sound, AUDIO_RATE_HZ, size=size)

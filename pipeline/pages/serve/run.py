@@ -16,6 +16,7 @@ from typing import Any
 
 from ....cache.store import Cache
 from ....errors import AvpipeError, InputError, MissingDependencyError, UsageError
+from ....weights import PRETRAINED
 
 HOST = "127.0.0.1"
 _SESSIONS = 50
@@ -32,6 +33,8 @@ class ServeSettings:
     port: int = 7860
     """0 for any that is free."""
     device: str = "auto"
+    weights: tuple[str, ...] = (PRETRAINED,)
+    """Where the teachers of a run on cached features come from."""
 
 
 def serve(
@@ -59,7 +62,7 @@ def serve(
     from .examples import write_examples
     from .form import build_page
 
-    localizer, nearest = _loaded(run, settings.device, cache)
+    localizer, nearest = _loaded(run, settings.device, settings.weights, cache)
     with (
         TemporaryDirectory(prefix="avpipe-serve-") as folder,
         Demo(localizer, *object_map_maker(), nearest) as demo,
@@ -113,13 +116,15 @@ def _cache(folder: Path | None) -> Cache | None:
     return cache
 
 
-def _loaded(run: Path, device: str, cache: Cache | None) -> tuple[Any, Any]:
+def _loaded(
+    run: Path, device: str, weights: tuple[str, ...], cache: Cache | None
+) -> tuple[Any, Any]:
     """Return the run's localizer, and the clips to compare with if there are some."""
     from ....train.runs.localizer import load_run
     from ...watch import watch
     from .nearest import embed_cache
 
-    localizer = load_run(run, device)
+    localizer = load_run(run, device, weights=weights)
     if cache is None:
         return localizer, None
     with watch("neighbours") as update:
