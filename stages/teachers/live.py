@@ -14,7 +14,6 @@ from ...weights import RANDOM, Weights, remember, resolve
 from ..spectrogram import resample
 from .protocol import Network, Teacher, load_teacher, network_of
 
-
 _KEPT_S = 10.0
 """Seconds of sound that a cache keeps around a frame, which the others hear whole."""
 
