@@ -19,6 +19,13 @@ WAYS = {
 """The numbered lists: a file and a name of it for each step."""
 
 
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+GLOSSARY = (ROOT / "docs/glossary.md").read_text(encoding="utf-8")
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+OWN_PATH = re.compile(r"`((?:cache|pipeline|stages|tests|train|weights)/[\w./-]+\.(?:py|toml|csv))")
+"""A file of the project, as pages write it."""
+
+
 def definitions(path: Path) -> set[str]:
     """Return what a file defines: `name` at its top, `Class.name` of a class."""
     found = set()
@@ -98,3 +105,40 @@ def test_truncated_comes_from_where_the_page_says() -> None:
         if "Reason.TRUNCATED" in path.read_text(encoding="utf-8")
     }
     assert named == raising
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
+def test_files_that_pages_name_are_there(path: Path) -> None:
+    named = OWN_PATH.findall(path.read_text(encoding="utf-8"))
+    lacking = [name for name in named if not re.search(r"/x\.\w+$", name)]
+    assert [name for name in lacking if not (ROOT / name).is_file()] == []
+
+
+def test_the_tree_of_the_readme_is_that_of_the_checkout() -> None:
+    tree = README.partition("## What lies where\n\n```\n")[2].partition("```")[0]
+    top, below = "", set()
+    for line in tree.splitlines():
+        names = re.findall(r"(\w+)/(?=[\s,)])", line)
+        if line.startswith("  "):
+            below |= {f"{top}/{name}" for name in names}
+        else:
+            top = names[0] if names else ""
+            assert all((ROOT / name).is_dir() for name in names[:1]), line
+        for file in re.findall(r"\w+\.py", line):
+            assert (ROOT / file).is_file(), file
+    folders = {name.rstrip("/") for name in package_folders()}
+    deep = ("stages/teachers", "pipeline/pages", "stages/media")
+    two = {name for name in folders if name.count("/") == 1}
+    assert two <= below, f"README's tree lacks {sorted(two - below)}"
+    for name in below - two:  # three levels down, on the line of their folder
+        last = name.partition("/")[2]
+        assert any(f"{folder}/{last}" in folders for folder in deep), name
+
+
+def test_each_word_of_the_glossary_stands_once() -> None:
+    entries = [line for line in GLOSSARY.splitlines() if line.startswith("- ")]
+    words = [word for line in entries for word in re.findall(r"\*\*(.+?)\*\*", line)]
+    assert {word for word in words if words.count(word) > 1} == set()
+    assert all(line.startswith("- **") for line in entries) and len(words) > 80
+    wanted = "clip row shard hint teacher embedding neighbours cluster view cell geometry protocol"
+    assert {*wanted.split(), "similarity map", "cIoU", "LocAcc", "adaptive", "leak"} <= {*words}
