@@ -24,7 +24,7 @@ PUBLIC = {
     "avpipe": ["Cache"],
     "avpipe.stages.media": ["decode_clip"],
     "avpipe.stages.spectrogram": ["log_spectrogram"],
-    "avpipe.stages.neighbors.run": ["knn"],
+    "avpipe.stages.neighbors": ["knn"],
     "avpipe.train.losses": ["ez_vsl", "slavc", "alignment", "lvs", "hint_mse"],
     "avpipe.train.metrics": [
         *("binarize", "ciou", "loc_acc", "auc", "average_precision", "max_f1"),

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-LEAVES = {"machine", "drafts", "errors", "printable", "reading", "weights"}
+LEAVES = {"drafts", "errors", "machine", "printable", "reading", "weights"}
 FOLDERS = ("cache", "pipeline", "stages", "train")
 MAY_IMPORT = {
     "cache": {"cache"},

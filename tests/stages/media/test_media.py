@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -535,3 +539,31 @@ def test_real_clips(name: str, reason: str | None) -> None:
     lag = int(np.argmax(np.fft.irfft(spectra[0] * np.conj(spectra[1]), size)))
     if np.abs(mine.waveform).max() > 1e-3:
         assert min(lag, size - lag) < 0.002 * mine.rate_hz
+
+
+def test_a_decoder_is_a_file_and_nothing_else(tmp_path: Path) -> None:
+    """A copy of the package with one more file in `decoders/` decodes with it."""
+    package = tmp_path / "avpipe"
+    ignored = shutil.ignore_patterns("__pycache__", "tests", "docs", "bench", ".*", "*.egg-info")
+    shutil.copytree(Path(__file__).parents[3], package, ignore=ignored)
+    (package / "stages/media/decoders/mirror.py").write_text(
+        "from .pyav import decode_frame as _upright, decode_sound, version\n"
+        "def decode_frame(target):\n    return _upright(target)[:, ::-1].copy()\n"
+    )
+    path = write_clip(tmp_path / "a.mp4", fps=8, seconds=1)
+    program = (
+        "import sys; from avpipe.pipeline.main import main; from avpipe.cache.store import Cache\n"
+        "assert main(['extract', sys.argv[1], '--cache', sys.argv[2], '--decoder', 'mirror', "
+        "'--backend', 'sequential']) == 0\n"
+        "print(Cache(sys.argv[2]).clip('a').frame[100, 10].tolist())"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(path), str(tmp_path / "cache")],
+        env={"PYTHONPATH": str(tmp_path), "PATH": ""},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    expected = decode_clip(str(path)).frame[100, -11].astype(int)
+    found = json.loads(done.stdout.splitlines()[-1])
+    np.testing.assert_allclose(found, expected, atol=12)  # a JPEG lies between
