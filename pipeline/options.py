@@ -9,7 +9,7 @@ import typer
 from ..cache.advice import DEFAULT_CACHE as DEFAULT_CACHE
 from ..errors import UsageError
 from ..machine import AUTO, granted_cores, parse_threads
-from .parts import names_in
+from .part_names import names_in
 from .settings import ONE_RUN, Example, Shared
 
 

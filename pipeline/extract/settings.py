@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from ...errors import Reason, UsageError
-from ..parts import names_in
+from ..part_names import names_in
 
 Backend = Literal["loky", "sequential"]
 if TYPE_CHECKING:
