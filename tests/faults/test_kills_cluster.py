@@ -16,6 +16,7 @@ IDS = [f"c{number:02d}" for number in range(24)]
 COMMAND = ("cluster", "--k", "3", "--weights", "random")
 
 
+@pytest.mark.slow
 def test_killed_again_and_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     log = tmp_path / "log"

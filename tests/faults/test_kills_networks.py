@@ -21,7 +21,7 @@ NEIGHBORS = ("--image", "imagenet-resnet18", "--audio", "none", "--weights", "ra
     ("command", "stage"),
     [
         pytest.param(("embed-teachers", *TEACHER), "hints/imagenet-resnet18", id="embed-teachers"),
-        pytest.param(("knn", *NEIGHBORS), "neighbors/*", id="knn"),
+        pytest.param(("knn", *NEIGHBORS), "neighbors/*", id="knn", marks=pytest.mark.slow),
     ],
 )
 def test_killed_again_and_again(

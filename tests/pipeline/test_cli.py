@@ -136,7 +136,7 @@ def test_what_cannot_be_read_is_no_fault_of_the_cache(
 
 def test_a_bad_choice_is_told_in_plain_words(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["extract", "videos", "--decoder", "vlc"]) == 2
-    assert "'--decoder': 'vlc' is not one of 'pyav'" in capsys.readouterr().err
+    assert "'--decoder': 'vlc' is not one of 'ffmpeg', 'pyav'" in capsys.readouterr().err
 
 
 def test_debug_shows_the_traceback(runner: Runner, capsys: pytest.CaptureFixture[str]) -> None:

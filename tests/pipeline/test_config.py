@@ -140,7 +140,7 @@ def test_paths_in_a_file_start_at_its_folder(
         ("cache = 4", ["cache = 4", "a path in quotes"]),
         ('inputs = "videos"', ["inputs = 'videos'", "a list of paths"]),
         ("inputs = [1]", ["inputs = [1]", "a list of paths"]),
-        ('decoder = "opencv"', ["decoder = 'opencv'", 'one of "pyav", "ffmpeg"']),
+        ('decoder = "opencv"', ["decoder = 'opencv'", 'one of "ffmpeg", "pyav"']),
         ('timeout = "fast"', ["timeout = 'fast'", "a number"]),
         ("jobs = 0", ["jobs:", "greater than or equal to 1"]),
         ("[extract]\nsegment = 0.1", ["segment:", "greater than or equal to 0.2"]),

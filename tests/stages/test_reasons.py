@@ -15,9 +15,9 @@ from avpipe.pipeline.extract.settings import ExtractSettings
 from avpipe.pipeline.pages.failures import failures_text, list_failures
 from avpipe.stages.features import FeatureParams
 from avpipe.stages.workers.decoder import DecoderChild
+from bad_clips import BAD
 from media_factory import picture, sound, write_clip, write_wav
 from PIL import Image
-from test_bad_clips import BAD
 
 HOSTILE = (sys.executable, str(Path(__file__).parents[1].joinpath("hostile_child.py")))
 MADE = {

@@ -148,7 +148,7 @@ def test_object_maps_of_detr_are_shown_where_the_cache_has_them(
     assert np.abs(pixels(moved.read_bytes())[:, edge:] - last).max() > 20
 
 
-@pytest.mark.parametrize("num_clips", [2, 5, 40])
+@pytest.mark.parametrize("num_clips", [2, 5, pytest.param(40, marks=pytest.mark.slow)])
 def test_a_sheet_has_every_frame_above_its_map_and_one_scale_for_all(num_clips: int) -> None:
     clips = [
         Localized(f"clip{number}", np.full((90, 120, 3), (5 * number, 250, 40), np.uint8),

@@ -377,7 +377,7 @@ def test_training_works_outside_the_main_thread(cache: Cache, tmp_path: Path) ->
 
 PROGRAM = """
 import sys, torch
-sys.path.insert(0, {tests!r})
+sys.path[:0] = [{tests!r}, {tests!r} + "/.."]
 torch.set_num_threads(1)
 from avpipe.cache.store import Cache
 from avpipe.train.loop import train
@@ -388,7 +388,7 @@ train(Cache({cache!r}), RECIPES["compact"], {run!r}, device="cpu", checkpoint_ev
 
 def start(cache: Cache, run: Path, every: float) -> subprocess.Popen[bytes]:
     program = PROGRAM.format(
-        tests=str(Path(__file__).parents[1]), cache=str(cache.path), run=str(run), every=every
+        tests=str(Path(__file__).parent), cache=str(cache.path), run=str(run), every=every
     )
     return subprocess.Popen([sys.executable, "-c", program])
 
@@ -437,7 +437,7 @@ def test_sigterm_saves_before_it_ends(cache: Cache, tmp_path: Path) -> None:
 
 HANGS = """
 import ctypes, os, sys
-sys.path.insert(0, {tests!r})
+sys.path[:0] = [{tests!r}, {tests!r} + "/.."]
 from avpipe.cache.store import Cache
 from avpipe.train import stopping
 from avpipe.train.learner import Learner
@@ -467,7 +467,7 @@ def test_a_step_that_hangs_is_ended(
 ) -> None:
     run = tmp_path / "run"
     program = HANGS.format(
-        tests=str(Path(__file__).parents[1]), cache=str(cache.path), run=str(run),
+        tests=str(Path(__file__).parent), cache=str(cache.path), run=str(run),
         grace=0.0 if signals == 1 else 1e9,
     )  # fmt: skip
     command = [sys.executable, "-c", program]

@@ -362,6 +362,7 @@ def test_reads_stay_inside_the_span(tmp_path: Path) -> None:
     assert offsets_s(at_the_end, 25, 8.0)[1] == pytest.approx(0, abs=0.002)
 
 
+@pytest.mark.slow
 def test_two_hours(tmp_path: Path) -> None:
     """The middle of a long file is reached by seeking: little of it is read."""
     rate_hz, minutes = 4000, 120

@@ -110,8 +110,8 @@ def test_wherever_a_seek_lands(
     def astray(container: Any, stream: Any, ticks: int, guide: Any) -> None:
         honest(container, stream, round(landing_s / packets.time_base(stream)), stream)
 
-    for module in ("media_pictures", "media_pyav_sound", "media_length"):
-        monkeypatch.setattr(f"avpipe.stages.{module}.seek", astray)
+    for module in ("pictures", "pyav_sound", "length"):
+        monkeypatch.setattr(f"avpipe.stages.media.{module}.seek", astray)
     clip = decode_clip(path, seconds=6.0)
     assert clip.frame_pts_s == expected.frame_pts_s
     np.testing.assert_array_equal(clip.frame, expected.frame)
