@@ -16,7 +16,8 @@ from pathlib import Path
 import av
 import numpy as np
 import torch
-from avpipe.stages.features import AUDIO_RATE_HZ, Row, make_row
+from avpipe.cache.schema import AUDIO_RATE_HZ
+from avpipe.stages.features import Row, make_row
 from avpipe.stages.spectrogram import resample
 from avpipe.train.data.augment import IMAGE_MEAN, IMAGE_STD, training_views
 from avpipe.train.data.batches import Batch, Pick, Source, Stream

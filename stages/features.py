@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from ..cache.schema import FULL_SCALE
+from ..cache.schema import AUDIO_RATE_HZ, FULL_SCALE
 from ..errors import ClipError, Reason
 from .media import Clip, decode_clip
 from .media.container import MAX_PIXELS
@@ -26,7 +26,6 @@ from .spectrogram import (
     wide_window,
 )
 
-AUDIO_RATE_HZ = 32_000
 JPEG_QUALITY = 95
 SILENCE_RMS = 1e-3
 """-60 dB of full scale."""

@@ -10,14 +10,22 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-_QUALITY = 92
+QUALITY = 92
+"""Of what is looked at alone."""
+SMALL_QUALITY = 88
+"""Of pages with many pictures."""
 
 
-def jpeg_bytes(pixels: NDArray[np.uint8]) -> bytes:
+def jpeg_bytes(pixels: NDArray[np.uint8], quality: int = QUALITY) -> bytes:
     """Return `(H, W, 3)` RGB as a JPEG file."""
     content = io.BytesIO()
-    Image.fromarray(pixels).save(content, "JPEG", quality=_QUALITY)
+    Image.fromarray(pixels).save(content, "JPEG", quality=quality)
     return content.getvalue()
+
+
+def as_jpeg(png: bytes) -> bytes:
+    """Return a PNG as JPEG: a picture of frames is much smaller so."""
+    return jpeg_bytes(np.asarray(Image.open(io.BytesIO(png)).convert("RGB")), SMALL_QUALITY)
 
 
 def wav_bytes(samples: NDArray[np.int16], rate_hz: int) -> bytes:

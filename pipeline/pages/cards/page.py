@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-import io
-import wave
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from numpy.typing import NDArray
-from PIL import Image
 
 from ....cache.schema import Header
 from ....cache.store import CachedClip
 from ....train.show.drawing import heat_over, to_png
 from .. import html
+from ..media import SMALL_QUALITY, jpeg_bytes, wav_bytes
 from .gather import Card, Neighbor
 from .parts import draw_spectrogram, hint_scale, spectrogram_title, spread_cells
 from .picture import facts, seen_by
 
-_JPEG_QUALITY = 88
 _SPECTROGRAM_IN = (4.4, 2.0)
 _PICTURE_PX = 340
 _HEARD_S = 3.0
@@ -43,7 +39,7 @@ def page_of_cards(cards: Sequence[Card], shown: Mapping[str, Header], notes: Seq
 def _card(card: Card, shown: Mapping[str, Header]) -> str:
     clip = card.clip
     title = f"frame at {clip.frame_pts_s:.2f} s"
-    pictures = [html.picture(jpeg(clip.frame), title, title, _PICTURE_PX)]
+    pictures = [html.picture(jpeg_bytes(clip.frame, SMALL_QUALITY), title, title, _PICTURE_PX)]
     if "hint" in shown:
         pictures.append(_hint(card, shown["hint"]))
     pictures.append(html.block("", [_spectrogram(card), _sound(clip)]))
@@ -67,7 +63,7 @@ def _hint(card: Card, header: Header) -> str:
     heat = spread_cells(card.hint, *card.clip.frame.shape[:2])
     over = (heat_over(card.clip.frame, heat) * 255).round().astype(np.uint8)
     title = f"hint of {teacher}, {hint_scale(card.hint)}"
-    return html.picture(jpeg(over), title, title, _PICTURE_PX)
+    return html.picture(jpeg_bytes(over, SMALL_QUALITY), title, title, _PICTURE_PX)
 
 
 def _spectrogram(card: Card) -> str:
@@ -93,7 +89,7 @@ def _sound(clip: CachedClip) -> str:
     half = round(_HEARD_S / 2 * clip.waveform_rate_hz)
     start = min(max(0, clip.frame_sample - half), max(0, len(clip.waveform) - 2 * half))
     heard = clip.waveform[start : start + 2 * half]
-    return html.player(wav(heard, clip.waveform_rate_hz), f"sound of {clip.id}", "audio")
+    return html.player(wav_bytes(heard, clip.waveform_rate_hz), f"sound of {clip.id}", "audio")
 
 
 def _tags(card: Card, header: Header) -> str:
@@ -115,27 +111,6 @@ def _strip(card: Card, kind: str, header: Header) -> str:
 def _neighbor(one: Neighbor, label: str | None) -> str:
     same = label is not None and one.label == label
     caption = f"{one.similarity:.3f} {one.name}"
-    return html.picture(jpeg(one.frame), one.id, caption, style="same" if same else "")
-
-
-def jpeg(frame: NDArray[np.uint8]) -> bytes:
-    """Return a frame `(H, W, 3)` uint8 RGB as JPEG."""
-    content = io.BytesIO()
-    Image.fromarray(frame).save(content, "JPEG", quality=_JPEG_QUALITY)
-    return content.getvalue()
-
-
-def as_jpeg(png: bytes) -> bytes:
-    """Return a PNG as JPEG: a picture of frames is much smaller so."""
-    return jpeg(np.asarray(Image.open(io.BytesIO(png)).convert("RGB")))
-
-
-def wav(samples: NDArray[np.int16], rate_hz: int) -> bytes:
-    """Return mono samples `(n,)` int16 as WAV."""
-    content = io.BytesIO()
-    with wave.open(content, "wb") as file:
-        file.setnchannels(1)
-        file.setsampwidth(2)
-        file.setframerate(rate_hz)
-        file.writeframes(samples.astype("<i2").tobytes())
-    return content.getvalue()
+    return html.picture(
+        jpeg_bytes(one.frame, SMALL_QUALITY), one.id, caption, style="same" if same else ""
+    )

@@ -13,7 +13,7 @@ from ....stages.synth.hard import KINDS, Kind
 from ....train.show.drawing import COLOUR_MAP, COSINE, Panel, grid, to_png
 from ...output import Document
 from .. import html
-from ..cards.page import as_jpeg
+from ..media import as_jpeg
 
 if TYPE_CHECKING:
     from .run import Shown

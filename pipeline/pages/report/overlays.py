@@ -23,7 +23,7 @@ from ....train.score.table import form_of
 from ....train.show.drawing import Panel, draw_panel, to_png
 from ...output import Document
 from .. import html
-from ..cards.page import as_jpeg
+from ..media import as_jpeg
 from .scores import RULES, rule_of
 
 NUM_EACH = 6
