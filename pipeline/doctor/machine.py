@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
-from ...machine import CGROUPS, OWN_CGROUP, core_quota, group_folders, usable_cores, words_of
+from ...machine import (
+    CGROUPS,
+    OWN_CGROUP,
+    core_quota,
+    group_folders,
+    installed_cores,
+    usable_cores,
+    words_of,
+)
 from ..output import size_text
 from .finding import Check, ok, warning
 
@@ -17,7 +24,7 @@ _MEMORY = Path("/proc/meminfo")
 def check_cores() -> list[Check]:
     """Compare the cores there are with those a batch system or container grants."""
     cores, quota = usable_cores(), core_quota()
-    told = f"{cores} of {os.cpu_count()} usable"
+    told = f"{cores} of {installed_cores()} usable"
     if quota is not None and quota < cores:
         jobs = max(1, int(quota))
         found = f"{told}, but this container grants the time of {quota:g}"

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-LEAVES = {"drafts", "errors", "machine", "printable", "reading", "weights"}
+LEAVES = {"drafts", "errors", "machine", "printable", "reading", "stopping", "weights"}
 FOLDERS = ("cache", "pipeline", "stages", "train")
 MAY_IMPORT = {
     "cache": {"cache"},

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from avpipe.machine import Trial, free_cores, granted_cores, parse_threads, try_
 from avpipe.pipeline.main import main
 from avpipe.pipeline.threads import network_threads, search_threads, try_network
 from avpipe.train import loop, threads
+from avpipe.train.data.sources import reading_threads
 from avpipe.train.learner import Learner
 from avpipe.train.loop import train
 from avpipe.train.recipe import load_recipe
@@ -28,6 +30,7 @@ TINY = [
     "image_size=40", "image_resize=48", "width=16", "embed_dim=16", "batch_size=8", "epochs=2",
     "precision=fp32", "audio_pool=8", "visual_dropout=0.5", "ema=0.9", "momentum=0.5",
 ]  # fmt: skip
+FOLDERS = ("bench", "cache", "pipeline", "stages", "train", "weights")
 RECIPE = load_recipe("compact", TINY)
 NUM_STEPS = 6
 
@@ -79,6 +82,29 @@ def test_a_quota_of_time_grants_fewer_threads(
     monkeypatch.setattr(machine, "usable_cores", lambda: 8)
     monkeypatch.setattr(machine, "core_quota", lambda: quota)
     assert granted_cores() == granted
+
+
+@pytest.mark.parametrize(("quota", "reading"), [(None, 8), (2.5, 2), (0.2, 1)])
+def test_as_many_threads_read_as_cores_are_granted(
+    quota: float | None, reading: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "cpu_count", lambda: 64)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(16)))
+    monkeypatch.setattr(machine, "core_quota", lambda: quota)
+    assert reading_threads(None) == reading
+
+
+def test_nobody_counts_the_cores_of_others() -> None:
+    """`os.cpu_count` knows neither affinity nor control groups: `machine` is asked."""
+    root = Path(machine.__file__).parent
+    files = [root / "machine.py", *root.glob("*/**/*.py")]
+    asking = {
+        path.relative_to(root).as_posix()
+        for path in files
+        if path.relative_to(root).parts[0] in {"machine.py", *FOLDERS}
+        and re.search(r"\bcpu_count\b|ThreadPoolExecutor\(\)", path.read_text("utf-8"))
+    }
+    assert asking == {"machine.py"}
 
 
 def test_threads_are_auto_or_a_number() -> None:

@@ -439,7 +439,7 @@ HANGS = """
 import ctypes, os, sys
 sys.path[:0] = [{tests!r}, {tests!r} + "/.."]
 from avpipe.cache.store import Cache
-from avpipe.train import stopping
+from avpipe import stopping
 from avpipe.train.learner import Learner
 from avpipe.train.loop import train
 from test_train_loop import RECIPES

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from ...machine import granted_cores
 from .batches import (
     Batch,
     DataMode,
@@ -134,7 +135,7 @@ def open_source(
             them, as all are read into it first; of several processes each has its part of it.
             They stay there, or on the GPU where half of its free memory holds them.
         device: Where the network is.
-        workers: Threads that read; None for one per processor, at most 8.
+        workers: Threads that read; None for one per granted core, at most 8.
         frames: Whether frames are needed.
 
     Returns:
@@ -158,8 +159,8 @@ def open_source(
 
 
 def reading_threads(workers: int | None) -> int:
-    """Return how many threads read: as told, or one for each processor, at most 8."""
-    return workers or min(8, os.cpu_count() or 1)
+    """Return how many threads read: as told, or one for each granted core, at most 8."""
+    return workers or min(8, granted_cores())
 
 
 def free_memory_bytes() -> int:

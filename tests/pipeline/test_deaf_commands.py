@@ -1,0 +1,98 @@
+"""SIGTERM and SIGINT end a command that hears nothing: inside a library, or waiting for a thread."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from evaluation_factory import write_world
+from fake_clips import make_cache
+
+COMMANDS = {
+    "evaluate": ("training", "evaluate run --annotations world"),
+    "embed-teachers": ("teachers", "embed-teachers --audio none --weights random"),
+    "knn": ("teachers", "knn --audio none --weights random"),
+    "localize": ("localize.run", "localize --ids ids.txt --run run"),
+}
+"""Command to the module that asks for threads before it runs a network, and its arguments."""
+PROGRAM = """
+import ctypes, os, signal, sys, threading, time
+from importlib import import_module
+from avpipe import stopping
+from avpipe.__main__ import main
+
+signal.signal(signal.SIGINT, signal.default_int_handler)  # tests in the background inherit none
+libc = ctypes.CDLL(None)
+mutex = ctypes.create_string_buffer(256)  # all zero: one that nobody holds
+
+def hang():
+    libc.pthread_mutex_lock(mutex)
+    libc.pthread_mutex_lock(mutex)  # for ever, and no handler of Python's gets to run
+
+def hang_here(*_):
+    os.write(1, b"hangs\\n")
+    hang()
+
+def hang_beside(*_):
+    threading.Thread(target=hang).start()
+    os.write(1, b"hangs\\n")
+    time.sleep(1e6)
+
+where, module, grace_s, *sys.argv = sys.argv[1:]
+import_module(f"avpipe.pipeline.{module}").network_threads = globals()[f"hang_{where}"]
+stopping.GRACE_S, stopping._ONE_S = float(grace_s), 0.0
+main()
+"""
+LOST = (
+    "avpipe: error: interrupted; what was running did not end and is lost, the same command "
+    "resumes from what is saved\n"
+)
+STOPPED = "avpipe: error: interrupted; the same command resumes\n"
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    make_cache(tmp_path / "avcache", ["a", "b"])
+    (tmp_path / "ids.txt").write_text("a\n")
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run/run.json").write_text("{}")
+    (tmp_path / "world").mkdir()
+    write_world(tmp_path / "world")
+    return tmp_path
+
+
+def ended(where: str, command: str, number: signal.Signals, *, again: bool) -> tuple[int, str]:
+    """Let a command hang, send it a signal, maybe until it ends; return its code and its lines."""
+    module, words = COMMANDS[command]
+    grace_s = "1e9" if again else "0"
+    program = [sys.executable, "-c", PROGRAM, where, module, grace_s, "avpipe", *words.split()]
+    with subprocess.Popen(
+        program, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout and process.stdout.readline() == "hangs\n"
+        process.send_signal(number)
+        while again and process.poll() is None:  # one that comes too soon is the first again
+            process.send_signal(number)
+            time.sleep(0.01)
+        _, said = process.communicate()
+    return process.returncode, said
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize(
+    ("number", "again"), [(signal.SIGTERM, False), (signal.SIGINT, True)], ids=["grace", "second"]
+)
+def test_stuck_inside_a_library(
+    command: str, number: signal.Signals, again: bool, here: Path
+) -> None:
+    assert ended("here", command, number, again=again) == (128 + number, LOST)
+
+
+def test_stuck_while_a_thread_is_waited_for(here: Path) -> None:
+    code, said = ended("beside", "knn", signal.SIGTERM, again=False)
+    assert (code, said) == (143, STOPPED + LOST)
