@@ -6,6 +6,8 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -34,6 +36,8 @@ def hang():
     libc.pthread_mutex_lock(mutex)  # for ever, and no handler of Python's gets to run
 
 def hang_here(*_):
+    for number in (signal.SIGTERM, signal.SIGINT):  # one that comes before the lock changes nothing
+        signal.signal(number, lambda *_: None)
     os.write(1, b"hangs\\n")
     hang()
 
@@ -66,33 +70,49 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def ended(where: str, command: str, number: signal.Signals, *, again: bool) -> tuple[int, str]:
-    """Let a command hang, send it a signal, maybe until it ends; return its code and its lines."""
+@contextmanager
+def hanging(where: str, command: str, grace_s: float) -> Iterator[subprocess.Popen[str]]:
+    """Start a command; wait until it hangs."""
     module, words = COMMANDS[command]
-    grace_s = "1e9" if again else "0"
-    program = [sys.executable, "-c", PROGRAM, where, module, grace_s, "avpipe", *words.split()]
+    program = [sys.executable, "-c", PROGRAM, where, module, str(grace_s), "avpipe", *words.split()]
     with subprocess.Popen(
         program, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:
         assert process.stdout and process.stdout.readline() == "hangs\n"
+        yield process
+
+
+def send_until_it_ends(process: subprocess.Popen[str], number: signal.Signals) -> None:
+    """Send it a signal again and again: one that comes too soon is the first again."""
+    while process.poll() is None:
         process.send_signal(number)
-        while again and process.poll() is None:  # one that comes too soon is the first again
-            process.send_signal(number)
-            time.sleep(0.01)
-        _, said = process.communicate()
-    return process.returncode, said
+        time.sleep(0.01)
 
 
-@pytest.mark.parametrize("command", COMMANDS)
 @pytest.mark.parametrize(
-    ("number", "again"), [(signal.SIGTERM, False), (signal.SIGINT, True)], ids=["grace", "second"]
+    ("command", "number", "again"),
+    [
+        ("evaluate", signal.SIGTERM, False),
+        ("embed-teachers", signal.SIGINT, False),
+        ("knn", signal.SIGINT, True),
+        ("localize", signal.SIGTERM, True),
+    ],
 )
 def test_stuck_inside_a_library(
     command: str, number: signal.Signals, again: bool, here: Path
 ) -> None:
-    assert ended("here", command, number, again=again) == (128 + number, LOST)
+    with hanging("here", command, 1e9 if again else 0.0) as process:
+        process.send_signal(number)
+        if again:
+            send_until_it_ends(process, number)
+        _, said = process.communicate()
+    assert (process.returncode, said) == (128 + number, LOST)
 
 
 def test_stuck_while_a_thread_is_waited_for(here: Path) -> None:
-    code, said = ended("beside", "knn", signal.SIGTERM, again=False)
-    assert (code, said) == (143, STOPPED + LOST)
+    with hanging("beside", "knn", 1e9) as process:
+        process.send_signal(signal.SIGTERM)
+        assert process.stderr and process.stderr.readline() == STOPPED
+        send_until_it_ends(process, signal.SIGINT)
+        _, said = process.communicate()
+    assert (process.returncode, said) == (130, LOST)
