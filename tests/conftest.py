@@ -10,6 +10,7 @@ from types import ModuleType
 import pytest
 from avpipe.pipeline.extract.settings import ExtractSettings
 from avpipe.pipeline.progress import Progress
+from warm import Warm
 
 ROOT = Path(__file__).parents[1]
 
@@ -40,6 +41,13 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="session")
+def warm() -> Iterator[Warm]:
+    """Start processes that have PyTorch loaded."""
+    with Warm() as server:
+        yield server
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -1,18 +1,16 @@
-"""SIGTERM and SIGINT end a command that hears nothing: inside a library, or waiting for a thread."""
+"""SIGTERM and SIGINT end a command that hears nothing: in a library, or waiting for a thread."""
 
 from __future__ import annotations
 
 import signal
-import subprocess
-import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from evaluation_factory import write_world
 from fake_clips import make_cache
+from warm import Processes, Warm
 
 COMMANDS = {
     "evaluate": ("training", "evaluate run --annotations world"),
@@ -21,6 +19,7 @@ COMMANDS = {
     "localize": ("localize.run", "localize --ids ids.txt --run run"),
 }
 """Command to the module that asks for threads before it runs a network, and its arguments."""
+LOG = Path("log")
 PROGRAM = """
 import ctypes, os, signal, sys, threading, time
 from importlib import import_module
@@ -46,7 +45,8 @@ def hang_beside(*_):
     os.write(1, b"hangs\\n")
     time.sleep(1e6)
 
-where, module, grace_s, *sys.argv = sys.argv[1:]
+where, module, grace_s = sys.argv[1:4]
+del sys.argv[1:4]
 import_module(f"avpipe.pipeline.{module}").network_threads = globals()[f"hang_{where}"]
 stopping.GRACE_S, stopping._ONE_S = float(grace_s), 0.0
 main()
@@ -70,22 +70,29 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-@contextmanager
-def hanging(where: str, command: str, grace_s: float) -> Iterator[subprocess.Popen[str]]:
-    """Start a command; wait until it hangs."""
-    module, words = COMMANDS[command]
-    program = [sys.executable, "-c", PROGRAM, where, module, str(grace_s), "avpipe", *words.split()]
-    with subprocess.Popen(
-        program, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    ) as process:
-        assert process.stdout and process.stdout.readline() == "hangs\n"
-        yield process
+@pytest.fixture
+def hanging(warm: Warm, here: Path) -> Callable[[str, str, float], Processes]:
+    """Start a command in a world of its own; wait until it hangs."""
+
+    def run(where: str, command: str, grace_s: float) -> Processes:
+        module, words = COMMANDS[command]
+        process = warm.start(PROGRAM, [where, module, str(grace_s), *words.split()], log=LOG)
+        wait_for("hangs\n", process)
+        return process
+
+    return run
 
 
-def send_until_it_ends(process: subprocess.Popen[str], number: signal.Signals) -> None:
+def wait_for(said: str, process: Processes) -> None:
+    while not (LOG.exists() and LOG.read_text().endswith(said)):
+        assert process.running(), LOG.read_text()
+        time.sleep(0.002)
+
+
+def send_until_it_ends(process: Processes, number: signal.Signals) -> None:
     """Send it a signal again and again: one that comes too soon is the first again."""
-    while process.poll() is None:
-        process.send_signal(number)
+    while process.running():
+        process.send(number)
         time.sleep(0.01)
 
 
@@ -99,20 +106,20 @@ def send_until_it_ends(process: subprocess.Popen[str], number: signal.Signals) -
     ],
 )
 def test_stuck_inside_a_library(
-    command: str, number: signal.Signals, again: bool, here: Path
+    command: str, number: signal.Signals, again: bool, hanging: Callable[..., Processes]
 ) -> None:
-    with hanging("here", command, 1e9 if again else 0.0) as process:
-        process.send_signal(number)
-        if again:
-            send_until_it_ends(process, number)
-        _, said = process.communicate()
-    assert (process.returncode, said) == (128 + number, LOST)
+    process = hanging("here", command, 1e9 if again else 0.0)
+    process.send(number)
+    if again:
+        send_until_it_ends(process, number)
+    assert process.wait() == [128 + number]
+    assert LOG.read_text() == f"hangs\n{LOST}"
 
 
-def test_stuck_while_a_thread_is_waited_for(here: Path) -> None:
-    with hanging("beside", "knn", 1e9) as process:
-        process.send_signal(signal.SIGTERM)
-        assert process.stderr and process.stderr.readline() == STOPPED
-        send_until_it_ends(process, signal.SIGINT)
-        _, said = process.communicate()
-    assert (process.returncode, said) == (130, LOST)
+def test_stuck_while_a_thread_is_waited_for(hanging: Callable[..., Processes]) -> None:
+    process = hanging("beside", "knn", 1e9)
+    process.send(signal.SIGTERM)
+    wait_for(STOPPED, process)
+    send_until_it_ends(process, signal.SIGINT)
+    assert process.wait() == [130]
+    assert LOG.read_text() == f"hangs\n{STOPPED}{LOST}"
