@@ -10,7 +10,7 @@ from types import ModuleType
 import pytest
 from avpipe.pipeline.extract.settings import ExtractSettings
 from avpipe.pipeline.progress import Progress
-from warm import Warm
+from warm import LIGHT, Warm
 
 ROOT = Path(__file__).parents[1]
 
@@ -47,6 +47,13 @@ def one_thread() -> Iterator[None]:
 def warm() -> Iterator[Warm]:
     """Start processes that have PyTorch loaded."""
     with Warm() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def light() -> Iterator[Warm]:
+    """Start processes that have the command line loaded."""
+    with Warm(LIGHT) as server:
         yield server
 
 

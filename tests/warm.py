@@ -1,6 +1,6 @@
-"""Processes that have PyTorch and the commands loaded when they start: forks of one that has.
+"""Processes that have modules loaded when they start: forks of one that has.
 
-Loading takes seconds; a test that kills a command several times would wait for little else. The
+Loading PyTorch takes seconds; a test that kills a command several times would wait for little else. The
 forks are processes like any other: they may be killed, and what they print goes to files.
 """
 
@@ -17,7 +17,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Self
 
-LOADED = (
+LIGHT = ("avpipe.pipeline.cli",)
+"""What every command loads."""
+HEAVY = (
     "avpipe.pipeline.cli", "avpipe.train.loop", "avpipe.train.score.evaluate",
     "avpipe.pipeline.localize.files", "avpipe.pipeline.training", "avpipe.stages.embed.run",
     "avpipe.stages.neighbors.run", "avpipe.train.benchmarks.synth",
@@ -62,9 +64,13 @@ class Processes:
 class Warm:
     """Starts processes, one group at a time; a context manager."""
 
+    def __init__(self, modules: Sequence[str] = HEAVY) -> None:
+        """Say what they have loaded."""
+        self._modules = modules
+
     def __enter__(self) -> Self:
         """Start the process that is forked."""
-        command = [sys.executable, __file__]
+        command = [sys.executable, __file__, *self._modules]
         self._last: Processes | None = None
         self._server = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
@@ -146,6 +152,6 @@ def serve() -> None:
 
 
 if __name__ == "__main__":
-    for module in LOADED:
+    for module in sys.argv[1:]:
         __import__(module)
     serve()
