@@ -1,7 +1,7 @@
 """Processes that have modules loaded when they start: forks of one that has.
 
-Loading PyTorch takes seconds; a test that kills a command several times would wait for little else. The
-forks are processes like any other: they may be killed, and what they print goes to files.
+Loading PyTorch takes seconds; a test that kills a command several times would wait for little else.
+The forks are processes like any other: they may be killed, and what they print goes to files.
 """
 
 from __future__ import annotations
@@ -124,11 +124,11 @@ def _become(
     program: str, arguments: list[str], log: str, folder: str, variables: Mapping[str, str]
 ) -> None:
     """Run the program as a process of its own would, to its very end."""
+    os.chdir(folder)
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     out = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     os.dup2(out, 1)
     os.dup2(out, 2)
-    os.chdir(folder)
     os.environ.clear()
     os.environ.update(variables)
     sys.argv = ["avpipe", *arguments]

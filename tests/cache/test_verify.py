@@ -77,8 +77,9 @@ def test_thousand_bit_flips(cache: Path) -> None:
                 Cache(cache)
         elif name.startswith(EXTRACT):
             with pytest.raises(CacheCorruptError):
-                for clip_id in Cache(cache).ids:
-                    Cache(cache).clip(clip_id)
+                opened = Cache(cache)
+                for clip_id in opened.ids:
+                    opened.clip(clip_id)
         if number % 50 == 0:
             repair_and_remake(cache)
             assert file_bytes(cache) == good

@@ -16,7 +16,7 @@ from avpipe.cache.verify import verify
 from avpipe.stages.synth.run import synth
 from fake_clips import file_bytes
 from processes import descendants, drafts, is_decoder, is_worker, kill, parents
-from warm import Warm
+from warm import Processes, Warm
 
 pytestmark = pytest.mark.faults
 
@@ -53,6 +53,11 @@ def world(
     cache = folder / "undisturbed"
     finish(light, videos, cache)
     return World(videos, num_shards, num_kills, file_bytes(cache))
+
+
+def extract(light: Warm, world: World, cache: Path) -> Processes:
+    log = cache.parent / "log"
+    return light.command("extract", world.videos, "--cache", cache, *FAST, log=log)
 
 
 def finish(light: Warm, videos: Path, cache: Path) -> None:
@@ -115,7 +120,7 @@ def test_workers_and_decoders_killed(
     world: World, tmp_path: Path, light: Warm, victims: Callable[[int], bool]
 ) -> None:
     cache = tmp_path / "cache"
-    driver = light.command("extract", world.videos, "--cache", cache, *FAST, log=tmp_path / "log")
+    driver = extract(light, world, cache)
     hit: set[int] = set()
     while driver.running():
         if len(hit) < 2 and num_done(cache) > len(hit):
@@ -137,7 +142,7 @@ def test_nothing_outlives_a_killed_driver(
     world: World, tmp_path: Path, light: Warm, during: str
 ) -> None:
     cache = tmp_path / "cache"
-    driver = light.command("extract", world.videos, "--cache", cache, *FAST, log=tmp_path / "log")
+    driver = extract(light, world, cache)
     wanted = is_decoder if during == "decoding" else is_worker
     while not any(wanted(pid) for pid in descendants(driver.pids[0])):
         time.sleep(0.001)
