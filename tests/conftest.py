@@ -1,5 +1,6 @@
 """Fixtures for all tests."""
 
+import ctypes
 import math
 import os
 import sys
@@ -17,6 +18,20 @@ ROOT = Path(__file__).parents[1]
 # Threads that wait for each other crawl on a busy machine, as one is that runs these tests. Before
 # anything loads PyTorch; for the processes that tests start too.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# No test cuts the power: what a killed process has written is there without waiting for the disk.
+os.fsync = lambda fd: None
+
+
+def keep_freed_memory() -> None:
+    """Let glibc keep freed blocks: by default large ones come back as pages zeroed anew."""
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    for option, value in ((-3, 1 << 30), (-1, (1 << 31) - 1)):  # M_MMAP_THRESHOLD, M_TRIM_THRESHOLD
+        if mallopt is not None:
+            mallopt(option, value)
+
+
+keep_freed_memory()
 
 
 @pytest.fixture(autouse=True)

@@ -60,13 +60,14 @@ def test_no_cache(tmp_path: Path) -> None:
         verify(tmp_path)
 
 
-def test_thousand_bit_flips(cache: Path) -> None:
+@pytest.mark.parametrize("number_of_flips", [250, pytest.param(1000, marks=pytest.mark.slow)])
+def test_bit_flips(number_of_flips: int, cache: Path) -> None:
     """Anywhere in any file: named by `verify`, refused by readers, mended to the same bytes."""
     good = file_bytes(cache)
     rng = np.random.default_rng(0)
     sizes = {name: 8 * len(content) for name, content in good.items()}
     names = list(sizes)
-    for number in range(1000):
+    for number in range(number_of_flips):
         name = names[number % len(names)]  # every file as often, headers as often as content
         limit = 8 * 4096 if number % 3 == 0 and name.endswith("h5") else sizes[name]
         flip(cache / name, int(rng.integers(limit)))

@@ -1,4 +1,4 @@
-"""The demo: a small one every day, the real one with its promises among the slow tests."""
+"""The demo: a small one with small teachers every day, the real one with its promises among the slow tests."""
 
 import json
 from dataclasses import replace
@@ -30,6 +30,9 @@ def test_a_small_demo_goes_the_whole_way_and_resumes(
     pace = MachinePace(cores=4, free=2.0, make_s=5.0, decode_s=1.0, step_s=60.0, teach_s=15.0)
     asked: list[tuple[str, str]] = []
     monkeypatch.setattr(demo_module, "measure_pace", lambda *how: asked.append(how) or pace)
+    small = demo_module.SETTINGS.replace("panns-cnn14", "efficientat-mn04")
+    small = small.replace("[embed-teachers]", '[embed-teachers]\nvisual = "mobilenet-v2"')
+    monkeypatch.setattr(demo_module, "SETTINGS", small.replace("detr-r50", "mobilenet-v2"))
     demo(out, clips=24, epochs=1, threads="1")
     said = capsys.readouterr().out
     assert asked == [("compact", "1")]
