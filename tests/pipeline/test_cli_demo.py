@@ -1,4 +1,4 @@
-"""The demo: a small one with small teachers every day, the real one with its promises among the slow tests."""
+"""The demo: every day a small one with small teachers; the real one is slow, and keeps promises."""
 
 import json
 from dataclasses import replace
