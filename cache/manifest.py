@@ -16,9 +16,7 @@ from functools import cached_property
 from itertools import chain
 from pathlib import Path
 
-from ..errors import CacheCorruptError
-from .advice import advice
-from .schema import FORMAT, MANIFEST, canonical_json
+from .schema import FORMAT, MANIFEST, canonical_json, damaged
 from .segment import Line, Root, Segment
 from .writer import temporary
 
@@ -76,7 +74,7 @@ class Manifest:
             name = segment.path.name.removesuffix(".copy")
             begins = segment.first_row, segment.first_shard
             if name != f"{number:04d}.jsonl" or begins != (row, shard):
-                raise _missing(self.folder / f"{number:04d}.jsonl")
+                raise damaged(self.folder / f"{number:04d}.jsonl", " is missing")
             row += segment.n
             shard += segment.num_shards
         self.num_rows = row
@@ -246,12 +244,8 @@ def segment_names(folder: Path) -> list[str]:
     names = {path.name for path in folder.glob("*.jsonl*") if _SEGMENT_NAME.fullmatch(path.name)}
     segments = {name.removesuffix(".copy") for name in names}
     for name in sorted(segments - names):
-        raise _missing(folder / name)
+        raise damaged(folder / name, " is missing")
     return sorted(segments, key=lambda name: int(name.split(".")[0]))
 
 
 _SEGMENT_NAME = re.compile(r"\d{4,}\.jsonl(\.copy)?")
-
-
-def _missing(path: Path) -> CacheCorruptError:
-    return CacheCorruptError(f"{path} is missing; run {advice('verify --repair', path)}")

@@ -18,9 +18,8 @@ from numpy.typing import NDArray
 
 from ..errors import CacheCorruptError
 from ..reading import parse_json
-from .advice import advice
 from .clip_ids import is_bad_id
-from .schema import FORMAT, canonical_json
+from .schema import FORMAT, canonical_json, damaged
 
 _SCAN_BLOCK = 1 << 24
 _READ_BYTES = 1 << 20
@@ -77,7 +76,7 @@ class Segment:
         with path.open("rb") as file:
             size = os.fstat(file.fileno()).st_size
             if size == 0:
-                raise self._damaged("is empty")
+                raise damaged(path, " is empty")
             # a mapping holds a file open: thousands of small segments are read instead
             self._data: bytes | mmap.mmap = (
                 file.read()
@@ -93,7 +92,7 @@ class Segment:
             intact = tail["sha256"] == _sha256(self._data, tail_at) and self.n == len(starts) - 3
             intact = intact and self._data[tail_at:] == canonical_json(tail) + b"\n"
             if not intact:
-                raise self._damaged("is damaged")
+                raise damaged(path, " is damaged")
             if head["format"] != FORMAT:
                 raise CacheCorruptError(
                     f"{path}: cache format {head['format']}, this avpipe reads {FORMAT}; install "
@@ -105,11 +104,8 @@ class Segment:
             self.num_retries = int(head["num_retries"])
             self.roots: list[Root] = head["roots"]
         except (ValueError, KeyError, IndexError, TypeError) as error:
-            raise self._damaged("is damaged") from error
+            raise damaged(path, " is damaged") from error
         self._starts = starts[1:-1]
-
-    def _damaged(self, what: str) -> CacheCorruptError:
-        return CacheCorruptError(f"{self.path} {what}; run {advice('verify --repair', self.path)}")
 
     @property
     def num_shards(self) -> int:

@@ -12,8 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import InputError
-from .advice import advice
+from ..errors import Fault, InputError, Wrong
 from .manifest import Manifest
 from .schema import AUDIO, AUDIO_RATE_HZ, EXTRACT, NEIGHBORS, RAGGED, shard_path
 from .shard import Shard, read_header
@@ -41,7 +40,7 @@ class CachedClip(NamedTuple):
         label: Its label, None where the input had none.
         frame: `(H, W, 3)` uint8 RGB, short side 256.
         spectrogram: `(257, 276)` float32 natural-log PSD of the centre 3 s (the shape is that of
-            the cache's `--spectrogram` kind).
+            the kind that the cache was extracted with).
         spectrogram_wide: `(257, 462)` float32, the same with its margins.
         valid_cols: Half-open range of columns of `spectrogram_wide` that hold real sound.
         waveform: Mono int16 around the frame, None if `audio` was dropped.
@@ -239,7 +238,8 @@ class Cache:
                     return ColumnView(self, folder, wanted)
                 raise InputError(f"{self.path}: stage {folder} has no column {wanted!r}")
         raise InputError(
-            f"{self.path} has no stage for column {name!r}; see {advice('status', self.path)}"
+            f"{self.path} has no stage for column {name!r}",
+            fault=Fault(Wrong.NO_COLUMN, self.path, name),
         )
 
     def neighbors(self, name: str) -> NeighborView:
@@ -259,7 +259,8 @@ class Cache:
         ]
         if not folders:
             raise InputError(
-                f"{self.path} has no neighbours {name!r}; run {advice('knn', self.path)}"
+                f"{self.path} has no neighbours {name!r}",
+                fault=Fault(Wrong.NO_NEIGHBORS, self.path, f"{NEIGHBORS}/{name}"),
             )
         return NeighborView(self, max(folders, key=lambda stage: _newest(self.path / stage)))
 

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from ..cache.advice import DEFAULT_CACHE as DEFAULT_CACHE
+from ..advice import DEFAULT_CACHE as DEFAULT_CACHE
 from ..errors import UsageError
 from ..machine import AUTO, granted_cores, parse_threads
 from .part_names import names_in

@@ -12,14 +12,15 @@ from typing import Any
 
 import numpy as np
 
-from ..cache.advice import advice
+from ..advice import advice
 from ..cache.schema import EXTRACT, HINTS, OBJECTS, shard_path
 from ..cache.shard import read_header
 from ..cache.state import extracted_shards, shard_numbers
 from ..cache.store import Cache
+from ..devices import usable_device
 from ..errors import UsageError
 from ..machine import AUTO
-from ..stages.embed.run import EmbedSummary, Progress, embed, pick_device
+from ..stages.embed.run import EmbedSummary, Progress, embed
 from ..stages.embed.todo import Given
 from ..stages.neighbors.run import neighbors
 from ..stages.neighbors.vectors import id_set, source_kind
@@ -185,7 +186,7 @@ def search_neighbors(settings: TeacherSettings, search: NeighborSettings) -> dic
     cache, names = Cache(settings.cache), settings.names()
     ids, hold_out = read_ids_to_take(search.ids), read_ids(search.hold_out) or []
     id_set(cache, ids, hold_out)  # a list of other clips is told before hours of work
-    device = pick_device(settings.device)
+    device = usable_device(settings.device)
     weights: dict[str, str] = {}
     notices = hold_out_notices(search.hold_out, hold_out, cache.ids)
     notices += [*todo_notices(settings.cache), *settings.leak_notices(hold_out)]
@@ -282,7 +283,7 @@ def estimate(settings: TeacherSettings, kind: str) -> dict[str, Any]:
         UsageError: There is no such teacher or device.
     """
     extracted = extracted_shards(settings.cache)
-    device = pick_device(settings.device)
+    device = usable_device(settings.device)
     rows = []
     jobs = [(kind, name) for name in settings.names()]
     jobs += [(OBJECTS, name) for name in settings.object_networks()]

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ...cache.advice import advice
+from ...advice import advice
 from ...cache.manifest import Manifest
 from ...cache.schema import AUDIO, EXTRACT, MANIFEST, params_difference, shard_path
 from ...cache.segment import Line

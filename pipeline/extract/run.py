@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ...cache.advice import advice
+from ...advice import advice
 from ...cache.manifest import Manifest
 from ...cache.schema import AUDIO, DROPPED, EXTRACT, MANIFEST, Header, shard_path
 from ...cache.shard import read_header

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
 from collections import deque
 from collections.abc import Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -19,6 +18,7 @@ from ...cache.schema import AUDIO, EXTRACT
 from ...cache.shard import Shard
 from ...cache.state import audio_of
 from ...cache.store import Cache
+from ...machine import granted_cores
 from ..teachers.protocol import Teacher
 
 T = TypeVar("T")
@@ -53,7 +53,7 @@ def read_batches(
     Until the last batch is taken the cache belongs to another thread. An error there is raised
     here, at the batch that it belongs to.
     """
-    num_threads = min(_MAX_THREADS, max(1, (os.cpu_count() or 1) // 2))  # the others compute
+    num_threads = min(_MAX_THREADS, max(1, granted_cores() // 2))  # the others compute
     with ThreadPoolExecutor(num_threads) as workers:
         yield from ahead(_batches(cache, teacher, shards, batch_size, workers), _BATCHES_AHEAD)
 

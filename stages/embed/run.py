@@ -21,7 +21,8 @@ from numpy.typing import NDArray
 from ...cache.schema import Header, shard_path
 from ...cache.store import Cache
 from ...cache.writer import Rows, remove_orphans, write_shard
-from ...errors import MissingDependencyError, UsageError
+from ...devices import usable_device
+from ...errors import MissingDependencyError
 from ...weights import PRETRAINED, Weights
 from ..teachers.live import build_network
 from .read import Batch, read_batches
@@ -102,7 +103,7 @@ def embed(
         UsageError: No such teacher or device.
     """
     started = time.monotonic()
-    device = pick_device(device)
+    device = usable_device(device)
     plans = plan_embed(
         cache.path, kind, names, objects=objects, specs=specs, overwrite=overwrite, given=given
     )
@@ -126,24 +127,6 @@ def embed(
         seconds=time.monotonic() - started,
         weights={plan.stage: plan.weights.digest for plan in plans},
     )
-
-
-def pick_device(device: str) -> str:
-    """Return `device`, `auto` being a GPU where there is one.
-
-    Raises:
-        UsageError: If this machine or this PyTorch does not have it.
-    """
-    import torch
-
-    if device == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        torch.empty(1, device=device).cpu()  # `meta` makes tensors that hold nothing
-    except (RuntimeError, AssertionError) as error:
-        why = str(error).partition("\n")[0][:160]
-        raise UsageError(f"--device {device} cannot be used here: {why}") from error
-    return device
 
 
 def _run(

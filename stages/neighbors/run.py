@@ -127,7 +127,8 @@ def neighbors(
     try:
         todo = {header.shard for header in shards if not is_done(cache, header, overwrite)}
     except CacheCorruptError as error:
-        raise CacheCorruptError(f"{error}{f' ({clipped})' if clipped else ''}") from error
+        line = f"{error}{f' ({clipped})' if clipped else ''}"
+        raise CacheCorruptError(line, fault=error.fault) from error
     total = len(chosen.rows)
     before = done = total - sum(len(chosen.spans[number]) for number in todo)
     if progress:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ...cache.advice import advice
+from ...advice import advice
 from ...cache.schema import AUDIO, EMBEDDINGS, HINTS, Header, id_set_digest, shard_path
 from ...cache.shard import read_header
 from ...cache.stale import digest_of_shards

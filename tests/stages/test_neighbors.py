@@ -271,7 +271,7 @@ def test_the_command_searches_on_its_device(cache: Cache, monkeypatch: pytest.Mo
 
     monkeypatch.setattr(teachers, "embed", lambda *_, device, **__: asked.append(device) or DONE)
     monkeypatch.setattr(teachers, "neighbors", note)
-    monkeypatch.setattr(teachers, "pick_device", {"auto": "cuda"}.get)
+    monkeypatch.setattr(teachers, "usable_device", {"auto": "cuda"}.get)
     settings = teachers.TeacherSettings(cache.path, "imagenet-resnet18", "none", ("random",))
     teachers.search_neighbors(settings, teachers.NeighborSettings(k=5))
     assert asked == ["cuda", "cuda"]

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch.nn import functional as F
 
-from ...cache.advice import advice
+from ...advice import advice
 from ...cache.schema import AUDIO, EXTRACT, digest, shard_path
 from ...cache.shard import Shard, read_header
 from ...cache.state import shard_numbers

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ...cache.advice import advice
+from ...advice import advice
 from ...cache.schema import CLUSTERS, HINTS, NEIGHBORS, Header, encoder_option, shard_path
 from ...cache.shard import Shard
 from ...cache.stale import stale_shards

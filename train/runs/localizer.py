@@ -25,6 +25,7 @@ from ..data.augment import evaluation_views, hear, normalise_frames
 from ..data.batches import Batch, Pick, Stream
 from ..data.clips import AT_TEST, ClipReader, whole_clips
 from ..data.columns import Column, cached_features, feature_columns, reduced
+from ..data.sources import reading_threads
 from ..device import choose_device
 from ..nets.cached import CachedEncoder
 from ..nets.geometry import Geometry, cell_centres, upsample
@@ -249,7 +250,7 @@ class Localizer:
         reader, none = self._reader(cache, rows), np.zeros(0, np.int64)
         parts = np.split(np.arange(len(rows)), range(batch_size, len(rows), batch_size))
         picks = (Pick(part, part if frames else none, part if sounds else none) for part in parts)
-        return Stream(reader, min(8, os.cpu_count() or 1)).batches(picks)
+        return Stream(reader, reading_threads(None)).batches(picks)
 
     def _reader(self, cache: Cache, rows: NDArray[np.int64]) -> ClipReader:
         """Open whole clips, or their cached features.

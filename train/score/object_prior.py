@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 
 import numpy as np
@@ -15,6 +14,7 @@ from ...weights import weights_dir
 from ..data.augment import normalise_frames
 from ..data.batches import Pick, Stream
 from ..data.clips import ClipReader, square, squeeze
+from ..data.sources import reading_threads
 from ..device import choose_device
 from ..nets.encoders import load_imagenet, resnet18
 from ..nets.geometry import Geometry, cell_centres, upsample
@@ -89,7 +89,7 @@ class ObjectPrior:
         nothing = np.zeros(0, np.int64)
         cuts = np.split(np.arange(len(rows)), range(batch_size, len(rows), batch_size))
         parts: list[Floats] = []
-        batches = Stream(reader, min(8, os.cpu_count() or 1)).batches(
+        batches = Stream(reader, reading_threads(None)).batches(
             Pick(frames, frames, nothing) for frames in cuts
         )
         if progress:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from ...cache.advice import advice
+from ...advice import advice
 from ...cache.clip_ids import file_stem
 from ...cache.store import Cache
 from ...cache.writer import remove_orphans

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ....cache.advice import advice
+from ....advice import advice
 from ....train.recipe import recipe_values
 from ....train.runs.record import RunPage
 from ....weights import RANDOM

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ....errors import AvpipeError
+from ...fixes import shown
 from ..html import text
 from .answers import MAX_PIXELS, MAX_UPLOAD_MB, TIMEOUT_S, Demo, Found
 from .examples import Examples
@@ -127,7 +128,7 @@ def answer(demo: Demo, find: Callable[[], Found], alpha: float) -> Shown:
     try:
         found = find()
     except AvpipeError as error:
-        return None, problem(str(error)), ""
+        return None, problem(shown(error)), ""
     return found, panels(found, alpha), neighbors(found, demo.nearest)
 
 

@@ -15,6 +15,7 @@ from avpipe.cache.store import Cache
 from avpipe.cache.verify import verify
 from avpipe.errors import UsageError
 from avpipe.pipeline.main import main
+from avpipe.pipeline.remake import commands
 from avpipe.pipeline.run_encoder import run_encoder_name
 from avpipe.train import load_run
 from avpipe.train.data.augment import evaluation_views
@@ -130,7 +131,7 @@ def test_neighbours_are_sought_by_a_run_too(
     assert stage.startswith("neighbors/audio-run-ez-vsl-seed1@")
     path = next((cache / stage).glob("*.h5"))
     path.write_bytes(path.read_bytes()[:-1])
-    told = verify(cache, repair=True).commands
+    told = commands(cache, verify(cache, repair=True))
     assert told == [f"avpipe knn --audio run:RUN --image none --k 4 --cache {cache}"]
 
 
