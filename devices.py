@@ -6,6 +6,7 @@ import os
 
 from .errors import UsageError
 
+_VARIABLE = "AVPIPE_DEVICE"
 _WHY_CHARS = 160
 
 
@@ -35,7 +36,8 @@ def usable_device(name: str) -> str:
     except (RuntimeError, AssertionError) as error:
         why = str(error).partition("\n")[0][:_WHY_CHARS]
         usable = "auto, cpu or cuda" if torch.cuda.is_available() else "auto or cpu"
-        variable = "AVPIPE_DEVICE"
-        named = f"{variable}:" if os.environ.get(variable) == name else "--device"
-        raise UsageError(f"{named} {name} cannot be used here: {why}; use {usable}") from error
+        line = f"--device {name} cannot be used here: {why}; use {usable}"
+        if os.environ.get(_VARIABLE) == name:
+            line = line.replace("--device", f"{_VARIABLE}:", 1)
+        raise UsageError(line) from error
     return device

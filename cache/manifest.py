@@ -55,12 +55,15 @@ class ShardPlan:
 class Manifest:
     """All segments of a cache."""
 
-    def __init__(self, cache: Path, files: Sequence[Path] | None = None) -> None:
+    def __init__(
+        self, cache: Path, files: Sequence[Path] | None = None, known: Sequence[Segment] = ()
+    ) -> None:
         """Read the segments of a cache; a cache without any has an empty manifest.
 
         Args:
             cache: Cache folder.
             files: Read these as the segments in order (`verify` puts in copies of damaged ones).
+            known: Segments that were read before: they never change, and are not read again.
 
         Raises:
             CacheCorruptError: If a segment is damaged or missing between others.
@@ -68,7 +71,8 @@ class Manifest:
         self.folder = cache / MANIFEST
         if files is None:
             files = [self.folder / name for name in segment_names(self.folder)]
-        self.segments = [Segment(path) for path in files]
+        read = {segment.path: segment for segment in known}
+        self.segments = [read.get(path) or Segment(path) for path in files]
         row = shard = 0
         for number, segment in enumerate(self.segments):
             name = segment.path.name.removesuffix(".copy")
@@ -79,6 +83,14 @@ class Manifest:
             shard += segment.num_shards
         self.num_rows = row
         self.num_shards = shard
+
+    def refreshed(self) -> Manifest:
+        """Return the manifest as it is now: only segments published since are read.
+
+        Raises:
+            CacheCorruptError: As `Manifest` does.
+        """
+        return Manifest(self.folder.parent, known=self.segments)
 
     @property
     def roots(self) -> list[Root]:

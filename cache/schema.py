@@ -51,9 +51,12 @@ CENTROIDS = "centroids"
 """A column of `clusters` that is no column of rows: all `(k, d)` of them, in every shard."""
 
 
+_CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"))
+
+
 def canonical_json(value: Any) -> bytes:
     """Return `value` as JSON bytes that depend on nothing but its content (ASCII, sorted keys)."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":")).encode("ascii")
+    return _CANONICAL.encode(value).encode("ascii")
 
 
 def digest(value: Any) -> str:

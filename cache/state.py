@@ -81,7 +81,7 @@ def require_manifest_of(cache: Path, manifest: Manifest) -> None:
         CacheCorruptError: If a segment and its copy are gone: their rows must not be given again.
     """
     last = max(shard_numbers(cache, EXTRACT), default=-1)
-    if last >= manifest.num_shards and last >= Manifest(cache).num_shards:
+    if last >= manifest.num_shards and last >= manifest.refreshed().num_shards:
         raise CacheCorruptError(
             f"{shard_path(cache, EXTRACT, last)}: the manifest ends before it; put back the files "
             f"missing from {cache / MANIFEST}"

@@ -127,12 +127,19 @@ class Cache:
     sent to other processes; each opens files of its own.
     """
 
-    def __init__(self, path: str | os.PathLike[str], *, verify: bool = True) -> None:
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        verify: bool = True,
+        manifest: Manifest | None = None,
+    ) -> None:
         """Open a cache.
 
         Args:
             path: Its folder.
             verify: Check each shard's sha256 when it is first opened in this process.
+            manifest: Its manifest, if that was read already.
 
         Raises:
             InputError: If there is no cache.
@@ -141,7 +148,7 @@ class Cache:
         self.path = Path(path).absolute()
         self._verify = verify
         require_cache(self.path)
-        self.manifest = Manifest(self.path)
+        self.manifest = Manifest(self.path) if manifest is None else manifest
         require_manifest_of(self.path, self.manifest)
         self._shards: OrderedDict[tuple[str, int], Shard] = OrderedDict()
 

@@ -37,9 +37,14 @@ class ClipCounts:
         return self.total - self.done - sum(self.failures.values())
 
 
-def count_clips(cache: Path) -> ClipCounts:
-    """Count the clips of a cache without reading more than headers and retry lines."""
-    manifest = Manifest(cache)
+def count_clips(cache: Path, manifest: Manifest | None = None) -> ClipCounts:
+    """Count the clips of a cache without reading more than headers and retry lines.
+
+    Args:
+        cache: Cache folder.
+        manifest: Its manifest, if that was read already.
+    """
+    manifest = Manifest(cache) if manifest is None else manifest.refreshed()
     require_manifest_of(cache, manifest)
     done, failures, extracted = 0, Counter[str](), set[int]()
     for header in headers(cache, EXTRACT):
