@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from operator import attrgetter
-from typing import Literal
+from typing import Any, Literal
 
 from ...cache.clip_ids import wrong_with_id
 from ...errors import InputError, Reason, UsageError
@@ -166,7 +166,7 @@ def _sorted(candidates: list[Candidate]) -> list[Candidate]:
     return candidates
 
 
-def path_key(candidates: Sequence[Candidate]) -> Callable[[str], str | bytes]:
+def path_key(candidates: Sequence[Candidate]) -> Callable[[str], Any]:
     """Return what orders the candidates' paths among all others as their bytes do.
 
     Text orders as its bytes where one of two is ASCII, and takes no second copy of each.

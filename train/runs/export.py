@@ -22,7 +22,6 @@ from ...errors import UsageError
 from ...stages.spectrogram import FLOOR, FRONT_ENDS, SEGMENT
 from ..data.augment import IMAGE_MEAN, IMAGE_STD
 from ..nets.encoders import Block
-from ..nets.geometry import cell_centres
 from ..nets.model import AudioVisualModel, build_model
 from ..objectives import require_sight
 from ..recipe import Recipe, recipe_values
@@ -205,7 +204,7 @@ def _map(model: AudioVisualModel, recipe: Recipe) -> dict[str, Any]:
     """Say how embeddings become a map, and where its cells lie."""
     return {
         "formula": "mean over heads of the cosine of a cell's and the sound's embedding",
-        "centres_px": cell_centres(model.image_encoder, recipe.image_size).tolist(),
+        "centres_px": model.image_encoder.cell_centres(recipe.image_size).tolist(),
         "image_px": recipe.image_size,
         "upsampling": "linear between centres_px (pixel centres are whole numbers), constant "
         "beyond the outer ones; to another size by (centre + 0.5) * size / image_px - 0.5",

@@ -28,7 +28,7 @@ from ..data.columns import Column, cached_features, feature_columns, reduced
 from ..data.sources import reading_threads
 from ..device import choose_device
 from ..nets.cached import CachedEncoder
-from ..nets.geometry import Geometry, cell_centres, upsample
+from ..nets.geometry import Geometry, upsample
 from ..nets.model import AudioVisualModel, build_model
 from ..objectives import Objective, cosine_map, head_number, load_objective, require_sight
 from .checkpoint import load_weights, require_checkpoint
@@ -61,7 +61,7 @@ class Localizer:
         self.page = page
         self.recipe = page.recipe
         self.device = device
-        self.centres_px = cell_centres(model.image_encoder, page.recipe.image_size)
+        self.centres_px = model.image_encoder.cell_centres(page.recipe.image_size)
         self._model = model.to(device).eval()
         self._objective = objective
         self._head = None if head is None else head_number(objective, page.recipe.objective, head)

@@ -17,7 +17,7 @@ from ..data.clips import ClipReader, square, squeeze
 from ..data.sources import reading_threads
 from ..device import choose_device
 from ..nets.encoders import load_imagenet, resnet18
-from ..nets.geometry import Geometry, cell_centres, upsample
+from ..nets.geometry import Geometry, upsample
 from .controls import Floats
 
 _IMAGE_PX = 224
@@ -46,7 +46,7 @@ class ObjectPrior:
         self._encoder = resnet18().eval()
         self._device = choose_device(device)
         self.digest = load_imagenet(self._encoder, (str(weights_dir()),))
-        self.centres_px = cell_centres(self._encoder, _IMAGE_PX)
+        self.centres_px = self._encoder.cell_centres(_IMAGE_PX)
         self.image_px = _IMAGE_PX
         self._encoder.to(self._device)
 

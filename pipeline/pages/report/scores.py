@@ -79,7 +79,7 @@ def _subset_tables(evaluation: Document, form: Form) -> Iterator[str]:
     kinds: dict[str, dict[str, list[Row]]] = {}
     for title, group in _titled_groups(evaluation):
         for subset, by_source in group["mean"]["subsets"].items():
-            listed = run["benchmark"] == "synth" or subset in run["pairs"]
+            listed = form.subset_title is not None or subset in run["pairs"]
             kind = _BY_SIZE if subset in SIZES else _BY_LIST if listed else _BY_NEGATIVE
             row = subset_title(run, subset), by_source["av"]
             kinds.setdefault(kind, {}).setdefault(title, []).append(row)
