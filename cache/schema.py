@@ -13,7 +13,7 @@ import zlib
 from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -46,6 +46,10 @@ RAGGED = {"frame_jpeg": "frame_offset", "waveform": "waveform_offset"}
 
 RUN_ENCODER = "run-"
 """How the names of encoders begin that are a run's and no teacher's."""
+
+Cells = Literal["corners", "tiles"]
+"""Where a map's cells lie in the frame, cut into as many equal tiles: at the corner of each, the
+top left one (padded strides put cell i at pixel stride * i), or in the middle of each."""
 
 CENTROIDS = "centroids"
 """A column of `clusters` that is no column of rows: all `(k, d)` of them, in every shard."""
