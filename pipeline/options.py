@@ -2,13 +2,14 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import typer
 
 from ..cache.advice import DEFAULT_CACHE as DEFAULT_CACHE
 from ..errors import UsageError
 from ..machine import AUTO, granted_cores, parse_threads
+from ..train.choices import Geometry as GeometryName
 from .part_names import names_in
 from .settings import ONE_RUN, Example, Shared
 
@@ -56,7 +57,6 @@ def shared_weights(context: typer.Context, specs: list[str] | None) -> list[str]
 PRETRAINED = ("pretrained",)
 """What `--weights` is when it is not given."""
 ALL_CORES = granted_cores()
-Geometries = Literal["rf-centred", "cell-centred", "corners"]
 
 Cache = Annotated[
     Path,
@@ -144,11 +144,15 @@ Annotations = Annotated[
     Example("synth"),
 ]
 Geometry = Annotated[
-    Geometries,
+    GeometryName,
     typer.Option(
         "--geometry",
         help="Where a map's cells lie: at the centres of their receptive fields, or spread evenly.",
     ),
+]
+Runs = Annotated[
+    list[Path],
+    typer.Argument(metavar="RUN", help="Runs; a folder of seed0, seed1, ... is all of them."),
 ]
 Benchmark = Annotated[
     str,
@@ -174,7 +178,7 @@ Paper = Annotated[
     Example("slavc"),
 ]
 ProtocolGeometry = Annotated[
-    Geometries | None,
+    GeometryName | None,
     typer.Option(
         "--geometry",
         show_default="the protocol's",

@@ -1,4 +1,4 @@
-"""The command that shows a run what is hard."""
+"""`avpipe cases`: what a run makes of what is hard."""
 
 from pathlib import Path
 from typing import Annotated
@@ -34,9 +34,18 @@ def cases(
     """Show what a run makes of mixtures, small, silent, off-screen and several objects."""
     if run is None:
         raise UsageError("name the run that localizes: --run DIR")
-    from ..pages.cases.run import CasesSettings, cases_text, make_gallery
+    from ...stages.synth.case_worlds import open_world
+    from ..pages.cases.run import cases_text, make_gallery
+    from ..run_folders import one_run_folder
 
-    settings = CasesSettings(
-        annotations, run, out, each, geometry, device, tuple(weights or PRETRAINED)
-    )
-    output.show(make_gallery(settings), json, cases_text)
+    if out.exists() and not out.is_dir():
+        raise UsageError(f"{out} is no folder: name one with --out")
+    folder = one_run_folder(run, "--run")
+    if annotations is None:
+        raise UsageError("name the folder of synth that the run was trained in: --annotations DIR")
+    world = open_world(annotations)
+    from ...train.runs.localizer import load_run  # torch: no mistyped name has to wait for it
+
+    localizer = load_run(folder, device, weights=tuple(weights or PRETRAINED))
+    cards = make_gallery(localizer, world, run, out, each=each, geometry=geometry)
+    output.show(cards, json, cases_text)

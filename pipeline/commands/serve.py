@@ -1,4 +1,4 @@
-"""The command that shows a run in the browser."""
+"""`avpipe serve`: a run in the browser."""
 
 from pathlib import Path
 from typing import Annotated
@@ -33,10 +33,13 @@ def serve(
     """Show a run in the browser: a picture and a sound, or a clip, become heat maps."""
     if run is None:
         raise UsageError("name the run to show: avpipe serve RUN")
-    from ..pages.serve.run import ServeSettings, serve
+    from ..pages.serve.run import serve
 
     def ready(address: str) -> None:
         output.note("the page is on this computer alone; Ctrl-C ends it")
         print(address, flush=True)
 
-    serve(ServeSettings(run, cache, port, device, tuple(weights or PRETRAINED)), ready, output.note)
+    serve(
+        run, cache, port=port, device=device, weights=tuple(weights or PRETRAINED), ready=ready,
+        notify=output.note,
+    )  # fmt: skip

@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 from avpipe.pipeline.extract.lists import read_entries
 from avpipe.pipeline.id_lists import read_ids
-from avpipe.pipeline.run_encoder import run_encoder_name
+from avpipe.pipeline.networks.run_encoder import run_encoder_name
 from avpipe.pipeline.teachers import TeacherSettings
-from avpipe.pipeline.training import parse_alphas, parse_seeds, parse_shares
+from avpipe.pipeline.commands.evaluate import parse_alphas, parse_shares
+from avpipe.pipeline.commands.train import parse_seeds
 from avpipe.stages.teachers.protocol import choices
 from avpipe.train.benchmarks import benchmark_names, load_benchmark
 from avpipe.train.objectives import head_number, load_objective

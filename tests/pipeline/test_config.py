@@ -15,7 +15,7 @@ from avpipe.pipeline import cli
 from avpipe.pipeline.extract.settings import ExtractSettings, failure_limit, parse_part, parse_roots
 from avpipe.pipeline.main import main
 from avpipe.pipeline.settings import read_settings
-from avpipe.pipeline.template import template
+from avpipe.pipeline.commands.init import template
 
 Extracted = Callable[..., ExtractSettings]
 

@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 from avpipe.pipeline import output
-from avpipe.pipeline.status_text import status_text, verify_text
+from avpipe.pipeline.commands.status import status_text
+from avpipe.pipeline.commands.verify import verify_text
 
 
 @pytest.mark.parametrize(

@@ -28,7 +28,7 @@ from avpipe.errors import (
 from avpipe.pipeline.extract.run import ExtractSummary, extract
 from avpipe.pipeline.extract.settings import ExtractSettings
 from avpipe.pipeline.progress import Progress
-from avpipe.pipeline.status import status
+from avpipe.pipeline.tally import status
 from avpipe.stages.media import decode_clip
 from avpipe.stages.spectrogram import log_spectrogram, resample
 from avpipe.stages.synth.run import synth

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from ..choices import Geometry as Geometry
 from ..data.features import Cells
 
 if TYPE_CHECKING:
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
 
     Layer = nn.Conv2d | nn.MaxPool2d | nn.AvgPool2d
 
-Geometry = Literal["rf-centred", "cell-centred", "corners"]
 Kernel = Literal["linear", "bicubic"]
 DETR_PX = 224
 """Side of the squeezed frame that DETR saw."""

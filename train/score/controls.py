@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
 from ..benchmarks import SIZE_PX
+from ..choices import BlendScales as BlendScales
 from . import blends
 from .protocols import PROTOCOLS
 
 Floats = NDArray[np.float32]
 Frame = NDArray[np.uint8]
-BlendScales = Literal["minmax", "slavc"]
 ALPHA = PROTOCOLS["avpipe"].alpha
 """Share of the audio-visual map in a blend."""
 _BLUR_PX = 5.0

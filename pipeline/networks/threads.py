@@ -6,8 +6,8 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from ..machine import Trial, granted_cores, parse_threads, try_threads
-from . import output
+from ...machine import Trial, granted_cores, parse_threads, try_threads
+from .. import output
 
 _CHANNELS = 64
 _SIDE = 56

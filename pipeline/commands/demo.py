@@ -1,4 +1,4 @@
-"""The command that shows all others."""
+"""`avpipe demo`: the whole way on synthetic clips, in one command."""
 
 from pathlib import Path
 from typing import Annotated
@@ -24,6 +24,6 @@ def demo(
     threads: Threads = DEFAULT_THREADS,
 ) -> None:
     """Go the whole way on synthetic clips, from videos to scores and pictures."""
-    from ..demo import demo
+    from ..demo.run import demo
 
     demo(out, seed=seed, clips=clips, threads=threads)

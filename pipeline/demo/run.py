@@ -13,12 +13,12 @@ from typing import Any
 
 import typer
 
-from ..errors import UsageError
-from ..machine import AUTO
-from ..stages.synth.scenes import TEST_SHARE
-from .demo_pace import MachinePace, measure_pace
-from .output import say
-from .settings import FILE_NAME
+from ...errors import UsageError
+from ...machine import AUTO
+from ...stages.synth.scenes import TEST_SHARE
+from ..output import say
+from ..settings import FILE_NAME
+from .pace import MachinePace, measure_pace
 
 NUM_CLIPS = 1280
 """To learn from; the test has 30 % more: 244 with a trained class in the picture."""
@@ -201,8 +201,8 @@ def _write_settings(out: Path, text: str) -> bool:
 
 def _run(out: Path, words: tuple[str, ...]) -> Document:
     """Run a command with the demo's settings and return its result."""
-    from .cli import app
-    from .main import State
+    from ..cli import app
+    from ..main import State
 
     if words[0] == "localize":
         _write_shown(out)
@@ -231,7 +231,7 @@ def _captured() -> Iterator[io.StringIO]:
 
 def _write_shown(out: Path) -> None:
     """List the first test clips of classes that were trained on: none is chosen by its map."""
-    from ..train.benchmarks.synth import load
+    from ...train.benchmarks.synth import load
 
     shown = [item.pair.video for item in load(out / "synth").items
              if item.group == "positive" and not item.unheard][:NUM_PICTURES]  # fmt: skip
@@ -240,11 +240,11 @@ def _write_shown(out: Path) -> None:
 
 def _show_maps(out: Path, scores: Document, seconds: float) -> None:
     """Print the scores beside the controls, and where the pictures are."""
-    from ..cache.store import Cache
-    from ..cache.writer import remove_orphans
-    from ..train.runs.localizer import load_run
-    from ..train.score.table import evaluate_text
-    from ..train.show.hero import hero_picture
+    from ...cache.store import Cache
+    from ...cache.writer import remove_orphans
+    from ...train.runs.localizer import load_run
+    from ...train.score.table import evaluate_text
+    from ...train.show.hero import hero_picture
 
     remove_orphans(out)
     hero_picture(load_run(out / "run"), Cache(out / "avcache"), out / "synth", out / "hero.png")

@@ -1,0 +1,1 @@
+"""`avpipe demo`: the stages it goes through, and how long they take here."""
