@@ -10,6 +10,7 @@ from typing import Any, Literal, get_type_hints
 
 from ..errors import UsageError
 from ..stages.spectrogram import FRONT_ENDS
+from .choices import Branch
 from .options import older_keys, options_of
 from .rules import contradictions, misfit
 from .toml_file import line_of, read_toml
@@ -56,7 +57,7 @@ class Recipe:
     momentum: float = 0.0  # fraction of the momentum encoders kept each step; 0: no such encoders
     momentum_buffers: bool = False  # average the norms' statistics too
     ema: float = 0.0  # the same for a copy that only tests; it averages the norms' statistics too
-    test_weights: Literal["online", "momentum", "ema"] = "online"  # which weights localize
+    test_weights: Branch = "online"  # which weights localize
 
     # What is imitated
     hints: Literal["none", "audio", "visual", "both"] = "none"  # teachers' features

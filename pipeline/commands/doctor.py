@@ -42,7 +42,7 @@ def doctor(
     document = doctor(
         cache,
         jobs=jobs,
-        inputs=[str(path) for path in inputs or []],
+        inputs=tuple(str(path) for path in inputs or []),
         settings_file=state.settings_file,
         settings_error=state.settings_error,
         tell=None if json else tell,

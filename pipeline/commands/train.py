@@ -192,7 +192,7 @@ def _shown(update: "Update", run_dir: Path) -> Callable[["Progress"], None]:
     found = latest_checkpoint(run_dir)
     before = [found[1] if found else 0]
 
-    def show(progress: Progress) -> None:
+    def show(progress: "Progress") -> None:
         while before:
             update(before.pop(), progress.num_steps)
         note = f"epoch {progress.epoch}/{progress.num_epochs}, loss {progress.loss:.3f}"

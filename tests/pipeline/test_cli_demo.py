@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from avpipe.errors import UsageError
 from avpipe.pipeline.demo import run as demo_module
-from avpipe.pipeline.demo.run import NUM_CLIPS, demo
 from avpipe.pipeline.demo.pace import MachinePace, measure_pace
+from avpipe.pipeline.demo.run import NUM_CLIPS, demo
 from avpipe.pipeline.main import main
 
 PROMISED = {

@@ -180,7 +180,9 @@ def test_a_command_tells_when_it_takes_fewer_than_all(
 def test_nothing_is_tried_where_it_would_decide_nothing(
     two_threads: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("avpipe.pipeline.networks.threads.try_network", lambda most: pytest.fail("tried"))
+    monkeypatch.setattr(
+        "avpipe.pipeline.networks.threads.try_network", lambda most: pytest.fail("tried")
+    )
     with network_threads("auto", "cuda"):
         pass
     monkeypatch.setattr("avpipe.pipeline.networks.threads.granted_cores", lambda: 1)

@@ -6,7 +6,7 @@ import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import torch
@@ -21,6 +21,7 @@ from ...errors import CacheCorruptError, InputError, UsageError
 from ...stages.spectrogram import FRONT_ENDS, log_spectrogram, resample
 from ...stages.teachers.live import LiveTeacher
 from ...weights import PRETRAINED
+from ..choices import Branch
 from ..data.augment import evaluation_views, hear, normalise_frames
 from ..data.batches import Batch, Pick, Stream
 from ..data.clips import AT_TEST, ClipReader, whole_clips
@@ -33,7 +34,7 @@ from ..objectives import Objective, cosine_map, head_number, load_objective, req
 from .checkpoint import load_weights, require_checkpoint
 from .record import RunPage, one_run, read_page
 
-BRANCHES = ("online", "momentum", "ema")
+BRANCHES = get_args(Branch)
 """The networks that a checkpoint may hold."""
 
 
