@@ -8,7 +8,7 @@ import typer
 
 from ..cache.advice import DEFAULT_CACHE as DEFAULT_CACHE
 from ..errors import UsageError
-from ..machine import AUTO, granted_cores, parse_threads
+from ..machine import granted_cores, parse_threads
 from ..train.choices import Geometry as GeometryName
 from .part_names import names_in
 from .settings import ONE_RUN, Example, Shared
@@ -56,6 +56,8 @@ def shared_weights(context: typer.Context, specs: list[str] | None) -> list[str]
 
 PRETRAINED = ("pretrained",)
 """What `--weights` is when it is not given."""
+MOST_SEED = 2**31 - 1
+"""Torch's generators end not far above."""
 ALL_CORES = granted_cores()
 
 Cache = Annotated[
@@ -98,7 +100,6 @@ Device = Annotated[
         help="auto (a GPU where there is one), cpu, cuda, cuda:1.",
     ),
 ]
-DEFAULT_THREADS = AUTO
 Threads = Annotated[
     str,
     typer.Option(

@@ -16,3 +16,9 @@ BlendScales = Literal["minmax", "slavc"]
 """How maps are scaled before they are blended."""
 
 DEFAULT_GEOMETRY: Geometry = "rf-centred"
+DEFAULT_SCALES: BlendScales = "minmax"
+DEFAULT_BENCHMARK = "synth"
+DEFAULT_PROTOCOL = "avpipe"
+DEFAULT_RECIPE = "compact"
+MAPS_AT_A_TIME = 64
+"""Clips of a batch where nothing is learnt."""

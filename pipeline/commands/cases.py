@@ -6,6 +6,8 @@ from typing import Annotated
 import typer
 
 from ...errors import UsageError
+from ...machine import AUTO
+from ...train.choices import DEFAULT_GEOMETRY
 from .. import output
 from ..options import PRETRAINED, Annotations, Device, Geometry, Json, Weights
 from ..settings import ONE_RUN, Example
@@ -26,9 +28,9 @@ def cases(
     each: Annotated[
         int, typer.Option("--n", metavar="N", min=1, max=20, help="Clips of each case."), ONE_RUN
     ] = 3,
-    geometry: Geometry = "rf-centred",
+    geometry: Geometry = DEFAULT_GEOMETRY,
     weights: Weights = None,
-    device: Device = "auto",
+    device: Device = AUTO,
     json: Json = False,
 ) -> None:
     """Show what a run makes of mixtures, small, silent, off-screen and several objects."""

@@ -6,10 +6,14 @@ from typing import Annotated
 
 import typer
 
+from ...cache.defaults import AUDIO_ENCODER, NUM_CLUSTERS
 from ...errors import UsageError
+from ...machine import AUTO
+from ...stages.embed import BATCH_SIZE
 from .. import output
 from ..options import (
     DEFAULT_CACHE,
+    MOST_SEED,
     PRETRAINED,
     BatchSize,
     Cache,
@@ -26,7 +30,9 @@ from ..output import Document, percent, table, teachers_text
 
 def cluster(
     cache: Cache = DEFAULT_CACHE,
-    k: Annotated[int, typer.Option("--k", metavar="N", min=1, help="How many clusters.")] = 11,
+    k: Annotated[
+        int, typer.Option("--k", metavar="N", min=1, help="How many clusters.")
+    ] = NUM_CLUSTERS,
     encoder: Annotated[
         str,
         typer.Option(
@@ -35,22 +41,22 @@ def cluster(
             metavar="NAME",
             help="What compares sounds: a teacher, or run:RUN, the encoder of a run.",
         ),
-    ] = "vggsound-resnet18",
+    ] = AUDIO_ENCODER,
     seed: Annotated[
         int,
         typer.Option(
             "--seed",
             metavar="S",
             min=0,
-            max=2**31 - 1,
+            max=MOST_SEED,
             help="Of the clips that k-means starts from.",
         ),
     ] = 0,
     ids: Ids = None,
     hold_out: HoldOut = None,
     weights: Weights = None,
-    device: Device = "auto",
-    batch_size: BatchSize = 32,
+    device: Device = AUTO,
+    batch_size: BatchSize = BATCH_SIZE,
     overwrite: Overwrite = False,
     dry_run: DryRun = False,
     json: Json = False,

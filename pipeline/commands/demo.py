@@ -5,7 +5,9 @@ from typing import Annotated
 
 import typer
 
-from ..options import DEFAULT_THREADS, Threads
+from ...machine import AUTO
+from ..demo import NUM_CLIPS
+from ..options import Threads
 from ..settings import ONE_RUN
 
 
@@ -20,8 +22,8 @@ def demo(
         int,
         typer.Option("--clips", metavar="N", min=64, help="Training clips; test is 30 % more."),
         ONE_RUN,
-    ] = 1280,
-    threads: Threads = DEFAULT_THREADS,
+    ] = NUM_CLIPS,
+    threads: Threads = AUTO,
 ) -> None:
     """Go the whole way on synthetic clips, from videos to scores and pictures."""
     from ..demo.run import demo

@@ -4,11 +4,13 @@ from typing import Annotated, Literal
 
 import typer
 
+from ...cache.defaults import AUDIO_TEACHER, VISUAL_TEACHER
 from ...errors import UsageError
+from ...machine import AUTO
+from ...stages.embed import BATCH_SIZE
 from .. import output
 from ..options import (
     DEFAULT_CACHE,
-    DEFAULT_THREADS,
     PRETRAINED,
     BatchSize,
     Cache,
@@ -28,10 +30,10 @@ def embed_teachers(
     cache: Cache = DEFAULT_CACHE,
     visual: Annotated[
         str, typer.Option("--visual", metavar="NAME", help="The teacher that sees, or none.")
-    ] = "detr-r50",
+    ] = VISUAL_TEACHER,
     audio: Annotated[
         str, typer.Option("--audio", metavar="NAME", help="The teacher that hears, or none.")
-    ] = "panns-wavegram",
+    ] = AUDIO_TEACHER,
     visual_hint: Annotated[
         VisualHint,
         typer.Option("--visual-hint", help="Which of DETR's outputs: 2048 or 256 channels."),
@@ -51,9 +53,9 @@ def embed_teachers(
         bool, typer.Option("--objects", help="Store also where DETR sees objects, as a map.")
     ] = False,
     weights: Weights = None,
-    device: Device = "auto",
-    threads: Threads = DEFAULT_THREADS,
-    batch_size: BatchSize = 32,
+    device: Device = AUTO,
+    threads: Threads = AUTO,
+    batch_size: BatchSize = BATCH_SIZE,
     overwrite: Overwrite = False,
     dry_run: DryRun = False,
     json: Json = False,

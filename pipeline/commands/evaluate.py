@@ -6,11 +6,11 @@ from typing import Annotated
 import typer
 
 from ...errors import UsageError
-from ...train.choices import Branch, Head
+from ...machine import AUTO
+from ...train.choices import DEFAULT_BENCHMARK, DEFAULT_PROTOCOL, MAPS_AT_A_TIME, Branch, Head
 from .. import output
 from ..options import (
     DEFAULT_CACHE,
-    DEFAULT_THREADS,
     Annotations,
     BatchSize,
     Benchmark,
@@ -29,9 +29,9 @@ from ..settings import ONE_RUN
 def evaluate(
     runs: Runs,
     cache: Cache = DEFAULT_CACHE,
-    benchmark: Benchmark = "synth",
+    benchmark: Benchmark = DEFAULT_BENCHMARK,
     annotations: Annotations = None,
-    protocol: Protocol = "avpipe",
+    protocol: Protocol = DEFAULT_PROTOCOL,
     paper: Paper = None,
     alpha: Annotated[
         str | None,
@@ -81,9 +81,9 @@ def evaluate(
         ONE_RUN,
     ] = None,
     geometry: ProtocolGeometry = None,
-    device: Device = "auto",
-    threads: Threads = DEFAULT_THREADS,
-    batch_size: BatchSize = 64,
+    device: Device = AUTO,
+    threads: Threads = AUTO,
+    batch_size: BatchSize = MAPS_AT_A_TIME,
     json: Json = False,
 ) -> None:
     """Score runs on a benchmark, beside what needs no sound."""

@@ -5,9 +5,12 @@ from typing import Annotated
 
 import typer
 
+from ...cache.defaults import AUDIO_SECONDS, DECODER, SPECTROGRAM
 from ...errors import Reason, UsageError
+from ...stages.workers import BACKEND, TIMEOUT_S
 from .. import output
 from ..extract.settings import (
+    ID_FROM,
     Backend,
     Decoder,
     ExtractSettings,
@@ -49,7 +52,7 @@ def extract(
     jobs: Jobs = ALL_CORES,
     backend: Annotated[
         Backend, typer.Option("--backend", help="How the workers are run.")
-    ] = "loky",
+    ] = BACKEND,
     part: Annotated[
         str | None,
         typer.Option("--part", metavar="I/N", help="Every N-th shard, from the I-th; I from 0."),
@@ -75,10 +78,12 @@ def extract(
         ),
         Example(10.0),
     ] = None,
-    decoder: Annotated[Decoder, typer.Option("--decoder", help="What decodes the clips.")] = "pyav",
+    decoder: Annotated[
+        Decoder, typer.Option("--decoder", help="What decodes the clips.")
+    ] = DECODER,
     spectrogram: Annotated[
         Spectrogram, typer.Option("--spectrogram", help="Which kind is stored.")
-    ] = "257x276",
+    ] = SPECTROGRAM,
     audio_seconds: Annotated[
         float,
         typer.Option(
@@ -88,7 +93,7 @@ def extract(
             max=600,
             help="Seconds of sound kept around the frame.",
         ),
-    ] = 10.0,
+    ] = AUDIO_SECONDS,
     timeout: Annotated[
         float,
         typer.Option(
@@ -98,7 +103,7 @@ def extract(
             max=MAX_SECONDS,
             help="Seconds a clip may take.",
         ),
-    ] = 60.0,
+    ] = TIMEOUT_S,
     shard_clips: Annotated[
         int | None,
         typer.Option(
@@ -113,7 +118,7 @@ def extract(
     id_from: Annotated[
         IdFrom,
         typer.Option("--id-from", help="A clip's id: its file's stem, or its whole path."),
-    ] = "stem",
+    ] = ID_FROM,
     root: Annotated[
         list[Path] | None,
         typer.Option(

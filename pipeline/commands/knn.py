@@ -5,10 +5,12 @@ from typing import Annotated
 
 import typer
 
+from ...cache.defaults import AUDIO_ENCODER, IMAGE_ENCODER, NUM_NEIGHBORS
+from ...machine import AUTO
+from ...stages.embed import BATCH_SIZE
 from .. import output
 from ..options import (
     DEFAULT_CACHE,
-    DEFAULT_THREADS,
     PRETRAINED,
     BatchSize,
     Cache,
@@ -27,11 +29,11 @@ def knn(
     cache: Cache = DEFAULT_CACHE,
     k: Annotated[
         int, typer.Option("--k", metavar="N", min=1, help="Neighbours of each clip.")
-    ] = 1000,
+    ] = NUM_NEIGHBORS,
     image: Annotated[
         str,
         typer.Option("--image", metavar="NAME", help="What compares frames: a teacher, or none."),
-    ] = "imagenet-resnet18",
+    ] = IMAGE_ENCODER,
     audio: Annotated[
         str,
         typer.Option(
@@ -39,13 +41,13 @@ def knn(
             metavar="NAME",
             help="What compares sounds: a teacher, run:RUN (the encoder of a run), or none.",
         ),
-    ] = "vggsound-resnet18",
+    ] = AUDIO_ENCODER,
     ids: Ids = None,
     hold_out: HoldOut = None,
     weights: Weights = None,
-    device: Device = "auto",
-    threads: Threads = DEFAULT_THREADS,
-    batch_size: BatchSize = 32,
+    device: Device = AUTO,
+    threads: Threads = AUTO,
+    batch_size: BatchSize = BATCH_SIZE,
     overwrite: Overwrite = False,
     dry_run: DryRun = False,
     json: Json = False,

@@ -8,12 +8,13 @@ from typing import Annotated, Any
 import typer
 
 from ...errors import UsageError
+from ...machine import AUTO
 from ...printable import printable
-from ...train.choices import BlendScales
+from ...train.choices import DEFAULT_GEOMETRY, DEFAULT_SCALES, BlendScales
 from .. import output
+from ..localize import EVERY_S
 from ..options import (
     DEFAULT_CACHE,
-    DEFAULT_THREADS,
     PRETRAINED,
     Annotations,
     Cache,
@@ -68,7 +69,7 @@ def localize(
             "--blend",
             help="Scales of the blend's maps: each its own, or SLAVC's fixed ranges (IPOL demo).",
         ),
-    ] = "minmax",
+    ] = DEFAULT_SCALES,
     video: Annotated[
         bool,
         typer.Option(
@@ -79,11 +80,11 @@ def localize(
     every: Annotated[
         float,
         typer.Option("--every", metavar="S", min=0.01, help="Seconds between two maps of a film."),
-    ] = 0.5,
-    geometry: Geometry = "rf-centred",
+    ] = EVERY_S,
+    geometry: Geometry = DEFAULT_GEOMETRY,
     weights: Weights = None,
-    device: Device = "auto",
-    threads: Threads = DEFAULT_THREADS,
+    device: Device = AUTO,
+    threads: Threads = AUTO,
     json: Json = False,
 ) -> None:
     """Draw where the sound of clips comes from, as pictures or films."""

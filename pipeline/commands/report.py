@@ -5,10 +5,11 @@ from typing import Annotated
 
 import typer
 
+from ...machine import AUTO
+from ...train.choices import DEFAULT_BENCHMARK, DEFAULT_PROTOCOL
 from .. import output
 from ..options import (
     DEFAULT_CACHE,
-    DEFAULT_THREADS,
     Annotations,
     Benchmark,
     Cache,
@@ -32,12 +33,12 @@ def report(
         ONE_RUN,
     ] = None,
     cache: Cache = DEFAULT_CACHE,
-    benchmark: Benchmark = "synth",
+    benchmark: Benchmark = DEFAULT_BENCHMARK,
     annotations: Annotations = None,
-    protocol: Protocol = "avpipe",
+    protocol: Protocol = DEFAULT_PROTOCOL,
     paper: Paper = None,
     geometry: ProtocolGeometry = None,
-    device: Device = "auto",
+    device: Device = AUTO,
     json: Json = False,
 ) -> None:
     """Write a page on runs: training, scores, curves, pictures, data, provenance."""
@@ -57,7 +58,7 @@ def report(
         from ..networks.threads import network_threads
         from ..watch import watch
 
-        with network_threads(DEFAULT_THREADS, device), watch("maps", unit="maps") as progress:
+        with network_threads(device), watch("maps", unit="maps") as progress:
             evaluation = scores.evaluate(
                 folders, opened, annotations=annotations, benchmark=benchmark, protocol=protocol,
                 paper=paper, geometry=geometry, device=device, progress=progress,

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from ...errors import UsageError
+from ...machine import AUTO
 from .. import output
 from ..options import PRETRAINED, Device, Weights
 from ..settings import ONE_RUN, Example
@@ -28,7 +29,7 @@ def serve(
         int, typer.Option("--port", metavar="N", min=0, max=65535, help="0 for any free one.")
     ] = 7860,
     weights: Weights = None,
-    device: Device = "auto",
+    device: Device = AUTO,
 ) -> None:
     """Show a run in the browser: a picture and a sound, or a clip, become heat maps."""
     if run is None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ...errors import UsageError
+from ...stages.synth import NUM_CLASSES, NUM_OBJECTS
 from .. import output
 from ..options import ALL_CORES, Jobs, Json
 from ..output import Document
@@ -35,11 +36,11 @@ def synth(
     ] = None,
     classes: Annotated[
         int, typer.Option("--classes", metavar="C", min=2, help="Kinds of sounding object.")
-    ] = 16,
+    ] = NUM_CLASSES,
     seed: Annotated[int, typer.Option("--seed", metavar="S", min=0, help="Which world.")] = 0,
     objects: Annotated[
         int, typer.Option("--objects", metavar="N", min=2, max=3, help="Objects per picture.")
-    ] = 2,
+    ] = NUM_OBJECTS,
     size: Annotated[
         tuple[float, float] | None,
         typer.Option(

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ...errors import UsageError
-from ...machine import parse_threads
-from ...train.choices import DataMode
+from ...machine import AUTO, parse_threads
+from ...train.choices import DEFAULT_RECIPE, DataMode
 from .. import output
 from ..options import (
     DEFAULT_CACHE,
-    DEFAULT_THREADS,
+    MOST_SEED,
     PRETRAINED,
     Cache,
     Device,
@@ -33,15 +33,13 @@ if TYPE_CHECKING:
     from ..watch import Update
 
 RUNS = Path("runs")
-MOST_SEED = 2**31 - 1
-"""As `cluster` and `synth` take it; torch's generators end not far above."""
 
 
 def train(
     cache: Cache = DEFAULT_CACHE,
     recipe: Annotated[
         str, typer.Option("--recipe", metavar="NAME|FILE", help="How to learn; a name or a TOML.")
-    ] = "compact",
+    ] = DEFAULT_RECIPE,
     run: Annotated[
         Path | None,
         typer.Option(
@@ -79,10 +77,10 @@ def train(
     ] = None,
     data: Annotated[
         DataMode, typer.Option("--data", help="Hold the clips in memory, or read them as needed.")
-    ] = "auto",
+    ] = AUTO,
     weights: Weights = None,
-    device: Device = "auto",
-    threads: Threads = DEFAULT_THREADS,
+    device: Device = AUTO,
+    threads: Threads = AUTO,
     list_recipes: Annotated[
         bool, typer.Option("--list-recipes", help="Say which recipes there are."), ONE_RUN
     ] = False,

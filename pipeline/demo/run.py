@@ -13,19 +13,19 @@ from typing import Any
 
 import typer
 
+from ...cache.defaults import VISUAL_TEACHER
 from ...errors import UsageError
 from ...machine import AUTO
 from ...stages.synth.scenes import TEST_SHARE
+from ...train.choices import DEFAULT_RECIPE
 from ..output import say
 from ..settings import FILE_NAME
+from . import NUM_CLIPS
 from .pace import MachinePace, measure_pace
 
-NUM_CLIPS = 1280
-"""To learn from; the test has 30 % more: 244 with a trained class in the picture."""
 NUM_PICTURES = 12
 NUM_STEPS = 550
-"""Enough for the recipe `compact` at its batch of 32."""
-RECIPE = "compact"
+"""Enough for the default recipe at its batch of 32."""
 
 SETTINGS = """\
 # Settings of this demo: in this folder `avpipe extract`, `avpipe train`, ... need no arguments.
@@ -41,11 +41,11 @@ audio = "panns-cnn14"
 
 [knn]  # compares by the hints that are there already
 k = {k}
-image = "detr-r50"
+image = "{visual}"
 audio = "panns-cnn14"
 
 [train]
-recipe = "compact"
+recipe = "{recipe}"
 seeds = "{seed}"
 set = ["epochs={epochs}"]
 """
@@ -76,10 +76,10 @@ class Stage:
 def demo(
     out: Path,
     *,
-    seed: int = 0,
-    clips: int = NUM_CLIPS,
+    seed: int,
+    clips: int,
     epochs: int | None = None,
-    threads: str = AUTO,
+    threads: str,
 ) -> None:
     """Make a world, and learn in it to localize sounds; the same call goes on where one stopped.
 
@@ -96,7 +96,11 @@ def demo(
     """
     steps_per_epoch = max(1, clips // 32)
     epochs = epochs or max(1, round(NUM_STEPS / steps_per_epoch))
-    begun = _write_settings(out, SETTINGS.format(seed=seed, epochs=epochs, k=max(1, clips // 20)))
+    settings = SETTINGS.format(
+        seed=seed, epochs=epochs, k=max(1, clips // 20), recipe=DEFAULT_RECIPE,
+        visual=VISUAL_TEACHER,
+    )  # fmt: skip
+    begun = _write_settings(out, settings)
     stages = _stages(out, seed, clips, epochs * steps_per_epoch, threads)
     about = _about(stages, out, begun, threads)
     say("Stop it at any time: the same command goes on.")
@@ -120,7 +124,7 @@ def _about(stages: list[Stage], out: Path, begun: bool, threads: str) -> list[st
         say(f"{len(stages)} stages in {out}; what is there already is passed over.")
         return [""] * len(stages)
     say(f"{len(stages)} stages in {out}. How long on this machine: a few seconds to find out ...")
-    pace = measure_pace(RECIPE, threads)
+    pace = measure_pace(DEFAULT_RECIPE, threads)
     seconds = [stage.about_s(pace) for stage in stages]
     say(f"About {sum(seconds) / 60:.1f} min on {pace.cores} cores.")
     if pace.busy:

@@ -13,6 +13,7 @@ import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from ...cache.defaults import VISUAL_TEACHER
 from ...cache.schema import HINTS, MANIFEST
 from ...cache.writer import sync_folder
 from ...errors import CacheUnwritableError
@@ -184,8 +185,8 @@ def _bytes_of_detr(num_clips: int) -> dict[str, int]:
     from ...stages.teachers.protocol import load_teacher
     from ..networks.estimate import bytes_per_clip
 
-    name = "detr-r50"
-    return {f"{HINTS}/{name}": num_clips * bytes_per_clip(load_teacher(name))}
+    size = num_clips * bytes_per_clip(load_teacher(VISUAL_TEACHER))
+    return {f"{HINTS}/{VISUAL_TEACHER}": size}
 
 
 def _space(free: int, plan: dict[str, int], hints: dict[str, int]) -> Check:

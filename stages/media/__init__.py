@@ -11,6 +11,7 @@ from types import ModuleType
 import numpy as np
 from numpy.typing import NDArray
 
+from ...cache.defaults import AUDIO_SECONDS, DECODER
 from ...errors import ClipError, Reason
 from . import moments
 from .container import MAX_PIXELS, open_media
@@ -54,8 +55,8 @@ def decode_clip(
     *,
     seconds: float = 3.0,
     start_s: float | None = None,
-    decoder: str = "pyav",
-    span_s: float = 10.0,
+    decoder: str = DECODER,
+    span_s: float = AUDIO_SECONDS,
     audio_path: str | None = None,
     max_pixels: int = MAX_PIXELS,
 ) -> Clip:

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
 from ..benchmarks import SIZE_PX
+from ..choices import DEFAULT_SCALES
 from ..choices import BlendScales as BlendScales
 from . import blends
 from .protocols import PROTOCOLS
@@ -66,7 +67,7 @@ def blend(
     av_maps: NDArray[np.floating[Any]],
     object_maps: NDArray[np.floating[Any]],
     alpha: float = ALPHA,
-    scales: BlendScales = "minmax",
+    scales: BlendScales = DEFAULT_SCALES,
 ) -> Floats:
     """Mix maps of sound and objects.
 
