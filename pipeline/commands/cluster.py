@@ -68,7 +68,7 @@ def cluster(
     check_encoder(encoder)
     (name,) = encoders_of(NONE, encoder)
     if dry_run:
-        from ..networks.estimate import estimate, estimate_text
+        from ..networks.dry_run import estimate, estimate_text
 
         output.show(estimate(cache, [(EMBEDDINGS, name)], device, encoder), json, estimate_text)
         return

@@ -73,7 +73,7 @@ def embed_teachers(
     drawn = choices(OBJECTS) if objects else []
     names = require_some([*seen, *heard, *drawn])
     if dry_run:
-        from ..networks.estimate import estimate, estimate_text
+        from ..networks.dry_run import estimate, estimate_text
 
         kinds = [*[HINTS] * len(seen + heard), *[OBJECTS] * len(drawn)]
         found = estimate(cache, list(zip(kinds, names, strict=True)), device, audio)

@@ -58,7 +58,7 @@ def knn(
 
     names = encoders_of(image, audio)
     if dry_run:
-        from ..networks.estimate import estimate, estimate_text
+        from ..networks.dry_run import estimate, estimate_text
 
         stages = [(EMBEDDINGS, name) for name in names]
         output.show(estimate(cache, stages, device, audio), json, estimate_text)

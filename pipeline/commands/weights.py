@@ -42,15 +42,15 @@ def weights(
 
 def list_weights(names: Sequence[str]) -> dict[str, Any]:
     """Look at pretrained files; return the `avpipe.weights/1` document. Nothing is written."""
-    from ..networks import files
+    from ..networks import weight_files
 
-    return files.list_weights(names)
+    return weight_files.list_weights(names)
 
 
 def verify_weights(names: Sequence[str] = ()) -> dict[str, Any]:
     """Look at the pretrained files that are there; a named one that is not is an error."""
     from ...weights import look
-    from ..networks.files import document_of, entry_of, known_files, trouble_with
+    from ..networks.weight_files import document_of, entry_of, known_files, trouble_with
 
     entries = []
     for known in known_files(names):
@@ -77,7 +77,7 @@ def fetch_weights(names: Sequence[str] = ()) -> dict[str, Any]:
     from ...weights import fetch, look
     from ...weights.store import MissingFilesError
     from ..downloads import watch_downloads
-    from ..networks.files import NO_TROUBLE, document_of, entry_of, known_files, trouble_with
+    from ..networks.weight_files import NO_TROUBLE, document_of, entry_of, known_files, trouble_with
 
     entries = []
     with watch_downloads():

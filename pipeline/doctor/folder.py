@@ -183,7 +183,7 @@ def _bytes_of_hints(cache: Path, num_new: int) -> dict[str, int]:
 
 def _bytes_of_detr(num_clips: int) -> dict[str, int]:
     from ...stages.teachers.protocol import load_teacher
-    from ..networks.estimate import bytes_per_clip
+    from ..networks.dry_run import bytes_per_clip
 
     size = num_clips * bytes_per_clip(load_teacher(VISUAL_TEACHER))
     return {f"{HINTS}/{VISUAL_TEACHER}": size}

@@ -122,7 +122,7 @@ def _decoders() -> Sequence[Check]:
 
 def _weights() -> Sequence[Check]:
     """Say which pretrained files are there and whether they are what they should be."""
-    from ..networks.files import list_weights
+    from ..networks.weight_files import list_weights
 
     document = list_weights()
     states: dict[str, list[str]] = {}

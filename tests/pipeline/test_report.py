@@ -7,7 +7,7 @@ from avpipe.pipeline import output
 from avpipe.pipeline.commands import extract, localize, train
 from avpipe.pipeline.commands.status import status_text
 from avpipe.pipeline.commands.verify import verify_text
-from avpipe.pipeline.networks.estimate import estimate_text
+from avpipe.pipeline.networks.dry_run import estimate_text
 
 
 @pytest.mark.parametrize(
