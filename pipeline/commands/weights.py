@@ -1,6 +1,6 @@
 """`avpipe weights`: the pretrained files that are known, fetched and compared with their hashes."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -33,11 +33,13 @@ def weights(
     json: Json = False,
 ) -> None:
     """List, fetch or verify the pretrained files."""
-    work, text = ACTIONS[action]
+    if action == "list":
+        output.show(list_weights(names or []), json, list_text)
+        return
+    work = fetch_weights if action == "fetch" else verify_weights
     document = work(names or [])
-    output.show(document, json, text)
-    if action != "list":
-        raise_for_bad_files(document)
+    output.show(document, json, checked_text)
+    raise_for_bad_files(document)
 
 
 def list_weights(names: Sequence[str]) -> dict[str, Any]:
@@ -141,10 +143,3 @@ def checked_text(document: Document) -> str:
         size = "-" if entry["bytes"] is None else output.size_text(entry["bytes"])
         rows.append((entry["file"], size, "fetched" if entry.get("fetched") else entry["state"]))
     return output.table(("file", "size", "state"), rows)
-
-
-ACTIONS: dict[str, tuple[Callable[[Sequence[str]], dict[str, Any]], Callable[..., str]]] = {
-    "list": (list_weights, list_text),
-    "fetch": (fetch_weights, checked_text),
-    "verify": (verify_weights, checked_text),
-}

@@ -68,12 +68,14 @@ def measure_pace(recipe: str, threads: str) -> MachinePace:
 def _video_seconds() -> tuple[float, float]:
     """Return the CPU time to make a synthetic video, and to decode it."""
     from ...stages.features import make_row
+    from ...stages.synth import NUM_CLASSES, NUM_OBJECTS
     from ...stages.synth.encode import encode_clip
+    from ...stages.synth.run import SIZE
     from ...stages.synth.scenes import plan_clips
     from ...stages.synth.world import draw_classes
 
-    world = draw_classes(0, 16)
-    clips = plan_clips(0, world, num_train=_NUM_CLIPS, num_objects=2, size=(0.28, 0.42))
+    world = draw_classes(0, NUM_CLASSES)
+    clips = plan_clips(0, world, num_train=_NUM_CLIPS, num_objects=NUM_OBJECTS, size=SIZE)
     clips = clips[:_NUM_CLIPS]
     with tempfile.TemporaryDirectory() as folder:
         paths = [Path(folder, f"{number}.mp4") for number in range(len(clips))]
