@@ -54,6 +54,16 @@ def shared_weights(context: typer.Context, specs: list[str] | None) -> list[str]
     return [SharedSpec(spec) for spec in specs]
 
 
+def inputs_argument(text: str) -> Any:
+    """Return the argument INPUT of commands that take what `extract` takes; `text` is its help."""
+    return typer.Argument(
+        metavar="INPUT",
+        show_default="what the cache has planned already",
+        readable=False,
+        help=text,
+    )
+
+
 PRETRAINED = ("pretrained",)
 """What `--weights` is when it is not given."""
 MOST_SEED = 2**31 - 1
@@ -150,6 +160,11 @@ Geometry = Annotated[
         "--geometry",
         help="Where a map's cells lie: at the centres of their receptive fields, or spread evenly.",
     ),
+]
+LocalizingRun = Annotated[
+    Path | None,
+    typer.Option("--run", metavar="DIR", help="The run that localizes."),
+    Example("runs/first"),
 ]
 Runs = Annotated[
     list[Path],

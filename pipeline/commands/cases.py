@@ -9,16 +9,12 @@ from ...errors import UsageError
 from ...machine import AUTO
 from ...train.choices import DEFAULT_GEOMETRY
 from .. import output
-from ..options import PRETRAINED, Annotations, Device, Geometry, Json, Weights
-from ..settings import ONE_RUN, Example
+from ..options import PRETRAINED, Annotations, Device, Geometry, Json, LocalizingRun, Weights
+from ..settings import ONE_RUN
 
 
 def cases(
-    run: Annotated[
-        Path | None,
-        typer.Option("--run", metavar="DIR", help="The run that localizes."),
-        Example("runs/first"),
-    ] = None,
+    run: LocalizingRun = None,
     annotations: Annotations = None,
     out: Annotated[
         Path,

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from .. import output
-from ..options import ALL_CORES, DEFAULT_CACHE, Cache, Jobs, Json
+from ..options import ALL_CORES, DEFAULT_CACHE, Cache, Jobs, Json, inputs_argument
 from ..settings import Example
 
 if TYPE_CHECKING:
@@ -17,12 +17,7 @@ def doctor(
     ctx: typer.Context,
     inputs: Annotated[
         list[Path] | None,
-        typer.Argument(
-            metavar="INPUT",
-            show_default="what the cache has planned already",
-            readable=False,
-            help="As for extract: is there room for these?",
-        ),
+        inputs_argument("As for extract: is there room for these?"),
         Example(["videos"]),
     ] = None,
     cache: Cache = DEFAULT_CACHE,

@@ -21,7 +21,17 @@ from ..extract.settings import (
     parse_reason,
     parse_roots,
 )
-from ..options import ALL_CORES, DEFAULT_CACHE, Cache, DryRun, Jobs, Json, Overwrite, checked
+from ..options import (
+    ALL_CORES,
+    DEFAULT_CACHE,
+    Cache,
+    DryRun,
+    Jobs,
+    Json,
+    Overwrite,
+    checked,
+    inputs_argument,
+)
 from ..output import Document, fields_text
 from ..settings import FILE_NAME, ONE_RUN, Example
 
@@ -40,12 +50,7 @@ _ESTIMATE_WORDS = {
 def extract(
     inputs: Annotated[
         list[Path] | None,
-        typer.Argument(
-            metavar="INPUT",
-            show_default="what the cache has planned already",
-            readable=False,
-            help="Folders, videos, lists, CSVs.",
-        ),
+        inputs_argument("Folders, videos, lists, CSVs."),
         Example(["videos"]),
     ] = None,
     cache: Cache = DEFAULT_CACHE,

@@ -21,11 +21,12 @@ from ..options import (
     Device,
     Geometry,
     Json,
+    LocalizingRun,
     Threads,
     Weights,
 )
 from ..output import Document
-from ..settings import ONE_RUN, Example
+from ..settings import ONE_RUN
 
 
 def localize(
@@ -37,11 +38,7 @@ def localize(
         ),
         ONE_RUN,
     ] = None,
-    run: Annotated[
-        Path | None,
-        typer.Option("--run", metavar="DIR", help="The run that localizes."),
-        Example("runs/first"),
-    ] = None,
+    run: LocalizingRun = None,
     sound: Annotated[
         Path | None,
         typer.Option(
