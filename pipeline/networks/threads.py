@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from ...machine import AUTO, Trial, granted_cores, parse_threads, try_threads
+from ...stages.neighbors.library import load_faiss
 from .. import output
 
 _CHANNELS = 64
@@ -48,8 +49,7 @@ def search_threads(wanted: str) -> Iterator[None]:
 
     `auto` is all that are granted: each thread searches for itself, none waits for another.
     """
-    import faiss
-
+    faiss = load_faiss()
     before = faiss.omp_get_max_threads()
     try:
         faiss.omp_set_num_threads(parse_threads(wanted) or min(before, granted_cores()))
