@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 from .errors import UsageError
+from .machine import AUTO
 
 _VARIABLE = "AVPIPE_DEVICE"
 _WHY_CHARS = 160
@@ -14,7 +15,7 @@ def chosen_device(name: str) -> str:
     """Return which device a name means: `auto` is the GPU where there is one."""
     import torch
 
-    if name == "auto":
+    if name == AUTO:
         return "cuda" if torch.cuda.is_available() else "cpu"
     return name
 

@@ -6,6 +6,7 @@ import shlex
 from pathlib import Path
 from typing import Any
 
+from ..cache.defaults import AUDIO_SECONDS, DECODER, SPECTROGRAM
 from ..cache.repair import Lost, Spoilt
 from ..cache.schema import (
     AUDIO,
@@ -21,9 +22,9 @@ from ..cache.verify import VerifyReport
 from .fixes import ending
 
 _EXTRACT_FLAGS = {
-    "spectrogram": ("--spectrogram", "257x276"),
-    "audio_seconds": ("--audio-seconds", 10.0),
-    "decoder": ("--decoder", "pyav"),
+    "spectrogram": ("--spectrogram", SPECTROGRAM),
+    "audio_seconds": ("--audio-seconds", AUDIO_SECONDS),
+    "decoder": ("--decoder", DECODER),
 }
 """Parameters that the command line can give, and its defaults."""
 

@@ -18,7 +18,7 @@ FAMILIES = (
     "stages/media/decoders",
 )
 OTHER_MEANINGS = {
-    ("pipeline/demo.py", "synth"): "the command",
+    ("pipeline/demo/run.py", "synth"): "the command",
     ("train/nets/model.py", "mobilenet-v2"): "a choice of image_encoder",
     ("train/rules.py", "mobilenet-v2"): "the same",
     ("train/score/controls.py", "slavc"): "scales of blends",

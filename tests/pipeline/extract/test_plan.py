@@ -23,7 +23,7 @@ from avpipe.pipeline.extract.run import extract
 from avpipe.pipeline.extract.scan import Candidate, IdFrom, scan
 from avpipe.pipeline.extract.settings import ExtractSettings
 from avpipe.pipeline.fixes import shown
-from avpipe.pipeline.status import count_clips, status
+from avpipe.pipeline.tally import count_clips, status
 from avpipe.stages.extract import STAGE_VERSION, ExtractTask, extract_shard, header_params
 from avpipe.stages.features import FeatureParams
 from fake_clips import FakeDecoder, extract_all, make_cache
