@@ -27,13 +27,13 @@ from ...machine import AUTO
 from ...weights import PRETRAINED, Weights
 from ..teachers.live import build_network
 from . import BATCH_SIZE
-from .read import Batch, read_batches
+from .read import NetworkBatch, read_batches
 from .todo import EmbedPlan, Given, plan_embed
 
 Columns = dict[str, NDArray[Any]]
 """Name to the values of some clips, `(clips, ...)`."""
 
-Progress = Callable[[str, int, int], None]
+EmbedProgress = Callable[[str, int, int], None]
 """Called with (stage, clips done by this run, clips this run has to do), first with 0 done."""
 
 
@@ -78,7 +78,7 @@ def embed(
     batch_size: int = BATCH_SIZE,
     overwrite: bool = False,
     given: Given = MappingProxyType({}),
-    progress: Progress | None = None,
+    progress: EmbedProgress | None = None,
 ) -> EmbedSummary:
     """Run teachers over every extracted shard that they have not done yet.
 
@@ -196,7 +196,11 @@ def _origin(weights: Weights) -> str:
 
 
 def _publish(
-    cache: Cache, plan: EmbedPlan, batch: Batch, parts: list[Columns], versions: dict[str, str]
+    cache: Cache,
+    plan: EmbedPlan,
+    batch: NetworkBatch,
+    parts: list[Columns],
+    versions: dict[str, str],
 ) -> Header:
     """Write the shard that a batch belongs to, of the columns of all its batches."""
     num_rows = len(batch.rows)

@@ -19,7 +19,7 @@ from ...cache.schema import NEIGHBORS, Header, shard_path
 from ...cache.store import Cache
 from ...cache.writer import Rows, remove_orphans, write_shard
 from ...errors import CacheCorruptError, InputError
-from ..embed.run import Progress
+from ..embed.run import EmbedProgress
 from ..teachers.protocol import modality_of
 from .cosine import QUERY_BLOCK, nearest
 from .cosine import knn as knn
@@ -77,7 +77,7 @@ def neighbors(
     hold_out: Collection[str] = (),
     device: str = "cpu",
     overwrite: bool = False,
-    progress: Progress | None = None,
+    progress: EmbedProgress | None = None,
 ) -> NeighborSummary:
     """Search the neighbours of every clip of an id set, within that set.
 

@@ -375,7 +375,7 @@ def test_one_seed_lies_where_several_would_and_is_found_there(
     ):  # fmt: skip
         assert main(line.split()) == 0
     assert any(Path("r/seed3/export").iterdir())
-    assert load_run("r", "cpu").page.seed == 3
+    assert load_run("r", "cpu").record.seed == 3
     assert one_run_folder(Path("r")) == Path("r/seed3")  # of `serve`
     assert [run["run"] for run in ask(words.replace("--run r", "--run s"))["runs"]] == ["s"]
     named = ask(words.replace("--run r", "--run s") + " --seeds 0")["runs"][0]

@@ -169,7 +169,7 @@ def test_small_shards_are_searched_together(cache: Cache, monkeypatch: pytest.Mo
     asked = []
     search = cosine._search
 
-    def note(*call: Any) -> cosine.Found:
+    def note(*call: Any) -> cosine.NearestRows:
         asked.append(call[-1])
         return search(*call)
 

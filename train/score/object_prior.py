@@ -19,7 +19,7 @@ from ..data.sources import reading_threads
 from ..device import choose_device
 from ..nets.encoders import load_imagenet, resnet18
 from ..nets.geometry import Geometry, upsample
-from .controls import Floats
+from .controls import Floats32
 
 _IMAGE_PX = 224
 
@@ -51,7 +51,7 @@ class ObjectPrior:
         self.image_px = _IMAGE_PX
         self._encoder.to(self._device)
 
-    def __call__(self, frame: NDArray[np.uint8], size_px: int = _IMAGE_PX) -> Floats:
+    def __call__(self, frame: NDArray[np.uint8], size_px: int = _IMAGE_PX) -> Floats32:
         """Return the object map of a frame.
 
         Args:
@@ -65,7 +65,7 @@ class ObjectPrior:
         activity = self._activity(torch.from_numpy(squared.copy())[None])
         size = (size_px, size_px)
         maps = upsample(activity, size, self._geometry, self.centres_px, _IMAGE_PX)
-        object_map: Floats = maps[0]
+        object_map: Floats32 = maps[0]
         return object_map
 
     def activities(
@@ -74,7 +74,7 @@ class ObjectPrior:
         rows: NDArray[np.int64],
         batch_size: int = MAPS_AT_A_TIME,
         progress: Callable[[int, int], None] | None = None,
-    ) -> Floats:
+    ) -> Floats32:
         """Return the object maps of clips' frames before they are brought to image size.
 
         Args:
@@ -89,7 +89,7 @@ class ObjectPrior:
         reader = ClipReader(cache, rows, square(_IMAGE_PX))
         nothing = np.zeros(0, np.int64)
         cuts = np.split(np.arange(len(rows)), range(batch_size, len(rows), batch_size))
-        parts: list[Floats] = []
+        parts: list[Floats32] = []
         batches = Stream(reader, reading_threads(None)).batches(
             Pick(frames, frames, nothing) for frames in cuts
         )
@@ -102,8 +102,8 @@ class ObjectPrior:
         return np.concatenate(parts)
 
     @torch.inference_mode()
-    def _activity(self, frames: torch.Tensor) -> Floats:
+    def _activity(self, frames: torch.Tensor) -> Floats32:
         """Look at squares `(n, 224, 224, 3)` uint8, `(n, 7, 7)`."""
         pixels = frames.to(self._device).permute(0, 3, 1, 2).float()
-        activity: Floats = self._encoder(normalise_frames(pixels)).abs().mean(1).cpu().numpy()
+        activity: Floats32 = self._encoder(normalise_frames(pixels)).abs().mean(1).cpu().numpy()
         return activity

@@ -97,8 +97,8 @@ def test_its_clusters_are_what_the_next_step_learns(
     ask("cluster", "--audio", f"run:{trained[1]}/seed0", "--k", "3", "--cache", str(cache))
     words = ["clusters=run-ez-vsl-seed0-k3", *SMALL, "epochs=1"]
     train(Cache(cache), load_recipe("spm-audio", words), tmp_path / "run", device="cpu")
-    page = json.loads((tmp_path / "run/run.json").read_text())
-    (stage,) = page["inputs"]
+    record = json.loads((tmp_path / "run/run.json").read_text())
+    (stage,) = record["inputs"]
     assert stage.startswith("clusters/run-ez-vsl-seed0-k3@")
     sounds = f"run:{tmp_path}/run"  # an encoder that only classifies serves too
     made = ask("cluster", "--audio", sounds, "--cache", str(cache))
