@@ -15,7 +15,7 @@ from avpipe.train.nets.cached import CachedEncoder, clips_to_fit, principal_comp
 from avpipe.train.recipe import Recipe, load_recipe
 from avpipe.train.runs.export import export_run
 from avpipe.train.runs.localizer import load_run
-from avpipe.train.runs.record import read_page
+from avpipe.train.runs.record import read_record
 from cache_factory import make_cache
 from safetensors.torch import load_file
 
@@ -113,7 +113,7 @@ def test_resident_and_streamed_and_resumed_are_the_same(cache: Cache, tmp_path: 
     runs = {mode: trained(cache, tmp_path / mode, data=mode) for mode in ("resident", "stream")}
     lines = [(path / "metrics.jsonl").read_bytes() for path in runs.values()]
     assert lines[0] == lines[1] and lines[0].count(b"\n") == 8
-    assert read_page(runs["stream"]).features["audio"].shape == (384,)
+    assert read_record(runs["stream"]).features["audio"].shape == (384,)
 
 
 @pytest.mark.parametrize(
@@ -197,8 +197,8 @@ def test_more_components_than_features(cache: Cache, tmp_path: Path) -> None:
 
 def test_features_of_another_network_are_refused(cache: Cache, run: Path, tmp_path: Path) -> None:
     localizer = load_run(run, "cpu", weights=("random",))
-    other = replace(localizer.page.features["audio"], weights="0123")
-    localizer.page.features["audio"] = other  # type: ignore[index]
+    other = replace(localizer.record.features["audio"], weights="0123")
+    localizer.record.features["audio"] = other  # type: ignore[index]
     with pytest.raises(InputError, match="are others than this run learnt from"):
         localizer.maps(cache, [0])
     with pytest.raises(MissingDependencyError, match=r"this run learnt from .* 0123"):
