@@ -2,7 +2,7 @@
 
 A recipe names them: `image_encoder = "cached:mobilenet-v2"`, `audio_encoder =
 "cached:efficientat-mn04"`. They may be rotated onto their principal components first, fitted on
-the clips trained on and kept in the run's weights; cells of a map may then move towards those alike.
+the clips trained on and kept in the run's weights; a map's cells may then move to those like them.
 """
 
 from __future__ import annotations

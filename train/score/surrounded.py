@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...cache.schema import HINTS
+from ...cache.state import shard_numbers
 from ...cache.store import Cache
 from ..data.features import Cached
 from ..nets.geometry import cell_shares
@@ -54,7 +55,7 @@ def surrounded_maps(
     Returns:
         None also where a frame has no such features.
     """
-    if features is None or not any(features.shape[1:]):
+    if features is None or not shard_numbers(cache.path, f"{HINTS}/{features.teacher}"):
         return None
     column = cache.column(f"{HINTS}/{features.teacher}")
     rows = [cache.row_of(name) for name in videos]
