@@ -16,9 +16,11 @@ from typing import Any, cast
 from ...cache.schema import id_set_digest
 from ...cache.store import Cache
 from ...errors import InputError, MissingDependencyError, UsageError
+from ...machine import AUTO
 from ...printable import cell
 from ...weights import weights_dir
 from ..benchmarks import Benchmark, MapSource, Scored, Scores, Subsets, load_benchmark, module_of
+from ..choices import DEFAULT_BENCHMARK, DEFAULT_PROTOCOL, MAPS_AT_A_TIME
 from ..data.features import Cached
 from ..nets.encoders import IMAGENET, IMAGENET_NETWORK
 from ..nets.geometry import Geometry
@@ -103,8 +105,8 @@ def evaluate(
     cache: Cache,
     *,
     annotations: Path,
-    benchmark: str = "synth",
-    protocol: str = "avpipe",
+    benchmark: str = DEFAULT_BENCHMARK,
+    protocol: str = DEFAULT_PROTOCOL,
     paper: str | None = None,
     geometry: Geometry | None = None,
     alphas: Sequence[float] = (),
@@ -112,8 +114,8 @@ def evaluate(
     head: str | None = None,
     ids: Sequence[str] | None = None,
     sweeps: Sweeps = NO_SWEEPS,
-    device: str = "auto",
-    batch_size: int = 64,
+    device: str = AUTO,
+    batch_size: int = MAPS_AT_A_TIME,
     progress: Callable[[int, int], None] | None = None,
 ) -> dict[str, Any]:
     """Score runs, priors and blends on a benchmark.
