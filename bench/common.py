@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
+from avpipe.machine import installed_cores
 from numpy.typing import NDArray
 
 Item = TypeVar("Item")
@@ -131,7 +132,7 @@ def report(name: str, figures: Mapping[str, Any], text: str, *, as_json: bool) -
         print(json.dumps(document, indent=2))
     else:
         print(text)
-        print(f"load average {load:.1f} on {os.cpu_count()} cores at the end")
+        print(f"load average {load:.1f} on {installed_cores()} cores at the end")
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:

@@ -15,6 +15,7 @@ import torch
 
 from ..cache.store import Cache
 from ..machine import AUTO
+from ..stopping import stop_signals
 from ..weights import PRETRAINED, check_specs
 from .data.batches import DataMode
 from .data.clips import data_fingerprint, select_rows
@@ -34,7 +35,6 @@ from .runs.journal import LossJournal, TrainProgress
 from .runs.record import RunRecord, library_versions
 from .schedule import Plan
 from .start import Notices, batch_size_of, check_weights, claimed, open_record, resume
-from .stopping import stop_signals
 from .threads import Pace, Threads, own_threads, settle_threads
 from .validate import Validation, validation_rows
 
@@ -108,7 +108,7 @@ def train(
         threads: Of a step on a CPU: a number, `auto` for the faster of one and all, tried before
             the first step, or None for as many as PyTorch is set to. A run that was begun goes
             on with what it has, unless a number is given.
-        workers: Threads that read clips; None for one per processor, at most 8.
+        workers: Threads that read clips; None for one per granted core, at most 8.
         weights: Where pretrained weights come from, as `weights.resolve` takes it.
         checkpoint_every_s: Seconds between checkpoints; what a kill costs at most.
         progress: Called about every ten steps or every second, whichever is sooner.
