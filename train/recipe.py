@@ -16,6 +16,8 @@ from .toml_file import line_of, read_toml
 
 PREFIX = "cached:"
 """Of an encoder that is a teacher's features in the cache."""
+OWN = "own"
+"""In a neighbour's place: the clip itself."""
 _RECIPES = Path(__file__).parent / "recipes"
 _OBJECTIVES = Path(__file__).parent / "objectives"
 
@@ -68,7 +70,7 @@ class Recipe:
     # What is seen and heard
     views: Literal["single", "augmented", "neighbour", "multi"] = "single"  # multi: all three
     num_neighbors: int = 1000  # the neighbour is one of so many
-    image_neighbors: str = "imagenet-resnet18"  # encoder that knows which images are near
+    image_neighbors: str = "imagenet-resnet18"  # encoder that knows which images are near, or own
     audio_neighbors: str = "vggsound-resnet18"  # and which sounds
     partners: Literal["own", "source", "nearest", "both"] = "own"  # of one video; nearest sound
     nearest_share: float = 1.0  # how often the nearest sound stands in for a clip's own
