@@ -155,7 +155,7 @@ def _network_command(cache: Path, stage: str, finished: str) -> str:
             if other.startswith((f"{NEIGHBORS}/image-{name}@", f"{NEIGHBORS}/audio-{name}@"))
             or re.match(rf"{CLUSTERS}/{re.escape(name)}-k\d+@", other)
         ]
-        by = ["--image", name, "--audio", "none"]
+        by = ["--image", encoder_option(name), "--audio", "none"]
         if hears:
             by = ["--audio", encoder_option(name), "--image", "none"]
         return min([*made, _command(cache, ["knn", *by], header)], key=lambda line: "--ids" in line)

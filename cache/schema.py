@@ -47,6 +47,9 @@ RAGGED = {"frame_jpeg": "frame_offset", "waveform": "waveform_offset"}
 RUN_ENCODER = "run-"
 """How the names of encoders begin that are a run's and no teacher's."""
 
+RUN_REGIONS = "region-"
+"""The same of what a run sees where it hears something."""
+
 CENTROIDS = "centroids"
 """A column of `clusters` that is no column of rows: all `(k, d)` of them, in every shard."""
 
@@ -209,4 +212,4 @@ def params_difference(
 
 def encoder_option(name: str) -> str:
     """Return what asks for an encoder by the name that stages have; a run's folder is not known."""
-    return "run:RUN" if name.startswith(RUN_ENCODER) else name
+    return "run:RUN" if name.startswith((RUN_ENCODER, RUN_REGIONS)) else name

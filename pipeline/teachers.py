@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from ..cache.advice import advice
-from ..cache.schema import EXTRACT, HINTS, OBJECTS, shard_path
+from ..cache.schema import EXTRACT, HINTS, OBJECTS, RUN_ENCODER, RUN_REGIONS, shard_path
 from ..cache.shard import read_header
 from ..cache.state import extracted_shards, shard_numbers
 from ..cache.store import Cache
@@ -33,10 +33,12 @@ from ..stages.teachers.protocol import (
     network_of,
     without_size,
 )
+from ..train.runs.regions import RunRegions, regions_of_run
 from ..train.runs.sounds import RunSounds
 from ..weights import PRETRAINED, RANDOM, check_specs, require, resolve
 from .id_lists import hold_out_notices, read_ids, read_ids_to_take
-from .run_encoder import is_run, leak_notices, open_run_encoder, run_encoder_name
+from .regions import embed_regions
+from .run_encoder import PREFIX, is_run, leak_notices, open_run_encoder, run_encoder_name
 from .status import count_clips
 from .threads import network_threads, search_threads
 from .watch import watch_stages
@@ -79,8 +81,9 @@ class TeacherSettings:
         for modality, name in (("visual", self.visual), ("audio", self.audio)):
             if name == NONE:
                 continue
-            if modality == "audio" and is_run(name):
-                found.append(run_encoder_name(name))
+            if is_run(name):
+                prefix = RUN_ENCODER if modality == "audio" else RUN_REGIONS
+                found.append(run_encoder_name(name, prefix))
                 continue
             if without_size(name) not in choices(modality):
                 known = ", ".join([*choices(modality), NONE])
@@ -117,9 +120,22 @@ class TeacherSettings:
         """Networks that no module defines: the encoder of a run."""
         return self.run[0] if self.run else {}
 
+    @cached_property
+    def regions(self) -> RunRegions | None:
+        """The run whose regions are compared, if it is one.
+
+        Raises:
+            InputError: There is no run, it has no checkpoint, or it only hears.
+            CacheCorruptError: It is damaged.
+        """
+        return (
+            regions_of_run(Path(self.visual.removeprefix(PREFIX))) if is_run(self.visual) else None
+        )
+
     def leak_notices(self, hold_out: Sequence[str]) -> list[str]:
-        """Say when the encoder of a run has learnt from clips that are held out."""
-        return leak_notices(self.run[1], hold_out) if self.run else []
+        """Say when a run that is asked has learnt from clips that are held out."""
+        runs = [*(self.run[1:] if self.run else ()), *((self.regions,) if self.regions else ())]
+        return [line for run in runs for line in leak_notices(run, hold_out)]
 
     def object_networks(self) -> list[str]:
         """Return the networks whose object maps are wanted."""
@@ -144,6 +160,8 @@ def embed_teachers(settings: TeacherSettings) -> dict[str, Any]:
     names, objects = settings.names(), settings.object_networks()
     if is_run(settings.audio):
         raise UsageError(f"--audio {settings.audio}: a run compares sounds, for knn and cluster")
+    if is_run(settings.visual):
+        raise UsageError(f"--visual {settings.visual}: a run compares frames, for knn")
     cache = Cache(settings.cache)  # before the network that tries threads is loaded
     _require_weights(settings, [*names, *objects])
     with network_threads(settings.threads, settings.device), watch_stages() as progress:
@@ -233,7 +251,7 @@ def search_neighbors(settings: TeacherSettings, search: NeighborSettings) -> dic
 
 def _require_weights(settings: TeacherSettings, names: Sequence[str]) -> None:
     """Fetch what the networks of a run lack before the first of them runs."""
-    names = [name for name in names if name not in settings.given]
+    names = [name for name in names if not name.startswith((RUN_ENCODER, RUN_REGIONS))]
     check_specs(settings.weights, {network_of(name) for name in names})
     if extracted_shards(settings.cache):
         require({network_of(name): load_teacher(name).FILES for name in names}, settings.weights)
@@ -249,6 +267,16 @@ def embed_source(
     Raises:
         Errors as `stages.embed.embed` does.
     """
+    if name.startswith(RUN_REGIONS):
+        assert settings.regions
+        return embed_regions(
+            cache,
+            name,
+            settings.regions,
+            device=device,
+            overwrite=settings.overwrite,
+            progress=progress,
+        )
     kind = source_kind(cache, name)
     return embed(
         cache,
@@ -281,6 +309,8 @@ def estimate(settings: TeacherSettings, kind: str) -> dict[str, Any]:
     Raises:
         UsageError: There is no such teacher or device.
     """
+    if is_run(settings.visual):
+        raise UsageError("--dry-run cannot tell what the regions of a run take; leave it out")
     extracted = extracted_shards(settings.cache)
     device = pick_device(settings.device)
     rows = []

@@ -64,6 +64,7 @@ class Recipe:
     hints: Literal["none", "audio", "visual", "both"] = "none"  # teachers' features
     audio_teacher: str = "panns-wavegram"  # whose hints
     visual_teacher: str = "detr-r50"  # whose hints
+    hint_scale: Literal["raw", "standard"] = "raw"  # standard: mean 0, deviation 1 over the clips
     hint_norm: Literal["sample", "cell"] = "sample"  # what has length 1 before they are compared
     hint_align: Literal["roi", "flip", "none"] = "none"  # how hints follow the crop of the frame
 

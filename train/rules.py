@@ -127,8 +127,8 @@ def contradictions(recipe: Recipe) -> Iterable[tuple[str, str]]:
     if recipe.partners in ("nearest", "both") and recipe.audio_neighbors == "own":
         yield (
             "audio_neighbors",
-            f"partners = {recipe.partners!r} takes the nearest other sound, which an encoder knows: "
-            "name it with audio_neighbors",
+            f"partners = {recipe.partners!r} takes the nearest other sound: name the encoder that "
+            "knows it with audio_neighbors",
         )
     for weights in ("momentum", "ema"):
         if recipe.test_weights == weights and not getattr(recipe, weights):

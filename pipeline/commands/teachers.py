@@ -88,7 +88,11 @@ def knn(
     ] = 1000,
     image: Annotated[
         str,
-        typer.Option("--image", metavar="NAME", help="What compares frames: a teacher, or none."),
+        typer.Option(
+            "--image",
+            metavar="NAME",
+            help="What compares frames: a teacher, run:RUN (where a run sees the sound), or none.",
+        ),
     ] = "imagenet-resnet18",
     audio: Annotated[
         str,
