@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from common import changed, settings
@@ -16,14 +17,13 @@ SHORT = settings(
     "epochs=15 batch_size=64 optimizer=adamw lr=1e-3 weight_decay=1e-4 schedule=cosine"
 )
 AVERAGED = ("ema=0.99", "test_weights=ema")
+STUDENT_BATCH = 32
 STUDENT = settings(
     "image_encoder=mobilenet-v2 image_init=imagenet image_size=128 image_resize=128 width=32 "
-    "audio_pool=4 spectrogram_mean=-10 spectrogram_std=4 embed_dim=128 pooling=lse batch_size=32 "
-    "optimizer=adamw lr=3e-4 weight_decay=1e-4 warmup_steps=20"
+    "audio_pool=4 spectrogram_mean=-10 spectrogram_std=4 embed_dim=128 pooling=lse "
+    f"batch_size={STUDENT_BATCH} optimizer=adamw lr=3e-4 weight_decay=1e-4 warmup_steps=20"
 )
 """MobileNetV2 from ImageNet's weights at 128 px beside a narrow ResNet18 of sounds from scratch."""
-BUDGETS = (4, 8, 16)
-"""Epochs of students."""
 
 
 class Arm(NamedTuple):
@@ -83,11 +83,6 @@ def _promoted(k: int, *others: str) -> Arm:
     return Arm("spm", changes, (CLUSTERS.format(k=k), *near))
 
 
-def _student(epochs: int, *hints: str) -> Arm:
-    changes = changed((*STUDENT, *AVERAGED), f"epochs={epochs}", *hints)
-    return Arm("ez-vsl", changes, (SMALL_MAPS,) if hints else (), pretrained=True)
-
-
 _AUDIO_HINT = settings(f"hints=audio audio_teacher={HEARING} weights.audio_hint=192")
 _VISUAL_HINT = settings("hints=visual visual_teacher=mobilenet-v2 weights.visual_hint=62720")
 """The paper's range: half of a sound's squared error, all of a frame's (terms are means)."""
@@ -126,11 +121,6 @@ ARMS = {
     "slavc-drop.9": Arm("cached-slavc", ("visual_dropout=0.9",)),
     "ez-max-m.9": Arm("cached", ("pooling=max", "momentum=0.9", "ema=0", "test_weights=momentum")),
     "ez-max-drop.9": Arm("cached", ("pooling=max", "visual_dropout=0.9")),
-    **{
-        f"student-{name}-{epochs}": _student(epochs, *hints)
-        for epochs in BUDGETS
-        for name, hints in _HINTS.items()
-    },
     "spm": _promoted(10),
     "spm-k30": _promoted(30),
     "spm-nearest": _promoted(10, "partners=nearest", f"audio_neighbors={HEARING}"),
@@ -167,15 +157,29 @@ CLAIMS = {
             ("slavc-drop.9", "slavc-drop0"), ("ez-max-m.9", "ez-max"), ("ez-max-drop.9", "ez-max"),
         ),
     ),
-    "d": Claim(
-        "Hints help a student whose encoders train",
-        tuple(f"student-{name}-{epochs}" for epochs in BUDGETS for name in _HINTS),
-        tuple((f"student-{name}-{epochs}", f"student-none-{epochs}")
-              for epochs in BUDGETS for name in _HINTS if name != "none"),
-    ),
     "e": Claim(
         "Sound promotion: pseudo-labels of sounds and a frozen encoder of sounds",
         ("ez-max", "spm", "spm-k30", "spm-nearest"),
         (("spm", "ez-max"), ("spm-k30", "spm"), ("spm-nearest", "spm")),
     ),
 }  # fmt: skip
+
+
+def students(budgets: Sequence[int], num_clips: int) -> tuple[dict[str, Arm], Claim]:
+    """Return claim (d): a student with every hint and without, trained for several budgets.
+
+    Args:
+        budgets: Steps; each becomes whole epochs.
+        num_clips: Clips trained on.
+    """
+    in_epoch = max(1, num_clips // STUDENT_BATCH)
+    found, names, pairs = dict[str, Arm](), list[str](), list[tuple[str, str]]()
+    for epochs in dict.fromkeys(max(1, round(steps / in_epoch)) for steps in budgets):
+        called = {name: f"student-{name}-{epochs * in_epoch}" for name in _HINTS}
+        for name, hints in _HINTS.items():
+            changes = changed((*STUDENT, *AVERAGED), f"epochs={epochs}", *hints)
+            maps = (SMALL_MAPS,) if "visual_teacher=mobilenet-v2" in hints else ()
+            found[called[name]] = Arm("ez-vsl", changes, maps, pretrained=True)
+        names += called.values()
+        pairs += [(called[name], called["none"]) for name in _HINTS if name != "none"]
+    return found, Claim("Hints help a student whose encoders train", tuple(names), tuple(pairs))

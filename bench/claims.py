@@ -23,8 +23,8 @@ from typing import Any
 
 from avpipe import Cache, __version__
 from avpipe.cache.schema import digest
-from avpipe.train.recipe import load_recipe, recipe_values
-from claim_arms import ARMS, CLAIMS, HEARING, Arm
+from avpipe.train.recipe import Recipe, load_recipe, recipe_values
+from claim_arms import ARMS, CLAIMS, HEARING, Arm, Claim, students
 from claims_text import claims_text
 from common import avpipe, repeated
 from paired import read_scored
@@ -46,6 +46,7 @@ class Bench:
     weights: tuple[str, ...]
     seeds: tuple[int, ...]
     overrides: tuple[str, ...]
+    arms: Mapping[str, Arm]
 
     def command(self, words: Sequence[object]) -> str:
         """Run a command in the folder; its `--json` document as text."""
@@ -66,14 +67,16 @@ class Bench:
         return tuple(one.format(seed=seed, runs=runs) for one in (*arm.changes, *self.overrides))
 
     def name(self, arm: str) -> str:
-        """Return what an arm's runs are called: the recipe's content is part of it."""
-        one = ARMS[arm]
+        """Return what an arm's runs are called: of the recipe what is not as usual is part of it."""
+        one = self.arms[arm]
+        usual = recipe_values(Recipe())
         values = recipe_values(load_recipe(one.recipe, self.settings(one)))
-        return f"{arm}-{digest([values, __version__])[:8]}"
+        chosen = {key: value for key, value in values.items() if value != usual[key]}
+        return f"{arm}-{digest(chosen)[:8]}"
 
     def learn(self, arm: str) -> dict[str, Any]:
         """Train and score an arm; return its record, which is kept."""
-        one, name = ARMS[arm], self.name(arm)
+        one, name = self.arms[arm], self.name(arm)
         kept = self.folder / "results" / f"{name}.json"
         if kept.exists():
             record: dict[str, Any] = json.loads(kept.read_text())
@@ -93,7 +96,7 @@ class Bench:
         record = {
             "arm": arm,
             "recipe": one.recipe,
-            "set": self.settings(one),
+            "set": (*one.changes, *self.overrides),
             "before": made,
             "seeds": self.seeds,
             "steps": steps[0],
@@ -169,7 +172,7 @@ def _lines(path: Path) -> list[str]:
     return path.read_text().splitlines() if path.exists() else []
 
 
-def write(bench: Bench, records: Mapping[str, dict[str, Any]], only: Sequence[str]) -> None:
+def write(bench: Bench, records: Mapping[str, dict[str, Any]], claims: Mapping[str, Claim]) -> None:
     """Write what is known so far, as Markdown and as JSON."""
     scored = {
         arm: read_scored(
@@ -177,7 +180,7 @@ def write(bench: Bench, records: Mapping[str, dict[str, Any]], only: Sequence[st
         )
         for arm, record in records.items()
     }
-    text, pairs = claims_text({name: CLAIMS[name] for name in only}, records, scored)
+    text, pairs = claims_text(claims, records, scored)
     (bench.folder / "claims.md").write_text(text)
     document = {"schema": "avpipe.bench.claims/1", "machine": machine(), "arms": records,
                 "pairs": pairs}  # fmt: skip
@@ -195,8 +198,9 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--clips", type=int, default=1200)
     parser.add_argument("--test", type=int, default=600, help="15 in 100 of them off-screen")
     parser.add_argument("--seeds", type=int, default=5, help="how many")
-    parser.add_argument("--only", default=",".join(CLAIMS), help="claims, as in a,b")
+    parser.add_argument("--only", default="a,b,c,d,e", help="claims, as in a,b")
     parser.add_argument("--arms", help="of these claims only these arms, as in ez-max,slavc")
+    parser.add_argument("--steps", default="74,148,296", help="budgets of the students of (d)")
     parser.add_argument("--set", action="append", default=[], help="of every arm: a toy run")
     parser.add_argument("--out", type=Path, default=Path("claims-out"))
     return parser.parse_args()
@@ -210,20 +214,22 @@ def main() -> None:
     options = {"splits": asked.splits and asked.splits.absolute(), "held-out": asked.held_out}
     folders += [f"--{name}={value}" for name, value in options.items() if value]
     asked.out.mkdir(parents=True, exist_ok=True)
+    more, hinted = students([int(steps) for steps in asked.steps.split(",")], asked.clips)
+    known = dict(sorted({**CLAIMS, "d": hinted}.items()))
+    claims = {name: known[name] for name in asked.only.split(",")}
     bench = Bench(
         asked.out.absolute(), tuple(folders), asked.clips, asked.test,
         tuple(_absolute(one) for one in asked.weights), tuple(range(asked.seeds)),
-        tuple(asked.set),
+        tuple(asked.set), {**ARMS, **more},
     )  # fmt: skip
-    only = asked.only.split(",")
-    arms = list(dict.fromkeys(arm for name in only for arm in CLAIMS[name].arms))
+    arms = list(dict.fromkeys(arm for claim in claims.values() for arm in claim.arms))
     if asked.arms:
         arms = [arm for arm in arms if arm in asked.arms.split(",")]
     bench.prepare()
     records: dict[str, dict[str, Any]] = {}
     for arm in arms:
         records[arm] = bench.learn(arm)
-        write(bench, records, only)
+        write(bench, records, claims)
     print((bench.folder / "claims.md").read_text())
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from claim_arms import ARMS, Claim
+from claim_arms import Claim
 from common import repeated
 from paired import SCORES, Interval, Scored, interval
 
@@ -125,7 +125,7 @@ def _commands(arms: list[str], records: Mapping[str, dict[str, Any]]) -> str:
             told = [f"{key} {value:.3f}" for key, value in made.items() if isinstance(value, float)]
             line = f"avpipe {made['command']}" + (f"    # {', '.join(told)}" if told else "")
             lines.append(line)
-        words = repeated("--set", ARMS[arm].changes)
-        words = ("avpipe train --recipe", ARMS[arm].recipe, *words)
+        changes = repeated("--set", record["set"])
+        words = ("avpipe train --recipe", record["recipe"], *changes)
         lines.append(f"{' '.join(map(str, words))}    # {arm}, {record['steps']} steps")
     return "```text\n" + "\n".join(dict.fromkeys(lines)) + "\n```"

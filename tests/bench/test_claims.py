@@ -123,7 +123,10 @@ def test_tables_of_other_pairs_are_refused(bench: dict[str, ModuleType], tmp_pat
 
 
 def test_every_arm_is_a_recipe_and_every_pair_is_of_arms(bench: dict[str, ModuleType]) -> None:
-    arms, claims = bench["claim_arms"].ARMS, bench["claim_arms"].CLAIMS
+    module = bench["claim_arms"]
+    more, hinted = module.students([74, 148, 296], 1200)
+    assert list(more)[::5] == ["student-none-74", "student-none-148", "student-none-296"]
+    arms, claims = {**module.ARMS, **more}, {**module.CLAIMS, "d": hinted}
     for arm in arms.values():
         load_recipe(arm.recipe, arm.changes)
         assert not arm.after or arm.after in arms
