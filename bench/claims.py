@@ -17,7 +17,7 @@ import os
 import platform
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +47,7 @@ class Bench:
     seeds: tuple[int, ...]
     overrides: tuple[str, ...]
     arms: Mapping[str, Arm]
+    made: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def command(self, words: Sequence[object]) -> str:
         """Run a command in the folder; its `--json` document as text."""
@@ -67,7 +68,7 @@ class Bench:
         return tuple(one.format(seed=seed, runs=runs) for one in (*arm.changes, *self.overrides))
 
     def name(self, arm: str) -> str:
-        """Return what an arm's runs are called: of the recipe what is not as usual is part of it."""
+        """Return what an arm's runs are called: a digest of what is not usual in its recipe."""
         one = self.arms[arm]
         usual = recipe_values(Recipe())
         values = recipe_values(load_recipe(one.recipe, self.settings(one)))
@@ -121,26 +122,29 @@ class Bench:
         runs = {arm.after: self.name(arm.after)} if arm.after else {}
         wanted = shlex.split(words.format(seed=seed, runs=runs))
         ids = () if wanted[0] == "embed-teachers" else IDS
-        given = () if "run:" in words else repeated("--weights", self.weights)
-        document = json.loads(self.command((*wanted, *CACHE, *ids, *given)))
+        if words in self.made and "{seed}" not in words:
+            return self.made[words]
+        document = json.loads(self.command((*wanted, *CACHE, *ids, *self._files(words))))
         found = {key: document[key] for key in ("purity", "purity_shuffled") if key in document}
         for stage in document.get("stages", ()) if wanted[0] == "knn" else ():
             found[stage.partition("@")[0]] = alike(self.folder / "avcache", stage)
-        return {"command": shlex.join(wanted), **found}
+        self.made[words] = {"command": shlex.join(wanted), **found}
+        return self.made[words]
 
     def _train(self, arm: Arm, name: str, seeds: str) -> int:
         """Train runs; return the steps of each."""
         words = ("train", "--recipe", arm.recipe, "--run", f"runs/{name}", "--seeds", seeds)
-        files = repeated("--weights", self._student_weights()) if arm.pretrained else ()
+        files = self._files("mobilenet-v2") if arm.pretrained else ()
         changes = repeated("--set", self.settings(arm, seeds))
         document = json.loads(
             self.command((*words, *CACHE, *IDS, "--threads", 1, *changes, *files))
         )
         return int(document["runs"][0]["num_steps"])
 
-    def _student_weights(self) -> tuple[str, ...]:
-        """Return what of `--weights` training takes: no file of another network."""
-        return tuple(one for one in self.weights if one.partition("=")[0] != HEARING)
+    def _files(self, words: str) -> tuple[object, ...]:
+        """Return what of `--weights` a command takes: no file of a network it does not name."""
+        split = [one.partition("=") for one in self.weights]
+        return repeated("--weights", ["".join(s) for s in split if not s[1] or s[0] in words])
 
 
 def alike(cache: Path, stage: str) -> float:
@@ -176,7 +180,10 @@ def write(bench: Bench, records: Mapping[str, dict[str, Any]], claims: Mapping[s
     """Write what is known so far, as Markdown and as JSON."""
     scored = {
         arm: read_scored(
-            [bench.folder / run / "evaluate/synth-avpipe.csv" for run in record["runs"]]
+            [
+                bench.folder / run / "evaluate/synth-avpipe.csv"
+                for run in record["runs"][: len(bench.seeds)]
+            ]
         )
         for arm, record in records.items()
     }
