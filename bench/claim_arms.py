@@ -16,6 +16,8 @@ CACHED = settings(
 SHORT = settings(
     "epochs=15 batch_size=64 optimizer=adamw lr=1e-3 weight_decay=1e-4 schedule=cosine"
 )
+EZ = settings("mean_shift=0 temperature=0.03")
+"""Recipe `cached` on the features of the other recipes, with the paper's temperature."""
 AVERAGED = ("ema=0.99", "test_weights=ema")
 STUDENT_BATCH = 32
 STUDENT = settings(
@@ -95,7 +97,7 @@ _HINTS = {
 }
 
 ARMS = {
-    **{f"ez-{pooling}": Arm("cached", (f"pooling={pooling}",)) for pooling in POOLINGS},
+    **{f"ez-{pooling}": Arm("cached", (*EZ, f"pooling={pooling}")) for pooling in POOLINGS},
     **{f"al-{pooling}": Arm("cached-alignment", (f"pooling={pooling}",)) for pooling in POOLINGS},
     "al-twice": Arm("cached-alignment", _neighbours("own", "own")),
     "al-sound": Arm("cached-alignment", _neighbours("own", HEARING), (ALIKE,)),
@@ -119,8 +121,10 @@ ARMS = {
     "slavc-m.999": Arm("cached-slavc", ("momentum=0.999", "test_weights=online")),
     "slavc-drop0": Arm("cached-slavc", ("visual_dropout=0",)),
     "slavc-drop.9": Arm("cached-slavc", ("visual_dropout=0.9",)),
-    "ez-max-m.9": Arm("cached", ("pooling=max", "momentum=0.9", "ema=0", "test_weights=momentum")),
-    "ez-max-drop.9": Arm("cached", ("pooling=max", "visual_dropout=0.9")),
+    "ez-max-m.9": Arm(
+        "cached", (*EZ, *settings("pooling=max momentum=0.9 ema=0 test_weights=momentum"))
+    ),
+    "ez-max-drop.9": Arm("cached", (*EZ, "pooling=max", "visual_dropout=0.9")),
     "spm": _promoted(10),
     "spm-k30": _promoted(30),
     "spm-nearest": _promoted(10, "partners=nearest", f"audio_neighbors={HEARING}"),

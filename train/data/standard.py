@@ -16,15 +16,15 @@ from numpy.typing import NDArray
 
 from ...cache.store import Cache, ColumnView
 from ..nets.cached import clips_to_fit
-from .columns import Column
+from .columns import BatchColumn
 
 _NO_DEVIATION = 1e-6
 """Of a number that is the same in all clips: it becomes 0."""
 
 
 def standard_hints(
-    cache: Cache, rows: NDArray[np.int64], columns: Mapping[str, Column], names: Iterable[str]
-) -> dict[str, Column]:
+    cache: Cache, rows: NDArray[np.int64], columns: Mapping[str, BatchColumn], names: Iterable[str]
+) -> dict[str, BatchColumn]:
     """Return columns whose hints are standardised when they are read.
 
     Args:

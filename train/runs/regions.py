@@ -18,7 +18,7 @@ from ...cache.schema import EXTRACT, HINTS
 from ...cache.store import Cache
 from ..objectives import require_sight
 from .checkpoint import require_checkpoint, weights_digest
-from .record import RunPage, one_run, read_page
+from .record import RunRecord, one_run, read_record
 
 VERSION = 1
 
@@ -29,23 +29,23 @@ class RunRegions:
 
     Attributes:
         folder: The run's folder.
-        page: Its page.
+        record: Its record.
         digest: The sha256 (hex) of its newest weights.
     """
 
     folder: Path
-    page: RunPage
+    record: RunRecord
     digest: str
 
     @property
     def params(self) -> Mapping[str, Any]:
         """What decides the values beside the weights."""
-        return {"share": self.page.recipe.pooling_share}
+        return {"share": self.record.recipe.pooling_share}
 
     @property
     def reads(self) -> list[str]:
         """The stages that they are made from."""
-        return [EXTRACT, *(f"{HINTS}/{one.teacher}" for one in self.page.features.values())]
+        return [EXTRACT, *(f"{HINTS}/{one.teacher}" for one in self.record.features.values())]
 
     def open(self, device: str) -> Callable[[Cache, NDArray[np.int64]], NDArray[np.float32]]:
         """Load the run: from clips, `(n,)` rows, to `(n, C)`; see `Localizer.region_features`."""
@@ -62,7 +62,7 @@ def regions_of_run(folder: Path) -> RunRegions:
         CacheCorruptError: It is damaged.
     """
     run = one_run(folder)
-    page = read_page(run)
-    require_sight(page.recipe.objective)
+    record = read_record(run)
+    require_sight(record.recipe.objective)
     checkpoint, _ = require_checkpoint(run)
-    return RunRegions(run, page, weights_digest(checkpoint))
+    return RunRegions(run, record, weights_digest(checkpoint))

@@ -13,6 +13,7 @@ from avpipe.cache.state import headers
 from avpipe.cache.store import Cache
 from avpipe.cache.verify import verify
 from avpipe.pipeline.main import main
+from avpipe.pipeline.remake import commands
 from avpipe.stages.embed.run import embed
 from avpipe.train.loop import train
 from avpipe.train.recipe import load_recipe
@@ -107,7 +108,7 @@ def test_what_is_done_is_skipped_and_a_recipe_takes_it(
     assert result.loss is not None and np.isfinite(result.loss)
     path = next((cache / STAGE).glob("*.h5"))
     path.write_bytes(path.read_bytes()[:-1])
-    assert verify(cache, repair=True).commands == [
+    assert commands(cache, verify(cache, repair=True)) == [
         f"avpipe knn --image run:RUN --audio none --k 3 --cache {cache}"
     ]
 
