@@ -23,6 +23,7 @@ from .data.columns import find_inputs, fit_components, reduced
 from .data.feed import Timed, open_feed
 from .data.sources import reading_threads
 from .data.spectrograms import front_end_to_compute
+from .data.standard import standard_hints
 from .device import choose_device, cuda_devices, keep_freed_memory
 from .learner import Learner, build_student
 from .nets.encoders import IMAGENET_NETWORK, PRETRAINED_NETWORKS
@@ -170,6 +171,8 @@ def train(
         if first_step == plan.num_steps:
             return TrainResult(folder, plan.num_steps, first_step, None, 0.0, notices)
         columns = reduced(inputs.columns, student.online)
+        if recipe.hint_scale == "standard":
+            columns = standard_hints(cache, rows, columns, recipe.hint_names)
         feed, line = open_feed(
             cache, rows, plan, objective.NEEDS, inputs, columns,
             mode=data, device=place, workers=workers,
