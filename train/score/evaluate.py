@@ -21,6 +21,7 @@ from ...printable import cell
 from ...weights import weights_dir
 from ..benchmarks import Benchmark, MapSource, Scored, Scores, Subsets, load_benchmark, module_of
 from ..choices import DEFAULT_BENCHMARK, DEFAULT_PROTOCOL, MAPS_AT_A_TIME
+from ..data.features import Cached
 from ..nets.encoders import IMAGENET, IMAGENET_NETWORK
 from ..nets.geometry import Geometry
 from ..notices import collected
@@ -34,6 +35,7 @@ from .object_prior import ObjectPrior
 from .over_runs import over_runs
 from .protocols import Protocol, load_protocol
 from .published import published_rows
+from .surrounded import surrounded_maps
 from .sweeps import NO_SWEEPS, Sweeps
 
 SCHEMA = "avpipe.evaluate/1"
@@ -52,7 +54,7 @@ class _Evaluation:
         full: What is tested of the benchmark.
         num_official: Clips with a source in the whole benchmark.
         at_hand: What the cache has of it.
-        objects: Object maps by name, `object` of OGL and `detr`.
+        objects: Object maps by name, `object` of OGL, `detr` and `surrounded`.
         priors: Scores of what is the same for all runs; None for what cannot be had.
     """
 
@@ -87,6 +89,9 @@ class _Evaluation:
         if "object" in self.at_hand.priors:
             found["blend"] = ogl and {"object": (1 - self.alpha, ogl)}
             found["og_avc"] = ogl and {"object": (1 - OG_AVC_ALPHA, ogl)}
+        if surrounded := self.objects.get("surrounded"):
+            one = map_sources.stretched(surrounded)
+            found["blend_surrounded"] = {"surrounded": (1 - self.alpha, one)}
         if detr:
             found["og_avc_detr"] = ogl and {
                 "object": (1 / 3, ogl),
@@ -187,7 +192,8 @@ def evaluate(
         {},
     )
     with collected() as told_meanwhile:
-        lacking = _add_priors(shared, Path(run_dirs[0]))
+        seen = next((one.features["image"] for one in records if "image" in one.features), None)
+        lacking = _add_priors(shared, Path(run_dirs[0]), seen)
         entries = [
             _run_entry(Path(folder), record, shared)
             for folder, record in zip(run_dirs, records, strict=True)
@@ -211,8 +217,11 @@ def _listed(whole: Benchmark, ids: Sequence[str], annotations: Path) -> Benchmar
     return part
 
 
-def _add_priors(shared: _Evaluation, first_run: Path) -> list[str]:
-    """Score what is the same for all runs; return lines about what cannot be had."""
+def _add_priors(shared: _Evaluation, first_run: Path, seen: Cached | None) -> list[str]:
+    """Score what is the same for all runs; return lines about what cannot be had.
+
+    `seen`: the features of images that the first run to have some learnt from.
+    """
     wanted: Sequence[str] = shared.at_hand.priors
     notices: list[str] = []
     sources: dict[str, MapSource | None] = {}
@@ -221,7 +230,7 @@ def _add_priors(shared: _Evaluation, first_run: Path) -> list[str]:
     if "center" in wanted:
         sources["center"] = map_sources.constant(center_prior())
     if "object" in wanted:
-        maps, notices = _object_maps(shared, first_run)
+        maps, notices = _object_maps(shared, first_run, seen)
         for name, stored in maps.items():
             make = map_sources.of_ogl if name == "object" else map_sources.of_objects
             shared.objects[name] = make(stored, shared.protocol, shared.geometry)
@@ -232,7 +241,9 @@ def _add_priors(shared: _Evaluation, first_run: Path) -> list[str]:
     return notices
 
 
-def _object_maps(shared: _Evaluation, first_run: Path) -> tuple[dict[str, StoredMaps], list[str]]:
+def _object_maps(
+    shared: _Evaluation, first_run: Path, seen: Cached | None
+) -> tuple[dict[str, StoredMaps], list[str]]:
     """Return the object maps that can be had, and a line that says why OGL cannot."""
     found, notices = {}, []
     videos = sorted({pair.video for pair in shared.at_hand.pairs()})
@@ -254,6 +265,8 @@ def _object_maps(shared: _Evaluation, first_run: Path) -> tuple[dict[str, Stored
         notices.append(line)
     if detr := map_sources.detr_maps(shared.cache, videos):
         found["detr"] = detr
+    if surrounded := surrounded_maps(shared.cache, videos, seen):
+        found["surrounded"] = surrounded
     return found, notices
 
 

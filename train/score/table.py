@@ -15,6 +15,7 @@ Figures = Mapping[str, float | None]
 OF_RUN = {
     "av_shuffled": "sounds shuffled",
     "blend": "blend with OGL",
+    "blend_surrounded": "blend with surrounded",
     "og_avc": "OG-AVC",
     "og_avc_detr": "OG-AVC-DETR",
 }
@@ -24,6 +25,7 @@ OF_ALL = {
     "center": "center prior",
     "object": "object prior (OGL)",
     "detr": "object map (DETR)",
+    "surrounded": "surrounded",
 }
 _SWEPT = {"predicted": "share predicted", "at": "found from cIoU"}
 _SIZES = ("small", "medium", "large", "huge")
