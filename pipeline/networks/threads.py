@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from ...machine import Trial, granted_cores, parse_threads, try_threads
+from ...stages.neighbors.library import load_faiss
 from .. import output
 
 _CHANNELS = 64
@@ -32,8 +33,9 @@ def network_threads(wanted: str, device: str) -> Iterator[None]:
     number = parse_threads(wanted)
     if number is None:
         number = min(before, granted_cores())
-        on_gpu = device.startswith("cuda") or (device == "auto" and torch.cuda.is_available())
-        if not on_gpu and number > 1:
+        from ...devices import chosen_device
+
+        if number > 1 and not chosen_device(device).startswith("cuda"):
             number = _faster(number)
     try:
         torch.set_num_threads(number)
@@ -48,8 +50,7 @@ def search_threads(wanted: str) -> Iterator[None]:
 
     `auto` is all that are granted: each thread searches for itself, none waits for another.
     """
-    import faiss
-
+    faiss = load_faiss()
     before = faiss.omp_get_max_threads()
     try:
         faiss.omp_set_num_threads(parse_threads(wanted) or min(before, granted_cores()))
