@@ -22,7 +22,7 @@ from ...errors import InputError
 from ...weights import RANDOM
 from ..nets.cached import AUDIO, IMAGE, CachedEncoder, clips_to_fit
 from ..nets.model import AudioVisualModel, Needs
-from ..recipe import Recipe
+from ..recipe import OWN, Recipe
 from .features import Cached, Cells
 
 _SHARE_OF_NEIGHBORS = 0.05
@@ -128,9 +128,10 @@ def find_inputs(cache: Cache, rows: NDArray[np.int64], recipe: Recipe, needs: Ne
         stage = _of_same_clips(cache, f"{CLUSTERS}/{recipe.clusters}", rows)
         num_classes = _any_header(cache, stage).params["k"]
         columns["label"] = BatchColumn(stage, "label", of_frames=False, shape=())
-    if "neighbour" in recipe.view_names:
+    if "neighbour" in recipe.view_names and recipe.image_neighbors != OWN:
         neighbors["image"] = f"{NEIGHBORS}/image-{recipe.image_neighbors}"
-    if "neighbour" in recipe.view_names or recipe.partners in ("nearest", "both"):
+    hears = "neighbour" in recipe.view_names or recipe.partners in ("nearest", "both")
+    if hears and recipe.audio_neighbors != OWN:
         neighbors["audio"] = f"{NEIGHBORS}/audio-{recipe.audio_neighbors}"
     for modality, name in neighbors.items():
         neighbors[modality] = stage = _of_same_clips(cache, name, rows)
