@@ -1,8 +1,8 @@
 """Clips per second of pretrained networks on one core, as `embed-teachers` runs them.
 
-Weights are random and of the real shapes: they cost what released ones cost. A clip is counted from
-its decoded frame, or from its sound, to what is stored of it: resizing and front-ends are in, reading
-and decoding are not. Networks take turns, in another order each round.
+Weights are random and of the real shapes: they cost what released ones cost. A clip is counted
+from its decoded frame, or from its sound, to what is stored of it: resizing and front-ends are in,
+reading and decoding are not. Networks take turns, in another order each round.
 """
 
 from __future__ import annotations

@@ -108,6 +108,7 @@ def make_gallery(settings: CasesSettings) -> dict[str, Any]:
     )
 
     localizer = load_run(folder, settings.device, weights=settings.weights)
+    localizer.load_teachers()
     make_films_folder(out)
     remove_orphans(out)
     cases = world.plan(settings.each)
