@@ -164,7 +164,17 @@ def test_all_clips_after_learning_a_composed_world(
     run_words("extract", CLIPS / "videos", "--cache", cache, "--jobs", 2)
     teachers = ("--visual", "mobilenet-v2", "--visual-size", 448, "--audio", "efficientat-mn04")
     for folder in (tmp_path / "worldcache", cache):
-        run_words("embed-teachers", *teachers, *WEIGHTS, "--cache", folder, "--device", "cpu", "--threads", 1)
+        run_words(
+            "embed-teachers",
+            *teachers,
+            *WEIGHTS,
+            "--cache",
+            folder,
+            "--device",
+            "cpu",
+            "--threads",
+            1,
+        )
     run_words(
         "train", "--recipe", "cached", "--cache", tmp_path / "worldcache", "--run", run,
         *("--ids", world / "train.txt", "--device", "cpu"),
