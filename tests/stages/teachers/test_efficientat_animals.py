@@ -39,7 +39,7 @@ GROUPS = {
         "Bird", "Bird vocalization, bird call, bird song", "Chirp, tweet", "Squawk",
         "Pigeon, dove", "Coo", "Crow", "Caw", "Owl", "Hoot", "Bird flight, flapping wings",
     ),
-    "rooster": ("Fowl", "Chicken, rooster", "Cluck", "Crowing, cock-a-doodle-doo"),
+    "rooster": ("Chicken, rooster", "Cluck", "Crowing, cock-a-doodle-doo"),
 }  # fmt: skip
 
 
@@ -92,7 +92,7 @@ def test_some_animals_are_told_by_their_sounds() -> None:
 def test_all_animals_as_the_page_says() -> None:
     whole, heard = shares(every=1)
     assert sum(map(len, whole.values())) == 311
-    assert share(whole) == pytest.approx(0.916, abs=0.005)
-    assert share(heard) == pytest.approx(0.868, abs=0.005)
+    assert share(whole) == pytest.approx(0.929, abs=0.004)
+    assert share(heard) == pytest.approx(0.900, abs=0.004)
     named = {label: round(float(np.mean(right)), 2) for label, right in whole.items()}
-    assert named == {"big_cat": 0.90, "cat": 0.89, "dog": 0.99, "bird": 0.91, "rooster": 0.76}
+    assert named == {"big_cat": 0.90, "cat": 0.86, "dog": 1.0, "bird": 0.98, "rooster": 0.71}
