@@ -10,7 +10,7 @@ from pathlib import Path, PurePath
 
 from ...errors import ClipError, InputError
 from ..workers.pool import run_in_workers
-from .load import Kind, MaterialFile, keep, read
+from .load import MaterialFile, MaterialKind, keep, read
 
 PICTURES = frozenset((".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm"))
 SOUNDS = frozenset(
@@ -33,14 +33,14 @@ class Material:
             and the name of the first.
     """
 
-    folders: dict[Kind, Path]
-    labels: dict[Kind, tuple[str, ...]]
+    folders: dict[MaterialKind, Path]
+    labels: dict[MaterialKind, tuple[str, ...]]
     files: tuple[MaterialFile, ...]
     unusable: tuple[tuple[str, str], ...]
     num_other: int
-    unsorted: Mapping[Kind, tuple[int, str]]
+    unsorted: Mapping[MaterialKind, tuple[int, str]]
 
-    def of(self, kind: Kind, label: str = "") -> list[MaterialFile]:
+    def of(self, kind: MaterialKind, label: str = "") -> list[MaterialFile]:
         """Return the files of a kind and class."""
         return [file for file in self.files if (file.kind, file.label) == (kind, label)]
 
@@ -68,10 +68,14 @@ def read_material(
     Raises:
         InputError: A folder is missing, or two folders would be one class.
     """
-    folders: dict[Kind, Path] = {"photo": photos, "sound": sounds, "background": backgrounds}
+    folders: dict[MaterialKind, Path] = {
+        "photo": photos,
+        "sound": sounds,
+        "background": backgrounds,
+    }
     found: list[MaterialFile] = []
-    labels: dict[Kind, tuple[str, ...]] = {}
-    unsorted: dict[Kind, tuple[int, str]] = {}
+    labels: dict[MaterialKind, tuple[str, ...]] = {}
+    unsorted: dict[MaterialKind, tuple[int, str]] = {}
     num_other = 0
     for kind, folder in folders.items():
         suffixes = SOUNDS if kind == "sound" else PICTURES

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ...cache.advice import advice
+from ...advice import advice
 from ...cache.schema import CLUSTERS, HINTS, NEIGHBORS, Header, encoder_option, shard_path
 from ...cache.shard import Shard
 from ...cache.stale import stale_shards
@@ -37,7 +37,7 @@ _HINTS = {
 
 
 @dataclass(frozen=True)
-class Column:
+class BatchColumn:
     """One column that goes into batches.
 
     Attributes:
@@ -72,7 +72,7 @@ class Inputs:
         notices: Lines the user should see.
     """
 
-    columns: dict[str, Column] = field(default_factory=dict)
+    columns: dict[str, BatchColumn] = field(default_factory=dict)
     neighbors: dict[str, str] = field(default_factory=dict)
     num_classes: int = 0
     cached: dict[str, Cached] = field(default_factory=dict)
@@ -146,7 +146,7 @@ def find_inputs(
         name = f"{CLUSTERS}/{recipe.clusters}"
         stage = _of_same_clips(cache, name, rows, _command(cache, name))
         num_classes = _any_header(cache, stage).params["k"]
-        columns["label"] = Column(stage, "label", of_frames=False, shape=())
+        columns["label"] = BatchColumn(stage, "label", of_frames=False, shape=())
     if "neighbour" in recipe.view_names:
         neighbors["image"] = f"{NEIGHBORS}/image-{recipe.image_neighbors}"
     if "neighbour" in recipe.view_names or recipe.partners in ("nearest", "both"):
@@ -214,10 +214,10 @@ def _cached(cache: Cache, wanted: Wanted) -> Cached:
     )
 
 
-def feature_columns(cached: Mapping[str, Cached]) -> dict[str, Column]:
+def feature_columns(cached: Mapping[str, Cached]) -> dict[str, BatchColumn]:
     """Return the columns that features are read from, by the names that batches use."""
     return {
-        name: Column(
+        name: BatchColumn(
             f"{HINTS}/{found.teacher}", "value", of_frames=name == IMAGE, shape=found.shape,
             cells=found.cells, whole=True,
         )
@@ -226,7 +226,7 @@ def feature_columns(cached: Mapping[str, Cached]) -> dict[str, Column]:
     }  # fmt: skip
 
 
-def reduced(columns: Mapping[str, Column], model: AudioVisualModel) -> dict[str, Column]:
+def reduced(columns: Mapping[str, BatchColumn], model: AudioVisualModel) -> dict[str, BatchColumn]:
     """Return columns whose features are brought to what a network's heads take."""
     found = dict(columns)
     for name, encoder in ((IMAGE, model.image_encoder), (AUDIO, model.audio_encoder)):
@@ -239,7 +239,7 @@ def fit_components(
     model: AudioVisualModel,
     cache: Cache,
     rows: NDArray[np.int64],
-    columns: Mapping[str, Column],
+    columns: Mapping[str, BatchColumn],
     *,
     whiten: bool,
 ) -> None:
@@ -253,7 +253,7 @@ def fit_components(
             encoder.fit(values, len(chosen), whiten)
 
 
-def _teacher_column(cache: Cache, wanted: Wanted) -> Column:
+def _teacher_column(cache: Cache, wanted: Wanted) -> BatchColumn:
     """Find what a teacher left of one modality: a vector of a sound, a map of a frame."""
     stage, modality = wanted.stage, wanted.modality
     header = _any_header(cache, stage)
@@ -263,7 +263,7 @@ def _teacher_column(cache: Cache, wanted: Wanted) -> Column:
             f"{stage} holds {' x '.join(map(str, shape))} numbers a clip; {_HINTS[modality]}"
         )
     cells = header.params.get("cells", "corners")
-    return Column(stage, "value", of_frames=modality == "visual", shape=shape, cells=cells)
+    return BatchColumn(stage, "value", of_frames=modality == "visual", shape=shape, cells=cells)
 
 
 def _of_same_clips(cache: Cache, name: str, rows: NDArray[np.int64], command: str) -> str:

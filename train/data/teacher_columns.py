@@ -10,7 +10,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ...cache.advice import advice
+from ...advice import advice
 from ...cache.schema import HINTS, canonical_json, shard_path
 from ...cache.shard import Shard, read_header
 from ...cache.state import headers, shard_numbers

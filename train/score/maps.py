@@ -20,6 +20,7 @@ from ...drafts import whole as whole
 from ...drafts import write_whole as write_whole
 from ...errors import InputError
 from ..benchmarks import Pair
+from ..choices import MAPS_AT_A_TIME
 from ..data.clips import data_fingerprint
 from ..notices import tell
 from ..recipe import Recipe
@@ -43,12 +44,15 @@ class MapMaker(Protocol):
         cache: Cache,
         rows: Sequence[int] | NDArray[np.int64],
         audio_rows: Sequence[int] | NDArray[np.int64] | None = None,
-        batch_size: int = 64,
+        batch_size: int = MAPS_AT_A_TIME,
     ) -> NDArray[np.float32]:
         """Return similarity maps `(n, h, w)` of frames with sounds."""
 
     def embeddings(
-        self, cache: Cache, rows: Sequence[int] | NDArray[np.int64], batch_size: int = 64
+        self,
+        cache: Cache,
+        rows: Sequence[int] | NDArray[np.int64],
+        batch_size: int = MAPS_AT_A_TIME,
     ) -> NDArray[np.float32]:
         """Return `(n, 2, D)`: of whole frames and of sounds, unit length."""
 
@@ -86,7 +90,7 @@ def stored_maps(
     reads: Literal["maps", "embeddings"] = "maps",
     branch: str | None = None,
     head: str | None = None,
-    batch_size: int = 64,
+    batch_size: int = MAPS_AT_A_TIME,
     progress: Callable[[int, int], None] | None = None,
 ) -> StoredMaps:
     """Read a run's maps, or compute and store them where weights, clips or pairs are others.
@@ -129,7 +133,7 @@ def stored_object_maps(
     cache: Cache,
     prior: ObjectPrior,
     *,
-    batch_size: int = 64,
+    batch_size: int = MAPS_AT_A_TIME,
     progress: Callable[[int, int], None] | None = None,
 ) -> StoredMaps:
     """Read the object maps of frames, or compute and store them beside a run's maps.
@@ -231,7 +235,7 @@ def _embed(
 
 
 def weights_digest(run_dir: Path) -> str:
-    """Return a digest of what a run computes maps with: its page and its newest weights.
+    """Return a digest of what a run computes maps with: its record and its newest weights.
 
     Raises:
         InputError: If it has no checkpoint, or it goes away meanwhile.
