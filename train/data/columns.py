@@ -22,7 +22,7 @@ from ...errors import InputError
 from ...weights import RANDOM
 from ..nets.cached import AUDIO, IMAGE, CachedEncoder, clips_to_fit
 from ..nets.model import AudioVisualModel, Needs
-from ..recipe import Recipe
+from ..recipe import OWN, Recipe
 from .features import Cached, Cells
 from .teacher_columns import MODALITIES, Wanted, filling, finite_item, require_teachers
 
@@ -147,9 +147,10 @@ def find_inputs(
         stage = _of_same_clips(cache, name, rows, _command(cache, name))
         num_classes = _any_header(cache, stage).params["k"]
         columns["label"] = BatchColumn(stage, "label", of_frames=False, shape=())
-    if "neighbour" in recipe.view_names:
+    if "neighbour" in recipe.view_names and recipe.image_neighbors != OWN:
         neighbors["image"] = f"{NEIGHBORS}/image-{recipe.image_neighbors}"
-    if "neighbour" in recipe.view_names or recipe.partners in ("nearest", "both"):
+    hears = "neighbour" in recipe.view_names or recipe.partners in ("nearest", "both")
+    if hears and recipe.audio_neighbors != OWN:
         neighbors["audio"] = f"{NEIGHBORS}/audio-{recipe.audio_neighbors}"
     command = _search(cache, neighbors)
     for modality, name in neighbors.items():

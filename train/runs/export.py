@@ -85,10 +85,10 @@ def _features(record: RunRecord, modality: str) -> dict[str, Any] | None:
     if cached is None:
         return None
     rotated = "basis @ (features - mean), the encoder's tensors, at every cell"
-    if modality == "image" and page.recipe.mean_shift:
+    if modality == "image" and record.recipe.mean_shift:
         rotated += (
             "; then each cell is the mean of all of its map, weighted by exp(cosine with it / "
-            f"{page.recipe.mean_shift:g})"
+            f"{record.recipe.mean_shift:g})"
         )
     return {
         "kind": "features",

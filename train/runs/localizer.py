@@ -28,8 +28,8 @@ from ..data.batches import Batch, Pick, Stream
 from ..data.clips import AT_TEST, ClipReader, whole_clips
 from ..data.columns import cached_features, feature_columns, reduced
 from ..data.features import Cached
-from ..data.teacher_columns import Wanted, filling, short
 from ..data.sources import reading_threads
+from ..data.teacher_columns import Wanted, filling, short
 from ..device import choose_device
 from ..nets.cached import CachedEncoder
 from ..nets.geometry import Geometry, upsample
@@ -210,6 +210,36 @@ class Localizer:
         return torch.cat(parts).numpy()
 
     @torch.inference_mode()
+    def region_features(
+        self, cache: Cache, rows: Sequence[int] | NDArray[np.int64], batch_size: int = 64
+    ) -> NDArray[np.float32]:
+        """Return what is seen where the sound is: features of the best cells of each clip's map.
+
+        They are those before any projection, averaged over the cells where the clip's own sound
+        matches best, `pooling_share` of all.
+
+        Args:
+            cache: The cache.
+            rows: `(n,)` clips.
+            batch_size: Clips at a time.
+
+        Returns:
+            `(n, C)` float32.
+
+        Raises:
+            InputError: As `maps` does.
+        """
+        require_sight(self.recipe.objective)
+        parts: list[Tensor] = []
+        for batch in self._read(cache, np.asarray(rows, np.int64), batch_size):
+            views = evaluation_views(batch, self.recipe, self.device)
+            embedded = self._model(views.frames, views.spectrograms)
+            maps = self._map_of(embedded.visual, embedded.audio)
+            features = embedded.features.visual.float()
+            parts.append(mean_of_best(features, maps, self.recipe.pooling_share).cpu())
+        return torch.cat(parts).numpy()
+
+    @torch.inference_mode()
     def embed(
         self, frame: NDArray[np.uint8], waveform: NDArray[Any], rate_hz: int
     ) -> NDArray[np.float32]:
@@ -349,6 +379,23 @@ def _otherwise(cache: Cache, found: Cached, mine: Cached) -> str:
         f"{short(found.weights)}, the run's {short(mine.weights)}): name a cache with the run's, "
         f"or make these again: {filling(cache, [wanted], option)}"
     )
+
+
+def mean_of_best(features: Tensor, maps: Tensor, share: float) -> Tensor:
+    """Average features over the cells where a map is highest.
+
+    Args:
+        features: `(B, C, h, w)`.
+        maps: `(B, h, w)`.
+        share: Of the cells that count, at least one.
+
+    Returns:
+        `(B, C)`.
+    """
+    flat = maps.flatten(1)
+    best = flat.topk(max(1, round(share * flat.shape[1])), 1).indices
+    chosen = features.flatten(2).gather(2, best[:, None].expand(-1, features.shape[1], -1))
+    return chosen.mean(2)
 
 
 def _joined(heads: tuple[Tensor, ...]) -> NDArray[np.float32]:

@@ -192,7 +192,7 @@ def evaluate(
         {},
     )
     with collected() as told_meanwhile:
-        seen = next((page.features["image"] for page in pages if "image" in page.features), None)
+        seen = next((one.features["image"] for one in records if "image" in one.features), None)
         lacking = _add_priors(shared, Path(run_dirs[0]), seen)
         entries = [
             _run_entry(Path(folder), record, shared)

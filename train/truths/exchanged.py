@@ -19,14 +19,14 @@ from ..score.binarize import Floats, Maps
 from ..score.protocols import Protocol
 
 if TYPE_CHECKING:
-    from .annotated import Annotated, Item
+    from .annotated import Annotated, AnnotatedItem
 
 _CHUNK = 256
 _PAIRS, _MOST_ROUNDS = 1000, 4
 """So many pairs are enough; a test of few clips is exchanged several times, for one strays."""
 
 
-def exchanges(items: Sequence[Item]) -> list[list[Pair]]:
+def exchanges(items: Sequence[AnnotatedItem]) -> list[list[Pair]]:
     """Return, for every round, the frame of each clip with the sound of another.
 
     Args:

@@ -11,6 +11,7 @@ from avpipe.cache.store import Cache
 from avpipe.errors import InputError, MissingDependencyError, UsageError
 from avpipe.pipeline.main import main
 from avpipe.stages.embed.run import embed
+from avpipe.stages.neighbors.cluster import cluster
 from avpipe.train.data.features import Cached
 from avpipe.train.loop import train
 from avpipe.train.nets.cached import (
@@ -19,7 +20,8 @@ from avpipe.train.nets.cached import (
     mean_shift,
     principal_components,
 )
-from avpipe.train.recipe import Recipe, load_recipe
+from avpipe.train.objectives import load_objective
+from avpipe.train.recipe import Recipe, load_recipe, objective_names
 from avpipe.train.runs.export import export_run
 from avpipe.train.runs.localizer import load_run
 from avpipe.train.runs.record import read_record
@@ -189,6 +191,19 @@ def test_parts_combine(settings: list[str], cache: Cache, tmp_path: Path) -> Non
     found = localizer.localize(clip.frame, clip.waveform, clip.waveform_rate_hz)
     cached = localizer.upsample(localizer.maps(cache, [clip.row]))[0]
     assert found.shape == (224, 224) and np.isfinite(found).all() and cached.shape == found.shape
+
+
+@pytest.mark.parametrize("objective", objective_names())
+def test_every_objective_learns_from_cached_features(
+    objective: str, cache: Cache, tmp_path: Path
+) -> None:
+    cluster(cache, "efficientat-mn04", 3)
+    words = [*SMALL, f"objective={objective}", "clusters=efficientat-mn04-k3", "epochs=1"]
+    result = train(cache, load_recipe("cached", words), tmp_path / "run", device="cpu")
+    assert result.loss is not None and np.isfinite(result.loss)
+    if load_objective(objective).NEEDS.frames:
+        maps = load_run(tmp_path / "run", "cpu").maps(cache, cache.rows)
+        assert maps.shape == (20, 3, 3) and np.isfinite(maps).all()
 
 
 def test_mirrored_views_of_maps_differ(cache: Cache, tmp_path: Path) -> None:

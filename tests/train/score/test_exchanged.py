@@ -12,7 +12,7 @@ import pytest
 from avpipe.train.benchmarks import Pair, load_benchmark
 from avpipe.train.metrics import Maps
 from avpipe.train.score.protocols import PROTOCOLS
-from avpipe.train.truths.annotated import Item
+from avpipe.train.truths.annotated import AnnotatedItem
 from avpipe.train.truths.exchanged import compare, exchange, exchanges, inside
 from evaluation_factory import write_flickr, write_vggss
 
@@ -50,7 +50,7 @@ def test_the_seed_decides_and_few_clips_are_exchanged_more_often() -> None:
     assert exchange(labels, 3) == exchange(labels, 3) != exchange(labels, 4)
     rounds = {}
     for num in (0, 1, 2, 28, 250, 400, 1000, 5158):
-        items = [Item(Pair(f"{i}", f"{i}"), "positive", "") for i in range(num)]
+        items = [AnnotatedItem(Pair(f"{i}", f"{i}"), "positive", "") for i in range(num)]
         rounds[num] = len(exchanges(items))
     assert rounds == {0: 0, 1: 0, 2: 4, 28: 4, 250: 4, 400: 3, 1000: 1, 5158: 1}
 
