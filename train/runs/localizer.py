@@ -211,7 +211,10 @@ class Localizer:
 
     @torch.inference_mode()
     def region_features(
-        self, cache: Cache, rows: Sequence[int] | NDArray[np.int64], batch_size: int = 64
+        self,
+        cache: Cache,
+        rows: Sequence[int] | NDArray[np.int64],
+        batch_size: int = MAPS_AT_A_TIME,
     ) -> NDArray[np.float32]:
         """Return what is seen where the sound is: features of the best cells of each clip's map.
 
