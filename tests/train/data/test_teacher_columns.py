@@ -169,7 +169,7 @@ def test_features_of_clips_that_came_later_do_not_end_a_run(cache: Path, tmp_pat
 
 @pytest.mark.parametrize("stage", SIZES)
 @pytest.mark.parametrize("number", [np.nan, np.inf])
-@pytest.mark.parametrize("trained", ["", "image_pca=0", "run"])
+@pytest.mark.parametrize("trained", ["", "image_pca=0 mean_shift=0", "run"])
 def test_what_is_no_number_names_its_clip(
     trained: str, number: float, stage: str, cache: Path, run: Path, tmp_path: Path
 ) -> None:
@@ -180,7 +180,7 @@ def test_what_is_no_number_names_its_clip(
         if trained == "run":
             load_run(run, "cpu").maps(Cache(cache), [1, 5])
         else:
-            learn(cache, tmp_path / "new", *filter(None, [trained]))
+            learn(cache, tmp_path / "new", *trained.split())
     path = shard_path(cache, stage, 0)
     assert f"{path}: value of clip clip005 holds NaN or infinity; remove the file and run" in str(
         caught.value
