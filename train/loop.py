@@ -23,6 +23,7 @@ from .data.columns import find_inputs, fit_components, reduced
 from .data.feed import Timed, open_feed
 from .data.sources import reading_threads
 from .data.spectrograms import front_end_to_compute
+from .data.standard import standard_hints
 from .device import choose_device, cuda_devices, keep_freed_memory
 from .learner import Learner, build_student
 from .nets.encoders import IMAGENET_NETWORK, PRETRAINED_NETWORKS
@@ -136,7 +137,7 @@ def train(
     rows, absent = select_rows(cache, ids, [*(hold_out or ()), *(val_ids or ())])
     if not recipe.sound_teacher:
         front_end_to_compute(cache, rows, recipe.spectrogram)  # what is missing is told first
-    inputs = find_inputs(cache, rows, recipe, objective.NEEDS)
+    inputs = find_inputs(cache, rows, recipe, objective.NEEDS, validated)
     notices.tell(*absent, *inputs.notices)
     batch_size = batch_size_of(recipe, len(rows), ranks.size, notices)
     plan = Plan(recipe, seed, len(rows), batch_size, ranks.rank, ranks.size)
@@ -170,6 +171,8 @@ def train(
         if first_step == plan.num_steps:
             return TrainResult(folder, plan.num_steps, first_step, None, 0.0, notices)
         columns = reduced(inputs.columns, student.online)
+        if recipe.hint_scale == "standard":
+            columns = standard_hints(cache, rows, columns, recipe.hint_names)
         feed, line = open_feed(
             cache, rows, plan, objective.NEEDS, inputs, columns,
             mode=data, device=place, workers=workers,

@@ -193,6 +193,25 @@ def test_every_option_of_evaluate_reaches_it(noted: Noted) -> None:
     assert scores[0]["cache"].path == Path("c").absolute()
 
 
+def test_every_option_of_report_reaches_it(noted: Noted) -> None:
+    with_lists()
+    noted("avpipe.pipeline.run_folders.run_folders", ["r", "s"])
+    threads = noted("avpipe.pipeline.networks.threads.network_threads", nullcontext())
+    truths = noted("avpipe.pipeline.scoring.require_truth", Path("w"))
+    document = {"runs": [], "notices": []}
+    scores = noted("avpipe.train.score.evaluate.evaluate", document)
+    pages = noted("avpipe.pipeline.pages.report.run.make_report", {"page": "p", "notices": []})
+    words = "report r s --cache c --annotations w --benchmark b --protocol p --paper q "
+    assert main(f"{words} --geometry corners --device cuda --out o.html".split()) == 0
+    assert threads == [{"wanted": "auto", "device": "cuda"}]
+    named = {"benchmark": "b", "annotations": Path("w"), "protocol": "p", "paper": "q"}
+    assert truths == [named]
+    expected = {**named, "run_dirs": ["r", "s"], "geometry": "corners", "device": "cuda"}
+    assert {key: scores[0][key] for key in expected} == expected
+    page = {"folders": ["r", "s"], "cache": Path("c"), "out": Path("o.html"), "device": "cuda"}
+    assert pages == [{**page, "evaluation": document, "annotations": Path("w")}]
+
+
 def test_every_option_of_localize_reaches_it(noted: Noted) -> None:
     with_lists()
     drawn = SimpleNamespace(pictures=[], videos=[], failures=[], notices=[])
