@@ -15,10 +15,10 @@ def main() -> None:
 
     try:
         code = run(sys.argv[1:])
-        if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-            signal.signal(signal.SIGINT, signal.SIG_DFL)  # nothing is left but to wait for threads
     except KeyboardInterrupt:
         code = 128 + signal.SIGINT
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # nothing is left but to wait for threads
     sys.exit(code)
 
 
