@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from ...machine import AUTO, Trial, granted_cores, parse_threads, try_threads
+from ...machine import Trial, granted_cores, parse_threads, try_threads
 from ...stages.neighbors.library import load_faiss
 from .. import output
 
@@ -18,7 +18,7 @@ _CLIPS = 4
 
 
 @contextmanager
-def network_threads(wanted: str, device: str = AUTO) -> Iterator[None]:
+def network_threads(wanted: str, device: str) -> Iterator[None]:
     """Run networks with as many CPU threads as `--threads` says; set back what was before.
 
     On a GPU nothing is tried.
@@ -33,8 +33,9 @@ def network_threads(wanted: str, device: str = AUTO) -> Iterator[None]:
     number = parse_threads(wanted)
     if number is None:
         number = min(before, granted_cores())
-        on_gpu = device.startswith("cuda") or (device == "auto" and torch.cuda.is_available())
-        if not on_gpu and number > 1:
+        from ...devices import chosen_device
+
+        if number > 1 and not chosen_device(device).startswith("cuda"):
             number = _faster(number)
     try:
         torch.set_num_threads(number)

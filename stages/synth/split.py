@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from ...errors import InputError, UsageError
-from .load import Kind, MaterialFile
-from .material import Material, label_of
+from .load import MaterialFile, MaterialKind
+from .material import Material, label_of, shown
 
 Split = Literal["train", "test"]
 BySplit = dict[str, tuple[MaterialFile, ...]]
@@ -22,7 +22,7 @@ TEST_FILES = 0.3
 HELD_OUT_SHARE = 6
 """Of so many classes one is held out of training, unless somebody says which or how many."""
 
-_NOUNS: dict[Kind, str] = {"photo": "photograph", "sound": "recording"}
+_NOUNS: dict[MaterialKind, str] = {"photo": "photograph", "sound": "recording"}
 
 
 @dataclass(frozen=True)
@@ -146,6 +146,13 @@ def _complete(material: Material) -> tuple[list[str], list[str]]:
         f"{material.folders[kind]} has no folder for a class"
         for kind in _NOUNS
         if not material.labels[kind]
+    ]
+    if notes:
+        return [], notes
+    notes += [
+        f"{material.folders[kind]}: {num} {_NOUNS[kind]}{'s' if num > 1 else ''} in no folder of a"
+        f" class, left out: {shown(first)}{', ...' if num > 1 else ''}"
+        for kind, (num, first) in material.unsorted.items()
     ]
     for name in sorted({*material.labels["photo"], *material.labels["sound"]}):
         lacking = []

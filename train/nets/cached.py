@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ..data.features import Cached
+from .geometry import cell_shares
 
 IMAGE, AUDIO = "image_features", "audio_features"
 """The names that batches use."""
@@ -58,6 +59,15 @@ class CachedEncoder(nn.Module):
     def forward(self, features: Tensor) -> Tensor:
         """Return features `(B, num_features, ...)` as they are."""
         return features
+
+    def cell_centres(self, size_px: int) -> NDArray[np.float64]:
+        """Return where the teacher's cells lie along one side of a picture, `(n,)` in pixels.
+
+        Args:
+            size_px: Side of the picture that the cells are of.
+        """
+        cached = self.cached
+        return cell_shares(cached.cells, cached.shape[1], cached.image_px) * size_px - 0.5
 
     @property
     def shape(self) -> tuple[int, ...]:

@@ -20,20 +20,23 @@ from ...cache.store import Cache
 from ...errors import CacheCorruptError, InputError, UsageError
 from ...machine import AUTO
 from ...stages.spectrogram import FRONT_ENDS, log_spectrogram, resample
-from ...stages.teachers.live import LiveTeacher
+from ...stages.teachers.live import LiveTeacher, fetch_weights, weights_option
 from ...weights import PRETRAINED
 from ..choices import DEFAULT_GEOMETRY, MAPS_AT_A_TIME, Branch
 from ..data.augment import evaluation_views, hear, normalise_frames
 from ..data.batches import Batch, Pick, Stream
 from ..data.clips import AT_TEST, ClipReader, whole_clips
-from ..data.columns import Column, cached_features, feature_columns, reduced
+from ..data.columns import cached_features, feature_columns, reduced
+from ..data.features import Cached
+from ..data.sources import reading_threads
+from ..data.teacher_columns import Wanted, filling, short
 from ..device import choose_device
 from ..nets.cached import CachedEncoder
-from ..nets.geometry import Geometry, cell_centres, upsample
+from ..nets.geometry import Geometry, upsample
 from ..nets.model import AudioVisualModel, build_model
 from ..objectives import Objective, cosine_map, head_number, load_objective, require_sight
 from .checkpoint import load_weights, require_checkpoint
-from .record import RunPage, one_run, read_page
+from .record import RunRecord, one_run, read_record
 
 BRANCHES = get_args(Branch)
 """The networks that a checkpoint may hold."""
@@ -44,13 +47,13 @@ class Localizer:
 
     Attributes:
         recipe: The run's recipe.
-        page: The run's page.
+        record: The run's record.
         centres_px: `(h,)` centres of the map's cells in the `image_size` square.
     """
 
     def __init__(
         self,
-        page: RunPage,
+        record: RunRecord,
         model: AudioVisualModel,
         objective: Objective,
         device: torch.device,
@@ -59,13 +62,13 @@ class Localizer:
     ) -> None:
         """Keep the network; see `load_run`."""
         self._specs = weights
-        self.page = page
-        self.recipe = page.recipe
+        self.record = record
+        self.recipe = record.recipe
         self.device = device
-        self.centres_px = cell_centres(model.image_encoder, page.recipe.image_size)
+        self.centres_px = model.image_encoder.cell_centres(record.recipe.image_size)
         self._model = model.to(device).eval()
         self._objective = objective
-        self._head = None if head is None else head_number(objective, page.recipe.objective, head)
+        self._head = None if head is None else head_number(objective, record.recipe.objective, head)
         self._teachers: dict[str, LiveTeacher] = {}
 
     def localize(
@@ -207,6 +210,39 @@ class Localizer:
         return torch.cat(parts).numpy()
 
     @torch.inference_mode()
+    def region_features(
+        self,
+        cache: Cache,
+        rows: Sequence[int] | NDArray[np.int64],
+        batch_size: int = MAPS_AT_A_TIME,
+    ) -> NDArray[np.float32]:
+        """Return what is seen where the sound is: features of the best cells of each clip's map.
+
+        They are those before any projection, averaged over the cells where the clip's own sound
+        matches best, `pooling_share` of all.
+
+        Args:
+            cache: The cache.
+            rows: `(n,)` clips.
+            batch_size: Clips at a time.
+
+        Returns:
+            `(n, C)` float32.
+
+        Raises:
+            InputError: As `maps` does.
+        """
+        require_sight(self.recipe.objective)
+        parts: list[Tensor] = []
+        for batch in self._read(cache, np.asarray(rows, np.int64), batch_size):
+            views = evaluation_views(batch, self.recipe, self.device)
+            embedded = self._model(views.frames, views.spectrograms)
+            maps = self._map_of(embedded.visual, embedded.audio)
+            features = embedded.features.visual.float()
+            parts.append(mean_of_best(features, maps, self.recipe.pooling_share).cpu())
+        return torch.cat(parts).numpy()
+
+    @torch.inference_mode()
     def embed(
         self, frame: NDArray[np.uint8], waveform: NDArray[Any], rate_hz: int
     ) -> NDArray[np.float32]:
@@ -254,7 +290,7 @@ class Localizer:
         reader, none = self._reader(cache, rows), np.zeros(0, np.int64)
         parts = np.split(np.arange(len(rows)), range(batch_size, len(rows), batch_size))
         picks = (Pick(part, part if frames else none, part if sounds else none) for part in parts)
-        return Stream(reader, min(8, os.cpu_count() or 1)).batches(picks)
+        return Stream(reader, reading_threads(None)).batches(picks)
 
     def _reader(self, cache: Cache, rows: NDArray[np.int64]) -> ClipReader:
         """Open whole clips, or their cached features.
@@ -262,22 +298,29 @@ class Localizer:
         Raises:
             InputError: The cache lacks features, or has those of another network.
         """
-        columns: dict[str, Column] = {}
-        for modality, mine in self.page.features.items():
-            found = cached_features(cache, rows, modality, mine.teacher)
-            if found != mine:
-                raise InputError(
-                    f"{cache.path} has features of {mine.teacher} (version {found.stage_version}, "
-                    f"weights {found.weights}) that are others than this run learnt from (version "
-                    f"{mine.stage_version}, weights {mine.weights})"
-                )
-            columns |= feature_columns({modality: mine})
+        found = cached_features(cache, rows, self.record.features)
+        for modality, mine in self.record.features.items():
+            if found[modality] != mine:
+                raise InputError(f"{cache.path} {_otherwise(cache, found[modality], mine)}")
+        columns = feature_columns(self.record.features)
         return whole_clips(cache, rows, self.recipe, reduced(columns, self._model))
+
+    def load_teachers(self) -> None:
+        """Load the teachers of a run on cached features, before work that they would end.
+
+        Raises:
+            MissingDependencyError: Weights are missing, or others than the run learnt from; what
+                cannot be fetched is told at once.
+        """
+        mine = self.record.features.values()
+        fetch_weights([(one.teacher, one.weights) for one in mine], self._specs)
+        for modality in self.record.features:
+            self._teacher(modality)
 
     def _teacher(self, modality: str) -> LiveTeacher:
         """Load the teacher whose features stand for an encoder, once."""
         if modality not in self._teachers:
-            mine = self.page.features[modality]
+            mine = self.record.features[modality]
             self._teachers[modality] = LiveTeacher(
                 mine.teacher, mine.stage_version, mine.weights, self._specs, str(self.device)
             )
@@ -322,6 +365,40 @@ class Localizer:
         spectrogram = log_spectrogram(window, self.recipe.spectrogram)
         heard = torch.from_numpy(spectrogram).to(self.device)[None]
         return hear(heard, np.zeros(1, np.int64), self.recipe)
+
+
+def _otherwise(cache: Cache, found: Cached, mine: Cached) -> str:
+    """Say how a cache's features are others than those that a run learnt from, and what helps."""
+    wanted = Wanted("audio" if len(mine.shape) == 1 else "visual", mine.teacher, mine.weights)
+    if found.weights == mine.weights:
+        return (
+            f"has features of {mine.teacher} of version {found.stage_version}, this run learnt "
+            f"from version {mine.stage_version}: train again on these, or name a cache that the "
+            "run's avpipe made"
+        )
+    option = f" --overwrite --weights {weights_option(mine.teacher, mine.weights)}"
+    return (
+        f"has features of {mine.teacher} that are others than this run learnt from (weights "
+        f"{short(found.weights)}, the run's {short(mine.weights)}): name a cache with the run's, "
+        f"or make these again: {filling(cache, [wanted], option)}"
+    )
+
+
+def mean_of_best(features: Tensor, maps: Tensor, share: float) -> Tensor:
+    """Average features over the cells where a map is highest.
+
+    Args:
+        features: `(B, C, h, w)`.
+        maps: `(B, h, w)`.
+        share: Of the cells that count, at least one.
+
+    Returns:
+        `(B, C)`.
+    """
+    flat = maps.flatten(1)
+    best = flat.topk(max(1, round(share * flat.shape[1])), 1).indices
+    chosen = features.flatten(2).gather(2, best[:, None].expand(-1, features.shape[1], -1))
+    return chosen.mean(2)
 
 
 def _joined(heads: tuple[Tensor, ...]) -> NDArray[np.float32]:
@@ -378,24 +455,24 @@ def load_run(
 
     Raises:
         InputError: If there is no run, or it has no checkpoint yet.
-        CacheCorruptError: If its page or its checkpoint is damaged.
+        CacheCorruptError: If its record or its checkpoint is damaged.
         UsageError: If there is no such device, or the run has no such weights or head.
     """
     folder = one_run(Path(run_dir))
-    page = read_page(folder)
+    record = read_record(folder)
     checkpoint, _ = require_checkpoint(folder)
-    objective = load_objective(page.recipe.objective)
-    model = build_model(page.recipe, objective.NEEDS, page.seed, page.features)
-    weights_of_run = branch_weights(folder, checkpoint, branch or page.recipe.test_weights)
+    objective = load_objective(record.recipe.objective)
+    model = build_model(record.recipe, objective.NEEDS, record.seed, record.features)
+    weights_of_run = branch_weights(folder, checkpoint, branch or record.recipe.test_weights)
     load_into(model, weights_of_run, folder)
-    return Localizer(page, model, objective, choose_device(device), weights, head)
+    return Localizer(record, model, objective, choose_device(device), weights, head)
 
 
 def load_into(network: nn.Module, weights: Mapping[str, Tensor], run_dir: Path) -> None:
-    """Give a network that was built by a run's page the run's weights.
+    """Give a network that was built by a run's record the run's weights.
 
     Raises:
-        CacheCorruptError: If they are those of another network: the page is damaged.
+        CacheCorruptError: If they are those of another network: the record is damaged.
     """
     try:
         network.load_state_dict(dict(weights))

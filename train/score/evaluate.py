@@ -26,7 +26,7 @@ from ..nets.encoders import IMAGENET, IMAGENET_NETWORK
 from ..nets.geometry import Geometry
 from ..notices import collected
 from ..runs.localizer import load_run
-from ..runs.record import RunPage, read_page
+from ..runs.record import RunRecord, read_record
 from . import map_sources
 from .binarize import Threshold
 from .controls import center_prior, saliency
@@ -159,7 +159,7 @@ def evaluate(
     sweeps.require_boxes(benchmark, whole)
     stem = benchmark
     with collected() as told:
-        pages = [read_page(Path(folder)) for folder in run_dirs]
+        records = [read_record(Path(folder)) for folder in run_dirs]
     if ids is not None:
         full = _listed(whole, ids, annotations)
         stem = f"{benchmark}@{id_set_digest(full.clip_ids)[:8]}"
@@ -192,17 +192,17 @@ def evaluate(
         {},
     )
     with collected() as told_meanwhile:
-        seen = next((page.features["image"] for page in pages if "image" in page.features), None)
+        seen = next((one.features["image"] for one in records if "image" in one.features), None)
         lacking = _add_priors(shared, Path(run_dirs[0]), seen)
         entries = [
-            _run_entry(Path(folder), page, shared)
-            for folder, page in zip(run_dirs, pages, strict=True)
+            _run_entry(Path(folder), record, shared)
+            for folder, record in zip(run_dirs, records, strict=True)
         ]
     notices = list(dict.fromkeys([*told, *full.notices, *lacking, *told_meanwhile]))
     document = {
         "schema": SCHEMA,
         "runs": entries,
-        **over_runs(entries, pages),
+        **over_runs(entries, records),
         "published": published_rows(benchmark),
         "notices": notices,
     }
@@ -270,7 +270,7 @@ def _object_maps(
     return found, notices
 
 
-def _run_entry(folder: Path, page: RunPage, shared: _Evaluation) -> dict[str, Any]:
+def _run_entry(folder: Path, record: RunRecord, shared: _Evaluation) -> dict[str, Any]:
     """Return one run's part of the document, and leave maps, csv and scores in its folder."""
     full, at_hand = shared.full, shared.at_hand
     stored = stored_maps(
@@ -301,10 +301,10 @@ def _run_entry(folder: Path, page: RunPage, shared: _Evaluation) -> dict[str, An
     headline, *others = av.scores
     entry = {
         "run": str(folder),
-        "recipe": page.recipe_name,
-        "seed": page.seed,
-        "weights": page.image_weights,
-        "branch": shared.branch or page.recipe.test_weights,
+        "recipe": record.recipe_name,
+        "seed": record.seed,
+        "weights": record.image_weights,
+        "branch": shared.branch or record.recipe.test_weights,
         "head": shared.head,
         "benchmark": shared.name,
         "protocol": shared.protocol.name,
@@ -316,7 +316,7 @@ def _run_entry(folder: Path, page: RunPage, shared: _Evaluation) -> dict[str, An
         "pairs": at_hand.counts,
         "pairs_official": full.counts,
         "missing": sorted(set(full.clip_ids).difference(shared.cache.ids)),
-        **_leaks(page, shared, scored),
+        **_leaks(record, shared, scored),
         "ceiling": at_hand.ceiling,
         "scores": _of_subset(by_source, headline),
         "subsets": {name: _of_subset(by_source, name) for name in others},
@@ -382,14 +382,16 @@ def _sweeps(
     return shared.sweeps.of(shared.at_hand, sources, shared.protocol)
 
 
-def _leaks(page: RunPage, shared: _Evaluation, scored: dict[str, Scored | None]) -> dict[str, Any]:
+def _leaks(
+    record: RunRecord, shared: _Evaluation, scored: dict[str, Scored | None]
+) -> dict[str, Any]:
     """Return the test clips that a run was trained on, and the scores without them.
 
     Null where a run came without the list of its training, or began with weights that did.
     """
-    if page.trained_on is None:
+    if record.trained_on is None:
         return {"leaked": None, "leak_free": None}
-    leaked = sorted(page.trained_on.intersection(shared.full.clip_ids))
+    leaked = sorted(record.trained_on.intersection(shared.full.clip_ids))
     if not leaked:
         return {"leaked": leaked, "leak_free": None}
     clean = {name: one and one.headline(set(leaked)) for name, one in scored.items()}
@@ -425,14 +427,14 @@ def _write_results(folder: Path, shared: _Evaluation, entry: dict[str, Any], av:
     samples, text = av.samples, io.StringIO()
     writer = csv.DictWriter(text, list(samples[0]), lineterminator="\n")
     writer.writeheader()
-    for record in samples:
+    for sample in samples:
         writer.writerow(
-            {name: "" if _is_nan(value) else cell(value) for name, value in record.items()}
+            {name: "" if _is_nan(value) else cell(value) for name, value in sample.items()}
         )
     write_whole(path.with_name(f"{path.name}.csv"), text.getvalue().encode())
     kept = {name: value for name, value in entry.items() if name not in ("run", "maps_reused")}
-    page = {"schema": SCHEMA, **kept, "curves": av.curves}
-    content = json.dumps(_without_nan(page), indent=1) + "\n"
+    kept = {"schema": SCHEMA, **kept, "curves": av.curves}
+    content = json.dumps(_without_nan(kept), indent=1) + "\n"
     write_whole(path.with_name(f"{path.name}.json"), content.encode())
 
 

@@ -9,7 +9,7 @@ from ..benchmarks import module_of
 from ..truths.forms import Form
 
 Document = Mapping[str, Any]
-Scores = Mapping[str, float | None]
+Figures = Mapping[str, float | None]
 
 
 OF_RUN = {
@@ -77,7 +77,7 @@ def head_text(run: Document) -> str:
     return text
 
 
-def measured_rows(document: Document, form: Form) -> Iterator[tuple[str, Scores]]:
+def measured_rows(document: Document, form: Form) -> Iterator[tuple[str, Figures]]:
     """Yield the rows of runs, of their means and blends, and of what all runs share."""
     groups = document["groups"]
     alone = len(groups) == 1
@@ -102,7 +102,7 @@ def measured_rows(document: Document, form: Form) -> Iterator[tuple[str, Scores]
             yield title, found
 
 
-def subset_rows(document: Document) -> Iterator[tuple[str, Scores]]:
+def subset_rows(document: Document) -> Iterator[tuple[str, Figures]]:
     """Yield the rows of subsets that hold something: a recipe's maps, means over its runs."""
     for prefix, group in _prefixed(document):
         for subset, by_source in group["mean"]["subsets"].items():
@@ -128,7 +128,7 @@ def subset_title(run: Document, subset: str) -> str:
     return f"{subset} negatives ({run['pairs'][headline].get(subset, 0)})"
 
 
-def alpha_rows(document: Document) -> Iterator[tuple[str, Scores]]:
+def alpha_rows(document: Document) -> Iterator[tuple[str, Figures]]:
     """Yield the rows of what was varied: alpha, the pixels predicted, the cIoU that counts."""
     for prefix, group in _prefixed(document):
         mean = group["mean"]
@@ -166,6 +166,13 @@ def remarks(document: Document, form: Form) -> Iterator[str]:
         yield f"missing: {len(missing)} test clips are not in the cache ({missing[0]}, ...)"
     if len(runs[0]["alphas"]) > 1:
         yield "alphas: the best one here was chosen on the test; choose on other clips"
+    for prefix, group in _prefixed(document):
+        if (own := group["mean"]["scores"].get("own_sound")) and own["above_other"] is not None:
+            yield (
+                f"{prefix}own sound: the map is higher inside the truth than with another clip's "
+                f"in {100 * own['above_other']:.1f} % of the clips (chance 50), "
+                f"AUROC {own['auroc']:.3f}"
+            )
     names = short_names([run["run"] for run in runs])
     title = form.columns[form.accuracy] if form.percent else "LocAcc"
     for run in runs:
@@ -188,7 +195,7 @@ def short_names(runs: Sequence[str]) -> dict[str, str]:
     return dict(zip(runs, runs if repeat else last, strict=True))
 
 
-def _scores(title: str, scores: Scores, width: int, form: Form) -> str:
+def _scores(title: str, scores: Figures, width: int, form: Form) -> str:
     cells = [figure_text(scores.get(column), form) for column in form.columns]
     return _row(title, cells, width, form)
 
