@@ -6,7 +6,9 @@ import importlib
 from collections.abc import Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from pathlib import Path
-from typing import Literal, NamedTuple, Protocol, cast
+from typing import Any, Literal, NamedTuple, Protocol, cast, runtime_checkable
+
+from numpy.typing import NDArray
 
 from ...errors import UsageError
 from ..score import protocols
@@ -45,6 +47,32 @@ class Truth(NamedTuple):
     sounding: Floats
     silent: Floats
     mask: Bools | None = None
+
+
+class Sources(NamedTuple):
+    """The pairs of a test whose sound's source is in the picture, and what else it knows of sounds.
+
+    Attributes:
+        pairs: The pairs.
+        classes: What the frame of each shows; empty where no class is known.
+        sounds: Class of the sound of each clip that has one in its own picture; "" if not known.
+        truths: Draws the truths `(m, 224, 224)` of a part of the pairs.
+        own: Pairs whose sound is of nothing in the picture.
+    """
+
+    pairs: Sequence[Pair]
+    classes: Sequence[frozenset[str]]
+    sounds: Mapping[str, str]
+    truths: Callable[[slice], NDArray[Any]]
+    own: Sequence[Pair]
+
+
+@runtime_checkable
+class WithSources(Protocol):
+    """A benchmark that can be tested with any sounds of nothing in the picture."""
+
+    def sources(self) -> Sources:
+        """Return what sounds in which picture."""
 
 
 class Scored(Protocol):

@@ -18,7 +18,19 @@ from ...cache.store import Cache
 from ...errors import InputError, MissingDependencyError, UsageError
 from ...printable import cell
 from ...weights import weights_dir
-from ..benchmarks import Benchmark, MapSource, Scored, Scores, Subsets, load_benchmark, module_of
+from ..benchmarks import (
+    Benchmark,
+    MapSource,
+    Pair,
+    Scored,
+    Scores,
+    Subsets,
+    WithSources,
+    load_benchmark,
+    module_of,
+)
+from ..negatives.made import Made
+from ..negatives.run import Asked, score_negatives
 from ..nets.encoders import IMAGENET, IMAGENET_NETWORK
 from ..nets.geometry import Geometry
 from ..notices import collected
@@ -35,6 +47,7 @@ from .published import published_rows
 from .sweeps import NO_SWEEPS, Sweeps
 
 SCHEMA = "avpipe.evaluate/1"
+NO_NEGATIVES = Asked()
 OG_AVC_ALPHA = 0.6
 """Share of the audio-visual map in OG-AVC; a third in OG-AVC-DETR (AVC distillation, section 3)."""
 
@@ -48,6 +61,7 @@ class _Evaluation:
         stem: How files of its maps and results begin: where a list says which clips, the digest of
             their ids follows the name.
         full: What is tested of the benchmark.
+        test_ids: All clips of the benchmark, tested or not.
         num_official: Clips with a source in the whole benchmark.
         at_hand: What the cache has of it.
         objects: Object maps by name, `object` of OGL and `detr`.
@@ -58,6 +72,7 @@ class _Evaluation:
     name: str
     stem: str
     full: Benchmark
+    test_ids: frozenset[str]
     num_official: int
     at_hand: Benchmark
     protocol: Protocol
@@ -66,6 +81,7 @@ class _Evaluation:
     head: str | None
     alphas: tuple[float, ...]
     sweeps: Sweeps
+    negatives: Asked
     device: str
     batch_size: int
     progress: Callable[[int, int], None] | None
@@ -107,6 +123,7 @@ def evaluate(
     head: str | None = None,
     ids: Sequence[str] | None = None,
     sweeps: Sweeps = NO_SWEEPS,
+    negatives: Asked = NO_NEGATIVES,
     device: str = "auto",
     batch_size: int = 64,
     progress: Callable[[int, int], None] | None = None,
@@ -133,6 +150,7 @@ def evaluate(
         ids: Test only the pairs whose clips are all in this list; files of the results then have
             the list's digest in their names.
         sweeps: What is varied beside.
+        negatives: Which sounds of nothing in the picture are tested beside.
         device: For maps that have to be computed.
         batch_size: Pairs at a time.
         progress: Called with (maps made, maps wanted) of each run.
@@ -150,6 +168,7 @@ def evaluate(
         raise UsageError("name at least one run to evaluate")
     whole = full = load_benchmark(benchmark, annotations)
     sweeps.require_boxes(benchmark, whole)
+    negatives.require_fit(benchmark, whole)
     stem = benchmark
     with collected() as told:
         pages = [read_page(Path(folder)) for folder in run_dirs]
@@ -170,6 +189,7 @@ def evaluate(
         benchmark,
         stem,
         full,
+        frozenset(whole.clip_ids),
         whole.num_official,
         at_hand,
         rules,
@@ -178,6 +198,7 @@ def evaluate(
         head,
         tuple(alphas),
         sweeps,
+        negatives,
         device,
         batch_size,
         progress,
@@ -258,18 +279,7 @@ def _object_maps(shared: _Evaluation, first_run: Path) -> tuple[dict[str, Stored
 def _run_entry(folder: Path, page: RunPage, shared: _Evaluation) -> dict[str, Any]:
     """Return one run's part of the document, and leave maps, csv and scores in its folder."""
     full, at_hand = shared.full, shared.at_hand
-    stored = stored_maps(
-        folder,
-        shared.stem,
-        at_hand.pairs(),
-        shared.cache,
-        lambda: load_run(folder, shared.device, shared.branch, head=shared.head),
-        reads=at_hand.reads,
-        branch=shared.branch,
-        head=shared.head,
-        batch_size=shared.batch_size,
-        progress=shared.progress,
-    )
+    stored = _stored(folder, shared, shared.stem, at_hand.pairs())
     source: MapSource = stored.cells
     if at_hand.reads == "maps":
         source = map_sources.of_run(stored, shared.protocol, shared.geometry)
@@ -307,10 +317,49 @@ def _run_entry(folder: Path, page: RunPage, shared: _Evaluation) -> dict[str, An
         "subsets": {name: _of_subset(by_source, name) for name in others},
         "alphas": _alphas(source, av, shared),
         "sweeps": _sweeps(source, av, scored, shared),
+        **_negatives(folder, source, shared),
         "maps_reused": stored.reused,
     }
     _write_results(folder, shared, entry, av)
     return entry
+
+
+def _stored(
+    folder: Path, shared: _Evaluation, stem: str, pairs: Sequence[Pair], made: Made | None = None
+) -> StoredMaps:
+    """Return a run's maps of pairs, stored under a name or computed."""
+    return stored_maps(
+        folder,
+        stem,
+        pairs,
+        shared.cache,
+        lambda: load_run(folder, shared.device, shared.branch, head=shared.head),
+        reads=shared.at_hand.reads,
+        branch=shared.branch,
+        head=shared.head,
+        made=made,
+        batch_size=shared.batch_size,
+        progress=shared.progress,
+    )
+
+
+def _negatives(folder: Path, source: MapSource, shared: _Evaluation) -> dict[str, Any]:
+    """Return the scores of sounds of nothing in the picture; nothing if none were asked for."""
+    if not shared.negatives.kinds:
+        return {}
+
+    def maps_of(
+        name: str, pairs: Sequence[Pair], made: Made | None
+    ) -> tuple[StoredMaps, MapSource]:
+        stored = _stored(folder, shared, f"{shared.stem}-{name}", pairs, made)
+        return stored, map_sources.of_run(stored, shared.protocol, shared.geometry)
+
+    test = shared.at_hand
+    assert isinstance(test, WithSources)  # it was checked
+    found, told = score_negatives(
+        shared.negatives, test, shared.cache, shared.test_ids, shared.protocol, source, maps_of
+    )
+    return {"negatives": found, "negatives_from": told}
 
 
 def _reached(scores: Scores, shared: _Evaluation) -> Scores:

@@ -13,7 +13,7 @@ import numpy as np
 from ..runs.record import RunPage
 
 Entry = dict[str, Any]
-_PARTS = ("scores", "subsets", "alphas", "sweeps")
+_PARTS = ("scores", "subsets", "alphas", "sweeps", "negatives")
 
 
 def over_runs(entries: Sequence[Entry], pages: Sequence[RunPage]) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from ..benchmarks import module_of
+from ..negatives.lines import negative_lines
 from ..truths.forms import Form
 
 Document = Mapping[str, Any]
@@ -50,6 +51,7 @@ def evaluate_text(document: Document) -> str:
         *_published(document, published, width, form),
         "",
         form.legend,
+        *_negatives(document),
         *remarks(document, form),
         *document["notices"],
     ]
@@ -137,6 +139,16 @@ def alpha_rows(document: Document) -> Iterator[tuple[str, Scores]]:
                 yield f"{prefix}{title} {value}", by_source["av"]
                 if by_source.get("blend"):
                     yield "  blend with OGL", by_source["blend"]
+
+
+def _negatives(document: Document) -> Iterator[str]:
+    """Yield the lines about sounds of nothing in the picture, where they were tested."""
+    if told := document["runs"][0].get("negatives_from"):
+        rows = [
+            (f"{prefix}audio-visual map", group["mean"]["negatives"])
+            for prefix, group in _prefixed(document)
+        ]
+        yield from negative_lines(rows, told)
 
 
 def _published(

@@ -14,7 +14,17 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ..benchmarks import SIZE_PX, MapSource, Pair, Prior, Sample, Scores, Subsets, Truth
+from ..benchmarks import (
+    SIZE_PX,
+    MapSource,
+    Pair,
+    Prior,
+    Sample,
+    Scores,
+    Sources,
+    Subsets,
+    Truth,
+)
 from ..metrics import mean
 from ..score.binarize import Bools, Floats
 from ..score.protocols import PROTOCOLS, Protocol
@@ -131,6 +141,20 @@ class Annotated:
     def controls(self, source: MapSource, protocol: Protocol) -> dict[str, Subsets]:
         """Nothing beside the priors: who sounds is not known beyond the boxes."""
         return {}
+
+    def sources(self) -> Sources:
+        """Return what sounds in which picture; see `WithSources`."""
+        positives = [item for item in self.items if item.kind == "positive"]
+        shown: dict[str, set[str]] = {}
+        for item in positives:
+            shown.setdefault(item.pair.video, set()).update(filter(None, [item.label]))
+        return Sources(
+            [item.pair for item in positives],
+            [frozenset(shown[item.pair.video]) for item in positives],
+            {item.pair.audio: item.label for item in positives},
+            lambda part: self._truths(positives[part]),
+            [item.pair for item in self.items if item.kind != "positive"],
+        )
 
     def subsets(self) -> dict[str, Bools]:
         """Return which items each subset takes: all, by size of the truth, by list."""
