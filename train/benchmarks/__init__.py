@@ -8,6 +8,7 @@ from collections.abc import Set as AbstractSet
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Protocol, cast, runtime_checkable
 
+import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import UsageError
@@ -96,6 +97,18 @@ class Scored(Protocol):
     @property
     def curves(self) -> dict[str, list[float]]:
         """Curves behind the headline's scores; empty where there are none."""
+
+
+@runtime_checkable
+class Resampled(Protocol):
+    """Scores that can be given again of rows drawn with replacement."""
+
+    @property
+    def clips(self) -> Sequence[str]:
+        """The clip of each row, whose frame it is."""
+
+    def drawn(self, rows: NDArray[np.int64]) -> Scores:
+        """Return the headline's scores of some rows, each as often as it is named."""
 
 
 class Benchmark(Protocol):

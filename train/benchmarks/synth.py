@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ...errors import InputError
 from .. import metrics
@@ -295,6 +296,17 @@ class SynthScores:
         keep = np.array([without.isdisjoint(item.pair) for item in self.test.items], bool)
         keep &= self._of(SUBSETS[0])
         return int((keep & self._groups["positive"]).sum()), self._summary(keep)
+
+    @property
+    def clips(self) -> list[str]:
+        """The clip of each item, whose frame it is."""
+        return [item.pair.video for item in self.test.items]
+
+    def drawn(self, rows: NDArray[np.int64]) -> Scores:
+        """Return the scores of heard classes of some items, each as often as it is named."""
+        test = replace(self.test, items=tuple(self.test.items[row] for row in rows.tolist()))
+        drawn = SynthScores(test, self.measured.only(rows), self.right[rows], self.protocol)
+        return drawn.headline()[1]
 
     def _of(self, subset: str) -> Bools:
         return np.array([_subset(item) == subset for item in self.test.items], bool)

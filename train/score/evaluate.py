@@ -22,6 +22,7 @@ from ..benchmarks import (
     Benchmark,
     MapSource,
     Pair,
+    Resampled,
     Scored,
     Scores,
     Subsets,
@@ -36,6 +37,7 @@ from ..nets.geometry import Geometry
 from ..notices import collected
 from ..runs.localizer import load_run
 from ..runs.record import RunPage, read_page
+from ..tables.intervals import Draws, difference, draws_of, intervals
 from . import map_sources
 from .binarize import Threshold
 from .controls import center_prior, saliency
@@ -64,6 +66,7 @@ class _Evaluation:
         test_ids: All clips of the benchmark, tested or not.
         num_official: Clips with a source in the whole benchmark.
         at_hand: What the cache has of it.
+        draws: Of each run its scores over draws of the clips, where they were asked for.
         objects: Object maps by name, `object` of OGL and `detr`.
         priors: Scores of what is the same for all runs; None for what cannot be had.
     """
@@ -82,6 +85,8 @@ class _Evaluation:
     alphas: tuple[float, ...]
     sweeps: Sweeps
     negatives: Asked
+    bootstrap: int
+    draws: dict[str, Draws]
     device: str
     batch_size: int
     progress: Callable[[int, int], None] | None
@@ -124,6 +129,7 @@ def evaluate(
     ids: Sequence[str] | None = None,
     sweeps: Sweeps = NO_SWEEPS,
     negatives: Asked = NO_NEGATIVES,
+    bootstrap: int = 0,
     device: str = "auto",
     batch_size: int = 64,
     progress: Callable[[int, int], None] | None = None,
@@ -151,6 +157,7 @@ def evaluate(
             the list's digest in their names.
         sweeps: What is varied beside.
         negatives: Which sounds of nothing in the picture are tested beside.
+        bootstrap: Draws of the clips that 95 % intervals are taken from; 0 for none.
         device: For maps that have to be computed.
         batch_size: Pairs at a time.
         progress: Called with (maps made, maps wanted) of each run.
@@ -169,6 +176,8 @@ def evaluate(
     whole = full = load_benchmark(benchmark, annotations)
     sweeps.require_boxes(benchmark, whole)
     negatives.require_fit(benchmark, whole)
+    if bootstrap and whole.reads == "embeddings":
+        raise UsageError(f"--bootstrap goes with scores of single maps, not with {benchmark}")
     stem = benchmark
     with collected() as told:
         pages = [read_page(Path(folder)) for folder in run_dirs]
@@ -199,6 +208,8 @@ def evaluate(
         tuple(alphas),
         sweeps,
         negatives,
+        bootstrap,
+        {},
         device,
         batch_size,
         progress,
@@ -216,6 +227,7 @@ def evaluate(
         "schema": SCHEMA,
         "runs": entries,
         **over_runs(entries, pages),
+        **_differences(entries, shared),
         "published": published_rows(benchmark),
         "notices": notices,
     }
@@ -318,6 +330,7 @@ def _run_entry(folder: Path, page: RunPage, shared: _Evaluation) -> dict[str, An
         "alphas": _alphas(source, av, shared),
         "sweeps": _sweeps(source, av, scored, shared),
         **_negatives(folder, source, shared),
+        **_intervals(folder, av, shared),
         "maps_reused": stored.reused,
     }
     _write_results(folder, shared, entry, av)
@@ -360,6 +373,27 @@ def _negatives(folder: Path, source: MapSource, shared: _Evaluation) -> dict[str
         shared.negatives, test, shared.cache, shared.test_ids, shared.protocol, source, maps_of
     )
     return {"negatives": found, "negatives_from": told}
+
+
+def _intervals(folder: Path, av: Scored, shared: _Evaluation) -> dict[str, Any]:
+    """Return the 95 % intervals of the headline's scores; nothing if none were asked for."""
+    if not shared.bootstrap:
+        return {}
+    if not isinstance(av, Resampled):
+        raise UsageError(f"--bootstrap: {shared.name} cannot be scored again on drawn clips")
+    found = shared.draws[str(folder)] = draws_of(av, shared.bootstrap)
+    known = _reached(av.headline()[1], shared)
+    own = {name: None if _is_nan(known[name]) else ends for name, ends in intervals(found).items()}
+    return {"bootstrap": shared.bootstrap, "intervals": own}
+
+
+def _differences(entries: Sequence[dict[str, Any]], shared: _Evaluation) -> dict[str, Any]:
+    """Return the interval of the difference of two runs, where there are two and draws of both."""
+    if not shared.bootstrap or len(entries) != 2:
+        return {}
+    names = [entry["run"] for entry in entries]
+    scores = [entry["scores"]["av"] for entry in entries]
+    return {"difference": difference(names, scores, [shared.draws[name] for name in names])}
 
 
 def _reached(scores: Scores, shared: _Evaluation) -> Scores:

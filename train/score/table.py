@@ -52,6 +52,7 @@ def evaluate_text(document: Document) -> str:
         "",
         form.legend,
         *_negatives(document),
+        *interval_lines(document, form),
         *remarks(document, form),
         *document["notices"],
     ]
@@ -149,6 +150,31 @@ def _negatives(document: Document) -> Iterator[str]:
             for prefix, group in _prefixed(document)
         ]
         yield from negative_lines(rows, told)
+
+
+def interval_lines(document: Document, form: Form) -> Iterator[str]:
+    """Yield the lines about intervals over clips: of each run, and of the difference of two."""
+    names = short_names([run["run"] for run in document["runs"]])
+    for run in document["runs"]:
+        if ends := run.get("intervals"):
+            parts = [f"{title} {_ends(ends.get(key), form)}" for key, title in form.columns.items()]
+            yield (
+                f"{names[run['run']]}: 95 % intervals over clips, {run['bootstrap']:,} draws: "
+                f"{'; '.join(parts)}"
+            )
+    if found := document.get("difference"):
+        parts = [
+            f"{title} {figure_text(own['difference'], form)} "
+            f"{_ends((own['low'], own['high']), form)}"
+            for key, title in form.columns.items()
+            if (own := found["scores"].get(key)) and own["difference"] is not None
+        ]
+        one, other = (names[run] for run in found["runs"])
+        yield f"{one} less {other}, 95 % of the draws of clips, both on the same: {'; '.join(parts)}"
+
+
+def _ends(ends: Sequence[float] | None, form: Form) -> str:
+    return f"[{figure_text(ends[0], form)}, {figure_text(ends[1], form)}]" if ends else "-"
 
 
 def _published(

@@ -244,6 +244,16 @@ class AnnotatedScores:
         num = int((keep & self.test.positive).sum())
         return num, summary(self.measured, keep, self.protocol)
 
+    @property
+    def clips(self) -> list[str]:
+        """The clip of each pair, whose frame it is."""
+        return [item.pair.video for item in self.test.items]
+
+    def drawn(self, rows: NDArray[np.int64]) -> Scores:
+        """Return the scores of some pairs, each as often as it is named."""
+        drawn = self.measured.only(rows)
+        return summary(drawn, np.ones(len(rows), bool), self.protocol)
+
     def at(self, level: float) -> Scores:
         """Return the scores of all pairs where a source counts as localized from a cIoU on."""
         everything = np.ones(len(self.test.items), bool)

@@ -1,0 +1,183 @@
+r"""The table of `evaluate` for papers and spreadsheets: LaTeX, Markdown, CSV.
+
+LaTeX needs `\usepackage{booktabs}`. Text is escaped for each.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from ...printable import cell, printable
+from ..score.table import (
+    OF_ALL,
+    OF_RUN,
+    alpha_rows,
+    figure_text,
+    form_of,
+    head_text,
+    interval_lines,
+    remarks,
+    short_names,
+    subset_rows,
+)
+from ..truths.forms import Form
+
+TableFormat = Literal["latex", "markdown", "csv"]
+Document = Mapping[str, Any]
+Scores = Mapping[str, float | None]
+_LATEX = {
+    "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_",
+    "{": r"\{", "}": r"\}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Line:
+    """A row of the table.
+
+    Attributes:
+        title: What was scored.
+        source: The paper and table it is from; "" for what was measured here.
+        scores: By column.
+        std: Standard deviation over runs, where there are several.
+        ends: 95 % intervals over clips, where they were asked for.
+    """
+
+    title: str
+    source: str
+    scores: Scores
+    std: Scores
+    ends: Mapping[str, Sequence[float] | None]
+
+
+def formatted(document: Document, how: TableFormat, *, bold: bool = False) -> str:
+    """Return the table of an evaluation.
+
+    Args:
+        document: What `evaluate` returned.
+        how: `csv` has figures as they are, shares of 1, with the ends of intervals and deviations
+            in columns of their own; the others as papers print them.
+        bold: Print the best of each column in bold, published rows included; not in CSV.
+    """
+    form = form_of(document["runs"][0]["benchmark"])
+    lines = list(lines_of(document))
+    if how == "csv":
+        return _csv(lines, list(form.columns))
+    best = _best(lines, form) if bold else {}
+    cells = [[line.title, *_cells(line, form, best, how), line.source] for line in lines]
+    heads = ["", *form.columns.values(), "source"]
+    notes = [head_text(document["runs"][0]), *remarks(document, form), *document["notices"]]
+    notes += interval_lines(document, form)
+    return (_latex if how == "latex" else _markdown)(heads, cells, notes)
+
+
+def lines_of(document: Document) -> Iterator[Line]:
+    """Yield the rows: runs and their means, what needs no sound, subsets, what papers print."""
+    groups, runs = document["groups"], {run["run"]: run for run in document["runs"]}
+    names = short_names([group["name"] for group in groups])
+    for group in groups:
+        num = len(group["runs"])
+        mean, std = group["mean"]["scores"], group["std"]["scores"]
+        title = names[group["name"]] + (f", mean of {num}" if num > 1 else "")
+        ends = runs[group["runs"][0]].get("intervals", {}) if num == 1 else {}
+        yield Line(title, "", mean["av"], std["av"] if num > 1 else {}, ends)
+        for source, words in OF_RUN.items():
+            if mean.get(source):
+                yield Line(f"{title}, {words}", "", mean[source], std[source] if num > 1 else {}, {})
+    for source, words in OF_ALL.items():
+        if found := document["runs"][0]["scores"].get(source):
+            yield Line(words, "", found, {}, {})
+    for title, scores in (*subset_rows(document), *alpha_rows(document)):
+        yield Line(title.strip(), "", scores, {}, {})
+    for row in document["published"]:
+        if row["main"]:
+            where = f"{row['source']}, trained on {row['trained_on']}"
+            yield Line(row["method"], where, row["scores"], {}, {})
+
+
+def _cells(line: Line, form: Form, best: Mapping[str, str], how: TableFormat) -> Iterator[str]:
+    """Yield a row's figures; LaTeX as it is to be read, the rest to be escaped."""
+    for column in form.columns:
+        figure = text = figure_text(line.scores.get(column), form)
+        if text != "-" and best.get(column) == text:
+            text = rf"\textbf{{{text}}}" if how == "latex" else f"**{text}**"
+        if figure != "-" and (spread := line.std.get(column)) is not None:
+            sign = r" $\pm$ " if how == "latex" else " ± "
+            text += sign + figure_text(spread, form)
+        if figure != "-" and (ends := line.ends.get(column)):
+            low, high = (figure_text(end, form) for end in ends)
+            text += f" [{low}, {high}]"
+        yield text
+
+
+def _best(lines: Sequence[Line], form: Form) -> dict[str, str]:
+    """Return the largest figure of each column, as it is printed: what looks alike is a tie."""
+    found = {}
+    for column in form.columns:
+        values = [value for line in lines if (value := line.scores.get(column)) is not None]
+        if known := [value for value in values if math.isfinite(value)]:
+            found[column] = figure_text(max(known), form)
+    return found
+
+
+def _latex(heads: Sequence[str], rows: Sequence[Sequence[str]], notes: Sequence[str]) -> str:
+    columns = "l" + "r" * (len(heads) - 2) + "l"
+    body = [
+        rf"% {printable(note)}" for text in notes for note in text.splitlines()
+    ]
+    body += [rf"\begin{{tabular}}{{{columns}}}", r"\toprule", _latex_row(map(_tex, heads))]
+    body.append(r"\midrule")
+    body += [_latex_row([_tex(row[0]), *row[1:-1], _tex(row[-1])]) for row in rows]
+    return "\n".join([*body, r"\bottomrule", r"\end{tabular}"])
+
+
+def _latex_row(cells: Iterator[str] | Sequence[str]) -> str:
+    return " & ".join(cells) + r" \\"
+
+
+def _tex(text: str) -> str:
+    return "".join(_LATEX.get(character, character) for character in printable(text))
+
+
+def _markdown(heads: Sequence[str], rows: Sequence[Sequence[str]], notes: Sequence[str]) -> str:
+    def row(cells: Sequence[str], escape: Callable[[str], str] = str) -> str:
+        return f"| {' | '.join(map(escape, cells))} |"
+
+    lines = [row(heads, _mark), "|---|" + "---:|" * (len(heads) - 2) + "---|"]
+    lines += [row([_mark(own[0]), *own[1:-1], _mark(own[-1])]) for own in rows]
+    return "\n".join([*lines, "", *(_mark(note) + "  " for text in notes for note in
+                                    text.splitlines())])  # fmt: skip
+
+
+def _mark(text: str) -> str:
+    return re.sub(r"([\\|`*_<\[\]])", r"\\\1", printable(text))
+
+
+def _csv(lines: Sequence[Line], columns: Sequence[str]) -> str:
+    text = io.StringIO()
+    extra = [f"{column}{end}" for column in columns for end in ("", "_std", "_low", "_high")]
+    used = [name for name in extra if any(_values(line, columns).get(name) for line in lines)]
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["title", "source", *used])
+    for line in lines:
+        values = _values(line, columns)
+        named = [cell(line.title), cell(line.source)]
+        writer.writerow([*named, *(values.get(name, "") for name in used)])
+    return text.getvalue().rstrip("\n")
+
+
+def _values(line: Line, columns: Sequence[str]) -> dict[str, str]:
+    """Return a row's figures as they are, by the column of the CSV."""
+    found = {}
+    for column in columns:
+        low, high = line.ends.get(column) or (None, None)
+        parts = {"": line.scores.get(column), "_std": line.std.get(column), "_low": low,
+                 "_high": high}  # fmt: skip
+        found |= {f"{column}{end}": f"{v:.10g}" for end, v in parts.items() if v is not None}
+    return found
