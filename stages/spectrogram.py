@@ -2,7 +2,8 @@
 
 The spectrogram is `scipy.signal.spectrogram` with its defaults (periodic Tukey window, every
 segment minus its own mean, one-sided power density, no padding), computed with numpy alone. Every
-front-end of the family is one entry of `FRONT_ENDS`; they differ in rate and hop only.
+front-end of the family is one entry of `FRONT_ENDS`; they differ in rate and hop only, but for sound
+promotion's, which is of mel bands (`mel`).
 """
 
 from __future__ import annotations
@@ -15,6 +16,14 @@ import numpy as np
 import soxr
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import ArrayLike, NDArray
+
+from .mel import LEAST, NUM_BANDS, NUM_FFT, TOP_DB, mel_decibels
+
+__all__ = [
+    "CONTEXT_S", "FLOOR", "FRONT_ENDS", "LEAST", "NUM_BINS", "NUM_FFT", "SEGMENT", "TOP_DB",
+    "FrontEnd", "Placement", "log_spectrogram", "part_around", "place_window", "resample",
+    "wide_window",
+]  # fmt: skip
 
 SEGMENT = 512
 """Samples per segment, hence 257 frequencies."""
@@ -46,6 +55,7 @@ class FrontEnd:
         num_columns: Columns of the centred window.
         window_s: Length of the centred window in seconds.
         margin: Columns stored on each side of the window.
+        mel: Whether it is of mel bands in decibels, not of the density's natural logarithm.
     """
 
     name: str
@@ -54,6 +64,17 @@ class FrontEnd:
     num_columns: int
     window_s: float
     margin: int
+    mel: bool = False
+
+    @property
+    def num_bins(self) -> int:
+        """Rows: frequencies, or mel bands."""
+        return NUM_BANDS if self.mel else NUM_BINS
+
+    @property
+    def silence(self) -> float:
+        """What silence becomes, the lowest value there is."""
+        return 10 * math.log10(LEAST) if self.mel else math.log(FLOOR)
 
     @property
     def window_samples(self) -> int:
@@ -86,6 +107,7 @@ FRONT_ENDS = {
         FrontEnd(
             "16k-257x1004", 16000, 159, 1004, 10.0, 0
         ),  # VGGSound's classifier hears the whole 10 s
+        FrontEnd("16k-mel64", 16000, 80, 201, 1.0, 0, mel=True),  # DSOL and sound promotion hear 1 s
     )
 }
 
@@ -113,7 +135,8 @@ def log_spectrogram(waveform: ArrayLike, kind: str = "257x276") -> NDArray[np.fl
         kind: A name of `FRONT_ENDS`; it sets rate and hop.
 
     Returns:
-        (..., 257, T) float32, T = (L - 512) // hop + 1: 276 columns for 3 s of the default kind.
+        (..., 257, T) float32, T = (L - 512) // hop + 1: 276 columns for 3 s of the default kind. Of
+        `16k-mel64` (..., 64, L // 80 + 1) decibels, as `mel.mel_decibels` has them.
 
     Raises:
         ValueError: The kind is unknown, or there are fewer than 512 samples.
@@ -124,6 +147,8 @@ def log_spectrogram(waveform: ArrayLike, kind: str = "257x276") -> NDArray[np.fl
     if samples.ndim == 0 or samples.shape[-1] < SEGMENT:
         raise ValueError(f"a spectrogram needs at least {SEGMENT} samples, got {samples.shape}")
     front_end = FRONT_ENDS[kind]
+    if front_end.mel:
+        return mel_decibels(samples, front_end.rate_hz, front_end.hop)
     segments = sliding_window_view(samples, SEGMENT, axis=-1)[..., :: front_end.hop, :]
     scale = np.full(NUM_BINS, 2 / front_end.rate_hz)
     scale[[0, -1]] /= 2  # neither the constant nor the Nyquist bin has a mirror image

@@ -17,7 +17,7 @@ else:  # the files of stages/media/decoders, looked at but not imported
     Decoder = Literal[tuple(names_in("stages/media/decoders"))]
 IdFrom = Literal["stem", "path"]
 Spectrogram = Literal[
-    "257x276", "257x300", "16k-257x200", "16k-257x299", "16k-257x671", "16k-257x1004"
+    "257x276", "257x300", "16k-257x200", "16k-257x299", "16k-257x671", "16k-257x1004", "16k-mel64"
 ]
 
 
