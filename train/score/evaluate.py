@@ -34,9 +34,10 @@ from ..negatives.made import Made
 from ..negatives.run import Asked, score_negatives
 from ..nets.encoders import IMAGENET, IMAGENET_NETWORK
 from ..nets.geometry import Geometry
-from ..notices import collected
+from ..notices import collected, tell
 from ..runs.localizer import load_run
 from ..runs.record import RunPage, read_page
+from ..tables.copies import FindCopies, copies_entry
 from ..tables.intervals import Draws, difference, draws_of, intervals
 from . import map_sources
 from .binarize import Threshold
@@ -86,6 +87,7 @@ class _Evaluation:
     sweeps: Sweeps
     negatives: Asked
     bootstrap: int
+    find_copies: FindCopies | None
     draws: dict[str, Draws]
     device: str
     batch_size: int
@@ -130,6 +132,7 @@ def evaluate(
     sweeps: Sweeps = NO_SWEEPS,
     negatives: Asked = NO_NEGATIVES,
     bootstrap: int = 0,
+    find_copies: FindCopies | None = None,
     device: str = "auto",
     batch_size: int = 64,
     progress: Callable[[int, int], None] | None = None,
@@ -158,6 +161,7 @@ def evaluate(
         sweeps: What is varied beside.
         negatives: Which sounds of nothing in the picture are tested beside.
         bootstrap: Draws of the clips that 95 % intervals are taken from; 0 for none.
+        find_copies: Searches the clips trained on for copies of test clips; None: nobody looks.
         device: For maps that have to be computed.
         batch_size: Pairs at a time.
         progress: Called with (maps made, maps wanted) of each run.
@@ -209,6 +213,7 @@ def evaluate(
         sweeps,
         negatives,
         bootstrap,
+        find_copies,
         {},
         device,
         batch_size,
@@ -324,6 +329,7 @@ def _run_entry(folder: Path, page: RunPage, shared: _Evaluation) -> dict[str, An
         "pairs_official": full.counts,
         "missing": sorted(set(full.clip_ids).difference(shared.cache.ids)),
         **_leaks(page, shared, scored),
+        **_copies(page, shared, scored),
         "ceiling": at_hand.ceiling,
         "scores": _of_subset(by_source, headline),
         "subsets": {name: _of_subset(by_source, name) for name in others},
@@ -460,14 +466,34 @@ def _leaks(page: RunPage, shared: _Evaluation, scored: dict[str, Scored | None])
     leaked = sorted(page.trained_on.intersection(shared.full.clip_ids))
     if not leaked:
         return {"leaked": leaked, "leak_free": None}
-    clean = {name: one and one.headline(set(leaked)) for name, one in scored.items()}
+    return {"leaked": leaked, "leak_free": _without(set(leaked), shared, scored)}
+
+
+def _copies(page: RunPage, shared: _Evaluation, scored: dict[str, Scored | None]) -> dict[str, Any]:
+    """Return the test clips that were trained on under other names, and the scores without them.
+
+    Those that were trained on under their own are left out with them. Nothing if nobody looks.
+    """
+    if shared.find_copies is None:
+        return {}
+    if page.trained_on is None:
+        return {"copies": None, "copy_free": None}
+    found = shared.find_copies(page.trained_on, shared.at_hand.clip_ids)
+    for line in found.notices:
+        tell(line)
+    without = {pair["test"] for pair in found.pairs}.union(page.trained_on)
+    return {"copies": copies_entry(found), "copy_free": _without(without, shared, scored)}
+
+
+def _without(
+    ids: set[str], shared: _Evaluation, scored: dict[str, Scored | None]
+) -> dict[str, Any]:
+    """Return how many clips count without some, and the scores of every source."""
+    clean = {name: one and one.headline(ids) for name, one in scored.items()}
     assert clean["av"]
     return {
-        "leaked": leaked,
-        "leak_free": {
-            "n_scored": clean["av"][0],
-            "scores": {name: found and _reached(found[1], shared) for name, found in clean.items()},
-        },
+        "n_scored": clean["av"][0],
+        "scores": {name: found and _reached(found[1], shared) for name, found in clean.items()},
     }
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from ..benchmarks import module_of
 from ..negatives.lines import negative_lines
+from ..tables.copies import copies_line
 from ..truths.forms import Form
 
 Document = Mapping[str, Any]
@@ -215,6 +216,8 @@ def remarks(document: Document, form: Form) -> Iterator[str]:
                 f"leaked: {names[run['run']]} was trained on {len(run['leaked'])} test clips; "
                 f"{title} is {on_all} with them, {on_others} on the {clean['n_scored']} others"
             )
+        name = names[run["run"]]
+        yield from copies_line(name, run, form.accuracy, title, lambda v: figure_text(v, form))
 
 
 def short_names(runs: Sequence[str]) -> dict[str, str]:
