@@ -53,7 +53,7 @@ class CopySearch:
             )
         training = self._prints(self._training_cache, there)
         test = self._prints(self._test_cache, frozenset(test_ids))
-        notices = ()
+        notices: tuple[str, ...] = ()
         if test.kind != training.kind:
             line = f"--copies: spectrograms {test.kind} and {training.kind} cannot be compared"
             notices = (f"{line}: pictures alone were",)

@@ -43,7 +43,8 @@ def mel_decibels(waveform: NDArray[Any], rate_hz: int, hop: int) -> NDArray[np.f
     bands = np.swapaxes(magnitude @ mel_bands(rate_hz).T, -1, -2)
     decibels: NDArray[np.float64] = 10 * np.log10(np.maximum(bands, LEAST))
     peak = decibels.max((-1, -2), keepdims=True, initial=-np.inf)
-    return np.maximum(decibels, peak - TOP_DB).astype(np.float32)
+    found: NDArray[np.float32] = np.maximum(decibels, peak - TOP_DB).astype(np.float32)
+    return found
 
 
 @cache

@@ -18,9 +18,7 @@ _LARGEST = {False: 10.0, True: 80.0}
 """More than 60 dB above a tone of full scale; by whether a spectrogram is of mel decibels."""
 
 
-def require_sane(
-    row: Row, *, wide_columns: int, max_samples: int, decibels: bool = False
-) -> None:
+def require_sane(row: Row, *, wide_columns: int, max_samples: int, decibels: bool = False) -> None:
     """Refuse a row that no clip can have.
 
     Args:
@@ -43,7 +41,8 @@ def require_sane(
         ),
         f"a picture of {row['frame_hw']}": min(row["frame_hw"]) != SHORT_SIDE,
         "an empty JPEG": not row["frame_jpeg"],
-        "sound too loud to compute with": not np.isfinite(wide).all() or wide.max() > _LARGEST[decibels],
+        "sound too loud to compute with": not np.isfinite(wide).all()
+        or wide.max() > _LARGEST[decibels],
         "a spectrogram below silence": wide.min() < _LEAST[decibels],
         f"columns {low} to {high} of {wide_columns}": not (
             wide.shape[1] == wide_columns and 0 <= low < high <= wide_columns

@@ -2,8 +2,8 @@
 
 The spectrogram is `scipy.signal.spectrogram` with its defaults (periodic Tukey window, every
 segment minus its own mean, one-sided power density, no padding), computed with numpy alone. Every
-front-end of the family is one entry of `FRONT_ENDS`; they differ in rate and hop only, but for sound
-promotion's, which is of mel bands (`mel`).
+front-end of the family is one entry of `FRONT_ENDS`; they differ in rate and hop only, but for that
+of sound promotion, which is of mel bands (`mel`).
 """
 
 from __future__ import annotations
@@ -107,7 +107,9 @@ FRONT_ENDS = {
         FrontEnd(
             "16k-257x1004", 16000, 159, 1004, 10.0, 0
         ),  # VGGSound's classifier hears the whole 10 s
-        FrontEnd("16k-mel64", 16000, 80, 201, 1.0, 0, mel=True),  # DSOL and sound promotion hear 1 s
+        FrontEnd(
+            "16k-mel64", 16000, 80, 201, 1.0, 0, mel=True
+        ),  # DSOL and sound promotion hear 1 s
     )
 }
 

@@ -2,7 +2,7 @@
 
 A copy that was encoded again, cut by a pixel or renamed keeps its coarse picture and the course of
 its sound. Both become short vectors, which need no network, and the search is that of `knn`. What
-was shifted in time by more than a tenth of a second, mirrored or cut to another picture is not found.
+was shifted in time by more than a tenth of a second, mirrored or cut otherwise is not found.
 """
 
 from __future__ import annotations

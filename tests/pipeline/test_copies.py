@@ -70,7 +70,9 @@ def test_none(cache: Cache, run: Path, tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setattr(module, "_alike", lambda *given: [])
     document = evaluate([run], cache, annotations=boxes, benchmark="vggss", device="cpu",
                         find_copies=CopySearch(cache))  # fmt: skip
-    assert "copies: none of the test clips looks or sounds like one one learnt" in evaluate_text(document)
+    assert "copies: none of the test clips looks or sounds like one one learnt" in evaluate_text(
+        document
+    )
 
 
 def test_what_nobody_can_know(cache: Cache, run: Path, tmp_path: Path) -> None:

@@ -90,7 +90,11 @@ def test_equals_a_loop(samples: list[float]) -> None:
 
 def test_silence_noise_and_batches() -> None:
     front_end = FRONT_ENDS[KIND]
-    assert (front_end.window_samples, front_end.wide_columns, front_end.num_bins) == (16_000, 201, 64)
+    assert (front_end.window_samples, front_end.wide_columns, front_end.num_bins) == (
+        16_000,
+        201,
+        64,
+    )
     assert np.unique(log_spectrogram(SIGNALS["silence"], KIND)) == front_end.silence == -100
     both = np.stack([SIGNALS["sine"], SIGNALS["loud"]])
     found = log_spectrogram(both, KIND)

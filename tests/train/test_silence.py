@@ -1,4 +1,4 @@
-"""Silence and noise as negatives: the loss against loops, flags that take them out, what is learnt."""
+"""Silence and noise as negatives: the loss against loops, the flags, what is learnt."""
 
 import math
 from pathlib import Path
@@ -44,9 +44,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Cache:
 def test_the_loss_is_that_of_a_loop(num: int, beside: int, pooling: Any, seed: int) -> None:
     rng = torch.Generator().manual_seed(seed)
     visual = F.normalize(torch.randn(num, 5, 2, 2, generator=rng), dim=1)
-    audio, others = (
-        F.normalize(torch.randn(n, 5, generator=rng), dim=1) for n in (num, beside)
-    )
+    audio, others = (F.normalize(torch.randn(n, 5, generator=rng), dim=1) for n in (num, beside))
     found = losses.ez_vsl(visual, audio, temperature=0.1, pooling=pooling, others=others)
 
     def score(image: int, sound: torch.Tensor) -> float:
@@ -85,7 +83,11 @@ def test_the_bank_holds_what_localizers_hear() -> None:
     (noise,) = Made("noise").sounds(["training 5"], front_end.window_samples)
     wanted = F.avg_pool2d(torch.from_numpy(log_spectrogram(noise))[None], 8) / 12
     torch.testing.assert_close(bank.noise[5], wanted)
-    assert float(bank.silence.min()) == float(bank.silence.max()) == pytest.approx(-16.118 / 12, abs=1e-4)
+    assert (
+        float(bank.silence.min())
+        == float(bank.silence.max())
+        == pytest.approx(-16.118 / 12, abs=1e-4)
+    )
     drawn = bank.draw(np.random.default_rng(0))
     assert drawn.shape == (4, *wanted.shape) and torch.equal(drawn[0], bank.silence[0])
     for names, num in ((("silence",), 1), (("noise",), 3)):
@@ -109,7 +111,10 @@ def test_without_both_it_is_ez_vsl(cache: Cache, tmp_path: Path) -> None:
         for name in ("silence", "noise")
     }
     both = losses_of(cache, tmp_path / "c", small())
-    assert own[0] < min(found["silence"][0], found["noise"][0]) and len({*map(tuple, found.values()), tuple(both)}) == 3
+    assert (
+        own[0] < min(found["silence"][0], found["noise"][0])
+        and len({*map(tuple, found.values()), tuple(both)}) == 3
+    )
 
 
 @pytest.mark.parametrize("extra", [["momentum=0.9", "test_weights=momentum"], ["views=augmented"]])

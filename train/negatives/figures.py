@@ -13,7 +13,7 @@ from ..metrics import Bools, Floats
 
 def lit_share(predicted: Bools) -> Floats:
     """Return pIA, the share of each picture that is predicted, `(n, H, W)` to `(n,)`."""
-    return predicted.mean((1, 2), dtype=np.float64)
+    return np.asarray(predicted.mean((1, 2), dtype=np.float64))
 
 
 def dark_area(shares: Floats) -> float:
@@ -48,4 +48,5 @@ def overlap(first: Bools, second: Bools) -> Floats:
     """
     both = (first & second).sum((1, 2))
     either = (first | second).sum((1, 2))
-    return np.divide(both, either, out=np.ones(len(first)), where=either > 0)
+    shares: Floats = np.divide(both, either, out=np.ones(len(first)), where=either > 0)
+    return shares

@@ -171,7 +171,8 @@ def interval_lines(document: Document, form: Form) -> Iterator[str]:
             if (own := found["scores"].get(key)) and own["difference"] is not None
         ]
         one, other = (names[run] for run in found["runs"])
-        yield f"{one} less {other}, 95 % of the draws of clips, both on the same: {'; '.join(parts)}"
+        told = "; ".join(parts)
+        yield f"{one} less {other}, 95 % of the draws of clips, both on the same: {told}"
 
 
 def _ends(ends: Sequence[float] | None, form: Form) -> str:

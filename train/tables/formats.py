@@ -89,7 +89,9 @@ def lines_of(document: Document) -> Iterator[Line]:
         yield Line(title, "", mean["av"], std["av"] if num > 1 else {}, ends)
         for source, words in OF_RUN.items():
             if mean.get(source):
-                yield Line(f"{title}, {words}", "", mean[source], std[source] if num > 1 else {}, {})
+                yield Line(
+                    f"{title}, {words}", "", mean[source], std[source] if num > 1 else {}, {}
+                )
     for source, words in OF_ALL.items():
         if found := document["runs"][0]["scores"].get(source):
             yield Line(words, "", found, {}, {})
@@ -128,9 +130,7 @@ def _best(lines: Sequence[Line], form: Form) -> dict[str, str]:
 
 def _latex(heads: Sequence[str], rows: Sequence[Sequence[str]], notes: Sequence[str]) -> str:
     columns = "l" + "r" * (len(heads) - 2) + "l"
-    body = [
-        rf"% {printable(note)}" for text in notes for note in text.splitlines()
-    ]
+    body = [rf"% {printable(note)}" for text in notes for note in text.splitlines()]
     body += [rf"\begin{{tabular}}{{{columns}}}", r"\toprule", _latex_row(map(_tex, heads))]
     body.append(r"\midrule")
     body += [_latex_row([_tex(row[0]), *row[1:-1], _tex(row[-1])]) for row in rows]
@@ -174,7 +174,7 @@ def _csv(lines: Sequence[Line], columns: Sequence[str]) -> str:
 
 def _values(line: Line, columns: Sequence[str]) -> dict[str, str]:
     """Return a row's figures as they are, by the column of the CSV."""
-    found = {}
+    found: dict[str, str] = {}
     for column in columns:
         low, high = line.ends.get(column) or (None, None)
         parts = {"": line.scores.get(column), "_std": line.std.get(column), "_low": low,

@@ -80,7 +80,7 @@ def difference(
         `runs`, and in `scores` for each `difference` (the first less the second), `low` and `high`
         (95 %), null where one of them has no such score.
     """
-    found = {}
+    found: dict[str, dict[str, float | None]] = {}
     for name in draws[0]:
         ends = interval(draws[0][name] - draws[1][name])
         one, other = scores[0].get(name), scores[1].get(name)

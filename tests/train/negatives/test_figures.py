@@ -135,7 +135,9 @@ def test_made_sounds_depend_on_the_seed_and_their_name_alone() -> None:
     noise = Made("noise", 3)
     (one, two), (alone,) = noise.sounds(["a", "b"], 40_000), noise.sounds(["b"], 40_000)
     assert np.array_equal(two, alone) and not np.array_equal(one, two)
-    assert one.dtype == np.float32 and abs(one).max() > 3 and one.std() == pytest.approx(1, abs=0.02)
+    assert (
+        one.dtype == np.float32 and abs(one).max() > 3 and one.std() == pytest.approx(1, abs=0.02)
+    )
     (other,) = Made("noise", 4).sounds(["b"], 40_000)
     assert not np.array_equal(other, alone)
     (silence,) = Made("silence").sounds(["a", "b"], 5)
@@ -150,7 +152,9 @@ def test_borrowed_sounds_are_of_no_class_in_the_picture() -> None:
     assert [pair.video for pair in found] == [pair.video for pair in pictures]
     for shown, pair in zip(classes, found, strict=True):
         assert sounds[pair.audio] not in shown
-    assert found == strangers(pictures, classes, sounds, 0) != strangers(pictures, classes, sounds, 1)
+    assert (
+        found == strangers(pictures, classes, sounds, 0) != strangers(pictures, classes, sounds, 1)
+    )
     assert len({pair.audio for pair in found}) > 8
     unknown = strangers(pictures, [frozenset()] * 30, dict.fromkeys(sounds, ""), 0)
     assert all(pair.video != pair.audio for pair in unknown)

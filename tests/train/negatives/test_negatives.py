@@ -1,6 +1,5 @@
 """`--negatives` of a run trained for a moment: what is heard, where thresholds come from."""
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -69,7 +68,9 @@ def test_figures_are_those_of_maps_made_by_hand(cache: Cache, run: Path, tmp_pat
     told = entry["negatives_from"]
     assert told["calibration"]["clips"] == len(outside) == 20
     assert told["calibration"]["maps"] == 60 and told["calibration"]["from"].startswith("clips out")
-    silence = localizer.maps_with(cache, [cache.row_of(n) for n in outside], outside, Made("silence"))
+    silence = localizer.maps_with(
+        cache, [cache.row_of(n) for n in outside], outside, Made("silence")
+    )
     assert entry["negatives"]["max"]["threshold"] >= max(*peaks, silence.max()) - 1e-6
     dark = 1 - np.mean([own[kind]["pia"] for kind in ALL.kinds])
     assert own["f"] == pytest.approx(2 * own["ciou_mean"] * dark / (own["ciou_mean"] + dark))

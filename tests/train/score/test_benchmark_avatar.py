@@ -102,4 +102,7 @@ def test_other_bad_input(tmp_path: Path) -> None:
     beyond = [1000.0, 1000, 1100, 1000, 1100, 1100]
     (tmp_path / "metadata/a_b/1.json").unlink()
     write(tmp_path, "a/b_1", outlined("Single-sound", beyond))
-    assert "polygons of 1 frames (a_b_1) cover nothing" in load_benchmark("avatar", tmp_path).notices[0]
+    assert (
+        "polygons of 1 frames (a_b_1) cover nothing"
+        in load_benchmark("avatar", tmp_path).notices[0]
+    )

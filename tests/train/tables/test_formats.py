@@ -51,12 +51,13 @@ def test_latex() -> None:
                      bold=True)  # fmt: skip
     lines = text.splitlines()
     assert lines[0] == (
-        "% vggss, protocol avpipe, maps rf-centred: 10 of 12 clips scored; "
-        "LocAcc can reach 50.00 %"
+        "% vggss, protocol avpipe, maps rf-centred: 10 of 12 clips scored; LocAcc can reach 50.00 %"
     )
     assert r"\begin{tabular}{lrrrrrl}" in lines and lines[-1] == r"\end{tabular}"
     assert r"s0, mean of 2 & \textbf{37.80} $\pm$ 1.00 & \textbf{40.00} & - & - & - &  \\" in lines
-    published = r"SLAVC & \textbf{37.80} & 39.40 & - & - & - & P, Table 1, trained on VGGSound 144k \\"
+    published = (
+        r"SLAVC & \textbf{37.80} & 39.40 & - & - & - & P, Table 1, trained on VGGSound 144k \\"
+    )
     assert published in lines
     assert all(line.count("&") - line.count(r"\&") == 6 for line in lines if line.endswith(r"\\"))
     assert not any("other" in line for line in lines)
