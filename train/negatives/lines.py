@@ -7,14 +7,20 @@ from typing import Any
 
 Figures = Mapping[str, Any]
 
-_OF_ALL = {
+NEGATIVE_ALL = {
     "threshold": "threshold",
     "f": "F",
     "f_auc": "F_AUC",
     "ciou_mean": "mean cIoU",
     "auc": "AUC",
 }
-_OF_KIND = {"pia": "pIA", "auc_n": "AUC_N", "tnr": "TNR", "tnr_05": "TNR 5 %", "alike": "alike"}
+NEGATIVE_KIND = {
+    "pia": "pIA",
+    "auc_n": "AUC_N",
+    "tnr": "TNR",
+    "tnr_05": "TNR 5 %",
+    "alike": "alike",
+}
 LEGEND = """\
 one threshold for all maps. pIA: share of the picture predicted at a sound of nothing in it; AUC_N:
 area under the share of those with pIA <= t; TNR: share of them with no pixel predicted, or at most
@@ -50,10 +56,10 @@ def negative_lines(groups: list[tuple[str, Figures]], told: Figures) -> Iterator
 
 
 def _level(title: str, figures: Figures) -> Iterator[str]:
-    yield f"{title}: {_row(figures, _OF_ALL)}"
+    yield f"{title}: {_row(figures, NEGATIVE_ALL)}"
     for kind, own in figures.items():
         if isinstance(own, Mapping):
-            yield f"  {kind:<10}{_row(own, _OF_KIND)}"
+            yield f"  {kind:<10}{_row(own, NEGATIVE_KIND)}"
 
 
 def _row(figures: Figures, names: Mapping[str, str]) -> str:

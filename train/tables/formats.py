@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from ...printable import cell, printable
+from ..negatives.lines import NEGATIVE_ALL, NEGATIVE_KIND
 from ..score.table import (
     OF_ALL,
     OF_RUN,
@@ -67,14 +68,56 @@ def formatted(document: Document, how: TableFormat, *, bold: bool = False) -> st
     """
     form = form_of(document["runs"][0]["benchmark"])
     lines = list(lines_of(document))
+    beside = negative_table(document)
     if how == "csv":
-        return _csv(lines, list(form.columns))
+        return _csv(lines, list(form.columns)) + (f"\n\n{_plain_csv(beside)}" if beside else "")
     best = _best(lines, form) if bold else {}
     cells = [[line.title, *_cells(line, form, best, how), line.source] for line in lines]
     heads = ["", *form.columns.values(), "source"]
     notes = [head_text(document["runs"][0]), *remarks(document, form), *document["notices"]]
     notes += interval_lines(document, form)
-    return (_latex if how == "latex" else _markdown)(heads, cells, notes)
+    write = _latex if how == "latex" else _markdown
+    text = write(heads, cells, notes)
+    if not beside:
+        return text
+    head, *rows = beside
+    figures = [[row[0], *map(_percent, head[1:-1], row[1:-1]), str(row[-1])] for row in rows]
+    return f"{text}\n\n{write(head, figures, [])}"
+
+
+def negative_table(document: Document) -> list[list[Any]]:
+    """Return the heading and rows of what sounds of nothing in the picture score; may be empty."""
+    told = document["runs"][0].get("negatives_from")
+    if not told:
+        return []
+    of_kind = [(kind, key) for kind in told["kinds"] for key in NEGATIVE_KIND]
+    heads = [*NEGATIVE_ALL.values(), *(f"{NEGATIVE_KIND[key]} {kind}" for kind, key in of_kind)]
+    found: list[list[Any]] = [["", *heads, "rule"]]
+    names = short_names([group["name"] for group in document["groups"]])
+    for group in document["groups"]:
+        for level, rule in told["rules"].items():
+            figures = group["mean"]["negatives"][level]
+            values = [figures[key] for key in NEGATIVE_ALL]
+            values += [figures[kind].get(key) for kind, key in of_kind]
+            found.append([f"{names[group['name']]}, {level}", *values, rule])
+    return found
+
+
+def _percent(head: str, value: float | None) -> str:
+    if value is None:
+        return "-"
+    return f"{value:.4f}" if head == NEGATIVE_ALL["threshold"] else f"{100 * value:.2f}"
+
+
+def _plain_csv(rows: Sequence[Sequence[Any]]) -> str:
+    """Write a table whose figures stay as they are."""
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(
+        [f"{one:.10g}" if isinstance(one, float) else cell("" if one is None else one)
+         for one in row]
+        for row in rows
+    )  # fmt: skip
+    return text.getvalue().rstrip("\n")
 
 
 def lines_of(document: Document) -> Iterator[Line]:
@@ -151,8 +194,8 @@ def _markdown(heads: Sequence[str], rows: Sequence[Sequence[str]], notes: Sequen
 
     lines = [row(heads, _mark), "|---|" + "---:|" * (len(heads) - 2) + "---|"]
     lines += [row([_mark(own[0]), *own[1:-1], _mark(own[-1])]) for own in rows]
-    return "\n".join([*lines, "", *(_mark(note) + "  " for text in notes for note in
-                                    text.splitlines())])  # fmt: skip
+    told = [f"{_mark(note)}  " for text in notes for note in text.splitlines()]
+    return "\n".join([*lines, *([""] if told else []), *told])
 
 
 def _mark(text: str) -> str:

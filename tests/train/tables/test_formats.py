@@ -107,3 +107,33 @@ def test_latex_is_balanced() -> None:
     text = formatted(document(run(STRANGE, 0.3), groups=[[0]]), "latex", bold=True)
     plain = re.sub(r"\\[{}]", "", text)
     assert plain.count("{") == plain.count("}")
+
+
+def with_negatives() -> dict[str, Any]:
+    told = {"kinds": ["silence", "own"], "rules": {"q3": "third quartile", "max": "top"}}
+    whole = document(run("a", 0.3, negatives_from=told), groups=[[0]])
+    kinds = {"silence": {"pia": 0.25, "auc_n": 0.5, "tnr": 0.75, "tnr_05": 0.8, "alike": None},
+             "own": {"pia": 0.125, "auc_n": 0.5, "tnr": 0.75, "tnr_05": 0.8}}  # fmt: skip
+    figures = {"threshold": 0.41234, "f": 0.5, "f_auc": 0.25, "ciou_mean": 0.1, "auc": 0.2}
+    whole["groups"][0]["mean"]["negatives"] = {
+        "q3": {**figures, **kinds}, "max": {**figures, **kinds, "threshold": 0.9},
+    }  # fmt: skip
+    return whole
+
+
+def test_negatives_are_a_second_table() -> None:
+    text = formatted(with_negatives(), "latex")
+    assert text.count(r"\begin{tabular}") == 2
+    assert (
+        r"a, q3 & 0.4123 & 50.00 & 25.00 & 10.00 & 20.00 & 25.00 & 50.00 & 75.00 & 80.00 & - &"
+        in text
+    )
+    assert text.splitlines()[-3].endswith(r"& top \\")
+    second = formatted(with_negatives(), "csv").split("\n\n")[1]
+    rows = list(csv.DictReader(io.StringIO(second)))
+    assert (rows[0]["threshold"], rows[0]["pIA own"], rows[1]["rule"]) == (
+        "0.41234",
+        "0.125",
+        "top",
+    )
+    assert "| a, max | 0.9000 | 50.00 |" in formatted(with_negatives(), "markdown")
