@@ -56,14 +56,14 @@ class Sources(NamedTuple):
     Attributes:
         pairs: The pairs.
         classes: What the frame of each shows; empty where no class is known.
-        sounds: Class of the sound of each clip that has one in its own picture; "" if not known.
+        sounds: Classes of each sound whose source is in its own picture; empty if not known.
         truths: Draws the truths `(m, 224, 224)` of a part of the pairs.
         own: Pairs whose sound is of nothing in the picture.
     """
 
     pairs: Sequence[Pair]
     classes: Sequence[frozenset[str]]
-    sounds: Mapping[str, str]
+    sounds: Mapping[str, frozenset[str]]
     truths: Callable[[slice], NDArray[Any]]
     own: Sequence[Pair]
 

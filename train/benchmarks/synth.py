@@ -175,7 +175,7 @@ class Synth:
         return Sources(
             [item.pair for item in positives],
             [self.silent.get(item.pair.video, frozenset()) | {item.label} for item in positives],
-            {item.pair.audio: item.label for item in positives},
+            {item.pair.audio: frozenset([item.label]) for item in positives},
             lambda part: self._truths(positives[part]),
             [item.pair for item in heard if item.group in ("offscreen", "mismatched")],
         )

@@ -179,7 +179,7 @@ def _outside(
     if all(shown) and len(set().union(*shown)) < 2:
         shown = [frozenset() for _ in names]  # of one class alone any other clip will do
     pairs = [Pair(name, name) for name in names]
-    sounds = {name: labels[name] for name in names}
+    sounds = {name: frozenset([labels[name]] if labels[name] else []) for name in names}
     sources = Sources(pairs, shown, sounds, lambda part: np.zeros((0, 1, 1)), [])
     kinds = tuple(kind for kind in asked.kinds if kind != OWN) or MADE
     _, stored = _negatives(Asked(kinds, asked.seed), sources, maps_of, "calibration-")

@@ -13,7 +13,7 @@ from ..benchmarks import Pair
 def strangers(
     pictures: Sequence[Pair],
     classes: Sequence[frozenset[str]],
-    sounds: Mapping[str, str],
+    sounds: Mapping[str, frozenset[str]],
     seed: int,
 ) -> list[Pair]:
     """Give each picture the sound of another clip, drawn anew for each.
@@ -22,7 +22,7 @@ def strangers(
         pictures: The pairs whose frames are taken.
         classes: What each of these frames shows; empty where that is not known: then any other
             clip's sound may come.
-        sounds: Class of the sound of each clip that may be borrowed from.
+        sounds: Classes of each sound that may be borrowed.
         seed: Of the draws.
 
     Raises:
@@ -34,8 +34,7 @@ def strangers(
     for (video, audio), shown in zip(pictures, classes, strict=True):
         turned = (names[i] for i in rng.permutation(len(names)).tolist())
         other = next(
-            (name for name in turned if name not in (video, audio) and sounds[name] not in shown),
-            None,
+            (n for n in turned if n not in (video, audio) and sounds[n].isdisjoint(shown)), None
         )
         if other is None:
             raise InputError(

@@ -145,13 +145,14 @@ class Annotated:
     def sources(self) -> Sources:
         """Return what sounds in which picture; see `WithSources`."""
         positives = [item for item in self.items if item.kind == "positive"]
-        shown: dict[str, set[str]] = {}
+        shown, heard = dict[str, set[str]](), dict[str, set[str]]()
         for item in positives:
-            shown.setdefault(item.pair.video, set()).update(filter(None, [item.label]))
+            for classes, name in ((shown, item.pair.video), (heard, item.pair.audio)):
+                classes.setdefault(name, set()).update(filter(None, [item.label]))
         return Sources(
             [item.pair for item in positives],
             [frozenset(shown[item.pair.video]) for item in positives],
-            {item.pair.audio: item.label for item in positives},
+            {name: frozenset(classes) for name, classes in heard.items()},
             lambda part: self._truths(positives[part]),
             [item.pair for item in self.items if item.kind != "positive"],
         )
@@ -251,8 +252,8 @@ class AnnotatedScores:
 
     def drawn(self, rows: NDArray[np.int64]) -> Scores:
         """Return the scores of some pairs, each as often as it is named."""
-        drawn = self.measured.only(rows)
-        return summary(drawn, np.ones(len(rows), bool), self.protocol)
+        test = replace(self.test, items=tuple(self.test.items[row] for row in rows.tolist()))
+        return replace(self, test=test, measured=self.measured.only(rows)).headline()[1]
 
     def at(self, level: float) -> Scores:
         """Return the scores of all pairs where a source counts as localized from a cIoU on."""
