@@ -15,11 +15,10 @@ from ..benchmarks import MapSource, Pair
 from ..metrics import Floats
 from ..score.binarize import Threshold, binarize, ciou
 from ..score.protocols import Protocol
+from .asked import OWN
 from .figures import balance, dark_area, lit_share, overlap, true_negatives
 from .levels import Level
 
-OWN = "own"
-"""The negatives that a benchmark lists itself."""
 TOLERATED = 0.05
 """Share of a picture that a lenient true negative may predict."""
 _CHUNK = 32

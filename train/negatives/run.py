@@ -4,59 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from ...cache.store import Cache
-from ...errors import UsageError
-from ..benchmarks import Benchmark, MapSource, Pair, Sources, WithSources
+from ..benchmarks import MapSource, Pair, Sources, WithSources
 from ..metrics import Floats
 from ..score.maps import StoredMaps
 from ..score.protocols import Protocol
+from .asked import OFFSCREEN, OWN, Asked
 from .levels import HEADLINE, derived, stated
 from .made import MADE, Made
-from .measured import OWN, Heard, mixture, score_levels
+from .measured import Heard, mixture, score_levels
 from .strangers import strangers
 
-OFFSCREEN = "offscreen"
-KINDS = (*MADE, OFFSCREEN, OWN)
 MOST_CLIPS = 256
 """That thresholds are derived from: a quartile of so many strays by little."""
 FEWEST_CLIPS = 8
 
 MapsOf = Callable[[str, Sequence[Pair], Made | None], tuple[StoredMaps, MapSource]]
 """Gives a run's maps of pairs, by a name to store them under; with a made sound, if given."""
-
-
-@dataclass(frozen=True)
-class Asked:
-    """What `--negatives` names.
-
-    Attributes:
-        kinds: Of `KINDS`.
-        seed: Of noise, of whose sound is borrowed, and of the clips that thresholds are from.
-    """
-
-    kinds: tuple[str, ...] = ()
-    seed: int = 0
-
-    def require_fit(self, name: str, benchmark: Benchmark) -> None:
-        """Check that a benchmark has what the kinds ask for.
-
-        Raises:
-            UsageError: It has not.
-        """
-        if not self.kinds:
-            return
-        if not isinstance(benchmark, WithSources):
-            raise UsageError(f"--negatives goes with maps of one sound each, not with {name}")
-        if OWN in self.kinds and not benchmark.sources().own:
-            raise UsageError(
-                f"--negatives own: {name} lists no sounds of nothing in the picture; silence, "
-                "noise and offscreen are made for any benchmark"
-            )
 
 
 class Calibration(NamedTuple):

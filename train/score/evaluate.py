@@ -30,8 +30,9 @@ from ..benchmarks import (
     load_benchmark,
     module_of,
 )
+from ..negatives.asked import Asked
 from ..negatives.made import Made
-from ..negatives.run import Asked, score_negatives
+from ..negatives.run import score_negatives
 from ..nets.encoders import IMAGENET, IMAGENET_NETWORK
 from ..nets.geometry import Geometry
 from ..notices import collected, tell

@@ -11,8 +11,8 @@ from avpipe.errors import UsageError
 from avpipe.stages.spectrogram import FRONT_ENDS
 from avpipe.train import load_run
 from avpipe.train.loop import train
+from avpipe.train.negatives.asked import Asked, parse_kinds
 from avpipe.train.negatives.made import Made
-from avpipe.train.negatives.run import Asked
 from avpipe.train.recipe import load_recipe
 from avpipe.train.score import evaluate as module
 from avpipe.train.score.evaluate import evaluate
@@ -154,3 +154,13 @@ def test_what_cannot_be_tested(cache: Cache, run: Path, tmp_path: Path) -> None:
         evaluate([run], cache, annotations=boxes, benchmark="retrieval", negatives=ALL)
     with pytest.raises(UsageError, match="vggss lists no sounds of nothing"):
         evaluate([run], cache, annotations=boxes, benchmark="vggss", negatives=Asked(("own",)))
+
+
+def test_kinds_are_parsed() -> None:
+    assert parse_kinds(None) == Asked() and parse_kinds("silence, own", 3) == Asked(
+        ("silence", "own"), 3
+    )
+    with pytest.raises(UsageError, match="hush: expected some of silence, noise, offscreen, own"):
+        parse_kinds("silence,hush")
+    with pytest.raises(UsageError, match="a kind comes twice"):
+        parse_kinds("noise,noise")
