@@ -12,13 +12,14 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from .errors import UsageError
 
 CGROUPS = Path("/sys/fs/cgroup")
 OWN_CGROUP = Path("/proc/self/cgroup")
 
-AUTO = "auto"
+AUTO: Final = "auto"
 MOST_THREADS = 1024
 GAIN = 1.05
 """How many times faster all threads have to be to be taken: one is the safe choice."""

@@ -11,6 +11,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from ..errors import CacheCorruptError
+from .defaults import AUDIO_SECONDS, DECODER, SPECTROGRAM
 from .manifest import Manifest, copy_durably, copy_path, write_copy
 from .schema import (
     AUDIO,
@@ -32,9 +33,9 @@ from .state import is_dropped, shard_numbers, stages
 from .writer import remove_orphans, temporary
 
 _EXTRACT_FLAGS = {
-    "spectrogram": ("--spectrogram", "257x276"),
-    "audio_seconds": ("--audio-seconds", 10.0),
-    "decoder": ("--decoder", "pyav"),
+    "spectrogram": ("--spectrogram", SPECTROGRAM),
+    "audio_seconds": ("--audio-seconds", AUDIO_SECONDS),
+    "decoder": ("--decoder", DECODER),
 }
 """Parameters that the command line can give, and its defaults."""
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
+from pathlib import Path
 
 from ..cache.store import Cache
-from ..errors import InputError
+from ..errors import InputError, UsageError
 from ..machine import granted_cores
 from ..stages.neighbors.copies import (
     FRAME_ALIKE,
@@ -16,6 +17,20 @@ from ..stages.neighbors.copies import (
     prints_of,
 )
 from ..train.tables.copies import Suspects
+
+
+def copy_search(cache: Cache, training_cache: Path | None, asked: bool) -> CopySearch | None:
+    """Return the search that the options of `evaluate` ask for.
+
+    Raises:
+        UsageError: A cache is named and no search asked for.
+        InputError: There is no such cache.
+    """
+    if not asked:
+        if training_cache is not None:
+            raise UsageError(f"--training-cache {training_cache} goes with --copies")
+        return None
+    return CopySearch(cache, Cache(training_cache) if training_cache else None)
 
 
 class CopySearch:

@@ -15,11 +15,11 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
+from .front_ends import LEAST as LEAST
+from .front_ends import NUM_BANDS
+
 NUM_FFT = 160
-NUM_BANDS = 64
 TOP_DB = 80.0
-LEAST = 1e-10
-"""What decibels are taken of at least: silence is -100 dB."""
 _BREAK_HZ, _LINEAR_HZ = 1000.0, 200.0 / 3
 _LOG_STEP = np.log(6.4) / 27
 

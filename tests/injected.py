@@ -42,7 +42,7 @@ _SOURCE = Path(__file__).with_name("faults") / "inject.c"
 _LOADED = (
     "avpipe.pipeline.cli", "avpipe.cache.verify", "avpipe.train.loop",
     "avpipe.train.score.evaluate",
-    "avpipe.train.runs.export", "avpipe.pipeline.localize.files", "avpipe.pipeline.training",
+    "avpipe.train.runs.export", "avpipe.pipeline.localize.files", "avpipe.pipeline.scoring",
     "avpipe.stages.embed.run", "avpipe.stages.neighbors.run", "avpipe.pipeline.pages.cards.run",
     "avpipe.train.benchmarks.synth", "h5py", "safetensors.torch", "matplotlib.backends.backend_agg",
     "torch._dynamo", "pydantic", "PIL.PngImagePlugin", "PIL.JpegImagePlugin",

@@ -14,6 +14,7 @@ from pathlib import Path
 import torch
 
 from ..cache.store import Cache
+from ..machine import AUTO
 from ..weights import PRETRAINED, check_specs
 from .data.bank import made_bank
 from .data.batches import DataMode
@@ -76,8 +77,8 @@ def train(
     ids: Sequence[str] | None = None,
     hold_out: Sequence[str] | None = None,
     val_ids: Sequence[str] | None = None,
-    data: DataMode = "auto",
-    device: str = "auto",
+    data: DataMode = AUTO,
+    device: str = AUTO,
     threads: Threads = None,
     workers: int | None = None,
     weights: Sequence[str] = (PRETRAINED,),

@@ -10,7 +10,8 @@ from pathlib import Path
 from ...cache.manifest import Manifest
 from ...cache.segment import Line, Root
 from ...errors import InputError
-from .scan import Candidate, IdFrom, default_id, piece_id
+from .scan import Candidate, default_id, piece_id
+from .settings import ID_FROM, IdFrom
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,7 @@ def find_new(
     candidates: Sequence[Candidate],
     remap: Mapping[int, str],
     *,
-    id_from: IdFrom = "stem",
+    id_from: IdFrom = ID_FROM,
 ) -> News:
     """Return the candidates that have no row yet.
 

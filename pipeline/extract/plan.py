@@ -18,7 +18,8 @@ from ...cache.writer import remove_orphans
 from ...errors import CacheCorruptError, Reason
 from ...stages.extract import STAGE_VERSION
 from .known import find_new, seen_roots
-from .scan import Candidate, IdFrom
+from .scan import Candidate
+from .settings import ID_FROM, IdFrom
 from .taken import TakenIds
 
 
@@ -43,7 +44,7 @@ def add_segment(
     remap: Mapping[int, str],
     cut: Callable[[Sequence[Candidate]], Iterator[Candidate]],
     shard_clips: int | None,
-    id_from: IdFrom = "stem",
+    id_from: IdFrom = ID_FROM,
 ) -> int:
     """Give every candidate that is not in the manifest yet its row, in one new segment.
 

@@ -19,7 +19,7 @@ from ...errors import CacheUnwritableError, ClipsFailedError, InputError, UsageE
 from ...stages.extract import ExtractTask, extract_shard, header_params
 from ...stages.features import FeatureParams
 from ..progress import Progress
-from ..status import count_clips
+from ..tally import count_clips
 from .estimate import ExtractEstimate, estimate
 from .pieces import DurationJournal, pieces
 from .plan import add_retries, add_segment, is_extracted, open_manifest, shards_to_do, sweep

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from operator import attrgetter
-from typing import Literal
+from typing import get_args
 
 from ...cache.clip_ids import wrong_with_id
 from ...errors import InputError, Reason, UsageError
@@ -30,8 +30,8 @@ from .lists import (
     shown,
     suffix_of,
 )
+from .settings import ID_FROM, IdFrom
 
-IdFrom = Literal["stem", "path"]
 MISSING_SUFFIX = ".mp4"
 """An id without a file is recorded under this name, and fails as `missing`."""
 
@@ -73,7 +73,7 @@ class Scan:
     notices: list[str] = field(default_factory=list)
 
 
-def scan(inputs: Sequence[str], *, root: str | None = None, id_from: IdFrom = "stem") -> Scan:
+def scan(inputs: Sequence[str], *, root: str | None = None, id_from: IdFrom = ID_FROM) -> Scan:
     """Find the clips in folders, files and lists.
 
     Args:
@@ -88,7 +88,7 @@ def scan(inputs: Sequence[str], *, root: str | None = None, id_from: IdFrom = "s
             clip was found at all.
         UsageError: unknown `id_from`; a `root` and no list whose paths could start there.
     """
-    if id_from not in ("stem", "path"):
+    if id_from not in get_args(IdFrom):
         raise UsageError(f"id_from must be 'stem' or 'path', not {id_from!r}")
     if root is not None and not any(_is_list(name) for name in inputs):
         raise UsageError(f"--root {shown(root)}: is for lists (.txt, .csv, .tsv); name one")

@@ -22,12 +22,12 @@ from ...cache.schema import Header, shard_path
 from ...cache.store import Cache
 from ...cache.writer import Rows, remove_orphans, write_shard
 from ...errors import MissingDependencyError, UsageError
+from ...machine import AUTO
 from ...weights import PRETRAINED, Weights
 from ..teachers.live import build_network
+from . import BATCH_SIZE
 from .read import Batch, read_batches
 from .todo import EmbedPlan, Given, plan_embed
-
-BATCH_SIZE = 32
 
 Columns = dict[str, NDArray[Any]]
 """Name to the values of some clips, `(clips, ...)`."""
@@ -73,7 +73,7 @@ def embed(
     *,
     objects: Sequence[str] = (),
     specs: Sequence[str] = (PRETRAINED,),
-    device: str = "auto",
+    device: str = AUTO,
     batch_size: int = BATCH_SIZE,
     overwrite: bool = False,
     given: Given = MappingProxyType({}),

@@ -22,7 +22,7 @@ from av.video.stream import VideoStream
 
 from ...errors import ClipError, Reason
 from ..media.container import MAX_PIXELS, STILL, open_media, raise_if_environment
-from ..media.moments import choose_audio, choose_video, find_target
+from ..media.moments import SPAN_S, choose_audio, choose_video, find_target
 from ..media.packets import (
     further_back,
     is_start,
@@ -44,7 +44,6 @@ _STILL_S = 0.25
 _REPEAT_S = 0.1
 _LONGEST_STILL_S = 3600.0
 _LONGEST_REST_S = 1.0  # sound may outlast the pictures; after more than this the file is cut
-_SPAN_S = 10.0  # of a clip that starts inside a longer file, as everywhere
 
 
 @dataclass(frozen=True)
@@ -107,7 +106,7 @@ def open_source(
             stack,
             path,
             start_s=start_s,
-            span_s=_SPAN_S if seconds is None else seconds,
+            span_s=SPAN_S if seconds is None else seconds,
             audio_path=audio_path,
             max_pixels=MAX_PIXELS,
         )

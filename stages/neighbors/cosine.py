@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .candidates import Candidates, candidates
+from .library import load_faiss
 
 QUERY_BLOCK = 256
 """Vectors whose neighbours are searched at a time, by one thread."""
@@ -112,8 +113,7 @@ def nearest(
     Yields:
         For every block in order: rows `(Q, k)`, -1 where there are no more, and their cosines.
     """
-    import faiss
-
+    faiss = load_faiss()
     find = candidates(unit[:num_base], device)
     num_threads = faiss.omp_get_max_threads()
     waiting: deque[Future[Found]] = deque()

@@ -19,7 +19,7 @@ EXCEPTIONS = {("train", "stages.spectrogram"), ("train", "stages.teachers.live")
 EXTRACT_PATH = [
     "pipeline/extract/scan.py",
     "pipeline/extract/run.py",
-    "pipeline/status.py",
+    "pipeline/tally.py",
     "stages/workers/decoder.py",
     "stages/extract.py",
     "stages/features.py",

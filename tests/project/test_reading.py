@@ -186,4 +186,4 @@ def test_everybody_reads_with_the_same_parser() -> None:
         for path in (ROOT / folder).glob("**/*.py" if folder != "." else "*.py")
         if called.search(path.read_text("utf-8"))
     }
-    assert found == {"reading.py", "pipeline/demo.py"}
+    assert found == {"reading.py", "pipeline/demo/run.py"}

@@ -13,7 +13,7 @@ from avpipe.cache.store import Cache
 from avpipe.errors import UsageError
 from avpipe.machine import Trial, free_cores, granted_cores, parse_threads, try_threads
 from avpipe.pipeline.main import main
-from avpipe.pipeline.threads import network_threads, search_threads, try_network
+from avpipe.pipeline.networks.threads import network_threads, search_threads, try_network
 from avpipe.train import loop, threads
 from avpipe.train.learner import Learner
 from avpipe.train.loop import train
@@ -170,8 +170,8 @@ def test_a_command_tells_when_it_takes_fewer_than_all(
     capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
     found = Trial(faster, {1: 0.1, 2: 0.2 / faster})
-    monkeypatch.setattr("avpipe.pipeline.threads.granted_cores", lambda: 2)
-    monkeypatch.setattr("avpipe.pipeline.threads.try_network", lambda most: found)
+    monkeypatch.setattr("avpipe.pipeline.networks.threads.granted_cores", lambda: 2)
+    monkeypatch.setattr("avpipe.pipeline.networks.threads.try_network", lambda most: found)
     with network_threads("auto", "cpu"):
         assert torch.get_num_threads() == faster
     assert capsys.readouterr().err.count("networks run with 1 thread: 10 passes/s") == told
@@ -180,10 +180,12 @@ def test_a_command_tells_when_it_takes_fewer_than_all(
 def test_nothing_is_tried_where_it_would_decide_nothing(
     two_threads: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("avpipe.pipeline.threads.try_network", lambda most: pytest.fail("tried"))
+    monkeypatch.setattr(
+        "avpipe.pipeline.networks.threads.try_network", lambda most: pytest.fail("tried")
+    )
     with network_threads("auto", "cuda"):
         pass
-    monkeypatch.setattr("avpipe.pipeline.threads.granted_cores", lambda: 1)
+    monkeypatch.setattr("avpipe.pipeline.networks.threads.granted_cores", lambda: 1)
     with network_threads("auto", "cpu"):
         assert torch.get_num_threads() == 1
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -19,10 +19,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ...cache.shard import Shard
+from ..choices import DataMode as DataMode
 from .clips import ClipReader
 from .columns import Column
 
-DataMode = Literal["resident", "stream", "auto"]
 _AHEAD = 3
 """Batches that `stream` reads ahead: enough to hide an uneven one."""
 _PARTS = 4

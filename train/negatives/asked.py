@@ -44,6 +44,9 @@ class Asked:
             )
 
 
+NO_NEGATIVES = Asked()
+
+
 def parse_kinds(text: str | None, seed: int = 0) -> Asked:
     """Parse `--negatives silence,noise`.
 

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from ..choices import DEFAULT_GEOMETRY
+from ..choices import Geometry as Geometry
 from ..data.features import Cells
 
 if TYPE_CHECKING:
@@ -21,7 +23,6 @@ if TYPE_CHECKING:
 
     Layer = nn.Conv2d | nn.MaxPool2d | nn.AvgPool2d
 
-Geometry = Literal["rf-centred", "cell-centred", "corners"]
 Kernel = Literal["linear", "bicubic"]
 DETR_PX = 224
 """Side of the squeezed frame that DETR saw."""
@@ -96,7 +97,7 @@ def _side(value: Any) -> int:
 def upsample(
     maps: NDArray[np.floating[Any]],
     size: tuple[int, int],
-    geometry: Geometry = "rf-centred",
+    geometry: Geometry = DEFAULT_GEOMETRY,
     centres_px: NDArray[np.float64] | None = None,
     image_px: int | None = None,
     kernel: Kernel = "linear",

@@ -6,7 +6,7 @@ import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import torch
@@ -18,9 +18,11 @@ from torch.nn import functional as F
 from ...cache.schema import AUDIO_RATE_HZ, FULL_SCALE
 from ...cache.store import Cache
 from ...errors import CacheCorruptError, InputError, UsageError
+from ...machine import AUTO
 from ...stages.spectrogram import FRONT_ENDS, log_spectrogram, resample
 from ...stages.teachers.live import LiveTeacher
 from ...weights import PRETRAINED
+from ..choices import DEFAULT_GEOMETRY, MAPS_AT_A_TIME, Branch
 from ..data.augment import evaluation_views, hear, normalise_frames
 from ..data.batches import Batch, Pick, Stream
 from ..data.clips import AT_TEST, ClipReader, whole_clips
@@ -34,7 +36,7 @@ from ..objectives import Objective, cosine_map, head_number, load_objective, req
 from .checkpoint import load_weights, require_checkpoint
 from .record import RunPage, one_run, read_page
 
-BRANCHES = ("online", "momentum", "ema")
+BRANCHES = get_args(Branch)
 """The networks that a checkpoint may hold."""
 
 
@@ -74,7 +76,7 @@ class Localizer:
         rate_hz: int,
         *,
         size: tuple[int, int] = (224, 224),
-        geometry: Geometry = "rf-centred",
+        geometry: Geometry = DEFAULT_GEOMETRY,
     ) -> NDArray[np.float32]:
         """Return where in the frame the sound comes from.
 
@@ -112,7 +114,7 @@ class Localizer:
         self,
         maps: NDArray[np.float32],
         size: tuple[int, int] = (224, 224),
-        geometry: Geometry = "rf-centred",
+        geometry: Geometry = DEFAULT_GEOMETRY,
     ) -> NDArray[np.float32]:
         """Bring maps `(n, h, w)` of this network to image size `(n, H, W)`."""
         return upsample(maps, size, geometry, self.centres_px, self.recipe.image_size)
@@ -123,7 +125,7 @@ class Localizer:
         cache: Cache,
         rows: Sequence[int] | NDArray[np.int64],
         audio_rows: Sequence[int] | NDArray[np.int64] | None = None,
-        batch_size: int = 64,
+        batch_size: int = MAPS_AT_A_TIME,
     ) -> NDArray[np.float32]:
         """Return the similarity maps of clips of a cache, the whole frame with the centre window.
 
@@ -178,7 +180,7 @@ class Localizer:
         rows: Sequence[int] | NDArray[np.int64],
         names: Sequence[str],
         made: Made,
-        batch_size: int = 64,
+        batch_size: int = MAPS_AT_A_TIME,
     ) -> NDArray[np.float32]:
         """Return the similarity maps of clips' frames with made sounds, heard as any other is.
 
@@ -227,7 +229,10 @@ class Localizer:
 
     @torch.inference_mode()
     def embeddings(
-        self, cache: Cache, rows: Sequence[int] | NDArray[np.int64], batch_size: int = 64
+        self,
+        cache: Cache,
+        rows: Sequence[int] | NDArray[np.int64],
+        batch_size: int = MAPS_AT_A_TIME,
     ) -> NDArray[np.float32]:
         """Embed clips of a cache as wholes, for retrieval.
 
@@ -409,7 +414,7 @@ def centre_window(waveform: NDArray[Any], rate_hz: int, kind: str) -> NDArray[np
 
 def load_run(
     run_dir: str | os.PathLike[str],
-    device: str = "auto",
+    device: str = AUTO,
     branch: str | None = None,
     weights: Sequence[str] = (PRETRAINED,),
     head: str | None = None,

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
 from ..benchmarks import SIZE_PX
+from ..choices import DEFAULT_SCALES
+from ..choices import BlendScales as BlendScales
 from . import blends
 from .protocols import PROTOCOLS
 
 Floats = NDArray[np.float32]
 Frame = NDArray[np.uint8]
-BlendScales = Literal["minmax", "slavc"]
 ALPHA = PROTOCOLS["avpipe"].alpha
 """Share of the audio-visual map in a blend."""
 _BLUR_PX = 5.0
@@ -66,7 +67,7 @@ def blend(
     av_maps: NDArray[np.floating[Any]],
     object_maps: NDArray[np.floating[Any]],
     alpha: float = ALPHA,
-    scales: BlendScales = "minmax",
+    scales: BlendScales = DEFAULT_SCALES,
 ) -> Floats:
     """Mix maps of sound and objects.
 

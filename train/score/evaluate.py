@@ -16,6 +16,7 @@ from typing import Any, cast
 from ...cache.schema import id_set_digest
 from ...cache.store import Cache
 from ...errors import InputError, MissingDependencyError, UsageError
+from ...machine import AUTO
 from ...printable import cell
 from ...weights import weights_dir
 from ..benchmarks import (
@@ -30,7 +31,8 @@ from ..benchmarks import (
     load_benchmark,
     module_of,
 )
-from ..negatives.asked import Asked
+from ..choices import DEFAULT_BENCHMARK, DEFAULT_PROTOCOL, MAPS_AT_A_TIME
+from ..negatives.asked import NO_NEGATIVES, Asked
 from ..negatives.made import Made
 from ..negatives.run import score_negatives
 from ..nets.encoders import IMAGENET, IMAGENET_NETWORK
@@ -51,7 +53,6 @@ from .published import published_rows
 from .sweeps import NO_SWEEPS, Sweeps
 
 SCHEMA = "avpipe.evaluate/1"
-NO_NEGATIVES = Asked()
 OG_AVC_ALPHA = 0.6
 """Share of the audio-visual map in OG-AVC; a third in OG-AVC-DETR (AVC distillation, section 3)."""
 
@@ -122,8 +123,8 @@ def evaluate(
     cache: Cache,
     *,
     annotations: Path,
-    benchmark: str = "synth",
-    protocol: str = "avpipe",
+    benchmark: str = DEFAULT_BENCHMARK,
+    protocol: str = DEFAULT_PROTOCOL,
     paper: str | None = None,
     geometry: Geometry | None = None,
     alphas: Sequence[float] = (),
@@ -134,8 +135,8 @@ def evaluate(
     negatives: Asked = NO_NEGATIVES,
     bootstrap: int = 0,
     find_copies: FindCopies | None = None,
-    device: str = "auto",
-    batch_size: int = 64,
+    device: str = AUTO,
+    batch_size: int = MAPS_AT_A_TIME,
     progress: Callable[[int, int], None] | None = None,
 ) -> dict[str, Any]:
     """Score runs, priors and blends on a benchmark.

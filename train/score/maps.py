@@ -20,6 +20,7 @@ from ...drafts import whole as whole
 from ...drafts import write_whole as write_whole
 from ...errors import InputError
 from ..benchmarks import Pair
+from ..choices import MAPS_AT_A_TIME
 from ..data.clips import data_fingerprint
 from ..negatives.made import Made
 from ..notices import tell
@@ -44,7 +45,7 @@ class MapMaker(Protocol):
         cache: Cache,
         rows: Sequence[int] | NDArray[np.int64],
         audio_rows: Sequence[int] | NDArray[np.int64] | None = None,
-        batch_size: int = 64,
+        batch_size: int = MAPS_AT_A_TIME,
     ) -> NDArray[np.float32]:
         """Return similarity maps `(n, h, w)` of frames with sounds."""
 
@@ -54,12 +55,15 @@ class MapMaker(Protocol):
         rows: Sequence[int] | NDArray[np.int64],
         names: Sequence[str],
         made: Made,
-        batch_size: int = 64,
+        batch_size: int = MAPS_AT_A_TIME,
     ) -> NDArray[np.float32]:
         """Return similarity maps `(n, h, w)` of frames with made sounds."""
 
     def embeddings(
-        self, cache: Cache, rows: Sequence[int] | NDArray[np.int64], batch_size: int = 64
+        self,
+        cache: Cache,
+        rows: Sequence[int] | NDArray[np.int64],
+        batch_size: int = MAPS_AT_A_TIME,
     ) -> NDArray[np.float32]:
         """Return `(n, 2, D)`: of whole frames and of sounds, unit length."""
 
@@ -98,7 +102,7 @@ def stored_maps(
     branch: str | None = None,
     head: str | None = None,
     made: Made | None = None,
-    batch_size: int = 64,
+    batch_size: int = MAPS_AT_A_TIME,
     progress: Callable[[int, int], None] | None = None,
 ) -> StoredMaps:
     """Read a run's maps, or compute and store them where weights, clips or pairs are others.
@@ -147,7 +151,7 @@ def stored_object_maps(
     cache: Cache,
     prior: ObjectPrior,
     *,
-    batch_size: int = 64,
+    batch_size: int = MAPS_AT_A_TIME,
     progress: Callable[[int, int], None] | None = None,
 ) -> StoredMaps:
     """Read the object maps of frames, or compute and store them beside a run's maps.

@@ -12,6 +12,7 @@ from PIL import Image
 
 from ...cache.store import Cache
 from ...weights import weights_dir
+from ..choices import DEFAULT_GEOMETRY, MAPS_AT_A_TIME
 from ..data.augment import normalise_frames
 from ..data.batches import Pick, Stream
 from ..data.clips import ClipReader, square, squeeze
@@ -32,7 +33,7 @@ class ObjectPrior:
         image_px: Side of that image.
     """
 
-    def __init__(self, geometry: Geometry = "rf-centred", device: str = "cpu") -> None:
+    def __init__(self, geometry: Geometry = DEFAULT_GEOMETRY, device: str = "cpu") -> None:
         """Load the weights from the weights folder; nothing is fetched.
 
         Args:
@@ -71,7 +72,7 @@ class ObjectPrior:
         self,
         cache: Cache,
         rows: NDArray[np.int64],
-        batch_size: int = 64,
+        batch_size: int = MAPS_AT_A_TIME,
         progress: Callable[[int, int], None] | None = None,
     ) -> Floats:
         """Return the object maps of clips' frames before they are brought to image size.

@@ -16,6 +16,7 @@ from ...cache.clip_ids import file_stem
 from ...cache.store import Cache
 from ...cache.writer import remove_orphans
 from ...errors import InputError, MissingDependencyError, UsageError
+from ..choices import DEFAULT_GEOMETRY, DEFAULT_SCALES, MAPS_AT_A_TIME
 from ..nets.geometry import DETR_PX, Geometry, detr_centres_px, upsample
 from ..runs.localizer import Localizer
 from ..score.controls import ALPHA, BlendScales, Floats, Frame, blend, saliency
@@ -67,7 +68,7 @@ def localize_sound(
     waveform: NDArray[Any],
     rate_hz: int,
     *,
-    geometry: Geometry = "rf-centred",
+    geometry: Geometry = DEFAULT_GEOMETRY,
     truth: TrueBoxes | None = None,
 ) -> Localized:
     """Localize the sound of one clip that was decoded elsewhere.
@@ -92,8 +93,8 @@ def localize_cached(
     ids: Sequence[str],
     *,
     annotations: Path | None = None,
-    geometry: Geometry = "rf-centred",
-    batch_size: int = 64,
+    geometry: Geometry = DEFAULT_GEOMETRY,
+    batch_size: int = MAPS_AT_A_TIME,
 ) -> Iterator[Localized]:
     """Localize the sounds of clips of a cache.
 
@@ -127,7 +128,7 @@ def localize_cached(
 
 
 def object_map_maker(
-    geometry: Geometry = "rf-centred", *, required: bool = False
+    geometry: Geometry = DEFAULT_GEOMETRY, *, required: bool = False
 ) -> tuple[str, Callable[[Frame], Floats]]:
     """Return the object map to show, with its name: OGL, or saliency without ImageNet weights.
 
@@ -151,8 +152,8 @@ def write_overlays(
     out: Path,
     *,
     alpha: float = ALPHA,
-    scales: BlendScales = "minmax",
-    geometry: Geometry = "rf-centred",
+    scales: BlendScales = DEFAULT_SCALES,
+    geometry: Geometry = DEFAULT_GEOMETRY,
     progress: Callable[[int], None] | None = None,
 ) -> list[Path]:
     """Write `<id>.png` for every clip, and `sheet.png` if there are several.
@@ -227,8 +228,8 @@ def overlay_picture(
     object_title: str,
     object_map: Floats,
     alpha: float = ALPHA,
-    geometry: Geometry = "rf-centred",
-    scales: BlendScales = "minmax",
+    geometry: Geometry = DEFAULT_GEOMETRY,
+    scales: BlendScales = DEFAULT_SCALES,
 ) -> bytes:
     """Draw a clip's frame, maps and blend side by side, as PNG.
 

@@ -19,7 +19,7 @@ from avpipe.pipeline.extract.known import find_new
 from avpipe.pipeline.extract.pieces import DurationJournal, cut_into_pieces, probe
 from avpipe.pipeline.extract.plan import add_retries, add_segment, shards_to_do
 from avpipe.pipeline.extract.scan import Candidate, IdFrom, scan
-from avpipe.pipeline.status import count_clips, status
+from avpipe.pipeline.tally import count_clips, status
 from avpipe.stages.extract import STAGE_VERSION, ExtractTask, extract_shard, header_params
 from avpipe.stages.features import FeatureParams
 from fake_clips import FakeDecoder, extract_all, make_cache

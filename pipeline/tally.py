@@ -1,4 +1,4 @@
-"""`avpipe status`: what is done, failed, missing and stale, from the manifest and 4 KiB headers."""
+"""What is done, failed, missing and stale in a cache, from the manifest and 4 KiB headers."""
 
 from __future__ import annotations
 
@@ -8,15 +8,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ..cache.advice import advice
 from ..cache.manifest import Manifest
 from ..cache.schema import EXTRACT, Header, shard_path
 from ..cache.stale import stale_shards
 from ..cache.state import (
+    extracted_shards,
     headers,
     is_dropped,
     require_cache,
     require_manifest_of,
     require_shard_of,
+    shard_numbers,
     stages,
 )
 from ..cache.store import Cache
@@ -53,6 +56,18 @@ def count_clips(cache: Path) -> ClipCounts:
         if manifest.shard_of(row) in extracted:  # else its failure is not among those counted
             failures[retry["was"]] -= 1
     return ClipCounts(manifest.num_rows - len(manifest.retries), done, dict(+failures))
+
+
+def todo_notices(cache: Path) -> list[str]:
+    """Say when clips are not extracted yet: what was made lacks them."""
+    todo = count_clips(cache).todo
+    silent = len(shard_numbers(cache, EXTRACT) - extracted_shards(cache))
+    command = advice("extract", cache)
+    told = {
+        f"{todo} clips are not extracted yet: run {command}, then this command again": todo,
+        f"the sounds of {silent} shards are missing: run {command}, then this again": silent,
+    }
+    return [line for line, count in told.items() if count]
 
 
 def status(cache: Path, ids: Path | None = None) -> dict[str, Any]:

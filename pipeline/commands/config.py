@@ -1,22 +1,28 @@
 """`avpipe config`: the settings in force and where each came from."""
 
-from __future__ import annotations
-
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from .output import Document, short_text
-from .settings import Commands
+import typer
 
-if TYPE_CHECKING:
-    import typer
+from .. import output
+from ..options import Json
+from ..output import Document, short_text
+from ..settings import Commands
 
 _WIDTH = 80
 _GAP = "  "
 _LONGEST_VALUE = 24
 """A longer one has a line of its own."""
+
+
+def config(ctx: typer.Context, json: Json = False) -> None:
+    """Show every setting, its value, and where the value comes from."""
+    from ..cli import commands
+
+    output.show(effective_settings(ctx, commands()), json, config_text)
 
 
 def effective_settings(ctx: typer.Context, commands: Commands) -> dict[str, Any]:

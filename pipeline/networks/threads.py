@@ -6,8 +6,9 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from ..machine import Trial, granted_cores, parse_threads, try_threads
-from . import output
+from ...machine import AUTO, Trial, granted_cores, parse_threads, try_threads
+from ...stages.neighbors.library import load_faiss
+from .. import output
 
 _CHANNELS = 64
 _SIDE = 56
@@ -17,7 +18,7 @@ _CLIPS = 4
 
 
 @contextmanager
-def network_threads(wanted: str, device: str = "auto") -> Iterator[None]:
+def network_threads(wanted: str, device: str = AUTO) -> Iterator[None]:
     """Run networks with as many CPU threads as `--threads` says; set back what was before.
 
     On a GPU nothing is tried.
@@ -48,8 +49,7 @@ def search_threads(wanted: str) -> Iterator[None]:
 
     `auto` is all that are granted: each thread searches for itself, none waits for another.
     """
-    import faiss
-
+    faiss = load_faiss()
     before = faiss.omp_get_max_threads()
     try:
         faiss.omp_set_num_threads(parse_threads(wanted) or min(before, granted_cores()))

@@ -13,19 +13,19 @@ from typing import Any
 
 import typer
 
-from ..errors import UsageError
-from ..machine import AUTO
-from ..stages.synth.scenes import TEST_SHARE
-from .demo_pace import MachinePace, measure_pace
-from .output import say
-from .settings import FILE_NAME
+from ...cache.defaults import VISUAL_TEACHER
+from ...errors import UsageError
+from ...machine import AUTO
+from ...stages.synth.scenes import TEST_SHARE
+from ...train.choices import DEFAULT_RECIPE
+from ..output import say
+from ..settings import FILE_NAME
+from . import NUM_CLIPS
+from .pace import MachinePace, measure_pace
 
-NUM_CLIPS = 1280
-"""To learn from; the test has 30 % more: 244 with a trained class in the picture."""
 NUM_PICTURES = 12
 NUM_STEPS = 550
-"""Enough for the recipe `compact` at its batch of 32."""
-RECIPE = "compact"
+"""Enough for the default recipe at its batch of 32."""
 
 SETTINGS = """\
 # Settings of this demo: in this folder `avpipe extract`, `avpipe train`, ... need no arguments.
@@ -41,11 +41,11 @@ audio = "panns-cnn14"
 
 [knn]  # compares by the hints that are there already
 k = {k}
-image = "detr-r50"
+image = "{visual}"
 audio = "panns-cnn14"
 
 [train]
-recipe = "compact"
+recipe = "{recipe}"
 seeds = "{seed}"
 set = ["epochs={epochs}"]
 """
@@ -76,10 +76,10 @@ class Stage:
 def demo(
     out: Path,
     *,
-    seed: int = 0,
-    clips: int = NUM_CLIPS,
+    seed: int,
+    clips: int,
     epochs: int | None = None,
-    threads: str = AUTO,
+    threads: str,
 ) -> None:
     """Make a world, and learn in it to localize sounds; the same call goes on where one stopped.
 
@@ -96,7 +96,11 @@ def demo(
     """
     steps_per_epoch = max(1, clips // 32)
     epochs = epochs or max(1, round(NUM_STEPS / steps_per_epoch))
-    begun = _write_settings(out, SETTINGS.format(seed=seed, epochs=epochs, k=max(1, clips // 20)))
+    settings = SETTINGS.format(
+        seed=seed, epochs=epochs, k=max(1, clips // 20), recipe=DEFAULT_RECIPE,
+        visual=VISUAL_TEACHER,
+    )  # fmt: skip
+    begun = _write_settings(out, settings)
     stages = _stages(out, seed, clips, epochs * steps_per_epoch, threads)
     about = _about(stages, out, begun, threads)
     say("Stop it at any time: the same command goes on.")
@@ -120,7 +124,7 @@ def _about(stages: list[Stage], out: Path, begun: bool, threads: str) -> list[st
         say(f"{len(stages)} stages in {out}; what is there already is passed over.")
         return [""] * len(stages)
     say(f"{len(stages)} stages in {out}. How long on this machine: a few seconds to find out ...")
-    pace = measure_pace(RECIPE, threads)
+    pace = measure_pace(DEFAULT_RECIPE, threads)
     seconds = [stage.about_s(pace) for stage in stages]
     say(f"About {sum(seconds) / 60:.1f} min on {pace.cores} cores.")
     if pace.busy:
@@ -201,8 +205,8 @@ def _write_settings(out: Path, text: str) -> bool:
 
 def _run(out: Path, words: tuple[str, ...]) -> Document:
     """Run a command with the demo's settings and return its result."""
-    from .cli import app
-    from .main import State
+    from ..cli import app
+    from ..main import State
 
     if words[0] == "localize":
         _write_shown(out)
@@ -231,7 +235,7 @@ def _captured() -> Iterator[io.StringIO]:
 
 def _write_shown(out: Path) -> None:
     """List the first test clips of classes that were trained on: none is chosen by its map."""
-    from ..train.benchmarks.synth import load
+    from ...train.benchmarks.synth import load
 
     shown = [item.pair.video for item in load(out / "synth").items
              if item.group == "positive" and not item.unheard][:NUM_PICTURES]  # fmt: skip
@@ -240,11 +244,11 @@ def _write_shown(out: Path) -> None:
 
 def _show_maps(out: Path, scores: Document, seconds: float) -> None:
     """Print the scores beside the controls, and where the pictures are."""
-    from ..cache.store import Cache
-    from ..cache.writer import remove_orphans
-    from ..train.runs.localizer import load_run
-    from ..train.score.table import evaluate_text
-    from ..train.show.hero import hero_picture
+    from ...cache.store import Cache
+    from ...cache.writer import remove_orphans
+    from ...train.runs.localizer import load_run
+    from ...train.score.table import evaluate_text
+    from ...train.show.hero import hero_picture
 
     remove_orphans(out)
     hero_picture(load_run(out / "run"), Cache(out / "avcache"), out / "synth", out / "hero.png")

@@ -6,11 +6,11 @@ import re
 from collections.abc import Collection
 from pathlib import Path
 
-from ..cache.schema import RUN_ENCODER
-from ..errors import UsageError
-from ..stages.embed.todo import Given
-from ..train.runs.sounds import RunSounds, sounds_of_run
-from ..weights import Weights
+from ...cache.schema import RUN_ENCODER
+from ...errors import UsageError
+from ...stages.embed.todo import Given
+from ...train.runs.sounds import RunSounds, sounds_of_run
+from ...weights import Weights
 
 PREFIX = "run:"
 _LONGEST = 60
@@ -40,24 +40,29 @@ def run_encoder_name(name: str) -> str:
     return RUN_ENCODER + (plain[:_LONGEST].rstrip("-.") or "unnamed")
 
 
-def open_run_encoder(name: str) -> tuple[Given, RunSounds]:
+def given_networks(name: str) -> tuple[Given, RunSounds | None]:
     """Open the run that `run:RUN` names, as `stages.embed.embed` takes it.
+
+    Returns:
+        Networks that no module defines, and the run; of a teacher none.
 
     Raises:
         UsageError: No folder is named.
         InputError: There is no run, or it has no checkpoint.
         CacheCorruptError: It is damaged.
     """
+    if not is_run(name):
+        return {}, None
     called = run_encoder_name(name)
     sounds = sounds_of_run(Path(name.removeprefix(PREFIX)))
     return {called: (sounds, Weights((), sounds.digest))}, sounds
 
 
-def leak_notices(sounds: RunSounds, hold_out: Collection[str]) -> list[str]:
+def leak_notices(sounds: RunSounds | None, hold_out: Collection[str]) -> list[str]:
     """Say when clips that are held out are behind the features: the run has learnt from them."""
-    trained_on = sounds.page.trained_on
-    if not hold_out:
+    if sounds is None or not hold_out:
         return []
+    trained_on = sounds.page.trained_on
     if trained_on is None:
         return [f"{sounds.folder} came without the list of all it has learnt: test clips may be in"]
     known = trained_on.intersection(hold_out)

@@ -1,10 +1,30 @@
-"""What `avpipe status` and `avpipe verify` say of a cache, for people."""
-
-from __future__ import annotations
+"""`avpipe status`: what is done, what failed and why, what is stale."""
 
 from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
 
-from .output import Document, fields_text, size_text, table, weights_text
+import typer
+
+from .. import output
+from ..options import DEFAULT_CACHE, Cache, Json
+from ..output import Document, fields_text, size_text, table, weights_text
+from ..settings import ONE_RUN
+
+
+def status(
+    cache: Cache = DEFAULT_CACHE,
+    ids: Annotated[
+        Path | None,
+        typer.Option("--ids", metavar="LIST", help="Count the clips of this list too."),
+        ONE_RUN,
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Show what is done, what failed and why, and what is stale."""
+    from .. import tally
+
+    output.show(tally.status(cache, ids), json, status_text)
 
 
 def status_text(document: Document) -> str:
@@ -23,25 +43,6 @@ def status_text(document: Document) -> str:
     if "ids" in document:
         parts.append("of the list:\n" + fields_text(document["ids"]))
     return "\n\n".join(parts)
-
-
-def verify_text(document: Document) -> str:
-    """Render `avpipe verify`."""
-    sizes = f"{document['files']} files, {size_text(document['bytes'])}"
-    damaged = document["damaged"]
-    lines = [f"{sizes}: {len(damaged) or 'none'} damaged"]
-    lines += [_damaged_line(path, problem) for path, problem in damaged.items()]
-    lines += [f"repaired  {text}" for text in document["repaired"]]
-    lines += [f"lost      {text}" for text in document["lost"]]
-    if document["commands"]:
-        lines += ["", "to make the rest again:", *document["commands"]]
-    return "\n".join(lines)
-
-
-def _damaged_line(path: str, problem: str) -> str:
-    """Name a damaged file once, though most problems begin with its whole path."""
-    _, named, rest = problem.partition(path)
-    return f"damaged   {path}{rest}" if named else f"damaged   {path}: {problem}"
 
 
 def _stage_row(stage: Document) -> tuple[object, ...]:

@@ -1,11 +1,13 @@
-"""The command that shows all others."""
+"""`avpipe demo`: the whole way on synthetic clips, in one command."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from ..options import DEFAULT_THREADS, Threads
+from ...machine import AUTO
+from ..demo import NUM_CLIPS
+from ..options import Threads
 from ..settings import ONE_RUN
 
 
@@ -20,10 +22,10 @@ def demo(
         int,
         typer.Option("--clips", metavar="N", min=64, help="Training clips; test is 30 % more."),
         ONE_RUN,
-    ] = 1280,
-    threads: Threads = DEFAULT_THREADS,
+    ] = NUM_CLIPS,
+    threads: Threads = AUTO,
 ) -> None:
     """Go the whole way on synthetic clips, from videos to scores and pictures."""
-    from ..demo import demo
+    from ..demo.run import demo
 
     demo(out, seed=seed, clips=clips, threads=threads)

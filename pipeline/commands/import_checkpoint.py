@@ -1,4 +1,4 @@
-"""The commands that bring weights in and out."""
+"""`avpipe import-checkpoint`: another laboratory's released weights become a run."""
 
 from pathlib import Path
 from typing import Annotated
@@ -60,22 +60,25 @@ def import_checkpoint(
         raise UsageError(
             "say whose weights they are and which folder becomes the run: --from, --run"
         )
-    from ..exchange import imported
+    from ...train.runs.peers import import_checkpoint
+    from ..id_lists import read_ids_to_take
 
-    document = imported(file, peer, run, variant, trained_on, tuple(set or ()))
+    ids = read_ids_to_take(trained_on, "--trained-on")
+    page, was_there = import_checkpoint(
+        file, peer, run, variant=variant, settings=tuple(set or ()), trained_on=ids or ()
+    )
+    assert page.imported is not None
+    recipe = page.recipe
+    document = {
+        "schema": "avpipe.import-checkpoint/1",
+        "run": str(run),
+        **page.imported,
+        "objective": recipe.objective,
+        "spectrogram": recipe.spectrogram,
+        "image_test": recipe.image_test,
+        "test_weights": recipe.test_weights,
+        "trained_on": "unknown" if ids is None else f"{len(ids)} clips",
+        "done": int(not was_there),
+        "skipped": int(was_there),
+    }
     output.show(document, json, output.fields_text)
-
-
-def export(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a run."), ONE_RUN],
-    out: Annotated[
-        Path | None,
-        typer.Option("--out", metavar="DIR", show_default="RUN/export", help="Where the files go."),
-        ONE_RUN,
-    ] = None,
-    json: Json = False,
-) -> None:
-    """Write a run as safetensors and JSON that load without avpipe."""
-    from ..exchange import exported
-
-    output.show(exported(run, out), json, output.fields_text)

@@ -7,7 +7,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..machine import free_cores, granted_cores, parse_threads
+from ...machine import free_cores, granted_cores, parse_threads
 
 _NUM_CLIPS = 2
 _TEACH_PASSES = 3.8
@@ -54,9 +54,9 @@ def measure_pace(recipe: str, threads: str) -> MachinePace:
         recipe: What will be trained; it must read nothing beside clips.
         threads: As `--threads` has it.
     """
-    from ..train.recipe import load_recipe
-    from ..train.rehearsal import seconds_per_step
-    from .threads import seconds_per_pass
+    from ...train.recipe import load_recipe
+    from ...train.rehearsal import seconds_per_step
+    from ..networks.threads import seconds_per_pass
 
     free = free_cores()
     make_s, decode_s = _video_seconds()
@@ -67,13 +67,15 @@ def measure_pace(recipe: str, threads: str) -> MachinePace:
 
 def _video_seconds() -> tuple[float, float]:
     """Return the CPU time to make a synthetic video, and to decode it."""
-    from ..stages.features import make_row
-    from ..stages.synth.encode import encode_clip
-    from ..stages.synth.scenes import plan_clips
-    from ..stages.synth.world import draw_classes
+    from ...stages.features import make_row
+    from ...stages.synth import NUM_CLASSES, NUM_OBJECTS
+    from ...stages.synth.encode import encode_clip
+    from ...stages.synth.run import SIZE
+    from ...stages.synth.scenes import plan_clips
+    from ...stages.synth.world import draw_classes
 
-    world = draw_classes(0, 16)
-    clips = plan_clips(0, world, num_train=_NUM_CLIPS, num_objects=2, size=(0.28, 0.42))
+    world = draw_classes(0, NUM_CLASSES)
+    clips = plan_clips(0, world, num_train=_NUM_CLIPS, num_objects=NUM_OBJECTS, size=SIZE)
     clips = clips[:_NUM_CLIPS]
     with tempfile.TemporaryDirectory() as folder:
         paths = [Path(folder, f"{number}.mp4") for number in range(len(clips))]

@@ -1,13 +1,12 @@
 """`avpipe init`: a settings file that shows every setting, commented out, with its real default."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 from typing import Any, get_args, get_origin
 
-from ..errors import UsageError
-from .settings import Commands, Setting
+from ...errors import UsageError
+from .. import output
+from ..settings import FILE_NAME, Commands, Setting
 
 HEAD = """\
 # Settings for the avpipe commands run in this folder. Take away the "# " before a line to set it.
@@ -15,6 +14,13 @@ HEAD = """\
 # Keys above the first [command] reach every command that has the option. Relative paths start at
 # this file's folder. `avpipe config` shows what is in force and why.
 """
+
+
+def init() -> None:
+    """Write a commented avpipe.toml into this folder."""
+    from ..cli import commands
+
+    output.say(f"wrote {write_template(Path(FILE_NAME), commands())}")
 
 
 def write_template(path: Path, commands: Commands) -> Path:
