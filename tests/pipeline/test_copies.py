@@ -7,6 +7,7 @@ import torch
 from avpipe.cache.store import Cache
 from avpipe.errors import InputError
 from avpipe.pipeline.copies import CopySearch
+from avpipe.pipeline.main import main
 from avpipe.stages.neighbors import copies as module
 from avpipe.train.loop import train
 from avpipe.train.recipe import load_recipe
@@ -73,6 +74,30 @@ def test_none(cache: Cache, run: Path, tmp_path: Path, monkeypatch: pytest.Monke
     assert "copies: none of the test clips looks or sounds like one one learnt" in evaluate_text(
         document
     )
+
+
+def test_the_options_of_evaluate(
+    cache: Cache, run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    boxes = write_vggss(tmp_path, list(cache.ids[12:]))
+    words = f"evaluate {run} --cache {cache.path} --annotations {boxes} --device cpu --threads 1"
+    asked = f"{words} --benchmark vggss --negatives silence,offscreen --bootstrap 9 --copies"
+    assert main(f"{asked} --training-cache {cache.path} --format latex --bold".split()) == 0
+    text = capsys.readouterr().out
+    assert text.count(r"\begin{tabular}") == 2 and r"\textbf{" in text
+    assert "% copies: 2 test clips look or sound like clips" in text
+    assert "% one: 95 % intervals over clips, 9 draws" in text
+    for wrong, line in (
+        ("--benchmark vggss --negatives hush", "--negatives hush: expected some of silence"),
+        ("--benchmark retrieval --negatives silence", "not with retrieval"),
+        ("--benchmark vggss --negatives own", "vggss lists no sounds"),
+        ("--benchmark vggss --bold", "--bold goes with --format latex or markdown"),
+        (f"--benchmark vggss --training-cache {cache.path}", "goes with --copies"),
+        ("--benchmark retrieval --bootstrap 5", "--bootstrap goes with"),
+    ):
+        assert main(f"{words} {wrong}".split()) == 2
+        told = capsys.readouterr().err.strip().splitlines()
+        assert line in told[-1], told
 
 
 def test_what_nobody_can_know(cache: Cache, run: Path, tmp_path: Path) -> None:
