@@ -5,11 +5,9 @@ from __future__ import annotations
 import csv
 import io
 import json
-import math
-import re
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
-from functools import cached_property
+from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -23,99 +21,40 @@ from ..benchmarks import (
     Benchmark,
     MapSource,
     Pair,
-    Resampled,
     Scored,
-    Scores,
     Subsets,
-    WithSources,
     load_benchmark,
     module_of,
 )
 from ..choices import DEFAULT_BENCHMARK, DEFAULT_PROTOCOL, MAPS_AT_A_TIME
 from ..negatives.asked import NO_NEGATIVES, Asked
 from ..negatives.made import Made
-from ..negatives.run import score_negatives
 from ..nets.encoders import IMAGENET, IMAGENET_NETWORK
 from ..nets.geometry import Geometry
-from ..notices import collected, tell
+from ..notices import collected
 from ..runs.localizer import load_run
 from ..runs.record import RunPage, read_page
-from ..tables.copies import FindCopies, copies_entry
-from ..tables.intervals import Draws, difference, draws_of, intervals
+from ..tables.copies import FindCopies
 from . import map_sources
-from .binarize import Threshold
+from .beside import (
+    copies_of,
+    differences_of,
+    intervals_of,
+    is_nan,
+    leaks_of,
+    negatives_of,
+    reached,
+)
 from .controls import center_prior, saliency
 from .maps import StoredMaps, stored_maps, stored_object_maps, write_whole
 from .object_prior import ObjectPrior
 from .over_runs import over_runs
-from .protocols import Protocol, load_protocol
+from .protocols import load_protocol
 from .published import published_rows
+from .shared import Evaluation
 from .sweeps import NO_SWEEPS, Sweeps
 
 SCHEMA = "avpipe.evaluate/1"
-OG_AVC_ALPHA = 0.6
-"""Share of the audio-visual map in OG-AVC; a third in OG-AVC-DETR (AVC distillation, section 3)."""
-
-
-@dataclass(frozen=True)
-class _Evaluation:
-    """What all runs of one evaluation share.
-
-    Attributes:
-        name: The benchmark's.
-        stem: How files of its maps and results begin: where a list says which clips, the digest of
-            their ids follows the name.
-        full: What is tested of the benchmark.
-        test_ids: All clips of the benchmark, tested or not.
-        num_official: Clips with a source in the whole benchmark.
-        at_hand: What the cache has of it.
-        draws: Of each run its scores over draws of the clips, where they were asked for.
-        objects: Object maps by name, `object` of OGL and `detr`.
-        priors: Scores of what is the same for all runs; None for what cannot be had.
-    """
-
-    cache: Cache
-    name: str
-    stem: str
-    full: Benchmark
-    test_ids: frozenset[str]
-    num_official: int
-    at_hand: Benchmark
-    protocol: Protocol
-    geometry: Geometry
-    branch: str | None
-    head: str | None
-    alphas: tuple[float, ...]
-    sweeps: Sweeps
-    negatives: Asked
-    bootstrap: int
-    find_copies: FindCopies | None
-    draws: dict[str, Draws]
-    device: str
-    batch_size: int
-    progress: Callable[[int, int], None] | None
-    objects: dict[str, MapSource]
-    priors: dict[str, Scored | None]
-
-    @property
-    def alpha(self) -> float:
-        """Share of the audio-visual map in `blend`."""
-        return self.alphas[0] if len(self.alphas) == 1 else self.protocol.alpha
-
-    @cached_property
-    def blends(self) -> dict[str, dict[str, tuple[float, MapSource]] | None]:
-        """What is mixed in, by the blend's name; None for what cannot be had."""
-        ogl, detr = self.objects.get("object"), self.objects.get("detr")
-        found: dict[str, dict[str, tuple[float, MapSource]] | None] = {}
-        if "object" in self.at_hand.priors:
-            found["blend"] = ogl and {"object": (1 - self.alpha, ogl)}
-            found["og_avc"] = ogl and {"object": (1 - OG_AVC_ALPHA, ogl)}
-        if detr:
-            found["og_avc_detr"] = ogl and {
-                "object": (1 / 3, ogl),
-                "detr": (1 / 3, map_sources.stretched(detr)),
-            }
-        return found
 
 
 def evaluate(
@@ -199,7 +138,7 @@ def evaluate(
         )
     if head is not None and full.reads == "embeddings":
         raise UsageError(f"--head {head}: {benchmark} embeds wholes, there is no map of a head")
-    shared = _Evaluation(
+    shared = Evaluation(
         cache,
         benchmark,
         stem,
@@ -234,7 +173,7 @@ def evaluate(
         "schema": SCHEMA,
         "runs": entries,
         **over_runs(entries, pages),
-        **_differences(entries, shared),
+        **differences_of(entries, shared),
         "published": published_rows(benchmark),
         "notices": notices,
     }
@@ -249,7 +188,7 @@ def _listed(whole: Benchmark, ids: Sequence[str], annotations: Path) -> Benchmar
     return part
 
 
-def _add_priors(shared: _Evaluation, first_run: Path) -> list[str]:
+def _add_priors(shared: Evaluation, first_run: Path) -> list[str]:
     """Score what is the same for all runs; return lines about what cannot be had."""
     wanted: Sequence[str] = shared.at_hand.priors
     notices: list[str] = []
@@ -270,7 +209,7 @@ def _add_priors(shared: _Evaluation, first_run: Path) -> list[str]:
     return notices
 
 
-def _object_maps(shared: _Evaluation, first_run: Path) -> tuple[dict[str, StoredMaps], list[str]]:
+def _object_maps(shared: Evaluation, first_run: Path) -> tuple[dict[str, StoredMaps], list[str]]:
     """Return the object maps that can be had, and a line that says why OGL cannot."""
     found, notices = {}, []
     videos = sorted({pair.video for pair in shared.at_hand.pairs()})
@@ -295,7 +234,7 @@ def _object_maps(shared: _Evaluation, first_run: Path) -> tuple[dict[str, Stored
     return found, notices
 
 
-def _run_entry(folder: Path, page: RunPage, shared: _Evaluation) -> dict[str, Any]:
+def _run_entry(folder: Path, page: RunPage, shared: Evaluation) -> dict[str, Any]:
     """Return one run's part of the document, and leave maps, csv and scores in its folder."""
     full, at_hand = shared.full, shared.at_hand
     stored = _stored(folder, shared, shared.stem, at_hand.pairs())
@@ -309,7 +248,7 @@ def _run_entry(folder: Path, page: RunPage, shared: _Evaluation) -> dict[str, An
         **at_hand.controls(source, shared.protocol),
     }
     by_source = {
-        name: subsets and {subset: _reached(own, shared) for subset, own in subsets.items()}
+        name: subsets and {subset: reached(own, shared) for subset, own in subsets.items()}
         for name, subsets in by_source.items()
     }
     headline, *others = av.scores
@@ -330,15 +269,15 @@ def _run_entry(folder: Path, page: RunPage, shared: _Evaluation) -> dict[str, An
         "pairs": at_hand.counts,
         "pairs_official": full.counts,
         "missing": sorted(set(full.clip_ids).difference(shared.cache.ids)),
-        **_leaks(page, shared, scored),
-        **_copies(page, shared, scored),
+        **leaks_of(page, shared, scored),
+        **copies_of(page, shared, scored),
         "ceiling": at_hand.ceiling,
         "scores": _of_subset(by_source, headline),
         "subsets": {name: _of_subset(by_source, name) for name in others},
         "alphas": _alphas(source, av, shared),
         "sweeps": _sweeps(source, av, scored, shared),
-        **_negatives(folder, source, shared),
-        **_intervals(folder, av, shared),
+        **negatives_of(source, shared, partial(_stored, folder, shared)),
+        **intervals_of(folder, av, shared),
         "maps_reused": stored.reused,
     }
     _write_results(folder, shared, entry, av)
@@ -346,7 +285,7 @@ def _run_entry(folder: Path, page: RunPage, shared: _Evaluation) -> dict[str, An
 
 
 def _stored(
-    folder: Path, shared: _Evaluation, stem: str, pairs: Sequence[Pair], made: Made | None = None
+    folder: Path, shared: Evaluation, stem: str, pairs: Sequence[Pair], made: Made | None = None
 ) -> StoredMaps:
     """Return a run's maps of pairs, stored under a name or computed."""
     return stored_maps(
@@ -364,62 +303,7 @@ def _stored(
     )
 
 
-def _negatives(folder: Path, source: MapSource, shared: _Evaluation) -> dict[str, Any]:
-    """Return the scores of sounds of nothing in the picture; nothing if none were asked for."""
-    if not shared.negatives.kinds:
-        return {}
-
-    def maps_of(
-        name: str, pairs: Sequence[Pair], made: Made | None
-    ) -> tuple[StoredMaps, MapSource]:
-        stored = _stored(folder, shared, f"{shared.stem}-{name}", pairs, made)
-        return stored, map_sources.of_run(stored, shared.protocol, shared.geometry)
-
-    test = shared.at_hand
-    assert isinstance(test, WithSources)  # it was checked
-    found, told = score_negatives(
-        shared.negatives, test, shared.cache, shared.test_ids, shared.protocol, source, maps_of
-    )
-    return {"negatives": found, "negatives_from": told}
-
-
-def _intervals(folder: Path, av: Scored, shared: _Evaluation) -> dict[str, Any]:
-    """Return the 95 % intervals of the headline's scores; nothing if none were asked for."""
-    if not shared.bootstrap:
-        return {}
-    if not isinstance(av, Resampled):
-        raise UsageError(f"--bootstrap: {shared.name} cannot be scored again on drawn clips")
-    found = shared.draws[str(folder)] = draws_of(av, shared.bootstrap)
-    known = _reached(av.headline()[1], shared)
-    own = {name: None if _is_nan(known[name]) else ends for name, ends in intervals(found).items()}
-    return {"bootstrap": shared.bootstrap, "intervals": own}
-
-
-def _differences(entries: Sequence[dict[str, Any]], shared: _Evaluation) -> dict[str, Any]:
-    """Return the interval of the difference of two runs, where there are two and draws of both."""
-    if not shared.bootstrap or len(entries) != 2:
-        return {}
-    names = [entry["run"] for entry in entries]
-    scores = [entry["scores"]["av"] for entry in entries]
-    return {"difference": difference(names, scores, [shared.draws[name] for name in names])}
-
-
-def _reached(scores: Scores, shared: _Evaluation) -> Scores:
-    """Take out zeros that say nothing: half of the picture cannot reach a cIoU of 0.5 there.
-
-    What other rules predict can, so their scores stay.
-    """
-    if shared.at_hand.ceiling != 0:
-        return scores
-    suffix = "" if shared.protocol.headline is Threshold.MEDIAN else f"_{Threshold.MEDIAN}"
-    capped = re.compile(rf"(swapped_)?(loc_acc|ap|max_f1){suffix}(_\d+)?")
-    return {
-        name: math.nan if value == 0 and capped.fullmatch(name) else value
-        for name, value in scores.items()
-    }
-
-
-def _blends(source: MapSource, av: Scored, shared: _Evaluation) -> dict[str, Scored | None]:
+def _blends(source: MapSource, av: Scored, shared: Evaluation) -> dict[str, Scored | None]:
     return {
         name: None if others is None else _blend(source, av, shared, others)
         for name, others in shared.blends.items()
@@ -427,7 +311,7 @@ def _blends(source: MapSource, av: Scored, shared: _Evaluation) -> dict[str, Sco
 
 
 def _blend(
-    source: MapSource, av: Scored, shared: _Evaluation, others: dict[str, tuple[float, MapSource]]
+    source: MapSource, av: Scored, shared: Evaluation, others: dict[str, tuple[float, MapSource]]
 ) -> Scored:
     rules = shared.protocol
     maps = map_sources.blended(rules, source, others)
@@ -435,13 +319,13 @@ def _blend(
     return shared.at_hand.score(maps, rules, sure)
 
 
-def _alphas(source: MapSource, av: Scored, shared: _Evaluation) -> dict[str, dict[str, float]]:
+def _alphas(source: MapSource, av: Scored, shared: Evaluation) -> dict[str, dict[str, float]]:
     """Return the scores of the blend at each of several alphas."""
     ogl = shared.objects.get("object")
     if len(shared.alphas) < 2 or not ogl:
         return {}
     return {
-        f"{alpha:g}": _reached(
+        f"{alpha:g}": reached(
             _blend(source, av, shared, {"object": (1 - alpha, ogl)}).headline()[1], shared
         )
         for alpha in shared.alphas
@@ -449,54 +333,13 @@ def _alphas(source: MapSource, av: Scored, shared: _Evaluation) -> dict[str, dic
 
 
 def _sweeps(
-    source: MapSource, av: Scored, scored: dict[str, Scored | None], shared: _Evaluation
+    source: MapSource, av: Scored, scored: dict[str, Scored | None], shared: Evaluation
 ) -> dict[str, Any]:
     """Return the scores of the run's maps, and of their blend with OGL, over what is varied."""
     sources = {"av": (source, av)}
     if (blend := scored.get("blend")) and (others := shared.blends.get("blend")):
         sources["blend"] = map_sources.blended(shared.protocol, source, others), blend
     return shared.sweeps.of(shared.at_hand, sources, shared.protocol)
-
-
-def _leaks(page: RunPage, shared: _Evaluation, scored: dict[str, Scored | None]) -> dict[str, Any]:
-    """Return the test clips that a run was trained on, and the scores without them.
-
-    Null where a run came without the list of its training, or began with weights that did.
-    """
-    if page.trained_on is None:
-        return {"leaked": None, "leak_free": None}
-    leaked = sorted(page.trained_on.intersection(shared.full.clip_ids))
-    if not leaked:
-        return {"leaked": leaked, "leak_free": None}
-    return {"leaked": leaked, "leak_free": _without(set(leaked), shared, scored)}
-
-
-def _copies(page: RunPage, shared: _Evaluation, scored: dict[str, Scored | None]) -> dict[str, Any]:
-    """Return the test clips that were trained on under other names, and the scores without them.
-
-    Those that were trained on under their own are left out with them. Nothing if nobody looks.
-    """
-    if shared.find_copies is None:
-        return {}
-    if page.trained_on is None:
-        return {"copies": None, "copy_free": None}
-    found = shared.find_copies(page.trained_on, shared.at_hand.clip_ids)
-    for line in found.notices:
-        tell(line)
-    without = {pair["test"] for pair in found.pairs}.union(page.trained_on)
-    return {"copies": copies_entry(found), "copy_free": _without(without, shared, scored)}
-
-
-def _without(
-    ids: set[str], shared: _Evaluation, scored: dict[str, Scored | None]
-) -> dict[str, Any]:
-    """Return how many clips count without some, and the scores of every source."""
-    clean = {name: one and one.headline(ids) for name, one in scored.items()}
-    assert clean["av"]
-    return {
-        "n_scored": clean["av"][0],
-        "scores": {name: found and _reached(found[1], shared) for name, found in clean.items()},
-    }
 
 
 def _of_subset(by_source: dict[str, Subsets | None], subset: str) -> dict[str, Any]:
@@ -515,7 +358,7 @@ def results_path(
     return folder / "evaluate" / f"{stem}-{protocol}"
 
 
-def _write_results(folder: Path, shared: _Evaluation, entry: dict[str, Any], av: Scored) -> None:
+def _write_results(folder: Path, shared: Evaluation, entry: dict[str, Any], av: Scored) -> None:
     """Write the csv of pairs and the json of scores and curves, the same however often."""
     path = results_path(folder, shared.stem, shared.protocol.name, shared.branch, shared.head)
     samples, text = av.samples, io.StringIO()
@@ -523,7 +366,7 @@ def _write_results(folder: Path, shared: _Evaluation, entry: dict[str, Any], av:
     writer.writeheader()
     for record in samples:
         writer.writerow(
-            {name: "" if _is_nan(value) else cell(value) for name, value in record.items()}
+            {name: "" if is_nan(value) else cell(value) for name, value in record.items()}
         )
     write_whole(path.with_name(f"{path.name}.csv"), text.getvalue().encode())
     kept = {name: value for name, value in entry.items() if name not in ("run", "maps_reused")}
@@ -532,14 +375,10 @@ def _write_results(folder: Path, shared: _Evaluation, entry: dict[str, Any], av:
     write_whole(path.with_name(f"{path.name}.json"), content.encode())
 
 
-def _is_nan(value: object) -> bool:
-    return isinstance(value, float) and math.isnan(value)
-
-
 def _without_nan(value: Any) -> Any:
     """Return the same with null for NaN, which JSON has no word for."""
     if isinstance(value, dict):
         return {name: _without_nan(item) for name, item in value.items()}
     if isinstance(value, list):
         return [_without_nan(item) for item in value]
-    return None if _is_nan(value) else value
+    return None if is_nan(value) else value
