@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from ..cache.advice import DEFAULT_CACHE as DEFAULT_CACHE
+from ..advice import DEFAULT_CACHE as DEFAULT_CACHE
 from ..errors import UsageError
 from ..machine import granted_cores, parse_threads
 from ..train.choices import Geometry as GeometryName

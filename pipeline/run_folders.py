@@ -20,11 +20,11 @@ def run_folders(named: Sequence[Path]) -> list[Path]:
     for folder in named:
         if folder.is_file():
             raise InputError(f"{folder} is a file; name the folder of a run")
-        pages = [folder / "run.json"] if (folder / "run.json").exists() else []
-        pages = pages or sorted(folder.glob("seed*/run.json"), key=_seed_of)
-        if not pages:
+        records = [folder / "run.json"] if (folder / "run.json").exists() else []
+        records = records or sorted(folder.glob("seed*/run.json"), key=_seed_of)
+        if not records:
             raise InputError(no_run(folder))
-        found += [page.parent for page in pages]
+        found += [record.parent for record in records]
     real = [folder.resolve() for folder in found]
     for number, folder in enumerate(found):
         if real[number] in real[:number]:
@@ -48,6 +48,6 @@ def one_run_folder(named: Path, option: str = "") -> Path:
     return run
 
 
-def _seed_of(page: Path) -> tuple[int, str]:
+def _seed_of(record: Path) -> tuple[int, str]:
     """Sort seed10 behind seed9."""
-    return len(page.parent.name), page.parent.name
+    return len(record.parent.name), record.parent.name

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..cache.advice import advice
+from ..advice import advice
 from ..cache.manifest import Manifest
 from ..cache.schema import EXTRACT, Header, shard_path
 from ..cache.stale import stale_shards
@@ -40,9 +40,14 @@ class ClipCounts:
         return self.total - self.done - sum(self.failures.values())
 
 
-def count_clips(cache: Path) -> ClipCounts:
-    """Count the clips of a cache without reading more than headers and retry lines."""
-    manifest = Manifest(cache)
+def count_clips(cache: Path, manifest: Manifest | None = None) -> ClipCounts:
+    """Count the clips of a cache without reading more than headers and retry lines.
+
+    Args:
+        cache: Cache folder.
+        manifest: Its manifest, if that was read already.
+    """
+    manifest = Manifest(cache) if manifest is None else manifest.refreshed()
     require_manifest_of(cache, manifest)
     done, failures, extracted = 0, Counter[str](), set[int]()
     for header in headers(cache, EXTRACT):

@@ -31,10 +31,10 @@ from .ranks import join_ranks, share_norms
 from .recipe import Recipe
 from .runs.board import open_board
 from .runs.checkpoint import latest_checkpoint, save_checkpoint
-from .runs.journal import Progress, Record
-from .runs.record import RunPage, library_versions
+from .runs.journal import LossJournal, TrainProgress
+from .runs.record import RunRecord, library_versions
 from .schedule import Plan
-from .start import Notices, batch_size_of, check_weights, claimed, open_page, resume
+from .start import Notices, batch_size_of, check_weights, claimed, open_record, resume
 from .stopping import stop_signals
 from .threads import Pace, Threads, own_threads, settle_threads
 from .validate import Validation, validation_rows
@@ -83,7 +83,7 @@ def train(
     workers: int | None = None,
     weights: Sequence[str] = (PRETRAINED,),
     checkpoint_every_s: float = 60.0,
-    progress: Callable[[Progress], None] | None = None,
+    progress: Callable[[TrainProgress], None] | None = None,
     notify: Callable[[str], None] | None = None,
 ) -> TrainResult:
     """Train one run to its end, from its last checkpoint if it has one.
@@ -145,7 +145,7 @@ def train(
     batch_size = batch_size_of(recipe, len(rows), ranks.size, notices)
     plan = Plan(recipe, seed, len(rows), batch_size, ranks.rank, ranks.size)
     ids_of = dict(zip(cache.rows.tolist(), cache.ids, strict=True))
-    page = RunPage(
+    record = RunRecord(
         recipe=recipe,
         recipe_name=recipe_name,
         seed=seed,
@@ -164,7 +164,7 @@ def train(
             fit_components(student.online, cache, rows, inputs.columns, whiten=recipe.whiten)
             student.copy_online()
         if ranks.leads:
-            open_page(folder, page, student, weights)
+            open_record(folder, record, student, weights)
         ranks.wait()
         student = share_norms(student, recipe, ranks).to(place).train()
         bank = made_bank(recipe, made_names(objective, recipe), student.online, weights, place)
@@ -197,10 +197,12 @@ def train(
                 first_step,
                 notices,
             )
-            record = validation = None
+            journal = validation = None
             if ranks.leads:
                 board = open_board(folder, first_step, notices.tell)
-                record = Record(folder / "metrics.jsonl", plan, first_step, ids_of, progress, board)
+                journal = LossJournal(
+                    folder / "metrics.jsonl", plan, first_step, ids_of, progress, board
+                )
                 if validated is not None:
                     reading = reading_threads(workers)
                     features = {name: one for name, one in columns.items() if one.whole}
@@ -210,9 +212,11 @@ def train(
             pace = Pace(number, notices.tell) if number and ranks.leads else None
             started = time.monotonic()
             batches = Timed(feed(first_step))
-            _run(folder, learner, batches, record, validation, pace, first_step, checkpoint_every_s)
+            _run(
+                folder, learner, batches, journal, validation, pace, first_step, checkpoint_every_s
+            )
             seconds = time.monotonic() - started
-        loss = record.loss if record else None
+        loss = journal.loss if journal else None
     waited_s = batches.waited_s
     return TrainResult(folder, plan.num_steps, first_step, loss, seconds, notices, waited_s)
 
@@ -221,7 +225,7 @@ def _run(
     folder: Path,
     learner: Learner,
     batches: Timed,
-    record: Record | None,
+    journal: LossJournal | None,
     validation: Validation | None,
     pace: Pace | None,
     first_step: int,
@@ -237,15 +241,15 @@ def _run(
             if pace:
                 pace.add(step_clock() - began)
             stop = ranks.any(bool(received))
-            if record:
-                record.add(step, batch, values)
+            if journal:
+                journal.add(step, batch, values)
                 if validation:
                     validation.after(step + 1)
                 due = time.monotonic() - saved_at >= checkpoint_every_s
                 if stop or due or step + 1 == plan.num_steps:
-                    record.flush()  # a loss that is not finite stops here, before it is saved
+                    journal.flush()  # a loss that is not finite stops here, before it is saved
                     weights, state = learner.student.state_dict(), learner.optimizer.state_dict()
-                    record.require_finite(step, batch, weights)
+                    journal.require_finite(step, batch, weights)
                     save_checkpoint(folder, step + 1, weights, state)
                     saved_at = time.monotonic()
             if stop:

@@ -50,6 +50,7 @@ class Recipe:
     image_pca: int = 0  # principal components of cached features that are kept; 0: all as they are
     audio_pca: int = 0  # the same
     whiten: bool = False  # bring these to one variance
+    mean_shift: float = 0.0  # cells of images move to those like them, by exp(cosine / this)
     image_init: Literal["scratch", "imagenet"] = "scratch"
     audio_init: str = "scratch"  # or a run, whose encoder of sounds is taken
     audio_frozen: bool = True  # an encoder taken from a run stays as it is

@@ -45,5 +45,5 @@ def cases(
     from ...train.runs.localizer import load_run  # torch: no mistyped name has to wait for it
 
     localizer = load_run(folder, device, weights=tuple(weights or PRETRAINED))
-    cards = make_gallery(localizer, world, run, out, each=each, geometry=geometry)
-    output.show(cards, json, cases_text)
+    document = make_gallery(localizer, world, run, out, each=each, geometry=geometry)
+    output.show(document, json, cases_text)

@@ -20,10 +20,10 @@ def export(
     json: Json = False,
 ) -> None:
     """Write a run as safetensors and JSON that load without avpipe."""
-    from ...train.runs.record import one_run, read_page
+    from ...train.runs.record import one_run, read_record
 
     folder = one_run(run)
-    read_page(folder)
+    read_record(folder)
     from ...train.runs.export import export_run  # torch: no damaged page has to wait for it
 
     files = export_run(folder, folder / "export" if out is None else out)

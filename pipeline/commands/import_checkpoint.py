@@ -64,15 +64,15 @@ def import_checkpoint(
     from ..id_lists import read_ids_to_take
 
     ids = read_ids_to_take(trained_on, "--trained-on")
-    page, was_there = import_checkpoint(
+    record, was_there = import_checkpoint(
         file, peer, run, variant=variant, settings=tuple(set or ()), trained_on=ids or ()
     )
-    assert page.imported is not None
-    recipe = page.recipe
+    assert record.imported is not None
+    recipe = record.recipe
     document = {
         "schema": "avpipe.import-checkpoint/1",
         "run": str(run),
-        **page.imported,
+        **record.imported,
         "objective": recipe.objective,
         "spectrogram": recipe.spectrogram,
         "image_test": recipe.image_test,

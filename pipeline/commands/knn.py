@@ -64,7 +64,7 @@ def knn(
         output.show(estimate(cache, stages, device, audio), json, estimate_text)
         return
     from ...cache.store import Cache
-    from ...stages.embed.run import pick_device
+    from ...devices import usable_device
     from ...stages.neighbors.run import neighbors
     from ...stages.neighbors.vectors import id_set
     from ..id_lists import hold_out_notices, read_ids, read_ids_to_take
@@ -77,7 +77,7 @@ def knn(
     started, opened, specs = time.monotonic(), Cache(cache), tuple(weights or PRETRAINED)
     taken, held_out = read_ids_to_take(ids), read_ids(hold_out) or []
     id_set(opened, taken, held_out)  # a list of other clips is told before hours of work
-    device = pick_device(device)
+    device = usable_device(device)
     given, sounds = given_networks(audio)
     notices = hold_out_notices(hold_out, held_out, opened.ids)
     notices += [*todo_notices(cache), *leak_notices(sounds, held_out)]

@@ -29,7 +29,7 @@ from ..settings import ONE_RUN, Example
 
 if TYPE_CHECKING:
     from ...train.loop import TrainResult
-    from ...train.runs.journal import Progress
+    from ...train.runs.journal import TrainProgress
     from ..watch import Update
 
 RUNS = Path("runs")
@@ -142,7 +142,7 @@ def folders_of_seeds(run: Path, text: str | None) -> dict[int, Path]:
         UsageError: The seeds are no whole numbers, one comes twice, several would lie in
             the folder of one run, or a file or a cache is there.
     """
-    from ...train.runs.record import is_cache, read_page
+    from ...train.runs.record import is_cache, read_record
 
     if run.is_file():
         raise UsageError(f"{run} is a file; --run names a folder")
@@ -152,7 +152,7 @@ def folders_of_seeds(run: Path, text: str | None) -> dict[int, Path]:
     if text is None and not any(run.glob("seed*/run.json")):
         return {0: run}
     if (run / "run.json").exists():
-        if seeds == [read_page(run).seed]:
+        if seeds == [read_record(run).seed]:
             return {seeds[0]: run}
         raise UsageError(f"{run} is one run; name another folder for seeds with --run")
     return {seed: run / f"seed{seed}" for seed in seeds}
@@ -183,14 +183,14 @@ def _over_runs(
     return {name: None if None in values else what(values) for name, values in columns.items()}
 
 
-def _shown(update: "Update", run_dir: Path) -> Callable[["Progress"], None]:
+def _shown(update: "Update", run_dir: Path) -> Callable[["TrainProgress"], None]:
     """Show steps, the epoch and the loss; steps of an earlier call are no work of this one."""
     from ...train.runs.checkpoint import latest_checkpoint
 
     found = latest_checkpoint(run_dir)
     before = [found[1] if found else 0]
 
-    def show(progress: "Progress") -> None:
+    def show(progress: "TrainProgress") -> None:
         while before:
             update(before.pop(), progress.num_steps)
         note = f"epoch {progress.epoch}/{progress.num_epochs}, loss {progress.loss:.3f}"
@@ -201,21 +201,21 @@ def _shown(update: "Update", run_dir: Path) -> Callable[["Progress"], None]:
 
 def _run_json(result: "TrainResult", seed: int) -> dict[str, Any]:
     from ...train.runs.metric_lines import last_loss
-    from ...train.runs.record import read_page
+    from ...train.runs.record import read_record
 
     steps = result.num_steps - result.first_step
-    page = read_page(result.run_dir)
+    record = read_record(result.run_dir)
     return {
         "run": str(result.run_dir),
         "seed": seed,
-        "clips": len(page.ids),
-        "batch_size": page.batch_size,
+        "clips": len(record.ids),
+        "batch_size": record.batch_size,
         "num_steps": result.num_steps,
         "done": steps,
         "skipped": result.first_step,
         "loss": last_loss(result.run_dir / "metrics.jsonl"),
         "val_loss": last_loss(result.run_dir / "validation.jsonl"),
-        "weights": page.image_weights,
+        "weights": record.image_weights,
         "seconds": round(result.seconds, 3),
         "waited_s": round(result.waited_s, 3),
         "per_second": round(steps / result.seconds, 3) if steps else 0.0,

@@ -22,9 +22,10 @@ def verify(
 ) -> None:
     """Read every byte of the cache and name each damaged file."""
     from ...cache.verify import verify
+    from ..remake import verify_document
 
     found = verify(cache, repair=repair)
-    output.show(found.as_json(), json, verify_text)
+    output.show(verify_document(cache, found, repair=repair), json, verify_text)
     if not found.ok:
         mend = "what is lost stays lost" if repair else f"`avpipe verify --repair --cache {cache}`"
         number = len(found.damaged)

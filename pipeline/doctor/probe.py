@@ -22,7 +22,7 @@ def main(modules: list[str]) -> None:
     for module in modules:
         _tell(module=module)
         try:
-            seen = {}
+            seen: dict[str, Any] = {}
             if module == "faiss":
                 seen = {"products": products_of(load_faiss())}
             elif importlib.import_module(module).__name__ == "torch":

@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from ...errors import AvpipeError, MissingDependencyError
+from ..fixes import shown
 from ..output import Document
 from .finding import Check, ok, problem, warning
 from .folder import check_folder, check_space
@@ -91,7 +92,7 @@ def _guarded(name: str, look: Callable[[], Sequence[Check]]) -> Sequence[Check]:
     try:
         return look()
     except AvpipeError as error:
-        return [problem(name, str(error), exit_code=error.exit_code)]
+        return [problem(name, shown(error), exit_code=error.exit_code)]
     except Exception as error:  # whatever is broken: that is what is looked for
         return [problem(name, f"{type(error).__name__}: {error}", exit_code=1)]
 

@@ -24,7 +24,7 @@ _MARK = ".avpipe-films"
 """A file in folders that avpipe made for its films: heat is burnt in, nothing to learn from."""
 
 
-class Found(NamedTuple):
+class FoundFile(NamedTuple):
     """A clip's file, and a picture's sound; both relative to the folder searched."""
 
     path: str
@@ -40,7 +40,7 @@ class _Folder(NamedTuple):
 
 def find_clips(
     root: str, visited: set[tuple[int, int]], ignored: Counter[str], notices: list[str]
-) -> Iterator[Found]:
+) -> Iterator[FoundFile]:
     """Videos below `root`, and the pictures of `frames/<id>.jpg` + `audio/<id>.wav` layouts.
 
     Where the folder that holds such a layout also holds videos, the pictures were cut from them:
@@ -56,7 +56,7 @@ def find_clips(
     Raises:
         InputError: a folder cannot be read.
     """
-    pictures: list[tuple[str, Found]] = []
+    pictures: list[tuple[str, FoundFile]] = []
     sounds: list[str] = []
     with_videos: set[str] = set()
     for folder, entry in _walk(root, visited, ignored):
@@ -73,10 +73,10 @@ def find_clips(
         elif is_picture:
             sound = f"{folder.sounds}{os.path.splitext(entry.name)[0]}.wav"
             above = folder.prefix.removesuffix("frames/")
-            pictures.append((above, Found(folder.prefix + entry.name, size, sound)))
+            pictures.append((above, FoundFile(folder.prefix + entry.name, size, sound)))
         else:
             with_videos.add(folder.prefix)
-            yield Found(folder.prefix + entry.name, size)
+            yield FoundFile(folder.prefix + entry.name, size)
     prefixes = sorted(with_videos)
 
     def holds_videos(above: str) -> bool:

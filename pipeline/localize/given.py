@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from ...cache.advice import advice
+from ...advice import advice
 from ...cache.store import Cache
 from ...errors import ClipError, ClipsFailedError, InputError, Reason, UsageError
 from ...stages.features import FeatureParams

@@ -13,7 +13,7 @@ import numpy as np
 from ...cache.schema import EXTRACT, shard_path
 from ...cache.shard import read_header
 from ...cache.state import extracted_shards, shard_numbers
-from ...stages.embed.run import pick_device
+from ...devices import usable_device
 from ...stages.teachers.live import build_network
 from ...stages.teachers.protocol import Teacher, load_teacher
 from ...weights import RANDOM, resolve
@@ -45,7 +45,7 @@ def estimate(
         UsageError: There is no such device.
         InputError: There is no such run.
     """
-    extracted, device = extracted_shards(cache), pick_device(device)
+    extracted, device = extracted_shards(cache), usable_device(device)
     given, _ = given_networks(audio)
     rows = []
     for kind, name in stages:

@@ -62,7 +62,7 @@ def leak_notices(sounds: RunSounds | None, hold_out: Collection[str]) -> list[st
     """Say when clips that are held out are behind the features: the run has learnt from them."""
     if sounds is None or not hold_out:
         return []
-    trained_on = sounds.page.trained_on
+    trained_on = sounds.record.trained_on
     if trained_on is None:
         return [f"{sounds.folder} came without the list of all it has learnt: test clips may be in"]
     known = trained_on.intersection(hold_out)

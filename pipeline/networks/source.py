@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from ...cache.schema import HINTS
 from ...cache.store import Cache
-from ...stages.embed.run import EmbedSummary, Progress, embed
+from ...stages.embed.run import EmbedProgress, EmbedSummary, embed
 from ...stages.embed.todo import Given
 from ...stages.neighbors.vectors import source_kind
 from ...stages.teachers.protocol import network_of
@@ -21,7 +21,7 @@ def embed_source(
     batch_size: int,
     overwrite: bool,
     given: Given,
-    progress: Progress,
+    progress: EmbedProgress,
 ) -> EmbedSummary:
     """Make what is missing of an encoder's vectors: of its hints, if it is a teacher already.
 

@@ -33,8 +33,9 @@ def network_threads(wanted: str, device: str = AUTO) -> Iterator[None]:
     number = parse_threads(wanted)
     if number is None:
         number = min(before, granted_cores())
-        on_gpu = device.startswith("cuda") or (device == "auto" and torch.cuda.is_available())
-        if not on_gpu and number > 1:
+        from ...devices import chosen_device
+
+        if number > 1 and not chosen_device(device).startswith("cuda"):
             number = _faster(number)
     try:
         torch.set_num_threads(number)

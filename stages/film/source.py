@@ -47,7 +47,7 @@ _LONGEST_REST_S = 1.0  # sound may outlast the pictures; after more than this th
 
 
 @dataclass(frozen=True)
-class Source:
+class FilmSource:
     """The open files of a clip; pictures and sound are read apart from each other.
 
     Attributes:
@@ -74,7 +74,7 @@ class Source:
 
 
 @dataclass(frozen=True)
-class Shown:
+class ShownPicture:
     """A picture as stored, and when it is shown."""
 
     frame: VideoFrame
@@ -89,7 +89,7 @@ def open_source(
     audio_path: str | None = None,
     start_s: float | None = None,
     seconds: float | None = None,
-) -> Iterator[Source]:
+) -> Iterator[FilmSource]:
     """Open a clip; what `decode_clip` refuses is refused here with the same reason.
 
     Args:
@@ -116,7 +116,7 @@ def open_source(
     last_s = length_s if is_still else span.last_s
     with open_media(path, MAX_PIXELS) as container, open_media(audio_path or path) as sound:
         video, audio = choose_video(container), choose_audio(sound)
-        yield Source(
+        yield FilmSource(
             container=container,
             video=video,
             sound_container=sound,
@@ -145,7 +145,7 @@ def drawn_rate_hz(video: VideoStream) -> Fraction:
     return rate / max(1, math.ceil(rate * Fraction(_LEAST_GAP_S))) if rate > 0 else Fraction(25)
 
 
-def shown_pictures(source: Source) -> Generator[Shown]:
+def shown_pictures(source: FilmSource) -> Generator[ShownPicture]:
     """Yield what is shown from the clip's start to its end, at most `MAX_RATE_HZ`.
 
     What stands still for long is repeated ten times a second: what is heard changes meanwhile.
@@ -173,21 +173,21 @@ def shown_pictures(source: Source) -> Generator[Shown]:
     yield from _standing(current[1], max(current[0], first_s), end_s)
 
 
-def _standing(frame: VideoFrame, time_s: float, until_s: float) -> Iterator[Shown]:
+def _standing(frame: VideoFrame, time_s: float, until_s: float) -> Iterator[ShownPicture]:
     """Yield one picture, again and again if it is shown for long."""
     length_s = until_s - time_s
     if length_s > _LONGEST_STILL_S:
         raise ClipError(Reason.DECODE_ERROR, f"no picture for {length_s:.0f} s after {time_s:.3f}")
     if length_s <= _STILL_S:
-        yield Shown(frame, time_s, until_s)
+        yield ShownPicture(frame, time_s, until_s)
         return
     count = math.ceil(length_s / _REPEAT_S)
     for number in range(count):
         first_s = time_s + number * _REPEAT_S
-        yield Shown(frame, first_s, min(first_s + _REPEAT_S, until_s))
+        yield ShownPicture(frame, first_s, min(first_s + _REPEAT_S, until_s))
 
 
-def _decoded(source: Source) -> Iterator[tuple[float, float, VideoFrame]]:
+def _decoded(source: FilmSource) -> Iterator[tuple[float, float, VideoFrame]]:
     """Yield the time, the length in seconds and the picture of all that can be decoded."""
     video, codec = source.video, source.video.codec_context
     codec.thread_count = 1

@@ -12,6 +12,7 @@ from typing import Any, Literal, Protocol, cast
 from numpy.typing import NDArray
 
 from ...cache.schema import OBJECTS, RUN_ENCODER
+from ...cache.schema import Cells as Cells  # what files of this folder declare
 from ...errors import UsageError
 from ...weights import WeightFile, Weights
 
@@ -19,9 +20,6 @@ Network = Callable[[NDArray[Any]], dict[str, NDArray[Any]]]
 """A built teacher: a batch of prepared inputs, stacked, to its columns by name, `(batch, ...)`."""
 
 MODALITIES = ("visual", "audio")
-Cells = Literal["corners", "tiles"]
-"""Where a map's cells lie in the frame, cut into as many equal tiles: at the corner of each, the
-top left one (padded strides put cell i at pixel stride * i), or in the middle of each."""
 
 _ENCODER = "-encoder"
 _SIZED = re.compile(r"(.+)-([1-9]\d*)")

@@ -9,11 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from avpipe.cache.manifest import Manifest, copy_path
+from avpipe.cache.repair import Lost
 from avpipe.cache.schema import AUDIO, EXTRACT, shard_path
 from avpipe.cache.state import drop_stage, extracted_shards
 from avpipe.cache.store import Cache
 from avpipe.cache.verify import verify
 from avpipe.errors import CacheCorruptError, InputError
+from avpipe.pipeline.remake import commands
 from fake_clips import FakeDecoder, extract_all, file_bytes, make_cache, publish_manifest
 
 IDS = [f"c{i:02d}" for i in range(10)]
@@ -92,7 +94,7 @@ def repair_and_remake(cache: Path) -> None:
     shutil.rmtree(cache / "damaged")
     manifest = Manifest(cache)
     todo = set(range(manifest.num_shards)) - extracted_shards(cache)
-    assert bool(todo) == (report.commands == [f"avpipe extract --cache {cache}"])
+    assert bool(todo) == (commands(cache, report) == [f"avpipe extract --cache {cache}"])
     if todo:
         extract_all(cache, manifest, FakeDecoder(FAILURES))
 
@@ -118,7 +120,7 @@ def test_segment_and_copy_both_damaged(cache: Path) -> None:
     flip(copy_path(segment), 400)
     shards = sorted(cache.glob("*/*.h5"))
     report = verify(cache, repair=True)
-    assert not report.ok and "no good copy" in report.lost[0]
+    assert not report.ok and "no good copy" in report.lost[0].what
     assert sorted(cache.glob("*/*.h5")) == shards
 
 
@@ -139,7 +141,7 @@ def test_source_that_is_gone(cache: Path) -> None:
     (cache.parent / "c05.mp4").unlink()
     flip(shard_path(cache, EXTRACT, 1), 80000)
     report = verify(cache, repair=True)
-    assert not report.ok and report.lost == [str(cache.parent / "c05.mp4")]
+    assert not report.ok and report.lost == [Lost(str(cache.parent / "c05.mp4"))]
 
 
 def test_what_may_not_be_read_is_not_damaged(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -117,7 +117,7 @@ def test_a_full_disk_leaves_no_temporary_file_of_synth(tmp_path: Path, jobs: str
     )
     assert (done.returncode, done.stderr.count("\n")) == (7, 1), done.stderr
     assert (world / "world.json").exists()
-    assert [path for path in world.rglob("*") if path.name.endswith(".part")] == []
+    assert [path for path in world.rglob("*") if path.name.startswith(".")] == []
 
 
 def wait_for(pid: int, seen: Callable[[int], bool]) -> None:

@@ -98,7 +98,7 @@ def with_lists() -> None:
 
 def test_every_option_of_the_teachers_reaches_them(noted: Noted) -> None:
     with_lists()
-    noted("avpipe.stages.embed.run.pick_device", "cuda:1")
+    noted("avpipe.devices.usable_device", "cuda:1")
     checked = noted("avpipe.pipeline.networks.choose.require_weights", None)
     threads = noted("avpipe.pipeline.networks.threads.network_threads", nullcontext())
     made = SimpleNamespace(done=3, weights={}, as_json=lambda: FOUND)
@@ -375,7 +375,7 @@ def test_one_seed_lies_where_several_would_and_is_found_there(
     ):  # fmt: skip
         assert main(line.split()) == 0
     assert any(Path("r/seed3/export").iterdir())
-    assert load_run("r", "cpu").page.seed == 3
+    assert load_run("r", "cpu").record.seed == 3
     assert one_run_folder(Path("r")) == Path("r/seed3")  # of `serve`
     assert [run["run"] for run in ask(words.replace("--run r", "--run s"))["runs"]] == ["s"]
     named = ask(words.replace("--run r", "--run s") + " --seeds 0")["runs"][0]

@@ -15,11 +15,11 @@ from threading import Event
 from typing import Any
 
 import pytest
-from avpipe.machine import core_quota
+from avpipe.machine import core_quota, memory_limit
 from avpipe.pipeline.doctor import decoding
 from avpipe.pipeline.doctor import folder as doctor_folder
 from avpipe.pipeline.doctor.finding import Check, ok
-from avpipe.pipeline.doctor.machine import WORKER_BYTES, check_memory, memory_limit
+from avpipe.pipeline.doctor.machine import WORKER_BYTES, check_memory
 from avpipe.pipeline.doctor.packages import TESTED, check_gpu, check_torch, is_in_range, probe
 from avpipe.pipeline.doctor.run import check_text, doctor, verdict_text
 from avpipe.pipeline.main import main
@@ -299,7 +299,7 @@ def test_what_a_container_grants_is_read_of_both_versions(tmp_path: Path) -> Non
 
 def test_more_workers_than_memory_are_warned_of(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
-        "avpipe.pipeline.doctor.machine.free_bytes", lambda: 3 * WORKER_BYTES + 1000
+        "avpipe.pipeline.doctor.machine.known_free_bytes", lambda: 3 * WORKER_BYTES + 1000
     )
     monkeypatch.setattr("avpipe.pipeline.doctor.machine.memory_limit", lambda: None)
     assert check_memory(3)[0].state == "ok"

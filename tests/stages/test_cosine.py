@@ -150,7 +150,7 @@ def test_blocks_wait_for_who_takes_them(monkeypatch: pytest.MonkeyPatch) -> None
     searched = []
     find = cosine._search
 
-    def count(*call: object) -> cosine.Found:
+    def count(*call: object) -> cosine.NearestRows:
         searched.append(call[-1])
         return find(*call)
 

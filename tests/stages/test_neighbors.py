@@ -169,7 +169,7 @@ def test_small_shards_are_searched_together(cache: Cache, monkeypatch: pytest.Mo
     asked = []
     search = cosine._search
 
-    def note(*call: Any) -> cosine.Found:
+    def note(*call: Any) -> cosine.NearestRows:
         asked.append(call[-1])
         return search(*call)
 
@@ -273,7 +273,7 @@ def test_the_command_searches_on_its_device(cache: Cache, monkeypatch: pytest.Mo
 
     monkeypatch.setattr(source, "embed", lambda *_, device, **__: asked.append(device) or DONE)
     monkeypatch.setattr("avpipe.stages.neighbors.run.neighbors", note)
-    monkeypatch.setattr("avpipe.stages.embed.run.pick_device", {"auto": "cuda"}.get)
+    monkeypatch.setattr("avpipe.devices.usable_device", {"auto": "cuda"}.get)
     document_of(knn_command, cache=cache.path, k=5, audio="none", weights=["random"])
     assert asked == ["cuda", "cuda"]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import socket
 from collections import Counter
 from dataclasses import replace
 from itertools import pairwise
@@ -97,7 +98,8 @@ def test_a_killed_world_is_finished_with_the_same_bytes(
     with pytest.raises(KeyboardInterrupt):
         synth(again, **options, progress=kill)
     assert not (again / "labels.csv").exists()
-    (again / "videos" / ".x.mp4.1.part").write_bytes(b"half")
+    host = socket.gethostname()
+    (again / "videos" / f".x.mp4.{host}.{2**30}.0123abcd").write_bytes(b"half")  # of no process
     videos = sorted((again / "videos").glob("*.mp4"))
     assert len(videos) == 8
     videos[0].unlink()

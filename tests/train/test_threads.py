@@ -19,7 +19,7 @@ from avpipe.train.learner import Learner
 from avpipe.train.loop import train
 from avpipe.train.recipe import load_recipe
 from avpipe.train.runs.checkpoint import latest_checkpoint, load_weights
-from avpipe.train.runs.record import read_page
+from avpipe.train.runs.record import read_record
 from avpipe.train.threads import Pace
 from cache_factory import make_cache
 from evaluation_factory import change_page
@@ -227,12 +227,12 @@ def test_trying_leaves_no_trace_in_the_run(
     train(cache, RECIPE, tmp_path / "auto", device="cpu", threads="auto", notify=said.append)
     assert tried == [2, 1]
     assert [line for line in said if line.startswith(f"trained with {faster} thread")]
-    assert read_page(tmp_path / "auto").threads == faster
+    assert read_record(tmp_path / "auto").threads == faster
     assert torch.get_num_threads() == 2  # the caller's
 
     train(cache, RECIPE, tmp_path / "told", device="cpu", threads=faster)
     assert tried == [2, 1]
-    assert read_page(tmp_path / "told").threads == faster
+    assert read_record(tmp_path / "told").threads == faster
     assert len(losses_of(tmp_path / "told")) == NUM_STEPS
     assert same_run(tmp_path / "auto", tmp_path / "told")
 
@@ -271,7 +271,7 @@ def test_a_resumed_run_keeps_its_threads(
     said: list[str] = []
     assert train_until(cache, tmp_path, 6, threads=2, notify=said.append) == [(5, 2)]
     assert [line for line in said if line.startswith("2 threads from step 5 on, 1 until there")]
-    assert read_page(tmp_path).threads == 2
+    assert read_record(tmp_path).threads == 2
 
 
 def test_a_run_from_before_threads_were_recorded_is_not_tried(

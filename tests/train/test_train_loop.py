@@ -33,9 +33,9 @@ from avpipe.train.nets.student import Student
 from avpipe.train.objectives import Seen, load_objective
 from avpipe.train.recipe import Recipe, load_recipe, objective_names
 from avpipe.train.runs.checkpoint import latest_checkpoint, load_weights
-from avpipe.train.runs.journal import NonFiniteLossError, Progress, Record
+from avpipe.train.runs.journal import LossJournal, NonFiniteLossError, TrainProgress
 from avpipe.train.runs.metric_lines import last_loss, read_lines
-from avpipe.train.runs.record import read_page
+from avpipe.train.runs.record import read_record
 from avpipe.train.schedule import Plan
 from cache_factory import add_inputs, make_cache
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -110,11 +110,11 @@ def whole(cache: Cache, tmp_path_factory: pytest.TempPathFactory) -> dict[str, P
 
 def test_a_run_is_recorded(cache: Cache, whole: dict[str, Path]) -> None:
     run = whole["compact"]
-    page = json.loads((run / "run.json").read_text())
-    assert page["schema"] == "avpipe.run/1"
-    assert page["recipe"]["pooling"] == "lse" and page["seed"] == 0
-    assert page["ids"] == cache.ids
-    assert {"avpipe", "torch", "python"} <= page["versions"].keys()
+    record = json.loads((run / "run.json").read_text())
+    assert record["schema"] == "avpipe.run/1"
+    assert record["recipe"]["pooling"] == "lse" and record["seed"] == 0
+    assert record["ids"] == cache.ids
+    assert {"avpipe", "torch", "python"} <= record["versions"].keys()
     metrics = metrics_of(run)
     assert len(metrics) == 12
     assert metrics[-1]["epoch"] == 4 and metrics[-1]["lr"] == RECIPES["compact"].lr
@@ -151,7 +151,7 @@ def test_the_callers_random_numbers_are_untouched(cache: Cache, tmp_path: Path) 
 
 
 def test_progress_has_rate_and_time_left(cache: Cache, tmp_path: Path) -> None:
-    seen: list[Progress] = []
+    seen: list[TrainProgress] = []
     train(cache, RECIPES["compact"], tmp_path, device="cpu", progress=seen.append)
     steps = [one.step for one in seen]
     assert steps[-1] == 12 and steps == sorted(set(steps)) and len(steps) > 1
@@ -218,7 +218,7 @@ def test_weights_that_are_not_finite_are_never_saved(cache: Cache, tmp_path: Pat
 
 def test_what_waits_to_be_recorded_holds_no_batch(tmp_path: Path) -> None:
     plan = Plan(Recipe(), 0, 4, 2)
-    record = Record(tmp_path / "metrics.jsonl", plan, 0, {7: "a", 8: "b"}, None)
+    record = LossJournal(tmp_path / "metrics.jsonl", plan, 0, {7: "a", 8: "b"}, None)
     none = np.zeros((0, 2), np.int64)
     batch = Batch(np.array([7, 8]), torch.zeros(0), none, torch.zeros(0), none, {})
     held = weakref.ref(batch)
@@ -234,7 +234,7 @@ def test_tensorboard_shows_what_the_metrics_say(
 ) -> None:
     recipe, held = load_recipe("compact", [*TINY, "epochs=3"]), cache.ids[-8:]
 
-    def kill(progress: Progress) -> None:
+    def kill(progress: TrainProgress) -> None:
         if progress.step >= 4:
             raise Killed
 
@@ -294,7 +294,7 @@ def test_a_file_in_place_of_the_curves_folder_is_a_notice(cache: Cache, tmp_path
 def test_killed_and_resumed_is_uninterrupted(
     cache: Cache, whole: dict[str, Path], tmp_path: Path, name: str, at: int
 ) -> None:
-    def kill(progress: Progress) -> None:
+    def kill(progress: TrainProgress) -> None:
         if progress.step >= at:
             raise Killed
 
@@ -310,7 +310,7 @@ def test_killed_and_resumed_is_uninterrupted(
 def test_killed_before_the_first_checkpoint(
     cache: Cache, whole: dict[str, Path], tmp_path: Path
 ) -> None:
-    def kill(progress: Progress) -> None:
+    def kill(progress: TrainProgress) -> None:
         raise Killed
 
     with pytest.raises(Killed):
@@ -319,7 +319,7 @@ def test_killed_before_the_first_checkpoint(
     other = replace(RECIPES["compact"], lr=1e-5)  # nothing is lost: it may be another run
     with pytest.raises(Killed):
         train(cache, other, tmp_path, device="cpu", progress=kill)
-    assert read_page(tmp_path).recipe == other
+    assert read_record(tmp_path).recipe == other
     result = train(cache, RECIPES["compact"], tmp_path, device="cpu")
     assert result.first_step == 0
     assert_same_run(tmp_path, whole["compact"])
@@ -352,7 +352,7 @@ def test_another_run_in_the_folder_is_refused(
 
 
 def test_a_run_is_trained_by_one_process(cache: Cache, tmp_path: Path) -> None:
-    def again(progress: Progress) -> None:
+    def again(progress: TrainProgress) -> None:
         with pytest.raises(UsageError, match="another process"):
             train(cache, RECIPES["compact"], tmp_path, device="cpu")
 
@@ -419,7 +419,7 @@ def test_sigterm_saves_before_it_ends(cache: Cache, tmp_path: Path) -> None:
     received: list[int] = []
     sent_at: list[int] = []
 
-    def send(at: Progress) -> None:
+    def send(at: TrainProgress) -> None:
         if not sent_at:
             sent_at.append(at.step)
             os.kill(os.getpid(), signal.SIGTERM)
@@ -636,7 +636,7 @@ def test_validation_is_the_loss_of_clips_held_back(cache: Cache, tmp_path: Path)
 
 
 def test_validation_survives_a_kill(cache: Cache, tmp_path: Path) -> None:
-    def kill(progress: Progress) -> None:
+    def kill(progress: TrainProgress) -> None:
         if progress.step >= 5:
             raise Killed
 

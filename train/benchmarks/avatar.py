@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from ...errors import InputError
 from ...reading import parse_json
 from ..score.binarize import Bools
-from ..truths.annotated import Annotated, Item, Kind
+from ..truths.annotated import Annotated, AnnotatedItem, PairKind
 from ..truths.forms import EXTENDED
 from ..truths.masks import draw_masks, show_mask
 from ..truths.polygons import fill, shrink
@@ -48,14 +48,18 @@ def load(annotations: Path) -> Annotated:
             f"{folder} has no <video>/<frame>.json; --annotations names the folder of AVATAR's "
             "metadata"
         )
-    items, masks, lists = dict[str, Item](), dict[str, NDArray[Any]](), dict[str, set[str]]()
+    items, masks, lists = (
+        dict[str, AnnotatedItem](),
+        dict[str, NDArray[Any]](),
+        dict[str, set[str]](),
+    )
     for path in paths:
         name = f"{path.parent.name}_{path.stem}"
         if name in items:
             raise InputError(f"{path}: another frame is {name} too")
         tasks, mask = read_frame(path)
-        kind: Kind = "negative" if tasks == {OFF_SCREEN} else "positive"
-        items[name] = Item(Pair(name, name), kind, "")
+        kind: PairKind = "negative" if tasks == {OFF_SCREEN} else "positive"
+        items[name] = AnnotatedItem(Pair(name, name), kind, "")
         if kind == "positive":
             masks[name] = mask
         for task in tasks - {OFF_SCREEN}:

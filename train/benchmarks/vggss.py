@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ...errors import InputError
-from ..truths.annotated import Annotated, Item
+from ..truths.annotated import Annotated, AnnotatedItem
 from ..truths.annotations import Boxes, find_file, read_json_boxes, read_list, short_of
 from ..truths.forms import BOXES
 from . import Pair
@@ -67,7 +67,7 @@ def positives_of(
     if absent := [name for name in ids if name not in boxes.by_clip]:
         raise InputError(f"{path}: {absent[0]} is in no entry of vggss.json")
     notices = (*boxes.notices, *short_of(path, len(ids), num_clips, "clips"))
-    items = tuple(Item(Pair(name, name), "positive", boxes.labels[name]) for name in ids)
+    items = tuple(AnnotatedItem(Pair(name, name), "positive", boxes.labels[name]) for name in ids)
     return Annotated(
         items, boxes.by_clip, num_official=len(ids), lists=lists or {}, notices=notices
     )

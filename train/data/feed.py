@@ -14,7 +14,7 @@ from ..nets.model import Needs
 from ..schedule import Plan
 from .batches import Batch, DataMode
 from .clips import ClipReader, short_side
-from .columns import Column, Inputs
+from .columns import BatchColumn, Inputs
 from .partners import Partners
 from .sources import open_source
 
@@ -45,7 +45,7 @@ def open_feed(
     plan: Plan,
     needs: Needs,
     inputs: Inputs,
-    columns: Mapping[str, Column],
+    columns: Mapping[str, BatchColumn],
     *,
     mode: DataMode,
     device: torch.device,

@@ -53,11 +53,8 @@ def cell_centres(encoder: nn.Module, size_px: int) -> NDArray[np.float64]:
         size_px: Side of the image.
 
     Returns:
-        `(n,)` centres in pixels, n the map's side. torchvision's ResNet18: 32 * i. Of cached
-        features: where their teacher's cells lie in `size_px`.
+        `(n,)` centres in pixels, n the map's side. torchvision's ResNet18: 32 * i.
     """
-    if (cached := getattr(encoder, "cached", None)) is not None:
-        return cell_shares(cached.cells, cached.shape[1], cached.image_px) * size_px - 0.5
     start, jump, cells = 0.0, 1, size_px
     for layer in path_layers(encoder):
         kernel, stride, padding = (_side(getattr(layer, a)) for a in _SIZES)

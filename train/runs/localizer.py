@@ -26,15 +26,16 @@ from ..choices import DEFAULT_GEOMETRY, MAPS_AT_A_TIME, Branch
 from ..data.augment import evaluation_views, hear, normalise_frames
 from ..data.batches import Batch, Pick, Stream
 from ..data.clips import AT_TEST, ClipReader, whole_clips
-from ..data.columns import Column, cached_features, feature_columns, reduced
+from ..data.columns import BatchColumn, cached_features, feature_columns, reduced
+from ..data.sources import reading_threads
 from ..device import choose_device
 from ..negatives.made import Made
 from ..nets.cached import CachedEncoder
-from ..nets.geometry import Geometry, cell_centres, upsample
+from ..nets.geometry import Geometry, upsample
 from ..nets.model import AudioVisualModel, build_model
 from ..objectives import Objective, cosine_map, head_number, load_objective, require_sight
 from .checkpoint import load_weights, require_checkpoint
-from .record import RunPage, one_run, read_page
+from .record import RunRecord, one_run, read_record
 
 BRANCHES = get_args(Branch)
 """The networks that a checkpoint may hold."""
@@ -45,13 +46,13 @@ class Localizer:
 
     Attributes:
         recipe: The run's recipe.
-        page: The run's page.
+        record: The run's record.
         centres_px: `(h,)` centres of the map's cells in the `image_size` square.
     """
 
     def __init__(
         self,
-        page: RunPage,
+        record: RunRecord,
         model: AudioVisualModel,
         objective: Objective,
         device: torch.device,
@@ -60,13 +61,13 @@ class Localizer:
     ) -> None:
         """Keep the network; see `load_run`."""
         self._specs = weights
-        self.page = page
-        self.recipe = page.recipe
+        self.record = record
+        self.recipe = record.recipe
         self.device = device
-        self.centres_px = cell_centres(model.image_encoder, page.recipe.image_size)
+        self.centres_px = model.image_encoder.cell_centres(record.recipe.image_size)
         self._model = model.to(device).eval()
         self._objective = objective
-        self._head = None if head is None else head_number(objective, page.recipe.objective, head)
+        self._head = None if head is None else head_number(objective, record.recipe.objective, head)
         self._teachers: dict[str, LiveTeacher] = {}
 
     def localize(
@@ -309,7 +310,7 @@ class Localizer:
         reader, none = self._reader(cache, rows), np.zeros(0, np.int64)
         parts = np.split(np.arange(len(rows)), range(batch_size, len(rows), batch_size))
         picks = (Pick(part, part if frames else none, part if sounds else none) for part in parts)
-        return Stream(reader, min(8, os.cpu_count() or 1)).batches(picks)
+        return Stream(reader, reading_threads(None)).batches(picks)
 
     def _reader(self, cache: Cache, rows: NDArray[np.int64]) -> ClipReader:
         """Open whole clips, or their cached features.
@@ -317,8 +318,8 @@ class Localizer:
         Raises:
             InputError: The cache lacks features, or has those of another network.
         """
-        columns: dict[str, Column] = {}
-        for modality, mine in self.page.features.items():
+        columns: dict[str, BatchColumn] = {}
+        for modality, mine in self.record.features.items():
             found = cached_features(cache, rows, modality, mine.teacher)
             if found != mine:
                 raise InputError(
@@ -332,7 +333,7 @@ class Localizer:
     def _teacher(self, modality: str) -> LiveTeacher:
         """Load the teacher whose features stand for an encoder, once."""
         if modality not in self._teachers:
-            mine = self.page.features[modality]
+            mine = self.record.features[modality]
             self._teachers[modality] = LiveTeacher(
                 mine.teacher, mine.stage_version, mine.weights, self._specs, str(self.device)
             )
@@ -433,24 +434,24 @@ def load_run(
 
     Raises:
         InputError: If there is no run, or it has no checkpoint yet.
-        CacheCorruptError: If its page or its checkpoint is damaged.
+        CacheCorruptError: If its record or its checkpoint is damaged.
         UsageError: If there is no such device, or the run has no such weights or head.
     """
     folder = one_run(Path(run_dir))
-    page = read_page(folder)
+    record = read_record(folder)
     checkpoint, _ = require_checkpoint(folder)
-    objective = load_objective(page.recipe.objective)
-    model = build_model(page.recipe, objective.NEEDS, page.seed, page.features)
-    weights_of_run = branch_weights(folder, checkpoint, branch or page.recipe.test_weights)
+    objective = load_objective(record.recipe.objective)
+    model = build_model(record.recipe, objective.NEEDS, record.seed, record.features)
+    weights_of_run = branch_weights(folder, checkpoint, branch or record.recipe.test_weights)
     load_into(model, weights_of_run, folder)
-    return Localizer(page, model, objective, choose_device(device), weights, head)
+    return Localizer(record, model, objective, choose_device(device), weights, head)
 
 
 def load_into(network: nn.Module, weights: Mapping[str, Tensor], run_dir: Path) -> None:
-    """Give a network that was built by a run's page the run's weights.
+    """Give a network that was built by a run's record the run's weights.
 
     Raises:
-        CacheCorruptError: If they are those of another network: the page is damaged.
+        CacheCorruptError: If they are those of another network: the record is damaged.
     """
     try:
         network.load_state_dict(dict(weights))

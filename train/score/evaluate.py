@@ -27,16 +27,15 @@ from ..benchmarks import (
     module_of,
 )
 from ..choices import DEFAULT_BENCHMARK, DEFAULT_PROTOCOL, MAPS_AT_A_TIME
+from ..data.features import Cached
 from ..negatives.asked import NO_NEGATIVES, Asked
 from ..negatives.made import Made
 from ..nets.encoders import IMAGENET, IMAGENET_NETWORK
 from ..nets.geometry import Geometry
 from ..notices import collected
 from ..runs.localizer import load_run
-from ..runs.record import RunPage, read_page
-from ..tables.copies import FindCopies
-from . import map_sources
-from .beside import (
+from ..runs.record import RunRecord, read_record
+from ..tables.beside import (
     copies_of,
     differences_of,
     intervals_of,
@@ -45,6 +44,8 @@ from .beside import (
     negatives_of,
     reached,
 )
+from ..tables.copies import FindCopies
+from . import map_sources
 from .controls import center_prior, saliency
 from .maps import StoredMaps, stored_maps, stored_object_maps, write_whole
 from .object_prior import ObjectPrior
@@ -52,6 +53,7 @@ from .over_runs import over_runs
 from .protocols import load_protocol
 from .published import published_rows
 from .shared import Evaluation
+from .surrounded import surrounded_maps
 from .sweeps import NO_SWEEPS, Sweeps
 
 SCHEMA = "avpipe.evaluate/1"
@@ -125,7 +127,7 @@ def evaluate(
         raise UsageError(f"--bootstrap goes with scores of single maps, not with {benchmark}")
     stem = benchmark
     with collected() as told:
-        pages = [read_page(Path(folder)) for folder in run_dirs]
+        records = [read_record(Path(folder)) for folder in run_dirs]
     if ids is not None:
         full = _listed(whole, ids, annotations)
         stem = f"{benchmark}@{id_set_digest(full.clip_ids)[:8]}"
@@ -163,16 +165,17 @@ def evaluate(
         {},
     )
     with collected() as told_meanwhile:
-        lacking = _add_priors(shared, Path(run_dirs[0]))
+        pictures = [record.features["image"] for record in records if "image" in record.features]
+        lacking = _add_priors(shared, Path(run_dirs[0]), pictures[0] if pictures else None)
         entries = [
-            _run_entry(Path(folder), page, shared)
-            for folder, page in zip(run_dirs, pages, strict=True)
+            _run_entry(Path(folder), record, shared)
+            for folder, record in zip(run_dirs, records, strict=True)
         ]
     notices = list(dict.fromkeys([*told, *full.notices, *lacking, *told_meanwhile]))
     document = {
         "schema": SCHEMA,
         "runs": entries,
-        **over_runs(entries, pages),
+        **over_runs(entries, records),
         **differences_of(entries, shared),
         "published": published_rows(benchmark),
         "notices": notices,
@@ -188,8 +191,11 @@ def _listed(whole: Benchmark, ids: Sequence[str], annotations: Path) -> Benchmar
     return part
 
 
-def _add_priors(shared: Evaluation, first_run: Path) -> list[str]:
-    """Score what is the same for all runs; return lines about what cannot be had."""
+def _add_priors(shared: Evaluation, first_run: Path, seen: Cached | None) -> list[str]:
+    """Score what is the same for all runs; return lines about what cannot be had.
+
+    `seen`: the features of images that the first run to have some learnt from.
+    """
     wanted: Sequence[str] = shared.at_hand.priors
     notices: list[str] = []
     sources: dict[str, MapSource | None] = {}
@@ -198,7 +204,7 @@ def _add_priors(shared: Evaluation, first_run: Path) -> list[str]:
     if "center" in wanted:
         sources["center"] = map_sources.constant(center_prior())
     if "object" in wanted:
-        maps, notices = _object_maps(shared, first_run)
+        maps, notices = _object_maps(shared, first_run, seen)
         for name, stored in maps.items():
             make = map_sources.of_ogl if name == "object" else map_sources.of_objects
             shared.objects[name] = make(stored, shared.protocol, shared.geometry)
@@ -209,7 +215,9 @@ def _add_priors(shared: Evaluation, first_run: Path) -> list[str]:
     return notices
 
 
-def _object_maps(shared: Evaluation, first_run: Path) -> tuple[dict[str, StoredMaps], list[str]]:
+def _object_maps(
+    shared: Evaluation, first_run: Path, seen: Cached | None
+) -> tuple[dict[str, StoredMaps], list[str]]:
     """Return the object maps that can be had, and a line that says why OGL cannot."""
     found, notices = {}, []
     videos = sorted({pair.video for pair in shared.at_hand.pairs()})
@@ -231,10 +239,12 @@ def _object_maps(shared: Evaluation, first_run: Path) -> tuple[dict[str, StoredM
         notices.append(line)
     if detr := map_sources.detr_maps(shared.cache, videos):
         found["detr"] = detr
+    if surrounded := surrounded_maps(shared.cache, videos, seen):
+        found["surrounded"] = surrounded
     return found, notices
 
 
-def _run_entry(folder: Path, page: RunPage, shared: Evaluation) -> dict[str, Any]:
+def _run_entry(folder: Path, record: RunRecord, shared: Evaluation) -> dict[str, Any]:
     """Return one run's part of the document, and leave maps, csv and scores in its folder."""
     full, at_hand = shared.full, shared.at_hand
     stored = _stored(folder, shared, shared.stem, at_hand.pairs())
@@ -254,10 +264,10 @@ def _run_entry(folder: Path, page: RunPage, shared: Evaluation) -> dict[str, Any
     headline, *others = av.scores
     entry = {
         "run": str(folder),
-        "recipe": page.recipe_name,
-        "seed": page.seed,
-        "weights": page.image_weights,
-        "branch": shared.branch or page.recipe.test_weights,
+        "recipe": record.recipe_name,
+        "seed": record.seed,
+        "weights": record.image_weights,
+        "branch": shared.branch or record.recipe.test_weights,
         "head": shared.head,
         "benchmark": shared.name,
         "protocol": shared.protocol.name,
@@ -269,8 +279,8 @@ def _run_entry(folder: Path, page: RunPage, shared: Evaluation) -> dict[str, Any
         "pairs": at_hand.counts,
         "pairs_official": full.counts,
         "missing": sorted(set(full.clip_ids).difference(shared.cache.ids)),
-        **leaks_of(page, shared, scored),
-        **copies_of(page, shared, scored),
+        **leaks_of(record, shared, scored),
+        **copies_of(record, shared, scored),
         "ceiling": at_hand.ceiling,
         "scores": _of_subset(by_source, headline),
         "subsets": {name: _of_subset(by_source, name) for name in others},
@@ -364,14 +374,14 @@ def _write_results(folder: Path, shared: Evaluation, entry: dict[str, Any], av: 
     samples, text = av.samples, io.StringIO()
     writer = csv.DictWriter(text, list(samples[0]), lineterminator="\n")
     writer.writeheader()
-    for record in samples:
+    for sample in samples:
         writer.writerow(
-            {name: "" if is_nan(value) else cell(value) for name, value in record.items()}
+            {name: "" if is_nan(value) else cell(value) for name, value in sample.items()}
         )
     write_whole(path.with_name(f"{path.name}.csv"), text.getvalue().encode())
     kept = {name: value for name, value in entry.items() if name not in ("run", "maps_reused")}
-    page = {"schema": SCHEMA, **kept, "curves": av.curves}
-    content = json.dumps(_without_nan(page), indent=1) + "\n"
+    kept = {"schema": SCHEMA, **kept, "curves": av.curves}
+    content = json.dumps(_without_nan(kept), indent=1) + "\n"
     write_whole(path.with_name(f"{path.name}.json"), content.encode())
 
 

@@ -278,7 +278,7 @@ def _embed(
 
 
 def weights_digest(run_dir: Path) -> str:
-    """Return a digest of what a run computes maps with: its page and its newest weights.
+    """Return a digest of what a run computes maps with: its record and its newest weights.
 
     Raises:
         InputError: If it has no checkpoint, or it goes away meanwhile.

@@ -33,7 +33,7 @@ class Evaluation:
         num_official: Clips with a source in the whole benchmark.
         at_hand: What the cache has of it.
         draws: Of each run its scores over draws of the clips, where they were asked for.
-        objects: Object maps by name, `object` of OGL and `detr`.
+        objects: Object maps by name, `object` of OGL, `detr` and `surrounded`.
         priors: Scores of what is the same for all runs; None for what cannot be had.
     """
 
@@ -78,4 +78,7 @@ class Evaluation:
                 "object": (1 / 3, ogl),
                 "detr": (1 / 3, map_sources.stretched(detr)),
             }
+        if surrounded := self.objects.get("surrounded"):
+            one = map_sources.stretched(surrounded)
+            found["blend_surrounded"] = {"surrounded": (1 - self.alpha, one)}
         return found

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from ...cache.advice import advice
+from ...advice import advice
 from ...cache.clip_ids import file_stem
 from ...cache.store import Cache
 from ...cache.writer import remove_orphans
@@ -19,7 +19,7 @@ from ...errors import InputError, MissingDependencyError, UsageError
 from ..choices import DEFAULT_GEOMETRY, DEFAULT_SCALES, MAPS_AT_A_TIME
 from ..nets.geometry import DETR_PX, Geometry, detr_centres_px, upsample
 from ..runs.localizer import Localizer
-from ..score.controls import ALPHA, BlendScales, Floats, Frame, blend, saliency
+from ..score.controls import ALPHA, BlendScales, Floats32, Frame, blend, saliency
 from ..score.map_sources import detr_maps
 from ..score.maps import write_whole
 from ..score.object_prior import ObjectPrior
@@ -27,13 +27,13 @@ from . import drawing
 from .drawing import Panel
 from .true_boxes import TrueBoxes, read_true_boxes
 
-Boxes = NDArray[np.float64]
+BoxArray = NDArray[np.float64]
 _COSINE = "cosine"
 _SHEET_CLIPS = 60
 """More clips than this in one picture cannot be told apart."""
 
 
-def no_boxes() -> Boxes:
+def no_boxes() -> BoxArray:
     """Return `(0, 4)` boxes."""
     return np.zeros((0, 4))
 
@@ -54,11 +54,11 @@ class Localized:
 
     name: str
     frame: Frame
-    map: Floats
+    map: Floats32
     label: str = ""
-    sounding: Boxes = field(default_factory=no_boxes)
-    silent: Boxes = field(default_factory=no_boxes)
-    objects: Floats | None = None
+    sounding: BoxArray = field(default_factory=no_boxes)
+    silent: BoxArray = field(default_factory=no_boxes)
+    objects: Floats32 | None = None
 
 
 def localize_sound(
@@ -129,7 +129,7 @@ def localize_cached(
 
 def object_map_maker(
     geometry: Geometry = DEFAULT_GEOMETRY, *, required: bool = False
-) -> tuple[str, Callable[[Frame], Floats]]:
+) -> tuple[str, Callable[[Frame], Floats32]]:
     """Return the object map to show, with its name: OGL, or saliency without ImageNet weights.
 
     Args:
@@ -226,7 +226,7 @@ def sheet_picture(clips: Sequence[Localized]) -> bytes:
 def overlay_picture(
     clip: Localized,
     object_title: str,
-    object_map: Floats,
+    object_map: Floats32,
     alpha: float = ALPHA,
     geometry: Geometry = DEFAULT_GEOMETRY,
     scales: BlendScales = DEFAULT_SCALES,

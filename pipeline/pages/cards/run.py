@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ....cache.advice import advice
+from ....advice import advice
 from ....cache.store import Cache
 from ....drafts import remove_orphans, temporary
 from ....errors import CacheUnwritableError, InputError, UsageError

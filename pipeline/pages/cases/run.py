@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Shown:
+class MappedClip:
     """A clip of a case with its map.
 
     Attributes:
@@ -91,7 +91,7 @@ def make_gallery(
             heat = localizer.localize(
                 clip.frame, clip.waveform, clip.rate_hz, size=size, geometry=geometry
             )
-            shown.append(Shown(case, video, clip.frame, heat, names))
+            shown.append(MappedClip(case, video, clip.frame, heat, names))
         update(len(cases), len(cases))
     document = _document(run, out, shown)
     write_result(out / "cases.png", draw_cases(shown))
@@ -99,7 +99,7 @@ def make_gallery(
     return document
 
 
-def _document(run: Path, out: Path, shown: Sequence[Shown]) -> dict[str, Any]:
+def _document(run: Path, out: Path, shown: Sequence[MappedClip]) -> dict[str, Any]:
     return {
         "schema": "avpipe.cases/1",
         "run": str(run),
@@ -119,7 +119,7 @@ def _document(run: Path, out: Path, shown: Sequence[Shown]) -> dict[str, Any]:
     }
 
 
-def _summary(kind: Kind, shown: Sequence[Shown]) -> dict[str, Any]:
+def _summary(kind: Kind, shown: Sequence[MappedClip]) -> dict[str, Any]:
     clips = [one for one in shown if one.case.kind == kind]
     found = [one.is_found for one in clips if one.is_found is not None]
     return {

@@ -10,7 +10,7 @@ from ....cache.schema import MANIFEST
 from ....cache.store import Cache
 from ....train.notices import collected
 from ....train.runs.checkpoint import latest_checkpoint
-from ....train.runs.record import RunPage, read_page
+from ....train.runs.record import RunRecord, read_record
 from ....train.score.table import short_names
 from ...output import Document
 from ...tally import status
@@ -68,16 +68,16 @@ def make_report(
 
 
 def _run(folder: Path) -> dict[str, Any]:
-    page, history = read_page(folder), read_history(folder, "")
+    record, history = read_record(folder), read_history(folder, "")
     return {
         "run": str(folder),
-        "recipe": page.recipe_name,
-        "seed": page.seed,
-        "clips": len(page.ids),
+        "recipe": record.recipe_name,
+        "seed": record.seed,
+        "clips": len(record.ids),
         "steps": _steps(folder),
         "loss": last_values(history.steps).get("loss"),
         "val_loss": last_values(history.validation).get("loss"),
-        "imported": page.imported is not None,
+        "imported": record.imported is not None,
     }
 
 
@@ -91,11 +91,11 @@ def _page(cache: Path, folders: Sequence[Path], document: Document, overlays: st
     from .scores import curves_section, scores_section
 
     names = short_names([str(folder) for folder in folders])
-    pages = {names[str(folder)]: read_page(folder) for folder in folders}
+    records = {names[str(folder)]: read_record(folder) for folder in folders}
     steps = {names[str(folder)]: _steps(folder) for folder in folders}
     evaluation = document["evaluation"]
-    lines = dict.fromkeys([*stamps(pages), *document["notices"]])
-    parts = [html.paragraph(_summary(folders, pages), "soft")]
+    lines = dict.fromkeys([*stamps(records), *document["notices"]])
+    parts = [html.paragraph(_summary(folders, records), "soft")]
     parts += [html.remark(line) for line in lines]
     if evaluation:
         parts += [scores_section(evaluation), curves_section(evaluation), overlays]
@@ -103,19 +103,19 @@ def _page(cache: Path, folders: Sequence[Path], document: Document, overlays: st
     parts += [
         training_section(histories),
         data_section(document["data"], cache),
-        origin_section(pages, steps, evaluation),
+        origin_section(records, steps, evaluation),
     ]
-    return html.page(_title(folders, pages), "\n".join(filter(None, parts)), STYLE)
+    return html.page(_title(folders, records), "\n".join(filter(None, parts)), STYLE)
 
 
-def _title(folders: Sequence[Path], pages: Mapping[str, RunPage]) -> str:
-    recipes = list(dict.fromkeys(page.recipe_name for page in pages.values()))
+def _title(folders: Sequence[Path], records: Mapping[str, RunRecord]) -> str:
+    recipes = list(dict.fromkeys(record.recipe_name for record in records.values()))
     if len(folders) == 1:
-        return f"{recipes[0]}, seed {next(iter(pages.values())).seed}"
+        return f"{recipes[0]}, seed {next(iter(records.values())).seed}"
     return f"{len(folders)} runs: {', '.join(recipes)}"
 
 
-def _summary(folders: Sequence[Path], pages: Mapping[str, RunPage]) -> str:
+def _summary(folders: Sequence[Path], records: Mapping[str, RunRecord]) -> str:
     from .... import __version__
 
     runs = ", ".join(map(str, folders))

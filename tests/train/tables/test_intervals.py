@@ -19,7 +19,7 @@ from avpipe.train.score.protocols import PROTOCOLS
 from avpipe.train.score.scoring import Measured
 from avpipe.train.score.table import evaluate_text
 from avpipe.train.tables.intervals import difference, draws_of, interval, intervals, resampled
-from avpipe.train.truths.annotated import Annotated, AnnotatedScores, Item
+from avpipe.train.truths.annotated import Annotated, AnnotatedItem, AnnotatedScores
 from cache_factory import make_cache
 from evaluation_factory import TINY, write_vggss, write_world
 from hypothesis import given, settings
@@ -31,7 +31,7 @@ VALUES = st.sampled_from([0.0, 0.2, 0.5, 0.5, 0.8, 1.0])
 def scored(rows: list[tuple[str, bool, float, float]]) -> AnnotatedScores:
     """A test of clips: (clip, whether it has a source, cIoU, confidence)."""
     items = tuple(
-        Item(Pair(clip, f"{clip}{i}"), "positive" if positive else "negative", "")
+        AnnotatedItem(Pair(clip, f"{clip}{i}"), "positive" if positive else "negative", "")
         for i, (clip, positive, _, _) in enumerate(rows)
     )
     test = Annotated(items, {clip: np.array([[0, 0, 1, 1.0]]) for clip, *_ in rows})

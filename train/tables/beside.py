@@ -13,13 +13,13 @@ from ..benchmarks import MapSource, Pair, Resampled, Scored, Scores, WithSources
 from ..negatives.made import Made
 from ..negatives.run import score_negatives
 from ..notices import tell
-from ..runs.record import RunPage
-from ..tables.copies import copies_entry
-from ..tables.intervals import difference, draws_of, intervals
-from . import map_sources
-from .binarize import Threshold
-from .maps import StoredMaps
-from .shared import Evaluation
+from ..runs.record import RunRecord
+from ..score import map_sources
+from ..score.binarize import Threshold
+from ..score.maps import StoredMaps
+from ..score.shared import Evaluation
+from .copies import copies_entry
+from .intervals import difference, draws_of, intervals
 
 StoredOf = Callable[[str, Sequence[Pair], Made | None], StoredMaps]
 """Gives a run's maps by the name they are stored under, of pairs, with a made sound if given."""
@@ -86,21 +86,23 @@ def reached(scores: Scores, shared: Evaluation) -> Scores:
     }
 
 
-def leaks_of(page: RunPage, shared: Evaluation, scored: dict[str, Scored | None]) -> dict[str, Any]:
+def leaks_of(
+    record: RunRecord, shared: Evaluation, scored: dict[str, Scored | None]
+) -> dict[str, Any]:
     """Return the test clips that a run was trained on, and the scores without them.
 
     Null where a run came without the list of its training, or began with weights that did.
     """
-    if page.trained_on is None:
+    if record.trained_on is None:
         return {"leaked": None, "leak_free": None}
-    leaked = sorted(page.trained_on.intersection(shared.full.clip_ids))
+    leaked = sorted(record.trained_on.intersection(shared.full.clip_ids))
     if not leaked:
         return {"leaked": leaked, "leak_free": None}
     return {"leaked": leaked, "leak_free": _without(set(leaked), shared, scored)}
 
 
 def copies_of(
-    page: RunPage, shared: Evaluation, scored: dict[str, Scored | None]
+    record: RunRecord, shared: Evaluation, scored: dict[str, Scored | None]
 ) -> dict[str, Any]:
     """Return the test clips that were trained on under other names, and the scores without them.
 
@@ -108,12 +110,12 @@ def copies_of(
     """
     if shared.find_copies is None:
         return {}
-    if page.trained_on is None:
+    if record.trained_on is None:
         return {"copies": None, "copy_free": None}
-    found = shared.find_copies(page.trained_on, shared.at_hand.clip_ids)
+    found = shared.find_copies(record.trained_on, shared.at_hand.clip_ids)
     for line in found.notices:
         tell(line)
-    without = {pair["test"] for pair in found.pairs}.union(page.trained_on)
+    without = {pair["test"] for pair in found.pairs}.union(record.trained_on)
     return {"copies": copies_entry(found), "copy_free": _without(without, shared, scored)}
 
 

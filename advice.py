@@ -1,4 +1,4 @@
-"""Commands that messages tell the user to run, with the cache they are about."""
+"""Commands that messages name, with the cache they are about; `cache/` itself names none."""
 
 from __future__ import annotations
 
