@@ -137,11 +137,10 @@ def evaluate(
     from ...cache.store import Cache
     from ...train.negatives.asked import parse_kinds
     from ...train.score.sweeps import Sweeps
-    from ..copies import copy_search
     from ..id_lists import read_ids_to_take
     from ..networks.threads import network_threads
     from ..run_folders import run_folders
-    from ..scoring import mark_random, require_truth
+    from ..scoring import copy_search, mark_random, require_truth
     from ..watch import watch
 
     alphas = parse_alphas(alpha)

@@ -6,8 +6,8 @@ import pytest
 import torch
 from avpipe.cache.store import Cache
 from avpipe.errors import InputError
-from avpipe.pipeline.copies import CopySearch
 from avpipe.pipeline.main import main
+from avpipe.pipeline.scoring import CopySearch
 from avpipe.stages.neighbors import copies as module
 from avpipe.train.loop import train
 from avpipe.train.recipe import load_recipe
