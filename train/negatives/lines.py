@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-Figures = Mapping[str, Any]
+NegativeFigures = Mapping[str, Any]
 
 NEGATIVE_ALL = {
     "threshold": "threshold",
@@ -28,7 +28,9 @@ area under the share of those with pIA <= t; TNR: share of them with no pixel pr
 mean cIoU and 1 - pIA, of AUC and AUC_N. Percent, but for the threshold, a cosine."""
 
 
-def negative_lines(groups: list[tuple[str, Figures]], told: Figures) -> Iterator[str]:
+def negative_lines(
+    groups: list[tuple[str, NegativeFigures]], told: NegativeFigures
+) -> Iterator[str]:
     """Yield the lines about negatives.
 
     Args:
@@ -55,14 +57,14 @@ def negative_lines(groups: list[tuple[str, Figures]], told: Figures) -> Iterator
         yield "offscreen: classes are not known, so a borrowed sound may be of the picture's class"
 
 
-def _level(title: str, figures: Figures) -> Iterator[str]:
+def _level(title: str, figures: NegativeFigures) -> Iterator[str]:
     yield f"{title}: {_row(figures, NEGATIVE_ALL)}"
     for kind, own in figures.items():
         if isinstance(own, Mapping):
             yield f"  {kind:<10}{_row(own, NEGATIVE_KIND)}"
 
 
-def _row(figures: Figures, names: Mapping[str, str]) -> str:
+def _row(figures: NegativeFigures, names: Mapping[str, str]) -> str:
     return "  ".join(
         f"{title} {_text(key, figures[key])}" for key, title in names.items() if key in figures
     )

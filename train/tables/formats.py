@@ -18,6 +18,7 @@ from ..negatives.lines import NEGATIVE_ALL, NEGATIVE_KIND
 from ..score.table import (
     OF_ALL,
     OF_RUN,
+    Figures,
     alpha_rows,
     figure_text,
     form_of,
@@ -31,7 +32,6 @@ from ..truths.forms import Form
 
 TableFormat = Literal["latex", "markdown", "csv"]
 Document = Mapping[str, Any]
-Scores = Mapping[str, float | None]
 _LATEX = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_",
     "{": r"\{", "}": r"\}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
@@ -39,7 +39,7 @@ _LATEX = {
 
 
 @dataclass(frozen=True)
-class Line:
+class TableLine:
     """A row of the table.
 
     Attributes:
@@ -52,8 +52,8 @@ class Line:
 
     title: str
     source: str
-    scores: Scores
-    std: Scores
+    scores: Figures
+    std: Figures
     ends: Mapping[str, Sequence[float] | None]
 
 
@@ -120,7 +120,7 @@ def _plain_csv(rows: Sequence[Sequence[Any]]) -> str:
     return text.getvalue().rstrip("\n")
 
 
-def lines_of(document: Document) -> Iterator[Line]:
+def lines_of(document: Document) -> Iterator[TableLine]:
     """Yield the rows: runs and their means, what needs no sound, subsets, what papers print."""
     groups, runs = document["groups"], {run["run"]: run for run in document["runs"]}
     names = short_names([group["name"] for group in groups])
@@ -129,24 +129,24 @@ def lines_of(document: Document) -> Iterator[Line]:
         mean, std = group["mean"]["scores"], group["std"]["scores"]
         title = names[group["name"]] + (f", mean of {num}" if num > 1 else "")
         ends = runs[group["runs"][0]].get("intervals", {}) if num == 1 else {}
-        yield Line(title, "", mean["av"], std["av"] if num > 1 else {}, ends)
+        yield TableLine(title, "", mean["av"], std["av"] if num > 1 else {}, ends)
         for source, words in OF_RUN.items():
             if mean.get(source):
-                yield Line(
+                yield TableLine(
                     f"{title}, {words}", "", mean[source], std[source] if num > 1 else {}, {}
                 )
     for source, words in OF_ALL.items():
         if found := document["runs"][0]["scores"].get(source):
-            yield Line(words, "", found, {}, {})
+            yield TableLine(words, "", found, {}, {})
     for title, scores in (*subset_rows(document), *alpha_rows(document)):
-        yield Line(title.strip(), "", scores, {}, {})
+        yield TableLine(title.strip(), "", scores, {}, {})
     for row in document["published"]:
         if row["main"]:
             where = f"{row['source']}, trained on {row['trained_on']}"
-            yield Line(row["method"], where, row["scores"], {}, {})
+            yield TableLine(row["method"], where, row["scores"], {}, {})
 
 
-def _cells(line: Line, form: Form, best: Mapping[str, str], how: TableFormat) -> Iterator[str]:
+def _cells(line: TableLine, form: Form, best: Mapping[str, str], how: TableFormat) -> Iterator[str]:
     """Yield a row's figures; LaTeX as it is to be read, the rest to be escaped."""
     for column in form.columns:
         figure = text = figure_text(line.scores.get(column), form)
@@ -161,7 +161,7 @@ def _cells(line: Line, form: Form, best: Mapping[str, str], how: TableFormat) ->
         yield text
 
 
-def _best(lines: Sequence[Line], form: Form) -> dict[str, str]:
+def _best(lines: Sequence[TableLine], form: Form) -> dict[str, str]:
     """Return the largest figure of each column, as it is printed: what looks alike is a tie."""
     found = {}
     for column in form.columns:
@@ -202,7 +202,7 @@ def _mark(text: str) -> str:
     return re.sub(r"([\\|`*_<\[\]])", r"\\\1", printable(text))
 
 
-def _csv(lines: Sequence[Line], columns: Sequence[str]) -> str:
+def _csv(lines: Sequence[TableLine], columns: Sequence[str]) -> str:
     text = io.StringIO()
     extra = [f"{column}{end}" for column in columns for end in ("", "_std", "_low", "_high")]
     used = [name for name in extra if any(_values(line, columns).get(name) for line in lines)]
@@ -215,7 +215,7 @@ def _csv(lines: Sequence[Line], columns: Sequence[str]) -> str:
     return text.getvalue().rstrip("\n")
 
 
-def _values(line: Line, columns: Sequence[str]) -> dict[str, str]:
+def _values(line: TableLine, columns: Sequence[str]) -> dict[str, str]:
     """Return a row's figures as they are, by the column of the CSV."""
     found: dict[str, str] = {}
     for column in columns:
