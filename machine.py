@@ -38,6 +38,11 @@ def usable_cores() -> int:
     """Count the CPU cores this process may use; a batch system may grant fewer than there are."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
+    return installed_cores()
+
+
+def installed_cores() -> int:
+    """Count the CPU cores of the machine, whoever may use them."""
     return os.cpu_count() or 1
 
 

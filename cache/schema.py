@@ -47,6 +47,9 @@ RAGGED = {"frame_jpeg": "frame_offset", "waveform": "waveform_offset"}
 RUN_ENCODER = "run-"
 """How the names of encoders begin that are a run's and no teacher's."""
 
+RUN_REGIONS = "region-"
+"""The same of what a run sees where it hears something."""
+
 Cells = Literal["corners", "tiles"]
 """Where a map's cells lie in the frame, cut into as many equal tiles: at the corner of each, the
 top left one (padded strides put cell i at pixel stride * i), or in the middle of each."""
@@ -231,4 +234,4 @@ def params_difference(
 
 def encoder_option(name: str) -> str:
     """Return what asks for an encoder by the name that stages have; a run's folder is not known."""
-    return "run:RUN" if name.startswith(RUN_ENCODER) else name
+    return "run:RUN" if name.startswith((RUN_ENCODER, RUN_REGIONS)) else name

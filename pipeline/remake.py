@@ -78,7 +78,7 @@ def _command_for(cache: Path, spoilt: Spoilt) -> str:
     hears = header is not None and AUDIO in header.inputs
     if kind == EMBEDDINGS:  # what was made of them is there, and is skipped
         made = [_command_for(cache, other) for other in spoilt.made_of_it]
-        by = ["--image", name, "--audio", "none"]
+        by = ["--image", encoder_option(name), "--audio", "none"]
         if hears:
             by = ["--audio", encoder_option(name), "--image", "none"]
         return min([*made, _command(cache, ["knn", *by], header)], key=lambda line: "--ids" in line)

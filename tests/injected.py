@@ -138,7 +138,7 @@ class Injector:
         return Outcome(**json.loads(self._server.stdout.readline()))
 
 
-def serve(library: Any, folder: Path, limit_s: int = 120) -> None:
+def serve(library: Any, folder: Path, limit_s: int = 1200) -> None:
     """Run what standard input asks for, a line each; answer with a line each."""
     library.injected_at.restype = ctypes.c_char_p
     for text in sys.stdin:

@@ -1,6 +1,7 @@
 """One of several processes that learn together; started by test_ranks with torchrun's variables."""
 
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -75,7 +76,6 @@ def main(task: dict[str, Any], rank: int, size: int) -> None:
     (out / f"{rank}.json").write_text(json.dumps(facts))
 
 
-if __name__ == "__main__":
-    import os
-
+def run() -> None:
+    """Do what the command line says, as the rank that the variables name."""
     main(json.loads(sys.argv[1]), int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"]))

@@ -15,6 +15,7 @@ import torch
 
 from ..cache.store import Cache
 from ..machine import AUTO
+from ..stopping import stop_signals
 from ..weights import PRETRAINED, check_specs
 from .data.bank import made_bank
 from .data.batches import DataMode
@@ -23,6 +24,7 @@ from .data.columns import find_inputs, fit_components, reduced
 from .data.feed import Timed, open_feed
 from .data.sources import reading_threads
 from .data.spectrograms import front_end_to_compute
+from .data.standard import standard_hints
 from .device import choose_device, cuda_devices, keep_freed_memory
 from .learner import Learner, build_student
 from .nets.encoders import IMAGENET_NETWORK, PRETRAINED_NETWORKS
@@ -35,7 +37,6 @@ from .runs.journal import LossJournal, TrainProgress
 from .runs.record import RunRecord, library_versions
 from .schedule import Plan
 from .start import Notices, batch_size_of, check_weights, claimed, open_record, resume
-from .stopping import stop_signals
 from .threads import Pace, Threads, own_threads, settle_threads
 from .validate import Validation, validation_rows
 
@@ -109,7 +110,7 @@ def train(
         threads: Of a step on a CPU: a number, `auto` for the faster of one and all, tried before
             the first step, or None for as many as PyTorch is set to. A run that was begun goes
             on with what it has, unless a number is given.
-        workers: Threads that read clips; None for one per processor, at most 8.
+        workers: Threads that read clips; None for one per granted core, at most 8.
         weights: Where pretrained weights come from, as `weights.resolve` takes it.
         checkpoint_every_s: Seconds between checkpoints; what a kill costs at most.
         progress: Called about every ten steps or every second, whichever is sooner.
@@ -140,7 +141,7 @@ def train(
     rows, absent = select_rows(cache, ids, [*(hold_out or ()), *(val_ids or ())])
     if not recipe.sound_teacher:
         front_end_to_compute(cache, rows, recipe.spectrogram)  # what is missing is told first
-    inputs = find_inputs(cache, rows, recipe, objective.NEEDS)
+    inputs = find_inputs(cache, rows, recipe, objective.NEEDS, validated)
     notices.tell(*absent, *inputs.notices)
     batch_size = batch_size_of(recipe, len(rows), ranks.size, notices)
     plan = Plan(recipe, seed, len(rows), batch_size, ranks.rank, ranks.size)
@@ -175,6 +176,8 @@ def train(
         if first_step == plan.num_steps:
             return TrainResult(folder, plan.num_steps, first_step, None, 0.0, notices)
         columns = reduced(inputs.columns, student.online)
+        if recipe.hint_scale == "standard":
+            columns = standard_hints(cache, rows, columns, recipe.hint_names)
         feed, line = open_feed(
             cache, rows, plan, objective.NEEDS, inputs, columns,
             mode=data, device=place, workers=workers,

@@ -26,6 +26,8 @@ from .toml_file import line_of, read_toml
 
 PREFIX = "cached:"
 """Of an encoder that is a teacher's features in the cache."""
+OWN = "own"
+"""In a neighbour's place: the clip itself."""
 _RECIPES = Path(__file__).parent / "recipes"
 _OBJECTIVES = Path(__file__).parent / "objectives"
 
@@ -73,13 +75,14 @@ class Recipe:
     hints: Literal["none", "audio", "visual", "both"] = "none"  # teachers' features
     audio_teacher: str = AUDIO_TEACHER  # whose hints
     visual_teacher: str = VISUAL_TEACHER  # whose hints
+    hint_scale: Literal["raw", "standard"] = "raw"  # standard: mean 0, deviation 1 over the clips
     hint_norm: Literal["sample", "cell"] = "sample"  # what has length 1 before they are compared
     hint_align: Literal["roi", "flip", "none"] = "none"  # how hints follow the crop of the frame
 
     # What is seen and heard
     views: Literal["single", "augmented", "neighbour", "multi"] = "single"  # multi: all three
     num_neighbors: int = NUM_NEIGHBORS  # the neighbour is one of so many
-    image_neighbors: str = IMAGE_ENCODER  # encoder that knows which images are near
+    image_neighbors: str = IMAGE_ENCODER  # what knows which images are near, or own
     audio_neighbors: str = AUDIO_ENCODER  # and which sounds
     partners: Literal["own", "source", "nearest", "both"] = "own"  # of one video; nearest sound
     nearest_share: float = 1.0  # how often the nearest sound stands in for a clip's own

@@ -125,6 +125,12 @@ def contradictions(recipe: Recipe) -> Iterable[tuple[str, str]]:
             f"time_shift has no sound beside the window of spectrogram = {recipe.spectrogram!r}, "
             "which hears all of it: leave it out",
         )
+    if recipe.partners in ("nearest", "both") and recipe.audio_neighbors == "own":
+        yield (
+            "audio_neighbors",
+            f"partners = {recipe.partners!r} takes the nearest other sound: name the encoder that "
+            "knows it with audio_neighbors",
+        )
     for weights in ("momentum", "ema"):
         if recipe.test_weights == weights and not getattr(recipe, weights):
             yield "test_weights", f"test_weights = {weights!r} needs {weights} above 0"

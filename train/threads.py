@@ -13,11 +13,11 @@ from typing import Literal
 import torch
 
 from ..machine import granted_cores, try_threads
+from ..stopping import stop_signals
 from .data.feed import Feed
 from .learner import Learner
 from .runs.record import read_record, write_record
 from .start import Notices
-from .stopping import stop_signals
 
 Threads = int | Literal["auto"] | None
 """A number; `auto` to try; None for as many as PyTorch is set to."""

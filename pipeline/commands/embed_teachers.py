@@ -66,6 +66,8 @@ def embed_teachers(
     from ..networks.choose import require_some, require_weights, teacher_of, with_output
     from ..networks.run_encoder import is_run
 
+    if is_run(visual):
+        raise UsageError(f"--visual {visual}: a run compares frames, for knn")
     seen = [with_output(name, visual_hint, visual_size) for name in teacher_of("visual", visual)]
     heard = teacher_of("audio", audio)
     if visual_size is not None and not seen:

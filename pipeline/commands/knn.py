@@ -32,7 +32,11 @@ def knn(
     ] = NUM_NEIGHBORS,
     image: Annotated[
         str,
-        typer.Option("--image", metavar="NAME", help="What compares frames: a teacher, or none."),
+        typer.Option(
+            "--image",
+            metavar="NAME",
+            help="What compares frames: a teacher, run:RUN (where a run sees the sound), or none.",
+        ),
     ] = IMAGE_ENCODER,
     audio: Annotated[
         str,
@@ -54,10 +58,14 @@ def knn(
 ) -> None:
     """Embed every clip and find its nearest others, by sight and by sound."""
     from ...cache.schema import EMBEDDINGS
+    from ...errors import UsageError
     from ..networks.choose import encoders_of, require_weights
+    from ..networks.run_encoder import is_run
 
     names = encoders_of(image, audio)
     if dry_run:
+        if is_run(image):
+            raise UsageError("--dry-run cannot tell what the regions of a run take; leave it out")
         from ..networks.dry_run import estimate, estimate_text
 
         stages = [(EMBEDDINGS, name) for name in names]
@@ -68,6 +76,7 @@ def knn(
     from ...stages.neighbors.run import neighbors
     from ...stages.neighbors.vectors import id_set
     from ..id_lists import hold_out_notices, read_ids, read_ids_to_take
+    from ..networks.regions import embed_regions, regions_of
     from ..networks.run_encoder import given_networks, leak_notices
     from ..networks.source import embed_source
     from ..networks.threads import network_threads, search_threads
@@ -79,9 +88,12 @@ def knn(
     id_set(opened, taken, held_out)  # a list of other clips is told before hours of work
     device = usable_device(device)
     given, sounds = given_networks(audio)
+    regions = regions_of(image)
+    teachers = [name for name in names if name not in {**given, **regions}]
     notices = hold_out_notices(hold_out, held_out, opened.ids)
     notices += [*todo_notices(cache), *leak_notices(sounds, held_out)]
-    require_weights(cache, [name for name in names if name not in given], specs)
+    notices += [line for run in regions.values() for line in leak_notices(run, held_out)]
+    require_weights(cache, teachers, specs)
     with (
         network_threads(threads, device),
         search_threads(threads),
@@ -93,7 +105,12 @@ def knn(
                 overwrite=overwrite, given=given, progress=progress,
             )
             for name in names
+            if name not in regions
         ]  # fmt: skip
+        embedded += [
+            embed_regions(opened, name, run, device=device, overwrite=overwrite, progress=progress)
+            for name, run in regions.items()
+        ]
         found = [
             neighbors(
                 opened, name, k, ids=taken, hold_out=held_out, device=device,

@@ -58,7 +58,7 @@ def report(
         from ..networks.threads import network_threads
         from ..watch import watch
 
-        with network_threads(device), watch("maps", unit="maps") as progress:
+        with network_threads(AUTO, device), watch("maps", unit="maps") as progress:
             evaluation = scores.evaluate(
                 folders, opened, annotations=annotations, benchmark=benchmark, protocol=protocol,
                 paper=paper, geometry=geometry, device=device, progress=progress,

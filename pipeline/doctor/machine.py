@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-import os
-
-from ...machine import core_quota, known_free_bytes, memory_limit, usable_cores
+from ...machine import (
+    core_quota,
+    installed_cores,
+    known_free_bytes,
+    memory_limit,
+    usable_cores,
+)
 from ..output import size_text
 from .finding import Check, ok, warning
 
@@ -15,7 +19,7 @@ WORKER_BYTES = 250_000_000
 def check_cores() -> list[Check]:
     """Compare the cores there are with those a batch system or container grants."""
     cores, quota = usable_cores(), core_quota()
-    told = f"{cores} of {os.cpu_count()} usable"
+    told = f"{cores} of {installed_cores()} usable"
     if quota is not None and quota < cores:
         jobs = max(1, int(quota))
         found = f"{told}, but this container grants the time of {quota:g}"

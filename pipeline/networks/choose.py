@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from ...cache.schema import RUN_ENCODER, RUN_REGIONS
 from ...cache.state import extracted_shards
 from ...errors import UsageError
 from ...stages.teachers.protocol import (
@@ -26,15 +27,15 @@ def teacher_of(modality: str, name: str) -> list[str]:
 
     Args:
         modality: `visual` or `audio`.
-        name: A teacher, `run:RUN` for sounds, or `none`.
+        name: A teacher, `run:RUN`, or `none`.
 
     Raises:
         UsageError: It is no teacher of this modality.
     """
     if name == NONE:
         return []
-    if modality == "audio" and is_run(name):
-        return [run_encoder_name(name)]
+    if is_run(name):
+        return [run_encoder_name(name, RUN_ENCODER if modality == "audio" else RUN_REGIONS)]
     if without_size(name) not in choices(modality):
         known = ", ".join([*choices(modality), NONE])
         raise UsageError(f"{name!r} is no {modality} teacher: one of {known}")

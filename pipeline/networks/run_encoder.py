@@ -1,4 +1,4 @@
-"""`--audio run:RUN`: the sounds of a cache as the encoder of a run has learnt to hear them."""
+"""`run:RUN`: the sounds of a cache as a run's encoder hears them, or the regions that it finds."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 from ...cache.schema import RUN_ENCODER
 from ...errors import UsageError
 from ...stages.embed.todo import Given
+from ...train.runs.regions import RunRegions
 from ...train.runs.sounds import RunSounds, sounds_of_run
 from ...weights import Weights
 
@@ -21,8 +22,10 @@ def is_run(name: str) -> bool:
     return name.startswith(PREFIX)
 
 
-def run_encoder_name(name: str) -> str:
+def run_encoder_name(name: str, prefix: str = RUN_ENCODER) -> str:
     """Return what a run is called in the names of stages: `run:runs/first` is `run-first`.
+
+    Its regions (`prefix`) are `region-first`.
 
     One of several seeds has the name of their folder too, `run-first-seed0`. Weights of another run
     of the same name differ, and are refused like those of another teacher.
@@ -37,7 +40,7 @@ def run_encoder_name(name: str) -> str:
     if re.fullmatch(r"seed\d+", folder.name):
         parts = [folder.parent.name, folder.name]
     plain = re.sub(r"[^A-Za-z0-9._]+", "-", "-".join(parts)).strip("-.")
-    return RUN_ENCODER + (plain[:_LONGEST].rstrip("-.") or "unnamed")
+    return prefix + (plain[:_LONGEST].rstrip("-.") or "unnamed")
 
 
 def given_networks(name: str) -> tuple[Given, RunSounds | None]:
@@ -58,17 +61,17 @@ def given_networks(name: str) -> tuple[Given, RunSounds | None]:
     return {called: (sounds, Weights((), sounds.digest))}, sounds
 
 
-def leak_notices(sounds: RunSounds | None, hold_out: Collection[str]) -> list[str]:
+def leak_notices(run: RunSounds | RunRegions | None, hold_out: Collection[str]) -> list[str]:
     """Say when clips that are held out are behind the features: the run has learnt from them."""
-    if sounds is None or not hold_out:
+    if run is None or not hold_out:
         return []
-    trained_on = sounds.record.trained_on
+    trained_on = run.record.trained_on
     if trained_on is None:
-        return [f"{sounds.folder} came without the list of all it has learnt: test clips may be in"]
+        return [f"{run.folder} came without the list of all it has learnt: test clips may be in"]
     known = trained_on.intersection(hold_out)
     if not known:
         return []
     return [
-        f"{sounds.folder} was trained on {len(known)} clips of --hold-out ({min(known)} first): "
+        f"{run.folder} was trained on {len(known)} clips of --hold-out ({min(known)} first): "
         "its features know them"
     ]

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from ...machine import AUTO, Trial, granted_cores, parse_threads, try_threads
+from ...machine import Trial, granted_cores, parse_threads, try_threads
 from ...stages.neighbors.library import load_faiss
 from .. import output
 
@@ -18,7 +18,7 @@ _CLIPS = 4
 
 
 @contextmanager
-def network_threads(wanted: str, device: str = AUTO) -> Iterator[None]:
+def network_threads(wanted: str, device: str) -> Iterator[None]:
     """Run networks with as many CPU threads as `--threads` says; set back what was before.
 
     On a GPU nothing is tried.

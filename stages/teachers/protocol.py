@@ -11,7 +11,7 @@ from typing import Any, Literal, Protocol, cast
 
 from numpy.typing import NDArray
 
-from ...cache.schema import OBJECTS, RUN_ENCODER
+from ...cache.schema import OBJECTS, RUN_ENCODER, RUN_REGIONS
 from ...cache.schema import Cells as Cells  # what files of this folder declare
 from ...errors import UsageError
 from ...weights import WeightFile, Weights
@@ -116,13 +116,15 @@ def _split(name: str) -> tuple[str, int | None]:
 
 
 def modality_of(name: str) -> str:
-    """Return whether a teacher is `visual` or `audio`, as the encoder of a run's sounds is.
+    """Return whether a teacher is `visual` or `audio`; so are a run's regions and its sounds.
 
     Raises:
         UsageError: If there is no such teacher; the message names those there are.
     """
     if name.startswith(RUN_ENCODER):
         return "audio"
+    if name.startswith(RUN_REGIONS):
+        return "visual"
     for modality in MODALITIES:
         if without_size(name) in choices(modality):
             return modality

@@ -9,7 +9,17 @@ import pytest
 from avpipe.pipeline.cli import commands
 
 ROOT = Path(__file__).parents[2]
-LEAVES = {"advice", "devices", "drafts", "errors", "machine", "printable", "reading", "weights"}
+LEAVES = {
+    "advice",
+    "devices",
+    "drafts",
+    "errors",
+    "machine",
+    "printable",
+    "reading",
+    "stopping",
+    "weights",
+}
 FOLDERS = ("cache", "pipeline", "stages", "train")
 MAY_IMPORT = {
     "cache": {"cache"},

@@ -77,11 +77,9 @@ def samples_of(path: Path) -> tuple[np.ndarray, int]:
 def test_same_seed_gives_the_same_bytes_for_any_number_of_jobs(
     world: tuple[Path, SynthSummary], tmp_path: Path
 ) -> None:
-    out, _ = world
-    for jobs in (1, 2):
-        again = tmp_path / f"jobs{jobs}"
-        synth(again, clips=NUM_CLIPS, classes=NUM_CLASSES, seed=SEED, jobs=jobs)
-        assert contents(again) == contents(out)
+    out, _ = world  # made by one
+    synth(tmp_path / "again", clips=NUM_CLIPS, classes=NUM_CLASSES, seed=SEED, jobs=2)
+    assert contents(tmp_path / "again") == contents(out)
 
 
 def test_a_killed_world_is_finished_with_the_same_bytes(

@@ -15,6 +15,7 @@ from avpipe.machine import Trial, free_cores, granted_cores, parse_threads, try_
 from avpipe.pipeline.main import main
 from avpipe.pipeline.networks.threads import network_threads, search_threads, try_network
 from avpipe.train import loop, threads
+from avpipe.train.data.sources import reading_threads
 from avpipe.train.learner import Learner
 from avpipe.train.loop import train
 from avpipe.train.recipe import load_recipe
@@ -79,6 +80,16 @@ def test_a_quota_of_time_grants_fewer_threads(
     monkeypatch.setattr(machine, "usable_cores", lambda: 8)
     monkeypatch.setattr(machine, "core_quota", lambda: quota)
     assert granted_cores() == granted
+
+
+@pytest.mark.parametrize(("quota", "reading"), [(None, 8), (2.5, 2), (0.2, 1)])
+def test_as_many_threads_read_as_cores_are_granted(
+    quota: float | None, reading: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "cpu_count", lambda: 64)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(16)))
+    monkeypatch.setattr(machine, "core_quota", lambda: quota)
+    assert reading_threads(None) == reading
 
 
 def test_threads_are_auto_or_a_number() -> None:

@@ -64,7 +64,7 @@ def open_feed(
         columns: Its columns, as the network's heads take them.
         mode: See `sources.open_source`.
         device: Where the network is.
-        workers: Threads that read; None for one per processor, at most 8.
+        workers: Threads that read; None for one per granted core, at most 8.
 
     Returns:
         The feed, and a line that says where the clips are held.

@@ -14,6 +14,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from ...errors import InputError
 from ...stages.spectrogram import FRONT_ENDS
 from ..data.spectrograms import wide_spectrogram
 from ..recipe import Recipe
@@ -67,10 +68,15 @@ def sounds_of_run(folder: Path) -> RunSounds:
     """Open a run for its sounds; its weights are read when they are needed.
 
     Raises:
-        InputError: There is no run, or it has no checkpoint.
+        InputError: There is no run, it has no checkpoint, or it hears cached features.
         CacheCorruptError: It is damaged.
     """
     record = read_record(folder)
+    if teacher := record.recipe.sound_teacher:
+        raise InputError(
+            f"{folder} hears what {teacher} left in the cache and has learnt no sounds of its own; "
+            f"compare them by {teacher}: --audio {teacher}"
+        )
     checkpoint, _ = require_checkpoint(folder)
     return RunSounds(
         folder,

@@ -165,8 +165,8 @@ def evaluate(
         {},
     )
     with collected() as told_meanwhile:
-        pictures = [record.features["image"] for record in records if "image" in record.features]
-        lacking = _add_priors(shared, Path(run_dirs[0]), pictures[0] if pictures else None)
+        seen = next((one.features["image"] for one in records if "image" in one.features), None)
+        lacking = _add_priors(shared, Path(run_dirs[0]), seen)
         entries = [
             _run_entry(Path(folder), record, shared)
             for folder, record in zip(run_dirs, records, strict=True)

@@ -30,6 +30,7 @@ from ..score.binarize import Bools, Floats
 from ..score.protocols import PROTOCOLS, Protocol
 from ..score.scoring import SIZES, Measured, curves, measure, measure_all, size_of, summary
 from .boxes import union_masks
+from .exchanged import exchanges, score_exchanged
 
 PairKind = Literal["positive", "real", "easy", "hard", "negative"]
 NEGATIVES: tuple[PairKind, ...] = ("real", "easy", "hard", "negative")
@@ -117,8 +118,10 @@ class Annotated:
         return Truth(NOTHING, NOTHING) if known is None else self.show(known)
 
     def pairs(self) -> list[Pair]:
-        """All pairs."""
-        return [item.pair for item in self.items]
+        """All pairs, and those of the frames with sounds of other clips; each once."""
+        own = [item.pair for item in self.items]
+        exchanged = (pair for pairs in exchanges(self._alone.items) for pair in pairs)
+        return list(dict.fromkeys([*own, *exchanged]))
 
     def score(
         self,
@@ -139,8 +142,13 @@ class Annotated:
         return AnnotatedScores(self, measured, protocol)
 
     def controls(self, source: MapSource, protocol: Protocol) -> dict[str, Subsets]:
-        """Nothing beside the priors: who sounds is not known beyond the boxes."""
-        return {}
+        """Score the clips with a source with sounds of other clips; see `score_exchanged`."""
+        return score_exchanged(self._alone, source, protocol)
+
+    @cached_property
+    def _alone(self) -> Annotated:
+        """The clips whose source is in the picture."""
+        return replace(self, items=tuple(item for item in self.items if item.kind == "positive"))
 
     def sources(self) -> Sources:
         """Return what sounds in which picture; see `WithSources`."""

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 from avpipe.cache.store import Cache
-from avpipe.errors import InputError
+from avpipe.errors import InputError, UsageError
 from avpipe.train.data.augment import training_views
 from avpipe.train.data.batches import Batch, DataMode, Pick
 from avpipe.train.data.clips import ClipReader, data_fingerprint, short_side
@@ -72,7 +72,7 @@ def test_other_hints_are_other_data(cache: Cache, rows: np.ndarray, tmp_path: Pa
 @pytest.mark.parametrize(
     ("settings", "says"),
     [
-        ({"hints": "visual", "visual_teacher": "gone"}, "--visual gone --cache "),
+        ({"hints": "visual", "visual_teacher": "gone"}, "--visual gone --audio none --cache "),
         ({"hints": "audio", "audio_teacher": "gone"}, "of 22 of 22 clips"),
         (
             {"hints": "audio", "audio_teacher": "detr-r50"},
@@ -80,11 +80,11 @@ def test_other_hints_are_other_data(cache: Cache, rows: np.ndarray, tmp_path: Pa
         ),
         (
             {"views": "neighbour", "image_neighbors": "gone"},
-            "image-gone; run `avpipe knn --image gone --cache ",
+            "image-gone; run `avpipe knn --image gone --audio vggsound-resnet18 --cache ",
         ),
         (
             {"partners": "nearest", "audio_neighbors": "gone"},
-            "audio-gone; run `avpipe knn --audio gone --cache ",
+            "audio-gone; run `avpipe knn --image none --audio gone --cache ",
         ),
     ],
 )
@@ -164,6 +164,21 @@ def test_a_clip_without_neighbours_is_its_own(tmp_path: Path) -> None:
     recipe = Recipe(views="neighbour", num_neighbors=9)
     pick = partners(alone, rows, recipe).pick(np.arange(4), np.random.default_rng(0))
     assert (pick.frames[4:] != np.arange(4)).all() and set(pick.frames.tolist()) <= set(range(4))
+
+
+def test_a_clip_may_be_its_own_neighbour(cache: Cache, rows: np.ndarray) -> None:
+    recipe = Recipe(views="neighbour", num_neighbors=3, image_neighbors="own")
+    inputs = find_inputs(cache, rows, recipe, NEEDS)
+    assert set(inputs.neighbors) == {"audio"}
+    pick = partners(cache, rows, recipe).pick(np.arange(8), np.random.default_rng(0))
+    assert pick.frames.tolist() == [*range(8), *range(8)]
+    assert (pick.sounds[8:] != np.arange(8)).all()
+    twice = replace(recipe, audio_neighbors="own")
+    assert find_inputs(cache, rows, twice, NEEDS) == Inputs()
+    pick = partners(cache, rows, twice).pick(np.arange(8), np.random.default_rng(0))
+    assert pick.sounds.tolist() == [*range(8), *range(8)]
+    with pytest.raises(UsageError, match="nearest other sound: name the encoder"):
+        load_recipe("cached", ["partners=nearest", "audio_neighbors=own"])
 
 
 def test_partners_of_one_video(tmp_path: Path) -> None:

@@ -46,7 +46,7 @@ SOUND = {  # rate, hop, seconds
 
 @pytest.fixture(scope="module")
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Cache:
-    return make_cache(tmp_path_factory.mktemp("cache"), 3, frame_hw=(256, 340))
+    return make_cache(tmp_path_factory.mktemp("cache"), 2, frame_hw=(256, 340))
 
 
 @pytest.fixture(scope="module")

@@ -151,7 +151,6 @@ def test_what_cannot_be_heard_with_is_told_in_one_line(
         (["cluster", "--audio", "run:nowhere"], 4, "nowhere holds no run"),
         (["cluster", "--audio", "run:"], 2, "names no run"),
         (["embed-teachers", "--audio", f"run:{trained[1]}/seed0"], 2, "for knn and cluster"),
-        (["knn", "--image", f"run:{trained[1]}/seed0"], 2, "is no visual teacher"),
     ):
         assert main([*words, "--cache", str(cache)]) == code
         told = capsys.readouterr().err
