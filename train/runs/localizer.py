@@ -15,7 +15,7 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ...cache.schema import FULL_SCALE
+from ...cache.schema import AUDIO_RATE_HZ, FULL_SCALE
 from ...cache.store import Cache
 from ...errors import CacheCorruptError, InputError, UsageError
 from ...machine import AUTO
@@ -31,6 +31,7 @@ from ..data.features import Cached
 from ..data.sources import reading_threads
 from ..data.teacher_columns import Wanted, filling, short
 from ..device import choose_device
+from ..negatives.made import Made
 from ..nets.cached import CachedEncoder
 from ..nets.geometry import Geometry, upsample
 from ..nets.model import AudioVisualModel, build_model
@@ -174,6 +175,60 @@ class Localizer:
         result = np.empty((len(order), *found[0].shape[1:]), np.float32)
         result[order] = np.concatenate(found)
         return result
+
+    @torch.inference_mode()
+    def maps_with(
+        self,
+        cache: Cache,
+        rows: Sequence[int] | NDArray[np.int64],
+        names: Sequence[str],
+        made: Made,
+        batch_size: int = MAPS_AT_A_TIME,
+    ) -> NDArray[np.float32]:
+        """Return the similarity maps of clips' frames with made sounds, heard as any other is.
+
+        Args:
+            cache: The cache.
+            rows: `(n,)` whose frames.
+            names: `(n,)` what each sound is drawn for.
+            made: The kind of sound.
+            batch_size: Clips at a time.
+
+        Returns:
+            `(n, h, w)` float32 cosines.
+
+        Raises:
+            InputError: As `maps` does.
+            MissingDependencyError: The teacher whose features stand for sounds is missing.
+        """
+        require_sight(self.recipe.objective)
+        found, done = [], 0
+        alike = self._made(names[:1], made) if made.same_for_all else None
+        for batch in self._read(cache, np.asarray(rows, np.int64), batch_size, sounds=False):
+            visual = self._model.embed_frames(
+                evaluation_views(batch, self.recipe, self.device).frames
+            )
+            num = len(batch.rows)
+            sounds = alike or self._made(names[done : done + num], made)
+            own = tuple(head.expand(num, -1) for head in sounds)
+            found.append(self._map_of(visual, own).cpu().numpy())
+            done += num
+        return np.concatenate(found)
+
+    def _made(self, names: Sequence[str], made: Made) -> tuple[Tensor, ...]:
+        """Embed made sounds, of each head `(n, D)`."""
+        if isinstance(self._model.audio_encoder, CachedEncoder):
+            encoder, teacher = self._model.audio_encoder, self._teacher("audio")
+            length = round(teacher.window_s * AUDIO_RATE_HZ)
+            sounds = made.sounds(names, length)
+            features = [encoder.reduce(teacher.of_loud_sound(sound)) for sound in sounds]
+            heard = torch.from_numpy(np.stack(features)).to(self.device).float()
+        else:
+            front_end = FRONT_ENDS[self.recipe.spectrogram]
+            sounds = made.sounds(names, front_end.window_samples)
+            parts = [self._heard(sound, front_end.rate_hz) for sound in sounds]
+            heard = torch.cat(parts)
+        return self._model.embed_spectrograms(heard)
 
     @torch.inference_mode()
     def embeddings(

@@ -26,7 +26,7 @@ published = pytest.mark.skipif(
 
 def test_names() -> None:
     assert benchmark_names() == [
-        "flickr", "flickr-extended", "retrieval", "synth", "vggss", "vggss-extended",
+        "avatar", "flickr", "flickr-extended", "retrieval", "synth", "vggss", "vggss-extended",
         "vggss-heard", "vggss-unheard",
     ]  # fmt: skip
     told = cli.commands()["evaluate"]["benchmark"].help
