@@ -148,7 +148,7 @@ def evaluate(
     rules = load_protocol(protocol, paper)
     if not run_dirs:
         raise UsageError("name at least one run to evaluate")
-    whole = full = load_benchmark(benchmark, annotations)
+    whole = full = load_benchmark(benchmark, annotations, rules)
     sweeps.require_boxes(benchmark, whole)
     stem = benchmark
     with collected() as told:
