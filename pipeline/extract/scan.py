@@ -203,9 +203,13 @@ def _outermost(roots: set[str]) -> dict[str, str]:
 
 
 def default_id(path: str, id_from: IdFrom) -> str:
-    """The id of a clip whose list gives it none, from its path below the root."""
+    """The id of a clip whose list gives it none, from its path below the root.
+
+    Frames that AVSBench names `<video>.mp4_<number>.png` are `<video>_<number>`, as their masks.
+    """
     name = path if id_from == "path" else path[path.rfind("/") + 1 :]
-    return os.path.splitext(name)[0].replace("/", "__")
+    stem = os.path.splitext(name)[0].replace("/", "__")
+    return stem.replace(".mp4_", "_") if name.endswith(".png") else stem
 
 
 def piece_id(clip_id: str, start_s: float) -> str:
@@ -234,9 +238,9 @@ def _from_folder(
     ignored: Counter[str],
     notices: list[str],
 ) -> Iterator[Candidate]:
-    for path, size, audio_path in find_clips(root, visited, ignored, notices):
+    for path, size, audio_path, source in find_clips(root, visited, ignored, notices):
         clip_id = default_id(path, id_from)
-        yield Candidate(clip_id, root, path, size, clip_id, audio_path)
+        yield Candidate(clip_id, root, path, size, source or clip_id, audio_path)
 
 
 def _from_list(path: str, root: str, id_from: IdFrom, notices: list[str]) -> Iterator[Candidate]:
