@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -31,12 +32,13 @@ NUM_THRESHOLDS = 255
 _EPS_IOU, _EPS_F = np.float64(1e-7), np.float64(1e-20)
 
 
+@cache
 def f_thresholds() -> NDArray[np.float32]:
-    """Return 255 thresholds from 0 to 1 - 1e-10 in float32, where the last one is 1."""
-    step = np.float32(1) / np.float32(NUM_THRESHOLDS - 1)
-    up = step * np.arange(NUM_THRESHOLDS, dtype=np.float32)
-    down = np.float32(1) - up[::-1]  # counted from both ends, as torch.linspace does
-    return np.where(np.arange(NUM_THRESHOLDS) < NUM_THRESHOLDS // 2, up, down)
+    """Return 255 thresholds from 0 to 1 - 1e-10 as torch counts them, in float32: the last is 1."""
+    import torch
+
+    thresholds: NDArray[np.float32] = torch.linspace(0, 1 - 1e-10, NUM_THRESHOLDS).numpy()
+    return thresholds
 
 
 def mask_iou(predicted: Bools, truth: Bools) -> Floats:

@@ -108,7 +108,7 @@ class Annotated:
     def only(self, have: AbstractSet[str]) -> Annotated:
         """Leave out what needs other clips than these."""
         return replace(
-            self, items=tuple(item for item in self.items if have.issuperset(item.pair.clips))
+            self, items=tuple(item for item in self.items if have >= set(item.pair.clips))
         )
 
     def truth(self, pair: Pair, positive: bool) -> Truth:
