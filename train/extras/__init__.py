@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -42,9 +43,20 @@ class Extra(Protocol):
         """Reduce the rows of the items that count to scores, by name."""
 
 
-def groups_of(items: Sequence[Item]) -> list[str]:
-    """Return what each item is counted with: its group, or itself alone."""
-    return [item.group or f"{number}" for number, item in enumerate(items)]
+def groups_of(items: Sequence[Item]) -> list[tuple[str, int]]:
+    """Return what each item is counted with: its group, or itself alone.
+
+    An item that is named again belongs to a second copy of its group, whose number goes with it.
+    """
+    copies: Counter[tuple[object, ...]] = Counter()
+    found = []
+    for number, item in enumerate(items):
+        if not item.group:
+            found.append((f"{number}", 0))
+            continue
+        found.append((item.group, copies[item.pair, item.source]))
+        copies[item.pair, item.source] += 1
+    return found
 
 
 def number_groups(names: Sequence[object]) -> tuple[NDArray[np.int64], int]:

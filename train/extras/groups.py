@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,7 @@ from .. import metrics
 from ..score.binarize import Floats, Maps
 from ..score.protocols import Protocol
 from ..score.scoring import Measured, cious
+from . import groups_of
 
 if TYPE_CHECKING:
     from ..truths.annotated import Item
@@ -40,9 +42,8 @@ class Groups:
         self, rows: Floats, measured: Measured, items: Sequence[Item], rules: Protocol
     ) -> dict[str, float]:
         """Return `iiou` and `iauc` by rule; see `Extra.scores`."""
-        names = [item.group for item in items]
-        whole = np.array([names.count(name) == self.sizes[name] for name in self.sizes], bool)
-        there = {name for name, full in zip(self.sizes, whole.tolist(), strict=True) if full}
+        names = groups_of(items)
+        there = {name for name, num in Counter(names).items() if num == self.sizes.get(name[0])}
         keep = np.array([name in there for name in names], bool)
         groups = [name for name in names if name in there]
         found = {}

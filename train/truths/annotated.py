@@ -262,12 +262,16 @@ class AnnotatedScores:
 
     def _summary(self, keep: Bools) -> Scores:
         """Reduce the rows of some items to scores."""
-        found = summary(self.measured, keep, self.protocol)
-        if self.more is None or self.test.extra is None or not keep.any():
+        return self._of_rows(np.flatnonzero(keep))
+
+    def _of_rows(self, rows: NDArray[np.int64]) -> Scores:
+        """Return the scores of some items, by their numbers, each as often as it is named."""
+        measured = self.measured.only(rows)
+        found = summary(measured, np.ones(len(rows), bool), self.protocol)
+        if self.more is None or self.test.extra is None or not len(rows):
             return found
-        items = [item for item, kept in zip(self.test.items, keep.tolist(), strict=True) if kept]
-        rows = self.more[keep]
-        return found | self.test.extra.scores(rows, self.measured.only(keep), items, self.protocol)
+        items = [self.test.items[row] for row in rows.tolist()]
+        return found | self.test.extra.scores(self.more[rows], measured, items, self.protocol)
 
     def at(self, level: float) -> Scores:
         """Return the scores of all pairs where a source counts as localized from a cIoU on."""

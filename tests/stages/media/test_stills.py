@@ -117,6 +117,7 @@ def test_a_png_is_a_clip_beside_a_sound_alone(decoder: str, wav: str, tmp_path: 
     drawing().save(path)
     row = make_row(str(path), audio_path=wav, params=FeatureParams(decoder=decoder))
     assert row["frame_hw"] == SIZE[::-1]
+    assert row["frame_sample"] == 2 * 32_000  # the middle of 4 s of sound
     assert np.abs(pixels(row["frame_jpeg"]) - np.asarray(drawing()).astype(float)).mean() < 4
     with pytest.raises(ClipError, match="not_media"):
         make_row(str(path), params=FeatureParams(decoder=decoder))

@@ -10,6 +10,7 @@ import pytest
 import reference_extras as loops
 import reference_metrics
 from avpipe.train.benchmarks import Pair
+from avpipe.train.extras import groups_of
 from avpipe.train.extras.class_maps import ClassMaps, compete
 from avpipe.train.extras.groups import Groups
 from avpipe.train.extras.peaks import Peaks, above_share
@@ -153,6 +154,19 @@ def test_groups_are_as_good_as_their_worst(ciou) -> None:
     assert whole["iauc"] == pytest.approx(reference_metrics.auc(worst))
     best = 1 - np.maximum(ciou[:2], ciou[2:])
     assert whole["iauc_adaptive"] == pytest.approx(reference_metrics.auc(best.tolist()))
+
+
+def test_groups_that_are_named_twice_count_twice() -> None:
+    """As in a draw with replacement."""
+    two = [Item(Pair(f"c{i}", f"c{i}"), "positive", "", group="a") for i in range(2)]
+    assert groups_of([*two, *two]) == [("a", 0), ("a", 0), ("a", 1), ("a", 1)]
+    rules = PROTOCOLS["avpipe"]
+    flat = measure(np.zeros((6, 2, 2)), np.ones((6, 2, 2)), np.ones(6, int), rules)
+    measured = flat._replace(ciou=np.array([0.9, 0.2, 0.9, 0.2, 0.9, 0.9]))
+    other = [Item(Pair(f"d{i}", f"d{i}"), "positive", "", group="b") for i in range(2)]
+    groups = Groups({"a": 2, "b": 2})
+    found = groups.scores(np.zeros((6, 0)), measured, [*two, *two, *other], rules)
+    assert found["iiou"] == 1 / 3
 
 
 def test_a_group_that_lacks_a_sound_does_not_count() -> None:
