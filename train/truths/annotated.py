@@ -273,6 +273,15 @@ class AnnotatedScores:
         items = [self.test.items[row] for row in rows.tolist()]
         return found | self.test.extra.scores(self.more[rows], measured, items, self.protocol)
 
+    @property
+    def clips(self) -> list[str]:
+        """What each item is drawn with: its group, else the clip whose frame it is."""
+        return [item.group or item.pair.video for item in self.test.items]
+
+    def drawn(self, rows: NDArray[np.int64]) -> Scores:
+        """Return the scores of some items, by their numbers, each as often as it is named."""
+        return self._of_rows(rows)
+
     def at(self, level: float) -> Scores:
         """Return the scores of all pairs where a source counts as localized from a cIoU on."""
         everything = np.ones(len(self.test.items), bool)

@@ -121,6 +121,27 @@ def test_is3_counts_the_worse_sound_of_a_picture(tmp_path: Path) -> None:
     assert scores(without, perfect(test))["iiou_adaptive"] == 1  # of the whole picture alone
 
 
+def test_drawn_rows_keep_pictures_whole(tmp_path: Path) -> None:
+    """As a bootstrap draws them: both sounds of a picture together, and as often as it is drawn."""
+    write_listed(tmp_path / "synthetic3240_bbox.json", PAIRS)
+    test = load("is3", tmp_path)
+    left = np.broadcast_to(-np.arange(SIZE), (SIZE, SIZE))
+    truths = perfect(test)
+
+    def source(pairs: Sequence[Pair]) -> Maps:
+        """Maps that are right about the first picture, and do not listen in the second."""
+        maps = truths(pairs)
+        maps[[pair.video.startswith("owl") for pair in pairs]] = left
+        return maps
+
+    scored = test.score(source)
+    assert scored.clips == ["cat_dog_7"] * 2 + ["owl_car"] * 2
+    assert scored.drawn(np.arange(4)) == pytest.approx(scored.scores["all"], nan_ok=True)
+    twice = scored.drawn(np.array([0, 1, 0, 1, 2, 3]))
+    assert twice["iiou_adaptive"] == pytest.approx(2 / 3)
+    assert twice["loc_acc_adaptive"] == pytest.approx(5 / 6)
+
+
 def test_corners_in_pixels_stay_those_of_the_list(tmp_path: Path) -> None:
     """Truncated as they are: as shares of the side 47 could become 46.99."""
     boxes = {f"a_{i}_x": [i, 0, i + 1.9, 1] for i in range(0, 223)}
