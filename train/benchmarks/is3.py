@@ -52,7 +52,7 @@ def load(annotations: Path) -> Annotated:
     path = find_file(annotations, *FILES)
     boxes = read_listed_boxes(path)
     items = tuple(
-        Item(Pair(name, name), "positive", name.rpartition("_")[2], group=name.rpartition("_")[0])
+        Item(Pair(name, name), "positive", name.rpartition("_")[2], group=_picture(name))
         for name in boxes.by_clip
     )
     sizes = Counter(item.group for item in items)
@@ -68,3 +68,8 @@ def load(annotations: Path) -> Annotated:
         notices=notices,
         extra=Groups(sizes),
     )
+
+
+def _picture(name: str) -> str:
+    """Return the picture of a row, which both its rows share."""
+    return name.rpartition("_")[0] or name

@@ -26,7 +26,7 @@ from avpipe.train.extras.segmentation import (
 from avpipe.train.score.protocols import PROTOCOLS
 from avpipe.train.score.scoring import measure
 from avpipe.train.truths.annotated import Item
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from sklearn.metrics import average_precision_score
@@ -36,7 +36,9 @@ levels = st.one_of(st.integers(-4, 4).map(lambda quarters: quarters / 4), st.jus
 maps = arrays(np.float32, (NUM, 4, 4), elements=levels)
 truths = arrays(bool, (NUM, 4, 4))
 """Few levels, so many ties; some truths are empty."""
-few = settings(max_examples=30)
+few = settings(
+    max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)  # neither says anything but how busy the machine is
 
 
 def items(groups: list[str] | None = None, kinds: str = "pppp") -> list[Item]:

@@ -121,6 +121,13 @@ def test_is3_counts_the_worse_sound_of_a_picture(tmp_path: Path) -> None:
     assert scores(without, perfect(test))["iiou_adaptive"] == 1  # of the whole picture alone
 
 
+def test_another_list_than_is3s_is_told(tmp_path: Path) -> None:
+    write_listed(tmp_path / "synthetic3240_bbox.json", {"alone": BOX, "v1_1": BOX, "v1_2": BOX})
+    test = load("is3", tmp_path)
+    assert "1 clip (alone) without exactly two sounds of a picture" in lines(test)
+    assert "has 3 rows, the published test 6,480" in lines(test)
+
+
 def test_drawn_rows_keep_pictures_whole(tmp_path: Path) -> None:
     """As a bootstrap draws them: both sounds of a picture together, and as often as it is drawn."""
     write_listed(tmp_path / "synthetic3240_bbox.json", PAIRS)
