@@ -26,10 +26,18 @@ def above_share(maps: Maps, share: float) -> Bools:
     return np.asarray(maps > share * peaks)
 
 
-def at_levels(name: str, ciou: Floats) -> dict[str, float]:
-    """Return the share with cIoU of 0.3 and of 0.5, and the area under that share."""
+def at_levels(
+    name: str, ciou: Floats, low: float = float(metrics.AUC_THRESHOLDS[6])
+) -> dict[str, float]:
+    """Return the share with cIoU of 0.3 and of 0.5, and the area under that share.
+
+    Args:
+        name: What the scores' names begin with.
+        ciou: `(n,)`.
+        low: The 0.3. DSOL's code takes the seventh point of its curve, 6 * 0.05, a last bit above.
+    """
     return {
-        f"{name}_30": metrics.loc_acc(ciou, metrics.AUC_THRESHOLDS[6]),
+        f"{name}_30": metrics.loc_acc(ciou, low),
         f"{name}_50": metrics.loc_acc(ciou),
         f"{name}_auc": metrics.auc(ciou),
     }

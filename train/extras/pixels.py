@@ -86,5 +86,5 @@ class Pixels:
         return {
             "cap": ap(sure, ciou, np.ones(num, bool), CAP_AT),
             "piap": float((total(rows[:, 2]) / sizes).mean()),
-            **at_levels("joint", ciou),
+            **at_levels("joint", ciou, CAP_AT),
         }

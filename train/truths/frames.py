@@ -54,7 +54,8 @@ def load_frames(annotations: Path, name: str, num_videos: int) -> Annotated:
     folder = annotations.parent if annotations.is_file() else annotations
     box_path = folder / f"{name}_box.json"
     boxes = read_listed_boxes(box_path) if box_path.is_file() else None
-    paths = find_masks(folder / MASKS)
+    data = folder / f"{name}_data"  # as released, with the list of videos beside it
+    paths = find_masks(folder / MASKS) or find_masks(data / MASKS)
     if boxes is None and not paths:
         raise InputError(
             f"{folder} has no masks in {MASKS} and no {box_path.name}; --annotations names the "
@@ -106,6 +107,8 @@ def _test(
 def _listed(folder: Path, name: str, boxes: Boxes | None) -> tuple[Path, dict[str, str]]:
     """Return the file that lists the test, and the class of each of its frames."""
     videos, flat = folder / f"{name}_meta_data.csv", folder / f"avs1_{name}_test.csv"
+    if folder.name == f"{name}_data" and not videos.is_file():
+        videos = folder.parent / videos.name
     if videos.is_file():
         rows = [row for row in read_rows(videos, "split") if row["split"] == "test"]
         named = [(next(iter(row.values())), row.get("category") or "") for row in rows]

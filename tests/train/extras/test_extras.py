@@ -13,8 +13,8 @@ from avpipe.train.benchmarks import Pair
 from avpipe.train.extras import groups_of
 from avpipe.train.extras.class_maps import ClassMaps, compete
 from avpipe.train.extras.groups import Groups
-from avpipe.train.extras.peaks import Peaks, above_share
-from avpipe.train.extras.pixels import Pixels, pixel_ap
+from avpipe.train.extras.peaks import Peaks, above_share, at_levels
+from avpipe.train.extras.pixels import CAP_AT, Pixels, pixel_ap
 from avpipe.train.extras.segmentation import (
     Segmentation,
     f_curves,
@@ -235,13 +235,19 @@ def test_sources_of_a_duet_are_counted_together(name: str, similarity, truth) ->
         (hits[i] + hits[i + 1]) / (either[i] + either[i + 1]) if either[i] + either[i + 1] else 0
         for i in (0, 2)
     ]
-    assert scores["joint_30"] == np.mean(np.array(cious) >= 6 * 0.05)
+    assert scores["joint_30"] == np.mean(np.array(cious) >= 0.3)
     assert scores["joint_auc"] == pytest.approx(reference_metrics.auc(cious))
     assert scores["piap"] == pytest.approx(np.mean(aps))
     if name == "avpipe":
         sure = [(measured.confidence[i] + measured.confidence[i + 1]) / 2 for i in (0, 2)]
         expected = reference_metrics.average_precision(sure, cious, [True, True], 0.3)
         assert scores["cap"] == pytest.approx(expected)
+
+
+def test_the_03_of_each_laboratory() -> None:
+    """0.3 itself reaches AVGN's 0.3, and not DSOL's 6 * 0.05."""
+    assert at_levels("x", np.array([0.3]))["x_30"] == 0
+    assert at_levels("x", np.array([0.3]), CAP_AT)["x_30"] == 1
 
 
 @few

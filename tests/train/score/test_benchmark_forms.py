@@ -238,6 +238,16 @@ def test_avsbench_in_the_official_folders(tmp_path: Path) -> None:
     assert {"miou", "miou_median", "miou_adaptive", "f_measure"} <= set(names)
 
 
+def test_avsbench_as_released_has_its_list_beside_the_data(tmp_path: Path) -> None:
+    """`Single-source/s4_meta_data.csv` beside `Single-source/s4_data/gt_masks`."""
+    write_s4(tmp_path / "Single-source/s4_data", {"v1": BOX})
+    above = tmp_path / "Single-source"
+    (above / "s4_data/s4_meta_data.csv").rename(above / "s4_meta_data.csv")
+    for folder in (above, above / "s4_data"):
+        test = load("avsbench-s4", folder)
+        assert [item.pair.video for item in test.items] == FRAMES[:5]
+
+
 def test_avsbench_with_flat_ids_is_the_same(tmp_path: Path) -> None:
     official = write_s4(tmp_path / "official", {"v1": BOX, "v2": [0, 0, 50, 50]})
     flat = tmp_path / "flat"
