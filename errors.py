@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import errno
+from dataclasses import dataclass
 from enum import StrEnum
+from pathlib import Path
 
 
 class Reason(StrEnum):
@@ -64,10 +66,47 @@ class ClipError(Exception):
         return type(self), (str(self.reason), self.detail)
 
 
+class Wrong(StrEnum):
+    """What is wrong with a cache; the command lines that fix it are known to the program alone."""
+
+    NOT_A_CACHE = "not_a_cache"
+    DAMAGED = "damaged"
+    NO_SOUND = "no_sound"
+    NO_COLUMN = "no_column"
+    NO_NEIGHBORS = "no_neighbors"
+    NEEDED_BY_ALL = "needed_by_all"
+
+
+@dataclass(frozen=True)
+class Fault:
+    """The facts of an error about a cache.
+
+    Attributes:
+        reason: What is wrong.
+        path: The cache's folder, or the file in it.
+        stage: The stage it is of, such as `hints/detr-r50`; empty where it is of none.
+        shard: The shard's number, None where it is of none.
+    """
+
+    reason: Wrong
+    path: Path
+    stage: str = ""
+    shard: int | None = None
+
+
 class AvpipeError(Exception):
-    """An expected error: one line for the user, naming the file and what mends it."""
+    """An expected error: one line for the user that names the file.
+
+    Attributes:
+        fault: The facts, of an error about a cache: who shows the error adds what fixes it.
+    """
 
     exit_code = 1
+
+    def __init__(self, message: object = "", *, fault: Fault | None = None) -> None:
+        """Keep the line, and the facts of it where they are known."""
+        super().__init__(message)
+        self.fault = fault
 
 
 class UsageError(AvpipeError):

@@ -1,4 +1,4 @@
-"""How many cores this process may use, and how many threads are the fastest on them right now.
+"""What of this machine this process may use: cores, memory; and the fastest number of threads.
 
 Threads of one step wait for each other many times. Where other programs want the cores too, each
 wait lasts until a thread that lost its core has one again: two threads may then be ten times slower
@@ -12,13 +12,15 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from .errors import UsageError
 
 CGROUPS = Path("/sys/fs/cgroup")
 OWN_CGROUP = Path("/proc/self/cgroup")
+MEMORY = Path("/proc/meminfo")
 
-AUTO = "auto"
+AUTO: Final = "auto"
 MOST_THREADS = 1024
 GAIN = 1.05
 """How many times faster all threads have to be to be taken: one is the safe choice."""
@@ -28,12 +30,19 @@ _ENOUGH = 2.5
 _LONG_S = 10.0
 """After that a round is the last, even the first: setting up is little of such steps."""
 _BLOCK = bytes(1 << 20)
+_NO_LIMIT = 1 << 60
+"""Version 1 writes a number above this for a group without a limit."""
 
 
 def usable_cores() -> int:
     """Count the CPU cores this process may use; a batch system may grant fewer than there are."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
+    return installed_cores()
+
+
+def installed_cores() -> int:
+    """Count the CPU cores of the machine, whoever may use them."""
     return os.cpu_count() or 1
 
 
@@ -46,15 +55,61 @@ def granted_cores() -> int:
 def core_quota(root: Path = CGROUPS, own: Path = OWN_CGROUP) -> float | None:
     """Return how many cores' time the control groups grant; None: all."""
     quotas = []
-    for folder in group_folders("cpu", root, own):
-        halves = (words_of(folder / f"cpu.cfs_{name}_us") for name in ("quota", "period"))
-        for words in (words_of(folder / "cpu.max"), [word for half in halves for word in half]):
+    for folder in _group_folders("cpu", root, own):
+        halves = (_words_of(folder / f"cpu.cfs_{name}_us") for name in ("quota", "period"))
+        for words in (_words_of(folder / "cpu.max"), [word for half in halves for word in half]):
             if len(words) == 2 and words[0].isdigit():  # neither `max` nor -1
                 quotas.append(int(words[0]) / int(words[1]))
     return min(quotas, default=None)
 
 
-def group_folders(controller: str, root: Path, own: Path) -> Iterator[Path]:
+def memory_limit(root: Path = CGROUPS, own: Path = OWN_CGROUP) -> int | None:
+    """Return how many bytes the control groups grant; None: all there are."""
+    return min((limit for limit, _ in _memory_grants(root, own)), default=None)
+
+
+def known_free_bytes(
+    meminfo: Path = MEMORY, root: Path = CGROUPS, own: Path = OWN_CGROUP
+) -> int | None:
+    """Return the memory that this process may still take; None where the system does not say.
+
+    It is what the machine has left, or what is left of a control group's grant: the smaller.
+    """
+    left = [max(0, limit - used) for limit, used in _memory_grants(root, own)]
+    if meminfo.is_file():
+        for line in meminfo.read_text("ascii").splitlines():
+            if line.startswith("MemAvailable:"):
+                left.append(int(line.split()[1]) * 1024)
+    return min(left, default=None)
+
+
+def free_memory_bytes() -> int:
+    """Return the memory that this process may still take; where nothing says, a quarter of all."""
+    known = known_free_bytes()
+    if known is None:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 4
+    return known
+
+
+def _memory_grants(root: Path, own: Path) -> Iterator[tuple[int, int]]:
+    """Yield the limit of each control group that has one, and the bytes that are in use of it.
+
+    Files that were read lie in memory too, and count as used; those not read lately
+    (`inactive_file`) give way as soon as a program wants the room, so they are left out.
+    """
+    for folder in _group_folders("memory", root, own):
+        for limit_name, used_name, cached_name in (
+            ("memory.max", "memory.current", "inactive_file"),
+            ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
+        ):
+            limit, used = _words_of(folder / limit_name), _words_of(folder / used_name)
+            if limit and limit[0].isdigit() and int(limit[0]) < _NO_LIMIT:
+                stat = _words_of(folder / "memory.stat")
+                cached = dict(zip(stat[::2], stat[1::2], strict=False)).get(cached_name, "0")
+                yield int(limit[0]), max(0, int(used[0]) - int(cached)) if used else 0
+
+
+def _group_folders(controller: str, root: Path, own: Path) -> Iterator[Path]:
     """Yield the folders of this process's group and of all above it, of both versions."""
     if not own.exists():
         return
@@ -67,7 +122,7 @@ def group_folders(controller: str, root: Path, own: Path) -> Iterator[Path]:
         yield from (one for one in (group, *group.parents) if one.is_relative_to(top))
 
 
-def words_of(file: Path) -> list[str]:
+def _words_of(file: Path) -> list[str]:
     """Return the words of a control group's file, none where it is missing."""
     return file.read_text().split() if file.is_file() else []
 

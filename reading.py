@@ -9,8 +9,9 @@ from __future__ import annotations
 import json
 import re
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from json.scanner import make_scanner
 from typing import Any
 from xml.etree import ElementTree
 
@@ -18,6 +19,7 @@ MAX_TOML_BYTES = 1 << 18
 """A settings file or a recipe has a hundred lines; time grows with the square of some files."""
 TOO_LARGE = f"larger than {MAX_TOML_BYTES // 1024} kB, which no settings are"
 _MAX_DOTS = 200  # of a key `a.a.a...`, which takes time with the square of its length
+_SCAN: Callable[[str, int], tuple[Any, int]] = make_scanner(json.JSONDecoder())  # type: ignore[arg-type]  # it takes one
 _BETWEEN_KEYS = re.compile(r"[\n,=\[\]{}]")
 
 
@@ -29,6 +31,20 @@ def parse_json(content: str | bytes | bytearray) -> Any:
     """
     with _told():
         return json.loads(content)
+
+
+def parse_json_lines(content: bytes) -> Iterator[Any]:
+    """Parse lines of JSON, each ended by a line feed, one value a line.
+
+    Raises:
+        ValueError: A line is none; those before it have been given.
+    """
+    for line in content.split(b"\n")[:-1]:
+        try:
+            value, end = _SCAN(line.decode("ascii"), 0)
+        except Exception:  # the slow way takes other encodings, and says what is wrong
+            end = -1
+        yield value if end == len(line) else parse_json(line)
 
 
 def parse_toml(text: str) -> dict[str, Any]:

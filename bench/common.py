@@ -1,10 +1,12 @@
-"""What the benches share: options, one core, interleaved timing, tables, memory."""
+"""What the benches share: options, commands, one core, interleaved timing, tables, memory."""
 
 from __future__ import annotations
 
 import argparse
 import json
 import os
+import subprocess
+import sys
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -13,6 +15,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
+from avpipe.machine import installed_cores
 from numpy.typing import NDArray
 
 Item = TypeVar("Item")
@@ -23,6 +26,29 @@ def parser(about: str | None) -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(description=about)
     made.add_argument("--json", action="store_true", help="print the figures as JSON")
     return made
+
+
+def settings(text: str) -> tuple[str, ...]:
+    """Return `key=value` settings one by one."""
+    return tuple(text.split())
+
+
+def changed(before: Sequence[str], *others: str) -> tuple[str, ...]:
+    """Return settings with some replaced."""
+    keys = {other.partition("=")[0] for other in others}
+    return (*(one for one in before if one.partition("=")[0] not in keys), *others)
+
+
+def repeated(option: str, values: Sequence[object]) -> tuple[object, ...]:
+    """Return words that give an option once for each value."""
+    return tuple(word for value in values for word in (option, value))
+
+
+def avpipe(*words: object, folder: Path | None = None) -> str:
+    """Run a command, in a folder if one is given; what it says on stdout."""
+    command = [sys.executable, "-m", "avpipe", *map(str, words)]
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, cwd=folder)
+    return done.stdout
 
 
 def add_clock(made: argparse.ArgumentParser) -> None:
@@ -131,7 +157,7 @@ def report(name: str, figures: Mapping[str, Any], text: str, *, as_json: bool) -
         print(json.dumps(document, indent=2))
     else:
         print(text)
-        print(f"load average {load:.1f} on {os.cpu_count()} cores at the end")
+        print(f"load average {load:.1f} on {installed_cores()} cores at the end")
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:

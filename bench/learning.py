@@ -18,22 +18,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from common import avpipe, changed, repeated, settings
 
 WORLDS = {
     "easy": (),  # two objects, .28 to .42 of the side
     "hard": ("--objects", "3", "--size", "0.2", "0.28"),
 }
-
-
-def settings(text: str) -> list[str]:
-    """Return `key=value` settings one by one."""
-    return text.split()
-
-
-def changed(before: Sequence[str], *others: str) -> list[str]:
-    """Return settings with some replaced."""
-    keys = {other.partition("=")[0] for other in others}
-    return [*(s for s in before if s.partition("=")[0] not in keys), *others]
 
 
 NETWORK = settings(
@@ -48,29 +38,29 @@ STEPS = settings(
 )
 EPOCHS = 12
 """300 steps of 32 clips."""
-PLAIN = [*(s for s in NETWORK if not s.startswith("image_encoder")), "last_layer=3"]
+PLAIN = (*(s for s in NETWORK if not s.startswith("image_encoder")), "last_layer=3")
 """The same with torchvision's ResNet18 up to layer 3: stride 16, padded."""
 CLUSTERS = "clusters=panns-cnn14-k12"
 NEIGHBORS = settings("num_neighbors=40 image_neighbors=detr-r50 audio_neighbors=panns-cnn14")
 HEARD = "audio_teacher=panns-cnn14"
 
 
-SMALL = [*NETWORK, *STEPS]
+SMALL = (*NETWORK, *STEPS)
 DROPOUT = ("visual_dropout=0.5", "momentum=0.9")
-RUNS: Mapping[str, tuple[str, list[str]]] = {
+RUNS: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "ez-vsl": ("ez-vsl", SMALL),
     "slavc": ("slavc", changed(SMALL, *DROPOUT)),
     "multi-positive": ("multi-positive", changed(SMALL, *NEIGHBORS)),
     "distill": ("distill", changed(SMALL, "embed_dim=2048", HEARD)),
-    "spm-audio": ("spm-audio", [*NETWORK, *STEPS[:-2], CLUSTERS]),
+    "spm-audio": ("spm-audio", (*NETWORK, *STEPS[:-2], CLUSTERS)),
     "spm": ("spm", changed(SMALL, "embed_dim=128", "projection=mlp", CLUSTERS)),
     "best": ("best", changed(SMALL, *NEIGHBORS, HEARD)),
     "best-no-hints": ("best", changed(SMALL, *NEIGHBORS, HEARD, "hints=none")),
     "distill-no-hints": ("distill", changed(SMALL, "embed_dim=2048", HEARD, "hints=none")),
-    "r18-max": ("ez-vsl", [*PLAIN, *STEPS]),
-    "r18-lse": ("ez-vsl", [*PLAIN, *STEPS, "pooling=lse"]),
-    "r18-mean": ("ez-vsl", [*PLAIN, *STEPS, "pooling=mean"]),
-    "r18-slavc": ("slavc", [*PLAIN, *STEPS, *DROPOUT]),
+    "r18-max": ("ez-vsl", (*PLAIN, *STEPS)),
+    "r18-lse": ("ez-vsl", (*PLAIN, *STEPS, "pooling=lse")),
+    "r18-mean": ("ez-vsl", (*PLAIN, *STEPS, "pooling=mean")),
+    "r18-slavc": ("slavc", (*PLAIN, *STEPS, *DROPOUT)),
 }
 COLUMNS = {
     "right_object": "right object",
@@ -80,12 +70,6 @@ COLUMNS = {
     "ciou_mean_adaptive": "mean cIoU",
 }
 RETRIEVAL = {"a2i_r1_class": "R@1 A>I", "i2a_r1_class": "R@1 I>A"}
-
-
-def avpipe(*words: object) -> str:
-    """Run a command; what it says on stdout."""
-    command = [sys.executable, "-m", "avpipe", *map(str, words)]
-    return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
 
 
 def prepare(folder: Path, name: str) -> None:
@@ -111,8 +95,8 @@ def learn(folder: Path, world: str, name: str, seed: int, epochs: int) -> Path:
     recipe, values = RUNS[name]
     run = folder / "runs" / f"{world}-{epochs}" / name / f"seed{seed}"
     if name == "spm":
-        values = [*values, f"audio_init={learn(folder, world, 'spm-audio', seed, epochs)}"]
-    words = [word for value in (*values, f"epochs={epochs}") for word in ("--set", value)]
+        values = (*values, f"audio_init={learn(folder, world, 'spm-audio', seed, epochs)}")
+    words = repeated("--set", (*values, f"epochs={epochs}"))
     avpipe("train", "--cache", folder / f"{world}-cache", "--ids", folder / world / "train.txt",
            "--recipe", recipe, "--run", run.parent, "--seeds", seed, *words)  # fmt: skip
     return run

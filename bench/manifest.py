@@ -26,7 +26,7 @@ from pathlib import Path
 from avpipe.cache.manifest import Manifest
 from avpipe.pipeline.extract.scan import scan
 from avpipe.pipeline.extract.plan import add_segment, shards_to_do
-from avpipe.pipeline.status import status
+from avpipe.pipeline.tally import status
 cache = Path('cache')
 """
 

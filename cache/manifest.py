@@ -16,9 +16,7 @@ from functools import cached_property
 from itertools import chain
 from pathlib import Path
 
-from ..errors import CacheCorruptError
-from .advice import advice
-from .schema import FORMAT, MANIFEST, canonical_json
+from .schema import FORMAT, MANIFEST, canonical_json, damaged
 from .segment import Line, Root, Segment
 from .writer import temporary
 
@@ -57,12 +55,15 @@ class ShardPlan:
 class Manifest:
     """All segments of a cache."""
 
-    def __init__(self, cache: Path, files: Sequence[Path] | None = None) -> None:
+    def __init__(
+        self, cache: Path, files: Sequence[Path] | None = None, known: Sequence[Segment] = ()
+    ) -> None:
         """Read the segments of a cache; a cache without any has an empty manifest.
 
         Args:
             cache: Cache folder.
             files: Read these as the segments in order (`verify` puts in copies of damaged ones).
+            known: Segments that were read before: they never change, and are not read again.
 
         Raises:
             CacheCorruptError: If a segment is damaged or missing between others.
@@ -70,17 +71,26 @@ class Manifest:
         self.folder = cache / MANIFEST
         if files is None:
             files = [self.folder / name for name in segment_names(self.folder)]
-        self.segments = [Segment(path) for path in files]
+        read = {segment.path: segment for segment in known}
+        self.segments = [read.get(path) or Segment(path) for path in files]
         row = shard = 0
         for number, segment in enumerate(self.segments):
             name = segment.path.name.removesuffix(".copy")
             begins = segment.first_row, segment.first_shard
             if name != f"{number:04d}.jsonl" or begins != (row, shard):
-                raise _missing(self.folder / f"{number:04d}.jsonl")
+                raise damaged(self.folder / f"{number:04d}.jsonl", " is missing")
             row += segment.n
             shard += segment.num_shards
         self.num_rows = row
         self.num_shards = shard
+
+    def refreshed(self) -> Manifest:
+        """Return the manifest as it is now: only segments published since are read.
+
+        Raises:
+            CacheCorruptError: As `Manifest` does.
+        """
+        return Manifest(self.folder.parent, known=self.segments)
 
     @property
     def roots(self) -> list[Root]:
@@ -246,12 +256,8 @@ def segment_names(folder: Path) -> list[str]:
     names = {path.name for path in folder.glob("*.jsonl*") if _SEGMENT_NAME.fullmatch(path.name)}
     segments = {name.removesuffix(".copy") for name in names}
     for name in sorted(segments - names):
-        raise _missing(folder / name)
+        raise damaged(folder / name, " is missing")
     return sorted(segments, key=lambda name: int(name.split(".")[0]))
 
 
 _SEGMENT_NAME = re.compile(r"\d{4,}\.jsonl(\.copy)?")
-
-
-def _missing(path: Path) -> CacheCorruptError:
-    return CacheCorruptError(f"{path} is missing; run {advice('verify --repair', path)}")

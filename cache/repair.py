@@ -1,13 +1,13 @@
-"""Mending a damaged cache: what has a copy is restored, the rest is moved away and made again."""
+"""Repair of a damaged cache: what has a copy is restored, the rest is moved away."""
 
 from __future__ import annotations
 
 import fcntl
 import os
 import re
-import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import CacheCorruptError
@@ -21,9 +21,7 @@ from .schema import (
     HINTS,
     MANIFEST,
     NEIGHBORS,
-    OBJECTS,
     Header,
-    encoder_option,
     id_set_digest,
     shard_path,
 )
@@ -31,16 +29,35 @@ from .shard import Shard, read_header
 from .state import is_dropped, shard_numbers, stages
 from .writer import remove_orphans, temporary
 
-_EXTRACT_FLAGS = {
-    "spectrogram": ("--spectrogram", "257x276"),
-    "audio_seconds": ("--audio-seconds", 10.0),
-    "decoder": ("--decoder", "pyav"),
-}
-"""Parameters that the command line can give, and its defaults."""
+
+@dataclass(frozen=True)
+class Spoilt:
+    """A stage that lost shards, and what says how it was made.
+
+    Attributes:
+        stage: For example `embeddings/imagenet-resnet18`.
+        header: Of a shard of it that can still be read, None where there is none.
+        of_all: Whether neighbours or clusters were made of all clips that are done now.
+        made_of_it: Of embeddings: the neighbours and clusters that were made of them.
+    """
+
+    stage: str
+    header: Header | None
+    of_all: bool = True
+    made_of_it: tuple[Spoilt, ...] = ()
 
 
-_ENCODER = "-encoder"
-"""Ends the name of a hint that is the output of a network's encoder."""
+@dataclass(frozen=True)
+class Lost:
+    """What a repair cannot bring back.
+
+    Attributes:
+        what: A source that is gone, by its path, or a segment of which no copy is good.
+        moved_root: The number of the source's root, where that is gone too: it may have moved.
+    """
+
+    what: str
+    moved_root: int | None = None
 
 
 @contextmanager
@@ -97,27 +114,57 @@ def restore_segment(cache: Path, path: Path, *, good: bool, spare_good: bool) ->
     return f"{name} restored from its copy"
 
 
-def remake_commands(
-    cache: Path, manifest: Manifest, bad: list[tuple[str, int]]
-) -> tuple[list[str], list[str]]:
-    """Return the commands that make damaged shards again, and the sources that are gone.
+def spoilt_stages(cache: Path, manifest: Manifest, bad: list[tuple[str, int]]) -> list[Spoilt]:
+    """Return the stages that are to be made again, in the order to make them in.
 
     To be called before the shards are moved: their headers may still tell the parameters.
+
+    Args:
+        cache: The cache.
+        manifest: Its manifest.
+        bad: The damaged shards, `(stage, number)` each.
     """
-    spoilt = {stage for stage, _ in bad}
-    commands, gone = [], []
-    if EXTRACT in spoilt or (AUDIO in spoilt and not is_dropped(cache, AUDIO)):
-        commands.append(_extract_command(cache))
-        numbers = {number for stage, number in bad if stage in (EXTRACT, AUDIO)}
-        for number in sorted(numbers & set(range(manifest.num_shards))):
-            gone += _gone_sources(manifest, number)
-    networks = spoilt - {EXTRACT, AUDIO}
+    names = {stage for stage, _ in bad}
+    found = []
+    if EXTRACT in names or (AUDIO in names and not is_dropped(cache, AUDIO)):
+        header = _any_header(cache, EXTRACT) or _any_header(cache, AUDIO)
+        found.append(Spoilt(EXTRACT, header))
+    networks = names - {EXTRACT, AUDIO}
     if networks:
         finished = id_set_digest(_finished_ids(cache, manifest, bad))
         # hints come first: neighbours and clusters may be made of them
         for stage in sorted(networks, key=lambda stage: (not stage.startswith(HINTS), stage)):
-            commands.append(_network_command(cache, stage, finished))
-    return list(dict.fromkeys(commands)), gone
+            found.append(_spoilt(cache, stage, finished))
+    return found
+
+
+def lost_sources(manifest: Manifest, bad: list[tuple[str, int]]) -> list[Lost]:
+    """Return the sources of damaged shards that were there when planned, and are not now."""
+    numbers = {number for stage, number in bad if stage in (EXTRACT, AUDIO)}
+    numbers &= set(range(manifest.num_shards))
+    return [lost for number in sorted(numbers) for lost in _lost_of(manifest, number)]
+
+
+def _spoilt(cache: Path, stage: str, finished: str) -> Spoilt:
+    """Return what says how a stage was made that a network's output is in.
+
+    Args:
+        cache: The cache.
+        stage: Its name.
+        finished: Digest of the ids of all clips that are done.
+    """
+    kind, _, name = stage.partition("/")
+    digest = name.partition("@")[2]
+    made_of_it = []
+    if kind == EMBEDDINGS:
+        made_of_it = [
+            _spoilt(cache, other, finished)
+            for other in stages(cache)
+            if other.startswith((f"{NEIGHBORS}/image-{name}@", f"{NEIGHBORS}/audio-{name}@"))
+            or re.match(rf"{CLUSTERS}/{re.escape(name)}-k\d+@", other)
+        ]
+    of_all = finished.startswith(digest)
+    return Spoilt(stage, _any_header(cache, stage), of_all, tuple(made_of_it))
 
 
 def _finished_ids(cache: Path, manifest: Manifest, bad: list[tuple[str, int]]) -> list[str]:
@@ -133,86 +180,6 @@ def _finished_ids(cache: Path, manifest: Manifest, bad: list[tuple[str, int]]) -
     return [line["id"] for row, line in manifest.lines() if row in rows]
 
 
-def _network_command(cache: Path, stage: str, finished: str) -> str:
-    """Return what makes a stage again that a network's output is in.
-
-    Args:
-        cache: The cache.
-        stage: For example `embeddings/imagenet-resnet18`.
-        finished: Digest of the ids of all clips that are done.
-    """
-    kind, _, name = stage.partition("/")
-    if kind == NEIGHBORS:
-        return _knn_command(cache, stage, finished)
-    if kind == CLUSTERS:
-        return _cluster_command(cache, stage, finished)
-    header = _any_header(cache, stage)
-    hears = header is not None and AUDIO in header.inputs
-    if kind == EMBEDDINGS:  # what was made of them is there, and is skipped
-        made = [
-            _network_command(cache, other, finished)
-            for other in stages(cache)
-            if other.startswith((f"{NEIGHBORS}/image-{name}@", f"{NEIGHBORS}/audio-{name}@"))
-            or re.match(rf"{CLUSTERS}/{re.escape(name)}-k\d+@", other)
-        ]
-        by = ["--image", name, "--audio", "none"]
-        if hears:
-            by = ["--audio", encoder_option(name), "--image", "none"]
-        return min([*made, _command(cache, ["knn", *by], header)], key=lambda line: "--ids" in line)
-    if kind == OBJECTS:
-        words = ["--visual", "none", "--audio", "none", "--objects"]
-    elif hears:
-        words = ["--visual", "none", "--audio", name]
-    else:
-        words = ["--visual", name.removesuffix(_ENCODER), "--audio", "none"]
-        words += ["--visual-hint", "encoder"] if name.endswith(_ENCODER) else []
-    return _command(cache, ["embed-teachers", *words], header)
-
-
-def _knn_command(cache: Path, stage: str, finished: str) -> str:
-    """Return what searches neighbours again."""
-    modality, _, encoder = stage.partition("/")[2].partition("@")[0].partition("-")
-    header = _any_header(cache, stage)
-    words = ["knn", f"--{modality}", encoder_option(encoder)]
-    words += ["--audio" if modality == "image" else "--image", "none"]
-    words += ["--k", str(header.params["k"])] if header else []
-    return _command(cache, words, header) + _id_list(stage, finished)
-
-
-def _cluster_command(cache: Path, stage: str, finished: str) -> str:
-    """Return what makes a stage of clusters again; folder and header tell how it was made."""
-    encoder, _, k = stage.partition("/")[2].partition("@")[0].rpartition("-k")
-    header = _any_header(cache, stage)
-    words = ["cluster", "--k", k, "--encoder", encoder_option(encoder)]
-    if header and header.params["seed"]:
-        words += ["--seed", str(header.params["seed"])]
-    return _command(cache, words, header) + _id_list(stage, finished)
-
-
-def _command(cache: Path, words: list[str], header: Header | None) -> str:
-    if header and (header.weights or "").startswith("random"):
-        words = [*words, "--weights", "random"]
-    return shlex.join(["avpipe", *words, "--cache", str(cache)])
-
-
-def _id_list(stage: str, finished: str) -> str:
-    """Ask for the ids of a set that is not all clips: a cache knows only its digest."""
-    digest = stage.rpartition("@")[2]
-    if digest == finished[: len(digest)]:
-        return ""
-    return f" --ids LIST  # LIST: the ids that {stage} was made of"
-
-
-def _extract_command(cache: Path) -> str:
-    header = _any_header(cache, EXTRACT) or _any_header(cache, AUDIO)
-    params = header.params if header else {}
-    words = ["avpipe", "extract", "--cache", str(cache)]
-    for name, (flag, default) in _EXTRACT_FLAGS.items():
-        if params.get(name, default) != default:
-            words += [flag, str(params[name])]
-    return shlex.join(words)
-
-
 def _any_header(cache: Path, stage: str) -> Header | None:
     """Return the first header of a stage that can still be read."""
     for number in sorted(shard_numbers(cache, stage)):
@@ -221,15 +188,11 @@ def _any_header(cache: Path, stage: str) -> Header | None:
     return None
 
 
-def _gone_sources(manifest: Manifest, number: int) -> list[str]:
-    """Return the files of a shard that were there when it was planned, and are not now."""
+def _lost_of(manifest: Manifest, number: int) -> Iterator[Lost]:
     plan = manifest.plan(number)
-    gone = []
     for row, line in enumerate(plan.lines, plan.first_row):
         root = plan.roots[line["root"]]["path"]
         path = os.path.join(root, line["path"])  # noqa: PTH118
         if row in plan.superseded or not line["bytes"] or os.path.lexists(path):
             continue
-        moved = f" (if its clips have moved, add --root {line['root']}=DIR to the command)"
-        gone.append(path + ("" if os.path.isdir(root) else moved))  # noqa: PTH112
-    return gone
+        yield Lost(path, None if os.path.isdir(root) else line["root"])  # noqa: PTH112

@@ -8,17 +8,17 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import re
 import zlib
 from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
-from ..errors import CacheCorruptError
+from ..errors import CacheCorruptError, Fault, Wrong
 from ..reading import parse_json
-from .advice import advice
 
 FORMAT = 1
 HEADER_BYTES = 4096
@@ -47,13 +47,23 @@ RAGGED = {"frame_jpeg": "frame_offset", "waveform": "waveform_offset"}
 RUN_ENCODER = "run-"
 """How the names of encoders begin that are a run's and no teacher's."""
 
+RUN_REGIONS = "region-"
+"""The same of what a run sees where it hears something."""
+
+Cells = Literal["corners", "tiles"]
+"""Where a map's cells lie in the frame, cut into as many equal tiles: at the corner of each, the
+top left one (padded strides put cell i at pixel stride * i), or in the middle of each."""
+
 CENTROIDS = "centroids"
 """A column of `clusters` that is no column of rows: all `(k, d)` of them, in every shard."""
 
 
+_CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"))
+
+
 def canonical_json(value: Any) -> bytes:
     """Return `value` as JSON bytes that depend on nothing but its content (ASCII, sorted keys)."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":")).encode("ascii")
+    return _CANONICAL.encode(value).encode("ascii")
 
 
 def digest(value: Any) -> str:
@@ -70,6 +80,25 @@ def id_set_digest(ids: Collection[str]) -> str:
 def shard_path(cache: Path, stage: str, shard: int) -> Path:
     """Return where shard number `shard` of `stage` lies."""
     return cache / stage / f"{shard:07d}.h5"
+
+
+def fault_of(reason: Wrong, path: Path) -> Fault:
+    """Return what is wrong with a file as facts; a shard's path says what it is a shard of."""
+    number = re.fullmatch(r"(\d{7})\.h5", path.name)
+    if number is None:
+        return Fault(reason, path)
+    parts = 1 if path.parent.name in (EXTRACT, AUDIO) else 2
+    return Fault(reason, path, "/".join(path.parent.parts[-parts:]), int(number[1]))
+
+
+def damaged(path: Path, what: str) -> CacheCorruptError:
+    """Return the error of a file that is not as it was written.
+
+    Args:
+        path: The file.
+        what: What is wrong, with what stands between it and the file's name: `: too short`.
+    """
+    return CacheCorruptError(f"{path}{what}", fault=fault_of(Wrong.DAMAGED, path))
 
 
 @dataclass(frozen=True)
@@ -159,15 +188,11 @@ def parse_block(block: bytes, path: Path, file_bytes: int) -> Header:
     Raises:
         CacheCorruptError: If anything in it is not as `Header.to_block` writes it.
     """
-
-    def damaged(why: str) -> CacheCorruptError:
-        return CacheCorruptError(f"{path}: {why}; run {advice('verify --repair', path)}")
-
     if len(block) < HEADER_BYTES:
-        raise damaged("shorter than its header")
+        raise damaged(path, ": shorter than its header")
     end = block.find(b"\n") + 1
     if block[end : end + 9] != b"%08x\n" % zlib.crc32(block[:end]) or block[end + 9 :].strip(b"\0"):
-        raise damaged("damaged header")
+        raise damaged(path, ": damaged header")
     try:
         record: dict[str, Any] = parse_json(block[:end])
         fingerprint = record.pop("fingerprint")
@@ -178,16 +203,16 @@ def parse_block(block: bytes, path: Path, file_bytes: int) -> Header:
         header = Header(**record, columns=columns)
         sound = all(_lies_within(c, file_bytes) for c in columns.values())
     except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise damaged(f"unreadable header ({error})") from error
+        raise damaged(path, f": unreadable header ({error})") from error
     if header.format != FORMAT:
         raise CacheCorruptError(
             f"{path}: cache format {header.format}, this avpipe reads {FORMAT}; install the avpipe "
             "that wrote it"
         )
     if not sound or fingerprint != header.fingerprint:
-        raise damaged("header and content do not belong together")
+        raise damaged(path, ": header and content do not belong together")
     if header.n != header.done + sum(header.failed.values()):
-        raise damaged("counts do not add up")
+        raise damaged(path, ": counts do not add up")
     return header
 
 
@@ -209,4 +234,4 @@ def params_difference(
 
 def encoder_option(name: str) -> str:
     """Return what asks for an encoder by the name that stages have; a run's folder is not known."""
-    return "run:RUN" if name.startswith(RUN_ENCODER) else name
+    return "run:RUN" if name.startswith((RUN_ENCODER, RUN_REGIONS)) else name

@@ -11,19 +11,20 @@ import mmap
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TypedDict
+from typing import Any, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import CacheCorruptError
-from ..reading import parse_json
-from .advice import advice
+from ..reading import parse_json, parse_json_lines
 from .clip_ids import is_bad_id
-from .schema import FORMAT, canonical_json
+from .schema import FORMAT, canonical_json, damaged
 
 _SCAN_BLOCK = 1 << 24
 _READ_BYTES = 1 << 20
+_PARSE_LINES = 256
+"""Parsed at once: less time a line, and little memory."""
 
 
 class Root(TypedDict):
@@ -77,7 +78,7 @@ class Segment:
         with path.open("rb") as file:
             size = os.fstat(file.fileno()).st_size
             if size == 0:
-                raise self._damaged("is empty")
+                raise damaged(path, " is empty")
             # a mapping holds a file open: thousands of small segments are read instead
             self._data: bytes | mmap.mmap = (
                 file.read()
@@ -93,7 +94,7 @@ class Segment:
             intact = tail["sha256"] == _sha256(self._data, tail_at) and self.n == len(starts) - 3
             intact = intact and self._data[tail_at:] == canonical_json(tail) + b"\n"
             if not intact:
-                raise self._damaged("is damaged")
+                raise damaged(path, " is damaged")
             if head["format"] != FORMAT:
                 raise CacheCorruptError(
                     f"{path}: cache format {head['format']}, this avpipe reads {FORMAT}; install "
@@ -105,11 +106,8 @@ class Segment:
             self.num_retries = int(head["num_retries"])
             self.roots: list[Root] = head["roots"]
         except (ValueError, KeyError, IndexError, TypeError) as error:
-            raise self._damaged("is damaged") from error
+            raise damaged(path, " is damaged") from error
         self._starts = starts[1:-1]
-
-    def _damaged(self, what: str) -> CacheCorruptError:
-        return CacheCorruptError(f"{self.path} {what}; run {advice('verify --repair', self.path)}")
 
     @property
     def num_shards(self) -> int:
@@ -122,17 +120,20 @@ class Segment:
 
     def lines(self, start: int = 0, stop: int | None = None) -> Iterator[Line]:
         """Parse lines `start:stop` (counted within the segment)."""
-        for index in range(start, self.n if stop is None else stop):
-            yield self._line(index)
+        end = self.n if stop is None else stop
+        for first in range(start, end, _PARSE_LINES):
+            last = min(end, first + _PARSE_LINES)
+            texts = parse_json_lines(self.raw(first, last))
+            for index in range(first, last):
+                yield self._checked(texts, index)
 
-    def _line(self, index: int) -> Line:
-        """Parse one line: what has the right checksum need not have been written by avpipe."""
-        text = self._data[self._starts[index] : self._starts[index + 1]]
+    def _checked(self, texts: Iterator[Any], index: int) -> Line:
+        """Return the next line: what has the right checksum need not be written by avpipe."""
         try:
-            line: Line = parse_json(text)
-            known = all(isinstance(line[key], str) for key in ("id", "path"))
+            line: Line = next(texts)
+            known = isinstance(line["id"], str) and isinstance(line["path"], str)
             known = known and 0 <= line["root"] < len(self.roots)
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, StopIteration):
             known = False
         if not known:
             raise self._forged(f"row {self.first_row + index} is no clip")

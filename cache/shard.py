@@ -12,9 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import CacheCorruptError
-from .advice import advice
-from .schema import HEADER_BYTES, Header, parse_block
+from .schema import HEADER_BYTES, Header, damaged, parse_block
 
 _HASH_BLOCK = 1 << 20
 
@@ -66,9 +64,7 @@ def check_content(path: Path, fd: int, header: Header) -> None:
         OSError: If it cannot be read.
     """
     if content_sha256(fd, os.fstat(fd).st_size) != header.sha256:
-        raise CacheCorruptError(
-            f"{path}: content does not match its sha256; run {advice('verify --repair', path)}"
-        )
+        raise damaged(path, ": content does not match its sha256")
 
 
 _verified: set[tuple[int, int, int, int]] = set()

@@ -7,8 +7,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from ..errors import CacheCorruptError, InputError
-from .advice import advice
+from ..errors import CacheCorruptError, Fault, InputError, Wrong
 from .manifest import Manifest
 from .schema import (
     AUDIO,
@@ -22,6 +21,8 @@ from .schema import (
     NEIGHBORS,
     OBJECTS,
     Header,
+    damaged,
+    fault_of,
     shard_path,
 )
 from .shard import read_header
@@ -62,13 +63,13 @@ def headers(cache: Path, stage: str) -> Iterator[Header]:
 
 
 def require_cache(cache: Path) -> None:
-    """See that a folder is a cache.
+    """Check that a folder is a cache.
 
     Raises:
         InputError: If it has no manifest.
     """
     if not (cache / MANIFEST).is_dir():
-        raise InputError(f"{cache} is no cache; run `avpipe extract INPUT --cache {cache}`")
+        raise InputError(f"{cache} is no cache", fault=Fault(Wrong.NOT_A_CACHE, cache))
 
 
 def require_manifest_of(cache: Path, manifest: Manifest) -> None:
@@ -80,7 +81,7 @@ def require_manifest_of(cache: Path, manifest: Manifest) -> None:
         CacheCorruptError: If a segment and its copy are gone: their rows must not be given again.
     """
     last = max(shard_numbers(cache, EXTRACT), default=-1)
-    if last >= manifest.num_shards and last >= Manifest(cache).num_shards:
+    if last >= manifest.num_shards and last >= manifest.refreshed().num_shards:
         raise CacheCorruptError(
             f"{shard_path(cache, EXTRACT, last)}: the manifest ends before it; put back the files "
             f"missing from {cache / MANIFEST}"
@@ -103,14 +104,11 @@ def require_shard_of(manifest: Manifest, number: int, header: Header, path: Path
     if made_for is None:
         return
     if number >= manifest.num_shards or manifest.shard_sha256(number) != made_for:
-        raise CacheCorruptError(
-            f"{path} belongs to another manifest, its clips are not those of these ids; run "
-            f"{advice('verify --repair', path)}"
-        )
+        raise damaged(path, " belongs to another manifest, its clips are not those of these ids")
 
 
 def is_dropped(cache: Path, stage: str) -> bool:
-    """Whether `avpipe drop` removed the stage's shards on purpose."""
+    """Whether the stage's shards were dropped on purpose."""
     return (cache / stage / DROPPED).exists()
 
 
@@ -130,11 +128,11 @@ def audio_of(cache: Path, extract: Header) -> Header:
     try:
         audio = read_header(path)
     except FileNotFoundError:
-        raise InputError(f"{path} is missing; run {advice('extract', cache)}") from None
+        raise InputError(f"{path} is missing", fault=fault_of(Wrong.NO_SOUND, path)) from None
     if audio.sha256 != extract.companions[AUDIO]:
         raise InputError(
-            f"{path} and {EXTRACT}/{path.name} were not made together; run "
-            f"{advice('extract', cache)}"
+            f"{path} and {EXTRACT}/{path.name} were not made together",
+            fault=fault_of(Wrong.NO_SOUND, path),
         )
     return audio
 
@@ -156,8 +154,7 @@ def drop_stage(cache: Path, stage: str) -> int:
         raise InputError(f"{cache} has no stage {stage!r} to drop (it has {have})")
     if stage == EXTRACT:
         raise InputError(
-            "every stage is aligned to extract; use `avpipe extract --overwrite`, or remove the "
-            f"folder {cache}"
+            "every stage is aligned to extract", fault=Fault(Wrong.NEEDED_BY_ALL, cache, EXTRACT)
         )
     if stage == AUDIO:
         (cache / AUDIO).mkdir(exist_ok=True)

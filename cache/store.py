@@ -12,8 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import InputError
-from .advice import advice
+from ..errors import Fault, InputError, Wrong
 from .manifest import Manifest
 from .schema import AUDIO, AUDIO_RATE_HZ, EXTRACT, NEIGHBORS, RAGGED, shard_path
 from .shard import Shard, read_header
@@ -41,7 +40,7 @@ class CachedClip(NamedTuple):
         label: Its label, None where the input had none.
         frame: `(H, W, 3)` uint8 RGB, short side 256.
         spectrogram: `(257, 276)` float32 natural-log PSD of the centre 3 s (the shape is that of
-            the cache's `--spectrogram` kind).
+            the kind that the cache was extracted with).
         spectrogram_wide: `(257, 462)` float32, the same with its margins.
         valid_cols: Half-open range of columns of `spectrogram_wide` that hold real sound.
         waveform: Mono int16 around the frame, None if `audio` was dropped.
@@ -128,12 +127,19 @@ class Cache:
     sent to other processes; each opens files of its own.
     """
 
-    def __init__(self, path: str | os.PathLike[str], *, verify: bool = True) -> None:
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        verify: bool = True,
+        manifest: Manifest | None = None,
+    ) -> None:
         """Open a cache.
 
         Args:
             path: Its folder.
             verify: Check each shard's sha256 when it is first opened in this process.
+            manifest: Its manifest, if that was read already.
 
         Raises:
             InputError: If there is no cache.
@@ -142,7 +148,7 @@ class Cache:
         self.path = Path(path).absolute()
         self._verify = verify
         require_cache(self.path)
-        self.manifest = Manifest(self.path)
+        self.manifest = Manifest(self.path) if manifest is None else manifest
         require_manifest_of(self.path, self.manifest)
         self._shards: OrderedDict[tuple[str, int], Shard] = OrderedDict()
 
@@ -239,7 +245,8 @@ class Cache:
                     return ColumnView(self, folder, wanted)
                 raise InputError(f"{self.path}: stage {folder} has no column {wanted!r}")
         raise InputError(
-            f"{self.path} has no stage for column {name!r}; see {advice('status', self.path)}"
+            f"{self.path} has no stage for column {name!r}",
+            fault=Fault(Wrong.NO_COLUMN, self.path, name),
         )
 
     def neighbors(self, name: str) -> NeighborView:
@@ -259,7 +266,8 @@ class Cache:
         ]
         if not folders:
             raise InputError(
-                f"{self.path} has no neighbours {name!r}; run {advice('knn', self.path)}"
+                f"{self.path} has no neighbours {name!r}",
+                fault=Fault(Wrong.NO_NEIGHBORS, self.path, f"{NEIGHBORS}/{name}"),
             )
         return NeighborView(self, max(folders, key=lambda stage: _newest(self.path / stage)))
 

@@ -1,4 +1,4 @@
-"""`avpipe verify`: every byte of a cache is checked; with `--repair` what can be mended is."""
+"""Verification of a cache: every byte is checked, and what can be repaired is, if asked for."""
 
 from __future__ import annotations
 
@@ -8,14 +8,22 @@ from collections.abc import Callable, Iterable
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 
-from ..errors import CacheCorruptError
+from ..errors import CacheCorruptError, Fault
 from .manifest import Manifest, copy_path
-from .repair import remake_commands, repairing, restore_segment, set_aside
-from .schema import CENTROIDS, MANIFEST, RAGGED, Header, shard_path
+from .repair import (
+    Lost,
+    Spoilt,
+    lost_sources,
+    repairing,
+    restore_segment,
+    set_aside,
+    spoilt_stages,
+)
+from .schema import CENTROIDS, EXTRACT, MANIFEST, RAGGED, Header, shard_path
 from .segment import Segment
 from .shard import Shard, check_content, read_header
 from .state import require_cache, shard_numbers, stages
@@ -32,26 +40,30 @@ class VerifyReport:
         files: Files checked.
         bytes: Their size.
         damaged: Path below the cache, and what is wrong with it.
-        repaired: What `--repair` did, one line each.
-        commands: Commands that make again what was moved away.
+        faults: Path below the cache, and the facts of what is wrong with it, where a repair helps.
+        repaired: What a repair did, one line each.
+        spoilt: Stages of which shards were moved away, in the order to make them again.
         lost: Clips whose source is gone, so that their shard cannot be made again as it was.
     """
 
     files: int = 0
     bytes: int = 0
     damaged: dict[str, str] = field(default_factory=dict)
+    faults: dict[str, Fault] = field(default_factory=dict)
     repaired: list[str] = field(default_factory=list)
-    commands: list[str] = field(default_factory=list)
-    lost: list[str] = field(default_factory=list)
+    spoilt: list[Spoilt] = field(default_factory=list)
+    lost: list[Lost] = field(default_factory=list)
 
     @property
     def ok(self) -> bool:
-        """Whether the cache is sound now, but for what the commands make again."""
+        """Whether the cache is sound now, but for the stages that are to be made again."""
         return not self.damaged or bool(self.repaired and not self.lost)
 
-    def as_json(self) -> dict[str, Any]:
-        """Return the `--json` form."""
-        return {"schema": "avpipe.verify/1", "ok": self.ok, **vars(self)}
+    def add(self, name: str, problem: str | CacheCorruptError) -> None:
+        """Take up what is wrong with a file, by its path below the cache."""
+        self.damaged.setdefault(name, str(problem))
+        if isinstance(problem, CacheCorruptError) and problem.fault is not None:
+            self.faults.setdefault(name, problem.fault)
 
 
 def verify(cache: Path, *, repair: bool = False) -> VerifyReport:
@@ -60,7 +72,7 @@ def verify(cache: Path, *, repair: bool = False) -> VerifyReport:
     Args:
         cache: Cache folder.
         repair: Restore damaged manifest segments from their copies (and copies from segments),
-            move damaged shards to `damaged/` and tell the command that makes them again.
+            move damaged shards to `damaged/`.
 
     Raises:
         InputError: If there is no cache.
@@ -83,19 +95,17 @@ def _verified(cache: Path, repair: bool) -> VerifyReport:
         for _ in manifest.lines():  # each is looked at as it is parsed
             pass
     except CacheCorruptError as error:
-        report.damaged.setdefault(f"{MANIFEST}/", str(error))
+        report.add(f"{MANIFEST}/", error)
         return report
     bad = _verify_shards(cache, manifest, shards, report)
     if repair and bad:
-        report.commands, report.lost[:0] = remake_commands(cache, manifest, bad)
+        report.spoilt = spoilt_stages(cache, manifest, bad)
+        if EXTRACT in {one.stage for one in report.spoilt}:
+            report.lost[:0] = lost_sources(manifest, bad)
         for stage, number in bad:
             path = shard_path(cache, stage, number)
             set_aside(cache, path)
             report.repaired.append(f"{path.relative_to(cache)} moved to damaged/")
-    if repair:  # what is wrong, not what to run: it is running
-        report.damaged = {
-            name: what.partition("; run `avpipe verify")[0] for name, what in report.damaged.items()
-        }
     return report
 
 
@@ -116,7 +126,7 @@ def _verify_manifest(cache: Path, report: VerifyReport, repair: bool) -> list[Pa
             if not _count(report, file) and file != path:
                 continue  # an interrupted run had no time for the copy: the next run writes it
             if what:
-                report.damaged[file.relative_to(cache).as_posix()] = what
+                report.add(file.relative_to(cache).as_posix(), what)
         if not (problem and spare_problem):
             readable.append(copy_path(path) if problem else path)
         if repair and (problem or spare_problem):
@@ -124,17 +134,18 @@ def _verify_manifest(cache: Path, report: VerifyReport, repair: bool) -> list[Pa
             if restored:
                 report.repaired.append(restored)
             else:
-                report.lost.append(f"{MANIFEST}/{name}: no good copy; which clips it held is lost")
+                lost = f"{MANIFEST}/{name}: no good copy; which clips it held is lost"
+                report.lost.append(Lost(lost))
     return readable if len(readable) == len(names) else None
 
 
-def _segment_problem(path: Path) -> str:
+def _segment_problem(path: Path) -> str | CacheCorruptError:
     try:
         _read_again(lambda: Segment(path))
     except FileNotFoundError:
         return "missing"
     except CacheCorruptError as error:
-        return str(error)
+        return error
     except OSError as error:
         if error.errno in _UNREADABLE:
             return f"{path}: {error.strerror}"
@@ -173,7 +184,7 @@ def _verify_shards(
         if not _count(report, path):
             continue  # dropped, or moved by a repair, since its folder was listed
         if problem := _shard_problem(cache, manifest, stage, number):
-            report.damaged[path.relative_to(cache).as_posix()] = problem
+            report.add(path.relative_to(cache).as_posix(), problem)
             bad.append((stage, number))
     return bad
 
@@ -185,12 +196,14 @@ def _checked(path: Path) -> Shard:
     return shard
 
 
-def _shard_problem(cache: Path, manifest: Manifest, stage: str, number: int) -> str:
+def _shard_problem(
+    cache: Path, manifest: Manifest, stage: str, number: int
+) -> str | CacheCorruptError:
     path = shard_path(cache, stage, number)
     try:
         shard = _read_again(lambda: _checked(path))
     except CacheCorruptError as error:
-        return str(error)
+        return error
     except FileNotFoundError:
         return ""  # as above, between two calls
     except OSError as error:
@@ -241,7 +254,7 @@ def _lonely(cache: Path, header: Header, path: Path) -> str:
         try:
             found = read_header(shard_path(cache, stage, header.shard)).sha256
         except FileNotFoundError:
-            continue  # dropped, or to be made again: the next `avpipe extract` does
+            continue  # dropped, or to be made again: the next extraction does
         except CacheCorruptError:
             continue  # reported under its own name
         except OSError as error:

@@ -7,23 +7,30 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..errors import UsageError
-from . import output
 from .commands import (
-    cache,
     cases,
-    checkpoints,
     cluster,
+    config,
+    demo,
     doctor,
+    drop,
+    embed_teachers,
+    evaluate,
+    export,
+    extract,
+    import_checkpoint,
+    init,
     inspect,
+    knn,
     localize,
+    report,
     serve,
-    teachers,
-    training,
-    trial,
+    status,
+    synth,
+    train,
+    verify,
     weights,
 )
-from .commands.report import report as report_on_runs
-from .options import Json
 from .settings import FILE_NAME, Commands, read_settings, settings_of
 
 if TYPE_CHECKING:
@@ -109,46 +116,32 @@ def avpipe(
                 state.settings_error = str(error)
 
 
-def init() -> None:
-    """Write a commented avpipe.toml into this folder."""
-    from .template import write_template
-
-    output.say(f"wrote {write_template(Path(FILE_NAME), commands())}")
-
-
-def config(ctx: typer.Context, json: Json = False) -> None:
-    """Show every setting, its value, and where the value comes from."""
-    from .settings_show import config_text, effective_settings
-
-    output.show(effective_settings(ctx, commands()), json, config_text)
-
-
 GROUPS: dict[str, dict[str, Callable[..., None]]] = {
     "Begin": {
-        "demo": trial.demo,
+        "demo": demo.demo,
         "doctor": doctor.doctor,
-        "init": init,
-        "config": config,
-        "synth": cache.synth,
+        "init": init.init,
+        "config": config.config,
+        "synth": synth.synth,
         "weights": weights.weights,
     },
     "Fill the cache": {
-        "extract": cache.extract,
-        "embed-teachers": teachers.embed_teachers,
-        "knn": teachers.knn,
+        "extract": extract.extract,
+        "embed-teachers": embed_teachers.embed_teachers,
+        "knn": knn.knn,
         "cluster": cluster.cluster,
     },
     "Keep the cache": {
-        "status": cache.status,
-        "verify": cache.verify,
-        "drop": cache.drop,
+        "status": status.status,
+        "verify": verify.verify,
+        "drop": drop.drop,
     },
     "Train and score": {
-        "train": training.train,
-        "evaluate": training.evaluate,
-        "report": report_on_runs,
-        "import-checkpoint": checkpoints.import_checkpoint,
-        "export": checkpoints.export,
+        "train": train.train,
+        "evaluate": evaluate.evaluate,
+        "report": report.report,
+        "import-checkpoint": import_checkpoint.import_checkpoint,
+        "export": export.export,
     },
     "Look": {
         "localize": localize.localize,

@@ -15,6 +15,7 @@ from typing import Any
 
 from ..errors import AvpipeError, MissingDependencyError, UsageError
 from ..printable import printable
+from .fixes import shown
 from .refusals import as_refusal
 
 INTERRUPTED = 128 + signal.SIGINT
@@ -118,7 +119,7 @@ def _failed(error: Exception, state: State) -> int:
     error = _of_standard_output() or error
     expected = _as_expected(error, state)
     if expected is not None:
-        _print_error(str(expected))
+        _print_error(shown(expected))
         return expected.exit_code
     hint = "" if state.debug else " (--debug shows where)"
     _print_error(f"internal error: {type(error).__name__}: {error}{hint}")

@@ -2,13 +2,14 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import typer
 
-from ..cache.advice import DEFAULT_CACHE as DEFAULT_CACHE
+from ..advice import DEFAULT_CACHE as DEFAULT_CACHE
 from ..errors import UsageError
-from ..machine import AUTO, granted_cores, parse_threads
+from ..machine import granted_cores, parse_threads
+from ..train.choices import Geometry as GeometryName
 from .part_names import names_in
 from .settings import ONE_RUN, Example, Shared
 
@@ -53,10 +54,21 @@ def shared_weights(context: typer.Context, specs: list[str] | None) -> list[str]
     return [SharedSpec(spec) for spec in specs]
 
 
+def inputs_argument(text: str) -> Any:
+    """Return the argument INPUT of commands that take what `extract` takes; `text` is its help."""
+    return typer.Argument(
+        metavar="INPUT",
+        show_default="what the cache has planned already",
+        readable=False,
+        help=text,
+    )
+
+
 PRETRAINED = ("pretrained",)
 """What `--weights` is when it is not given."""
+MOST_SEED = 2**31 - 1
+"""Torch's generators end not far above."""
 ALL_CORES = granted_cores()
-Geometries = Literal["rf-centred", "cell-centred", "corners"]
 
 Cache = Annotated[
     Path,
@@ -98,7 +110,6 @@ Device = Annotated[
         help="auto (a GPU where there is one), cpu, cuda, cuda:1.",
     ),
 ]
-DEFAULT_THREADS = AUTO
 Threads = Annotated[
     str,
     typer.Option(
@@ -144,11 +155,20 @@ Annotations = Annotated[
     Example("synth"),
 ]
 Geometry = Annotated[
-    Geometries,
+    GeometryName,
     typer.Option(
         "--geometry",
         help="Where a map's cells lie: at the centres of their receptive fields, or spread evenly.",
     ),
+]
+LocalizingRun = Annotated[
+    Path | None,
+    typer.Option("--run", metavar="DIR", help="The run that localizes."),
+    Example("runs/first"),
+]
+Runs = Annotated[
+    list[Path],
+    typer.Argument(metavar="RUN", help="Runs; a folder of seed0, seed1, ... is all of them."),
 ]
 Benchmark = Annotated[
     str,
@@ -174,7 +194,7 @@ Paper = Annotated[
     Example("slavc"),
 ]
 ProtocolGeometry = Annotated[
-    Geometries | None,
+    GeometryName | None,
     typer.Option(
         "--geometry",
         show_default="the protocol's",

@@ -5,14 +5,9 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..printable import printable
-
-if TYPE_CHECKING:
-    from ..stages.synth.run import SynthSummary
 
 Document = Mapping[str, Any]
 
@@ -29,15 +24,6 @@ _RUN_WORDS = {
     "per_second": "clips per second",
 }
 """What the counts of a run are called."""
-_ESTIMATE_WORDS = {
-    "new": "new clips",
-    "pending": "clips planned before",
-    "bytes_in": "to read",
-    "bytes_out": "to write",
-    "seconds": "time",
-    "sampled": "clips tried for that",
-    "sample_failed": "of them failed",
-}
 
 
 def show(document: Document, as_json: bool, text: Callable[[Document], str]) -> None:
@@ -55,21 +41,10 @@ def note(line: str) -> None:
     print(f"avpipe: {printable(line)}", file=sys.stderr, flush=True)
 
 
-def synth_json(summary: SynthSummary) -> dict[str, Any]:
-    """Build the `avpipe.synth/1` document."""
-    fields = {key: _plain(value) for key, value in asdict(summary).items()}
-    return {"schema": "avpipe.synth/1", **fields}
-
-
 def run_text(document: Document) -> str:
     """Render what a run did, in words; reasons and kinds only where there are some."""
     fields = {key: value for key, value in document.items() if value != {} and key != "notices"}
     return "\n".join([fields_text(fields, _RUN_WORDS), *document.get("notices", [])])
-
-
-def extract_estimate_text(document: Document) -> str:
-    """Render `avpipe extract --dry-run`."""
-    return fields_text(document, _ESTIMATE_WORDS)
 
 
 def fields_text(document: Document, words: Mapping[str, str] | None = None) -> str:
@@ -90,74 +65,9 @@ def teachers_text(document: Document) -> str:
     return "\n".join([run_text(fields), "", *weights, *document.get("notices", [])])
 
 
-def cluster_text(document: Document) -> str:
-    """Render `avpipe cluster`: the clusters as a table, labels only where clips have some."""
-    named = document["purity"] is not None
-    rows = [
-        (number, one["size"], *((one["label"] or "-", _percent(one["share"])) if named else ()))
-        for number, one in enumerate(document["clusters"])
-    ]
-    head = ("cluster", "clips", *(("mostly", "share") if named else ()))
-    apart = ("clusters", "purity", "purity_shuffled")
-    parts = [table(head, rows)]
-    if named:
-        chance = _percent(document["purity_shuffled"])
-        parts.append(f"purity {_percent(document['purity'])}, with labels shuffled {chance}")
-    parts.append(teachers_text({k: v for k, v in document.items() if k not in apart}))
-    return "\n\n".join(parts)
-
-
-def _percent(share: float | None) -> str:
+def percent(share: float | None) -> str:
+    """Write a share as a person reads it."""
     return "-" if share is None else f"{share:.1%}"
-
-
-def estimate_text(document: Document) -> str:
-    """Render `avpipe embed-teachers --dry-run`."""
-    rows = [
-        (row["stage"], row["clips"], size_text(row["bytes_out"]), time_text(row["seconds"]))
-        for row in document["stages"]
-    ]
-    return table(("stage", "clips", "size", f"time on {document['device']}"), rows)
-
-
-def train_text(document: Document) -> str:
-    """Render `avpipe train`: a line for each run; several have a mean and a deviation."""
-    losses = ["loss", "val_loss"] if document["mean"]["val_loss"] is not None else ["loss"]
-
-    def shown(one: Document) -> list[str]:
-        return ["-" if one[name] is None else f"{one[name]:.3f}" for name in losses]
-
-    names = [name.replace("_", " ") for name in losses]
-    head = ("run", "seed", "clips", "batch", "steps", "done now", *names, "steps/s")
-    rows = []
-    for run in document["runs"]:
-        counts = [run[key] for key in ("seed", "clips", "batch_size", "num_steps", "done")]
-        rows.append((run["run"], *counts, *shown(run), f"{run['per_second']:.1f}"))
-    if document["std"]:
-        rows += [(name, *[""] * 5, *shown(document[name]), "") for name in ("mean", "std")]
-    labels = [
-        f"{run['run']} began with {weights_text(run['weights'])}"
-        for run in document["runs"]
-        if run["weights"]
-    ]
-    waits = [
-        f"{run['run']} waited for clips {_percent(run['waited_s'] / run['seconds'])} of its time"
-        for run in document["runs"]
-        if run["done"] and run.get("waited_s") is not None and not document["std"]
-    ]
-    return "\n".join([table(head, rows), *waits, *labels])
-
-
-def localize_text(document: Document) -> str:
-    """Render `avpipe localize`."""
-    failed = [f"failed  {name}: {why}" for name, why in document["failed"].items()]
-    lines = [*failed, *document["notices"], *document["pictures"], *document["videos"]]
-    return "\n".join(map(printable, lines))
-
-
-def inspect_text(document: Document) -> str:
-    """Render `avpipe inspect`: the picture, and what is missing from it."""
-    return "\n".join(map(printable, [document["picture"], *document["notices"]]))
 
 
 def weights_text(digest: str) -> str:
@@ -223,7 +133,3 @@ def short_text(value: object) -> str:
     if isinstance(value, list) and all(isinstance(item, str) for item in value):
         return printable(", ".join(value))
     return json.dumps(value) if isinstance(value, list | bool) else str(value)
-
-
-def _plain(value: object) -> object:
-    return str(value) if isinstance(value, Path) else value

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from ..cache.advice import advice
+from ..advice import advice
 from ..cache.manifest import ShardPlan
 from ..cache.schema import AUDIO, EXTRACT, Header, shard_path
 from ..cache.segment import Line, Root

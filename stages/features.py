@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from ..cache.defaults import AUDIO_SECONDS, DECODER, SPECTROGRAM
 from ..cache.schema import AUDIO_RATE_HZ, FULL_SCALE
 from ..errors import ClipError, Reason
 from .media import Clip, decode_clip
@@ -42,9 +43,9 @@ class FeatureParams:
         max_pixels: Larger pictures are failed `too_large`.
     """
 
-    spectrogram: str = "257x276"
-    audio_seconds: float = 10.0
-    decoder: str = "pyav"
+    spectrogram: str = SPECTROGRAM
+    audio_seconds: float = AUDIO_SECONDS
+    decoder: str = DECODER
     max_pixels: int = MAX_PIXELS
 
 

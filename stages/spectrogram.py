@@ -16,6 +16,10 @@ import soxr
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import ArrayLike, NDArray
 
+from ..cache.defaults import SPECTROGRAM
+from .front_ends import FRONT_ENDS as FRONT_ENDS
+from .front_ends import FrontEnd as FrontEnd
+
 SEGMENT = 512
 """Samples per segment, hence 257 frequencies."""
 
@@ -31,64 +35,6 @@ _TAPER = (
     SEGMENT // 8
 )  # scipy's default Tukey window tapers a quarter of the segment, an eighth on each side
 
-# Kept on each side of a 3 s window for the time-shift view: 1.004 s at 22.05 kHz and hop 238.
-_MARGIN_COLUMNS = 93
-
-
-@dataclass(frozen=True)
-class FrontEnd:
-    """How one kind of spectrogram is cut from sound.
-
-    Attributes:
-        name: The kind, `257x276` for example.
-        rate_hz: Sampling rate the sound is brought to.
-        hop: Samples from one column to the next.
-        num_columns: Columns of the centred window.
-        window_s: Length of the centred window in seconds.
-        margin: Columns stored on each side of the window.
-    """
-
-    name: str
-    rate_hz: int
-    hop: int
-    num_columns: int
-    window_s: float
-    margin: int
-
-    @property
-    def window_samples(self) -> int:
-        """Samples of the centred window at `rate_hz`."""
-        return round(self.rate_hz * self.window_s)
-
-    @property
-    def wide_columns(self) -> int:
-        """Columns of the wide spectrogram: the window and both margins."""
-        return self.num_columns + 2 * self.margin
-
-    @property
-    def wide_samples(self) -> int:
-        """Samples under the wide spectrogram at `rate_hz`."""
-        return self.window_samples + 2 * self.margin * self.hop
-
-
-FRONT_ENDS = {
-    front_end.name: front_end
-    for front_end in (
-        FrontEnd(
-            "257x276", 22050, 238, 276, 3.0, _MARGIN_COLUMNS
-        ),  # SLAVC, EZ-VSL, audio-visual distillation
-        FrontEnd(
-            "257x300", 22050, 219, 300, 3.0, _MARGIN_COLUMNS
-        ),  # the size the SLAVC paper states
-        FrontEnd("16k-257x200", 16000, 238, 200, 3.0, _MARGIN_COLUMNS),  # FNAC at 16 kHz
-        FrontEnd("16k-257x299", 16000, 159, 299, 3.0, _MARGIN_COLUMNS),  # multi-positive alignment
-        FrontEnd("16k-257x671", 16000, 238, 671, 10.0, 0),  # LVS hears the whole 10 s
-        FrontEnd(
-            "16k-257x1004", 16000, 159, 1004, 10.0, 0
-        ),  # VGGSound's classifier hears the whole 10 s
-    )
-}
-
 
 def _window() -> NDArray[np.float64]:
     """Return the periodic Tukey window, (512,), scaled: |rfft|^2 is the density times the rate."""
@@ -103,7 +49,7 @@ def _window() -> NDArray[np.float64]:
 _WINDOW = _window()
 
 
-def log_spectrogram(waveform: ArrayLike, kind: str = "257x276") -> NDArray[np.float32]:
+def log_spectrogram(waveform: ArrayLike, kind: str = SPECTROGRAM) -> NDArray[np.float32]:
     """Return the natural logarithm of the power spectral density, plus 1e-7, of mono sound.
 
     Computed in float64: numpy's float64 transform is both the faster and the more accurate one.

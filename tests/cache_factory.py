@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -65,30 +66,38 @@ class DrawnClips:
     def __init__(self, frame_hw: tuple[int, int], kind: str, broken: frozenset[str]) -> None:
         self.frame_hw = frame_hw
         self.broken = broken
-        self.front_end = FRONT_ENDS[kind]
+        self.kind = kind
 
     def row(self, line: Mapping[str, Any]) -> Row:
         number, label = int(line["id"][-3:]), int(line["label"][-1])
-        rng = np.random.default_rng(number)
-        height, width = self.frame_hw[0], self.frame_hw[1] + number % 9
-        front_end, short = self.front_end, number % 5 == 4
-        sound = tone_of(label, front_end.wide_samples, front_end.rate_hz, rng)
-        wide = log_spectrogram(sound, front_end.name)[:, : front_end.wide_columns]
+        row = drawn(number, label, self.frame_hw, self.kind)
+        wide = row["spectrogram_wide"].copy()
         if line["id"] in self.broken:
             wide[:, wide.shape[1] // 2] = np.nan
-        margin = front_end.margin if short else 0
-        return Row(
-            frame_jpeg=encode_jpeg(frame_of(label, height, width, rng)),
-            frame_hw=(height, width),
-            spectrogram_wide=wide.astype(np.float16),
-            valid_cols=(margin, front_end.wide_columns - margin),
-            frame_pts_s=2.0,
-            duration_s=4.0,
-            silent=False,
-            short=short,
-            waveform=(tone_of(label, 128_000, 32_000, rng) * 32767).round().astype(np.int16),
-            frame_sample=64_000,
-        )
+        return Row(**{**row, "spectrogram_wide": wide})
+
+
+@lru_cache(256)
+def drawn(number: int, label: int, frame_hw: tuple[int, int], kind: str) -> Row:
+    """Draw a clip, once."""
+    rng = np.random.default_rng(number)
+    height, width = frame_hw[0], frame_hw[1] + number % 9
+    front_end, short = FRONT_ENDS[kind], number % 5 == 4
+    sound = tone_of(label, front_end.wide_samples, front_end.rate_hz, rng)
+    wide = log_spectrogram(sound, kind)[:, : front_end.wide_columns]
+    margin = front_end.margin if short else 0
+    return Row(
+        frame_jpeg=encode_jpeg(frame_of(label, height, width, rng)),
+        frame_hw=(height, width),
+        spectrogram_wide=wide.astype(np.float16),
+        valid_cols=(margin, front_end.wide_columns - margin),
+        frame_pts_s=2.0,
+        duration_s=4.0,
+        silent=False,
+        short=short,
+        waveform=(tone_of(label, 128_000, 32_000, rng) * 32767).round().astype(np.int16),
+        frame_sample=64_000,
+    )
 
 
 def frame_of(label: int, height: int, width: int, rng: np.random.Generator) -> NDArray[np.uint8]:

@@ -1,5 +1,6 @@
 """Fixtures for all tests."""
 
+import ctypes
 import math
 import os
 import sys
@@ -10,12 +11,27 @@ from types import ModuleType
 import pytest
 from avpipe.pipeline.extract.settings import ExtractSettings
 from avpipe.pipeline.progress import Progress
+from warm import LIGHT, Warm
 
 ROOT = Path(__file__).parents[1]
 
 # Threads that wait for each other crawl on a busy machine, as one is that runs these tests. Before
 # anything loads PyTorch; for the processes that tests start too.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# No test cuts the power: what a killed process has written is there without waiting for the disk.
+os.fsync = lambda fd: None
+
+
+def keep_freed_memory() -> None:
+    """Let glibc keep freed blocks: by default large ones come back as pages zeroed anew."""
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    for option, value in ((-3, 1 << 30), (-1, (1 << 31) - 1)):  # M_MMAP_THRESHOLD, M_TRIM_THRESHOLD
+        if mallopt is not None:
+            mallopt(option, value)
+
+
+keep_freed_memory()
 
 
 @pytest.fixture(autouse=True)
@@ -40,6 +56,20 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="session")
+def warm() -> Iterator[Warm]:
+    """Start processes that have PyTorch loaded."""
+    with Warm() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def light() -> Iterator[Warm]:
+    """Start processes that have the command line loaded."""
+    with Warm(LIGHT) as server:
+        yield server
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

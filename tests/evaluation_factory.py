@@ -16,9 +16,9 @@ TINY = [
 
 
 def change_page(run: Path, without: str = "", **values: Any) -> None:
-    """Let a run's page say something else, as if it had been written so."""
-    page = json.loads((run / "run.json").read_text())
-    record = {**page, **values}
+    """Let a run's record say something else, as if it had been written so."""
+    before = json.loads((run / "run.json").read_text())
+    record = {**before, **values}
     for name in (DIGEST, without):
         record.pop(name, None)
     (run / "run.json").write_text(json.dumps(seal(record)))

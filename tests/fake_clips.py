@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import zlib
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -28,23 +29,29 @@ class FakeDecoder:
         self.calls.append(line["id"])
         if reasons := self.failures.get(line["id"]):
             raise ClipError(reasons.pop(0) if len(reasons) > 1 else reasons[0], "made to fail")
-        rng = np.random.default_rng(zlib.crc32(line["id"].encode()))
-        height, width = 256, int(rng.integers(256, 300))
-        jpeg = io.BytesIO()
-        colour = tuple(rng.integers(0, 256, 3).tolist())
-        Image.new("RGB", (width, height), colour).save(jpeg, "JPEG", quality=95)
-        return Row(
-            frame_jpeg=jpeg.getvalue(),
-            frame_hw=(height, width),
-            spectrogram_wide=rng.normal(size=(257, 462)).astype(np.float16),
-            valid_cols=(0, 462),
-            frame_pts_s=2.0,
-            duration_s=4.0,
-            silent=False,
-            short=bool(rng.integers(2)),
-            waveform=rng.integers(-9, 9, int(rng.integers(100, 200))).astype(np.int16),
-            frame_sample=50,
-        )
+        return Row(**made_of(line["id"]))
+
+
+@lru_cache(128)
+def made_of(clip_id: str) -> Row:
+    """Make the row of a clip, once."""
+    rng = np.random.default_rng(zlib.crc32(clip_id.encode()))
+    height, width = 256, int(rng.integers(256, 300))
+    jpeg = io.BytesIO()
+    colour = tuple(rng.integers(0, 256, 3).tolist())
+    Image.new("RGB", (width, height), colour).save(jpeg, "JPEG", quality=95)
+    return Row(
+        frame_jpeg=jpeg.getvalue(),
+        frame_hw=(height, width),
+        spectrogram_wide=rng.normal(size=(257, 462)).astype(np.float16),
+        valid_cols=(0, 462),
+        frame_pts_s=2.0,
+        duration_s=4.0,
+        silent=False,
+        short=bool(rng.integers(2)),
+        waveform=rng.integers(-9, 9, int(rng.integers(100, 200))).astype(np.int16),
+        frame_sample=50,
+    )
 
 
 def publish_manifest(

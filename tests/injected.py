@@ -42,7 +42,7 @@ _SOURCE = Path(__file__).with_name("faults") / "inject.c"
 _LOADED = (
     "avpipe.pipeline.cli", "avpipe.cache.verify", "avpipe.train.loop",
     "avpipe.train.score.evaluate",
-    "avpipe.train.runs.export", "avpipe.pipeline.localize.files", "avpipe.pipeline.training",
+    "avpipe.train.runs.export", "avpipe.pipeline.localize.files", "avpipe.pipeline.scoring",
     "avpipe.stages.embed.run", "avpipe.stages.neighbors.run", "avpipe.pipeline.pages.cards.run",
     "avpipe.train.benchmarks.synth", "h5py", "safetensors.torch", "matplotlib.backends.backend_agg",
     "torch._dynamo", "pydantic", "PIL.PngImagePlugin", "PIL.JpegImagePlugin",
@@ -138,7 +138,7 @@ class Injector:
         return Outcome(**json.loads(self._server.stdout.readline()))
 
 
-def serve(library: Any, folder: Path, limit_s: int = 120) -> None:
+def serve(library: Any, folder: Path, limit_s: int = 1200) -> None:
     """Run what standard input asks for, a line each; answer with a line each."""
     library.injected_at.restype = ctypes.c_char_p
     for text in sys.stdin:

@@ -1,7 +1,8 @@
-"""Run `avpipe` and die by SIGKILL at one moment: `python killed_at.py WHAT N ARGUMENT...`.
+"""Run `avpipe` and die by SIGKILL at one moment: `run`, with WHAT N ARGUMENT... in `sys.argv`.
 
 `file` is the N-th file that is being made durable, half of it written; `maps` is the N-th call of
-the network on frames. The processes it leaves behind are printed.
+the network on frames. The processes it leaves behind are printed
+behind the word `left`.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from processes import descendants
 
 def die() -> NoReturn:
     """End without a chance to tidy up."""
-    print(*descendants(os.getpid()), flush=True)
+    print("\nleft", *descendants(os.getpid()), flush=True)
     os.kill(os.getpid(), signal.SIGKILL)
     raise AssertionError("still alive")
 
@@ -49,7 +50,8 @@ def at_maps(number: int) -> None:
     AudioVisualModel.embed_frames = embed_frames  # type: ignore[method-assign]
 
 
-if __name__ == "__main__":
+def run() -> NoReturn:
+    """Do what the command line says."""
     what, number, *arguments = sys.argv[1:]
     {"file": at_file, "maps": at_maps}[what](int(number))
     sys.exit(main(arguments))

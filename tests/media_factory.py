@@ -7,7 +7,13 @@ decoded with it says to a sample which stretch was decoded.
 
 from __future__ import annotations
 
+import atexit
+import functools
+import hashlib
+import shutil
 import subprocess
+import tempfile
+import wave
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -84,9 +90,20 @@ def sound_time_s(waveform: NDArray[np.float32], rate_hz: int, seconds: float) ->
 def write_wav(path: Path, channels: NDArray[np.float32], rate_hz: int) -> Path:
     """Write (channels, n) samples in [-1, 1] as 16-bit WAV."""
     data = np.rint(np.clip(channels, -1, 1) * 32767).astype("<i2").T.tobytes()
-    count = str(channels.shape[0])
-    run_ffmpeg("-f", "s16le", "-ar", str(rate_hz), "-ac", count, "-i", "-", path, stdin=data)
+    with wave.open(str(path), "wb") as file:
+        file.setnchannels(channels.shape[0])
+        file.setsampwidth(2)
+        file.setframerate(rate_hz)
+        file.writeframes(data)
     return path
+
+
+@functools.cache
+def _kept() -> Path:
+    """Return a folder for clips that were written once; it goes with this process."""
+    folder = Path(tempfile.mkdtemp(prefix="avpipe-clips-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
 
 
 def write_clip(
@@ -105,7 +122,7 @@ def write_clip(
     audio_seconds: float | None = None,
     waveform: NDArray[np.float32] | None = None,
 ) -> Path:
-    """Write one clip with the ffmpeg program.
+    """Write one clip with the ffmpeg program; a copy, where the same was written before.
 
     Args:
         path: Its suffix chooses the container.
@@ -122,6 +139,12 @@ def write_clip(
         audio_seconds: Length of the sound, if not that of the pictures.
         waveform: (n,) samples instead of `sound`.
     """
+    heard = b"" if waveform is None else waveform.tobytes()
+    options = (path.suffix, seconds, fps, size, rate_hz, tuple(gains), video, audio, heard)
+    options += (video_input, audio_input, output, audio_seconds)
+    kept = _kept() / hashlib.sha256(repr(options).encode()).hexdigest()
+    if kept.exists():
+        return Path(shutil.copyfile(kept, path))
     arguments: list[str | Path] = []
     frames = b""
     if video is not None:
@@ -135,4 +158,5 @@ def write_clip(
         arguments += [*audio_input, "-i", wav]
     run_ffmpeg(*arguments, *(video or ()), *(audio or ()), *output, f"file:{path}", stdin=frames)
     wav.unlink(missing_ok=True)
+    shutil.copyfile(path, kept)
     return path

@@ -1,6 +1,7 @@
 """One of several processes that learn together; started by test_ranks with torchrun's variables."""
 
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,7 @@ from typing import Any
 import torch
 from avpipe.cache.store import Cache
 from avpipe.train.data.augment import Views
-from avpipe.train.data.columns import Column, Inputs
+from avpipe.train.data.columns import BatchColumn, Inputs
 from avpipe.train.learner import Learner, build_student
 from avpipe.train.loop import train
 from avpipe.train.objectives import load_objective
@@ -26,8 +27,8 @@ def gradients(recipe: Recipe, rank: int = 0, size: int = 1) -> dict[str, Tensor]
     assert (ranks.rank, ranks.size) == (rank, size)
     objective = load_objective(recipe.objective)
     columns = {
-        "audio_hint": Column("a", "value", False, (12,)),
-        "visual_hint": Column("v", "value", True, (12, 3, 3)),
+        "audio_hint": BatchColumn("a", "value", False, (12,)),
+        "visual_hint": BatchColumn("v", "value", True, (12, 3, 3)),
     }
     inputs = Inputs({name: columns[name] for name in recipe.hint_names}, num_classes=3)
     student = build_student(recipe, objective, 0, inputs).train()
@@ -75,7 +76,6 @@ def main(task: dict[str, Any], rank: int, size: int) -> None:
     (out / f"{rank}.json").write_text(json.dumps(facts))
 
 
-if __name__ == "__main__":
-    import os
-
+def run() -> None:
+    """Do what the command line says, as the rank that the variables name."""
     main(json.loads(sys.argv[1]), int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"]))

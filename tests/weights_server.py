@@ -103,7 +103,7 @@ def offer(
 
     `others` are files that a network takes only where it is told to.
     """
-    from avpipe.pipeline import weights
+    from avpipe.pipeline.networks import weight_files
 
     def choices(kind: str) -> list[str]:
         return list(networks) if kind == "visual" else []
@@ -111,5 +111,5 @@ def offer(
     def load_teacher(name: str, kind: str) -> Any:
         return SimpleNamespace(FILES=networks[name], OTHER_FILES=(others or {}).get(name, ()))
 
-    monkeypatch.setattr(weights, "choices", choices)
-    monkeypatch.setattr(weights, "load_teacher", load_teacher)
+    monkeypatch.setattr(weight_files, "choices", choices)
+    monkeypatch.setattr(weight_files, "load_teacher", load_teacher)

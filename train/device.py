@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import ctypes
-import os
 
 import torch
 
-from ..errors import UsageError
+from ..devices import usable_device
 
 
 def choose_device(name: str) -> torch.device:
@@ -16,16 +15,7 @@ def choose_device(name: str) -> torch.device:
     Raises:
         UsageError: If there is no such device.
     """
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        device = torch.device(name)
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError):
-        usable = "auto, cpu or cuda" if torch.cuda.is_available() else "auto or cpu"
-        variable = "AVPIPE_DEVICE"
-        named = f"{variable}:" if os.environ.get(variable) == name else "--device"
-        raise UsageError(f"{named} {name}: not on this machine; use {usable}") from None
+    device = torch.device(usable_device(name))
     if device.type == "cuda":  # by default convolutions, a head too, keep 10 bits of 23
         torch.backends.cudnn.allow_tf32 = False
     return device

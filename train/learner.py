@@ -13,7 +13,6 @@ from .data.batches import Batch
 from .data.columns import Inputs
 from .data.features import Cells
 from .device import compute_dtype
-from .nets.geometry import cell_centres
 from .nets.hints import hint_heads, hint_terms
 from .nets.model import build_model
 from .nets.student import Student
@@ -117,7 +116,7 @@ class Learner:
         self._hint_cells: Cells = hint_cells
         cached = getattr(student.online.image_encoder, "cached", None)
         self._feature_cells: Cells = cached.cells if cached else "corners"
-        self._cells = (cell_centres(student.online.image_encoder, size) + 0.5) / size
+        self._cells = (student.online.image_encoder.cell_centres(size) + 0.5) / size
         self.losses = Losses(student, objective, plan.recipe, self.ranks, self.bf16)
         self._forward: nn.Module = self.losses
         if self.ranks.size > 1:

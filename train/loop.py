@@ -14,6 +14,8 @@ from pathlib import Path
 import torch
 
 from ..cache.store import Cache
+from ..machine import AUTO
+from ..stopping import stop_signals
 from ..weights import PRETRAINED, check_specs
 from .data.batches import DataMode
 from .data.clips import data_fingerprint, select_rows
@@ -21,6 +23,7 @@ from .data.columns import find_inputs, fit_components, reduced
 from .data.feed import Timed, open_feed
 from .data.sources import reading_threads
 from .data.spectrograms import front_end_to_compute
+from .data.standard import standard_hints
 from .device import choose_device, cuda_devices, keep_freed_memory
 from .learner import Learner, build_student
 from .nets.encoders import IMAGENET_NETWORK, PRETRAINED_NETWORKS
@@ -29,11 +32,10 @@ from .ranks import join_ranks, share_norms
 from .recipe import Recipe
 from .runs.board import open_board
 from .runs.checkpoint import latest_checkpoint, save_checkpoint
-from .runs.journal import Progress, Record
-from .runs.record import RunPage, library_versions
+from .runs.journal import LossJournal, TrainProgress
+from .runs.record import RunRecord, library_versions
 from .schedule import Plan
-from .start import Notices, batch_size_of, check_weights, claimed, open_page, resume
-from .stopping import stop_signals
+from .start import Notices, batch_size_of, check_weights, claimed, open_record, resume
 from .threads import Pace, Threads, own_threads, settle_threads
 from .validate import Validation, validation_rows
 
@@ -75,13 +77,13 @@ def train(
     ids: Sequence[str] | None = None,
     hold_out: Sequence[str] | None = None,
     val_ids: Sequence[str] | None = None,
-    data: DataMode = "auto",
-    device: str = "auto",
+    data: DataMode = AUTO,
+    device: str = AUTO,
     threads: Threads = None,
     workers: int | None = None,
     weights: Sequence[str] = (PRETRAINED,),
     checkpoint_every_s: float = 60.0,
-    progress: Callable[[Progress], None] | None = None,
+    progress: Callable[[TrainProgress], None] | None = None,
     notify: Callable[[str], None] | None = None,
 ) -> TrainResult:
     """Train one run to its end, from its last checkpoint if it has one.
@@ -107,7 +109,7 @@ def train(
         threads: Of a step on a CPU: a number, `auto` for the faster of one and all, tried before
             the first step, or None for as many as PyTorch is set to. A run that was begun goes
             on with what it has, unless a number is given.
-        workers: Threads that read clips; None for one per processor, at most 8.
+        workers: Threads that read clips; None for one per granted core, at most 8.
         weights: Where pretrained weights come from, as `weights.resolve` takes it.
         checkpoint_every_s: Seconds between checkpoints; what a kill costs at most.
         progress: Called about every ten steps or every second, whichever is sooner.
@@ -140,7 +142,7 @@ def train(
     batch_size = batch_size_of(recipe, len(rows), ranks.size, notices)
     plan = Plan(recipe, seed, len(rows), batch_size, ranks.rank, ranks.size)
     ids_of = dict(zip(cache.rows.tolist(), cache.ids, strict=True))
-    page = RunPage(
+    record = RunRecord(
         recipe=recipe,
         recipe_name=recipe_name,
         seed=seed,
@@ -159,7 +161,7 @@ def train(
             fit_components(student.online, cache, rows, inputs.columns, whiten=recipe.whiten)
             student.copy_online()
         if ranks.leads:
-            open_page(folder, page, student, weights)
+            open_record(folder, record, student, weights)
         ranks.wait()
         student = share_norms(student, recipe, ranks).to(place).train()
         learner = Learner(plan, objective, student, place, ranks, inputs.hint_cells)
@@ -169,6 +171,8 @@ def train(
         if first_step == plan.num_steps:
             return TrainResult(folder, plan.num_steps, first_step, None, 0.0, notices)
         columns = reduced(inputs.columns, student.online)
+        if recipe.hint_scale == "standard":
+            columns = standard_hints(cache, rows, columns, recipe.hint_names)
         feed, line = open_feed(
             cache, rows, plan, objective.NEEDS, inputs, columns,
             mode=data, device=place, workers=workers,
@@ -186,10 +190,12 @@ def train(
                 first_step,
                 notices,
             )
-            record = validation = None
+            journal = validation = None
             if ranks.leads:
                 board = open_board(folder, first_step, notices.tell)
-                record = Record(folder / "metrics.jsonl", plan, first_step, ids_of, progress, board)
+                journal = LossJournal(
+                    folder / "metrics.jsonl", plan, first_step, ids_of, progress, board
+                )
                 if validated is not None:
                     reading = reading_threads(workers)
                     features = {name: one for name, one in columns.items() if one.whole}
@@ -199,9 +205,11 @@ def train(
             pace = Pace(number, notices.tell) if number and ranks.leads else None
             started = time.monotonic()
             batches = Timed(feed(first_step))
-            _run(folder, learner, batches, record, validation, pace, first_step, checkpoint_every_s)
+            _run(
+                folder, learner, batches, journal, validation, pace, first_step, checkpoint_every_s
+            )
             seconds = time.monotonic() - started
-        loss = record.loss if record else None
+        loss = journal.loss if journal else None
     waited_s = batches.waited_s
     return TrainResult(folder, plan.num_steps, first_step, loss, seconds, notices, waited_s)
 
@@ -210,7 +218,7 @@ def _run(
     folder: Path,
     learner: Learner,
     batches: Timed,
-    record: Record | None,
+    journal: LossJournal | None,
     validation: Validation | None,
     pace: Pace | None,
     first_step: int,
@@ -226,15 +234,15 @@ def _run(
             if pace:
                 pace.add(step_clock() - began)
             stop = ranks.any(bool(received))
-            if record:
-                record.add(step, batch, values)
+            if journal:
+                journal.add(step, batch, values)
                 if validation:
                     validation.after(step + 1)
                 due = time.monotonic() - saved_at >= checkpoint_every_s
                 if stop or due or step + 1 == plan.num_steps:
-                    record.flush()  # a loss that is not finite stops here, before it is saved
+                    journal.flush()  # a loss that is not finite stops here, before it is saved
                     weights, state = learner.student.state_dict(), learner.optimizer.state_dict()
-                    record.require_finite(step, batch, weights)
+                    journal.require_finite(step, batch, weights)
                     save_checkpoint(folder, step + 1, weights, state)
                     saved_at = time.monotonic()
             if stop:

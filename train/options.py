@@ -1,6 +1,6 @@
-"""The options of an objective: its file declares them, and they are read without running it.
+"""What an objective's file declares of recipes, read without running it: options, refused keys.
 
-A recipe gives them in its `[objective]` table, `--set objective.NAME=VALUE` on the command line.
+A recipe gives options in its `[objective]` table, `--set objective.NAME=VALUE` on the command line.
 """
 
 from __future__ import annotations
@@ -69,6 +69,19 @@ class Option:
         return " and ".join(named) or "finite"
 
 
+@dataclass(frozen=True)
+class Refusal:
+    """A key of a recipe that an objective refuses, as its `REFUSES = {KEY: {...}}` declares it.
+
+    Attributes:
+        why: The line of the error; `{value}` is what the recipe has.
+        values: What is refused; empty: all but the key's default.
+    """
+
+    why: str
+    values: tuple[Any, ...] = ()
+
+
 @cache
 def options_of(objective: str) -> Mapping[str, Option]:
     """Read the options of an objective from its file, without importing it.
@@ -76,13 +89,27 @@ def options_of(objective: str) -> Mapping[str, Option]:
     Args:
         objective: Its name; a name without a file has none.
     """
+    return {name: Option(**fields) for name, fields in _declared(objective, "OPTIONS").items()}
+
+
+@cache
+def refusals_of(objective: str) -> Mapping[str, Refusal]:
+    """Read which keys of a recipe an objective refuses, from its file, without importing it.
+
+    Args:
+        objective: Its name; a name without a file refuses none.
+    """
+    return {key: Refusal(**fields) for key, fields in _declared(objective, "REFUSES").items()}
+
+
+def _declared(objective: str, constant: str) -> dict[str, dict[str, Any]]:
+    """Return a table that an objective's file declares; empty where it has none."""
     path = _FOLDER / f"{objective.replace('-', '_')}.py"
-    if not path.is_file():
-        return {}
-    for node in ast.parse(path.read_text("utf-8")).body:
-        if isinstance(node, ast.Assign) and getattr(node.targets[0], "id", "") == "OPTIONS":
-            declared: dict[str, dict[str, Any]] = ast.literal_eval(node.value)
-            return {name: Option(**fields) for name, fields in declared.items()}
+    if path.is_file():
+        for node in ast.parse(path.read_text("utf-8")).body:
+            if isinstance(node, ast.Assign) and getattr(node.targets[0], "id", "") == constant:
+                declared: dict[str, dict[str, Any]] = ast.literal_eval(node.value)
+                return declared
     return {}
 
 

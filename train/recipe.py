@@ -8,14 +8,26 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_type_hints
 
+from ..cache.defaults import (
+    AUDIO_ENCODER,
+    AUDIO_TEACHER,
+    IMAGE_ENCODER,
+    NUM_CLUSTERS,
+    NUM_NEIGHBORS,
+    SPECTROGRAM,
+    VISUAL_TEACHER,
+)
 from ..errors import UsageError
 from ..stages.spectrogram import FRONT_ENDS
+from .choices import Branch
 from .options import older_keys, options_of
 from .rules import contradictions, misfit
 from .toml_file import line_of, read_toml
 
 PREFIX = "cached:"
 """Of an encoder that is a teacher's features in the cache."""
+OWN = "own"
+"""In a neighbour's place: the clip itself."""
 _RECIPES = Path(__file__).parent / "recipes"
 _OBJECTIVES = Path(__file__).parent / "objectives"
 
@@ -31,7 +43,7 @@ class Recipe:
     pooling_temperature: float = 0.1  # of lse
     pooling_share: float = 0.1  # of topk: the share of cells that is averaged
     objective_options: dict[str, Any] = field(default_factory=dict)  # what its file declares
-    clusters: str = "vggsound-resnet18-k11"  # pseudo-labels (spm-audio, spm)
+    clusters: str = f"{AUDIO_ENCODER}-k{NUM_CLUSTERS}"  # pseudo-labels (spm-audio, spm)
     weights: dict[str, float] = field(default_factory=dict)  # of the terms; 1 where unnamed
 
     # Networks
@@ -40,6 +52,7 @@ class Recipe:
     image_pca: int = 0  # principal components of cached features that are kept; 0: all as they are
     audio_pca: int = 0  # the same
     whiten: bool = False  # bring these to one variance
+    mean_shift: float = 0.0  # cells of images move to those like them, by exp(cosine / this)
     image_init: Literal["scratch", "imagenet"] = "scratch"
     audio_init: str = "scratch"  # or a run, whose encoder of sounds is taken
     audio_frozen: bool = True  # an encoder taken from a run stays as it is
@@ -56,20 +69,21 @@ class Recipe:
     momentum: float = 0.0  # fraction of the momentum encoders kept each step; 0: no such encoders
     momentum_buffers: bool = False  # average the norms' statistics too
     ema: float = 0.0  # the same for a copy that only tests; it averages the norms' statistics too
-    test_weights: Literal["online", "momentum", "ema"] = "online"  # which weights localize
+    test_weights: Branch = "online"  # which weights localize
 
     # What is imitated
     hints: Literal["none", "audio", "visual", "both"] = "none"  # teachers' features
-    audio_teacher: str = "panns-wavegram"  # whose hints
-    visual_teacher: str = "detr-r50"  # whose hints
+    audio_teacher: str = AUDIO_TEACHER  # whose hints
+    visual_teacher: str = VISUAL_TEACHER  # whose hints
+    hint_scale: Literal["raw", "standard"] = "raw"  # standard: mean 0, deviation 1 over the clips
     hint_norm: Literal["sample", "cell"] = "sample"  # what has length 1 before they are compared
     hint_align: Literal["roi", "flip", "none"] = "none"  # how hints follow the crop of the frame
 
     # What is seen and heard
     views: Literal["single", "augmented", "neighbour", "multi"] = "single"  # multi: all three
-    num_neighbors: int = 1000  # the neighbour is one of so many
-    image_neighbors: str = "imagenet-resnet18"  # encoder that knows which images are near
-    audio_neighbors: str = "vggsound-resnet18"  # and which sounds
+    num_neighbors: int = NUM_NEIGHBORS  # the neighbour is one of so many
+    image_neighbors: str = IMAGE_ENCODER  # what knows which images are near, or own
+    audio_neighbors: str = AUDIO_ENCODER  # and which sounds
     partners: Literal["own", "source", "nearest", "both"] = "own"  # of one video; nearest sound
     nearest_share: float = 1.0  # how often the nearest sound stands in for a clip's own
     image_size: int = 224  # side of the square crop, and of the whole frame at test
@@ -80,7 +94,7 @@ class Recipe:
     colour: float = 1.0  # strength of its changes of colour
     blur: float = 0.5  # probability that it is blurred
     flip: float = 0.5  # probability of mirroring
-    spectrogram: str = "257x276"  # front-end
+    spectrogram: str = SPECTROGRAM  # front-end
     spectrogram_mean: float = 0.0  # subtracted from the log-spectrogram
     spectrogram_std: float = 12.0  # divisor; 12 in EZ-VSL, SLAVC and LVS
     audio_pool: int = 1  # the spectrogram is averaged over squares of this side

@@ -7,7 +7,7 @@ import time
 import numpy as np
 import torch
 
-from ..machine import try_threads
+from ..machine import AUTO, try_threads
 from ..stages.spectrogram import FRONT_ENDS, NUM_BINS
 from .data.batches import Batch
 from .data.columns import Inputs
@@ -21,7 +21,7 @@ from .threads import Threads, most_threads, own_threads
 _SIDE_PX = 256
 
 
-def seconds_per_step(recipe: Recipe, device: str = "auto", threads: Threads = "auto") -> float:
+def seconds_per_step(recipe: Recipe, device: str = AUTO, threads: Threads = AUTO) -> float:
     """Time a few steps of a recipe that reads nothing beside clips, on noise.
 
     Args:

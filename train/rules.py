@@ -9,6 +9,7 @@ from types import GenericAlias
 from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin
 
 from ..stages.spectrogram import FRONT_ENDS
+from .options import refusals_of
 
 if TYPE_CHECKING:
     from .recipe import Recipe
@@ -25,7 +26,7 @@ _LIMITS: dict[str, tuple[Callable[[float], bool], tuple[str, ...]]] = {
     "finite": (math.isfinite, ("spectrogram_mean",)),
     "at least 0": (
         lambda value: 0 <= value < math.inf,
-        ("warmup_steps", "weight_decay", "crop_pad", "colour"),
+        ("warmup_steps", "weight_decay", "crop_pad", "colour", "mean_shift"),
     ),
     "at least 1": (
         lambda value: value >= 1,
@@ -124,6 +125,12 @@ def contradictions(recipe: Recipe) -> Iterable[tuple[str, str]]:
             f"time_shift has no sound beside the window of spectrogram = {recipe.spectrogram!r}, "
             "which hears all of it: leave it out",
         )
+    if recipe.partners in ("nearest", "both") and recipe.audio_neighbors == "own":
+        yield (
+            "audio_neighbors",
+            f"partners = {recipe.partners!r} takes the nearest other sound: name the encoder that "
+            "knows it with audio_neighbors",
+        )
     for weights in ("momentum", "ema"):
         if recipe.test_weights == weights and not getattr(recipe, weights):
             yield "test_weights", f"test_weights = {weights!r} needs {weights} above 0"
@@ -144,6 +151,8 @@ def contradictions(recipe: Recipe) -> Iterable[tuple[str, str]]:
             yield key, f"{key} is of cached features: it needs {encoder} = 'cached:TEACHER'"
     if recipe.whiten and not (recipe.image_pca or recipe.audio_pca):
         yield "whiten", "whiten is of principal components: it needs image_pca or audio_pca"
+    if recipe.mean_shift and not recipe.image_pca:
+        yield "mean_shift", "mean_shift is of principal components: it needs image_pca above 0"
     is_resnet = recipe.image_encoder == "resnet18"
     if is_resnet and recipe.image_init == "imagenet" and recipe.width != 64:
         yield "width", "image_init = 'imagenet' needs width = 64"
@@ -157,20 +166,7 @@ def contradictions(recipe: Recipe) -> Iterable[tuple[str, str]]:
                 f"{key} = 'none' needs image_encoder = 'resnet18' and last_layer = 4: as many "
                 "features of an image as of a sound",
             )
-    if recipe.objective == "spm-audio":
-        for key in ("views", "partners", "hints", "momentum"):
-            if getattr(recipe, key) != default[key]:
-                yield key, f"objective = 'spm-audio' only classifies sounds: it takes no {key}"
-    if recipe.objective == "spm":
-        if "neighbour" in recipe.view_names:
-            yield (
-                "views",
-                f"views = {recipe.views!r} has sounds of other clips, and objective = 'spm' knows "
-                "the class of a clip's own only: 'single' or 'augmented'",
-            )
-        if recipe.momentum:
-            yield (
-                "momentum",
-                f"momentum = {recipe.momentum:g}: objective = 'spm' classifies what is seen, and "
-                "no gradient reaches momentum encoders: leave it at 0",
-            )
+    for key, refusal in refusals_of(recipe.objective).items():
+        value = getattr(recipe, key)
+        if value in refusal.values or (not refusal.values and value != default[key]):
+            yield key, refusal.why.format(value=value)

@@ -1,4 +1,4 @@
-"""How a run begins: its folder is claimed, its page written or compared, its weights loaded."""
+"""How a run begins: its folder is claimed, its record written or compared, its weights loaded."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from .runs.checkpoint import (
     weights_digest,
 )
 from .runs.metric_lines import cut_lines
-from .runs.record import RunPage, one_run, read_page, require_same, write_page
+from .runs.record import RunRecord, one_run, read_record, require_same, write_record
 
 
 class Notices(list[str]):
@@ -96,17 +96,17 @@ def claimed(folder: Path) -> Iterator[None]:
         yield
 
 
-def open_page(folder: Path, page: RunPage, student: Student, weights: Sequence[str]) -> None:
-    """Write the run's page, or see that the folder holds this run; load the weights it begins with.
+def open_record(folder: Path, record: RunRecord, student: Student, weights: Sequence[str]) -> None:
+    """Write the run's record, or check that the folder holds this run; load its weights.
 
     Raises:
         InputError: The run that sounds are taken from is not there, or hears something else.
         CacheCorruptError: The folder holds another run.
         MissingDependencyError: Pretrained weights are missing.
     """
-    recipe = page.recipe
+    recipe = record.recipe
     if latest_checkpoint(folder):  # without one nothing is lost if it begins anew, otherwise too
-        require_same(folder, read_page(folder), page)
+        require_same(folder, read_record(folder), record)
         return
     image = audio = None
     inherited: Collection[str] | None = ()
@@ -115,15 +115,15 @@ def open_page(folder: Path, page: RunPage, student: Student, weights: Sequence[s
         image = load_imagenet(student.online.image_encoder, weights, recipe.image_encoder)
     if recipe.audio_init != "scratch":
         audio = load_audio_encoder(student.online, recipe)
-        inherited = read_page(one_run(Path(recipe.audio_init))).trained_on
+        inherited = read_record(one_run(Path(recipe.audio_init))).trained_on
     student.copy_online()
     begun = replace(
-        page,
+        record,
         image_weights=image,
         audio_weights=audio,
         inherited=None if inherited is None else tuple(sorted(inherited)),
     )
-    write_page(folder, begun)
+    write_record(folder, begun)
 
 
 def load_audio_encoder(model: AudioVisualModel, recipe: Recipe) -> str:
@@ -144,7 +144,7 @@ def load_audio_encoder(model: AudioVisualModel, recipe: Recipe) -> str:
             f"audio_init = {str(folder)!r} is no run; make one first: `avpipe train --recipe "
             f"spm-audio --run {shlex.quote(str(folder))}`, or name another with --set audio_init="
         ) from None
-    theirs = read_page(folder).recipe
+    theirs = read_record(folder).recipe
     for key in _HEARD:
         if getattr(theirs, key) != getattr(recipe, key):
             raise InputError(

@@ -13,11 +13,11 @@ from typing import Literal
 import torch
 
 from ..machine import granted_cores, try_threads
+from ..stopping import stop_signals
 from .data.feed import Feed
 from .learner import Learner
-from .runs.record import read_page, write_page
+from .runs.record import read_record, write_record
 from .start import Notices
-from .stopping import stop_signals
 
 Threads = int | Literal["auto"] | None
 """A number; `auto` to try; None for as many as PyTorch is set to."""
@@ -76,8 +76,8 @@ def settle_threads(
         if isinstance(wanted, int):
             torch.set_num_threads(wanted)
         return None
-    page = read_page(folder)
-    before = page.threads if first_step else None
+    record = read_record(folder)
+    before = record.threads if first_step else None
     number = wanted if isinstance(wanted, int) else before or torch.get_num_threads()
     if wanted == "auto" and not first_step and learner.ranks.size == 1:
         number = _faster(copied, feed, notices)
@@ -87,8 +87,8 @@ def settle_threads(
             "otherwise than in a run with one number"
         )
     torch.set_num_threads(number)
-    if learner.ranks.leads and page.threads != number:
-        write_page(folder, replace(page, threads=number))
+    if learner.ranks.leads and record.threads != number:
+        write_record(folder, replace(record, threads=number))
     return number
 
 

@@ -13,7 +13,7 @@ from ..errors import InputError, UsageError
 from .data.augment import evaluation_views
 from .data.batches import Pick, Stream
 from .data.clips import whole_clips
-from .data.columns import Column
+from .data.columns import BatchColumn
 from .learner import Learner
 from .objectives import Objective
 from .runs.board import Board
@@ -33,7 +33,7 @@ class Validation:
         workers: int,
         folder: Path,
         board: Board | None = None,
-        columns: Mapping[str, Column] | None = None,
+        columns: Mapping[str, BatchColumn] | None = None,
     ) -> None:
         """Keep what to validate on.
 

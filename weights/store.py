@@ -32,7 +32,7 @@ class WeightFile:
 
 
 @dataclass(frozen=True)
-class Found:
+class StoredFile:
     """A file of the weights folder, looked at.
 
     Attributes:
@@ -80,7 +80,7 @@ def weights_dir() -> Path:
     return Path(platformdirs.user_cache_dir("avpipe")) / "weights"
 
 
-def look(file: WeightFile) -> Found:
+def look(file: WeightFile) -> StoredFile:
     """Look at a file of the weights folder and hash it; nothing is fetched or written."""
     path, is_damaged = weights_dir() / file.name, False
     try:
@@ -88,10 +88,10 @@ def look(file: WeightFile) -> Found:
     except DamagedRecordError:
         expected, is_damaged = None, True
     if not path.is_file():
-        return Found(path, None, expected, None, is_damaged)
+        return StoredFile(path, None, expected, None, is_damaged)
     kind = (expected or "sha256").partition(":")[0]
     actual = f"{kind}:{file_hash(path, kind)}"
-    return Found(path, path.stat().st_size, expected, actual, is_damaged)
+    return StoredFile(path, path.stat().st_size, expected, actual, is_damaged)
 
 
 def fetch(network: str, file: WeightFile) -> Path:
@@ -124,7 +124,7 @@ def fetch(network: str, file: WeightFile) -> Path:
     return found.path
 
 
-def difference(found: Found) -> str:
+def difference(found: StoredFile) -> str:
     """Say how a file differs from what it should be, and what mends it."""
     if found.record_is_damaged:
         name = record_of(found.path).name

@@ -57,8 +57,8 @@ def nearest(cache: Cache, clip_id: str, k: int = 5) -> str:
     for name in ("image-imagenet-resnet18", "audio-vggsound-resnet18"):
         try:
             stored = cache.neighbors(name)
-        except AvpipeError as error:  # its one line names the command that makes them
-            lines.append(str(error))
+        except AvpipeError as error:  # its one line says what is missing
+            lines.append(f"{error}; run `avpipe knn --cache {cache.path}`")
             continue
         if row in stored:  # the clip is of the set among which neighbours were sought
             rows, similarity = stored[row]

@@ -1,1 +1,1 @@
-"""The commands, by what they are for: each parses its options and calls one function."""
+"""The commands, a file each: its signature defines the options, its body does the work."""

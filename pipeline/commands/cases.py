@@ -1,4 +1,4 @@
-"""The command that shows a run what is hard."""
+"""`avpipe cases`: what a run makes of what is hard."""
 
 from pathlib import Path
 from typing import Annotated
@@ -6,17 +6,15 @@ from typing import Annotated
 import typer
 
 from ...errors import UsageError
+from ...machine import AUTO
+from ...train.choices import DEFAULT_GEOMETRY
 from .. import output
-from ..options import PRETRAINED, Annotations, Device, Geometry, Json, Weights
-from ..settings import ONE_RUN, Example
+from ..options import PRETRAINED, Annotations, Device, Geometry, Json, LocalizingRun, Weights
+from ..settings import ONE_RUN
 
 
 def cases(
-    run: Annotated[
-        Path | None,
-        typer.Option("--run", metavar="DIR", help="The run that localizes."),
-        Example("runs/first"),
-    ] = None,
+    run: LocalizingRun = None,
     annotations: Annotations = None,
     out: Annotated[
         Path,
@@ -26,17 +24,26 @@ def cases(
     each: Annotated[
         int, typer.Option("--n", metavar="N", min=1, max=20, help="Clips of each case."), ONE_RUN
     ] = 3,
-    geometry: Geometry = "rf-centred",
+    geometry: Geometry = DEFAULT_GEOMETRY,
     weights: Weights = None,
-    device: Device = "auto",
+    device: Device = AUTO,
     json: Json = False,
 ) -> None:
     """Show what a run makes of mixtures, small, silent, off-screen and several objects."""
     if run is None:
         raise UsageError("name the run that localizes: --run DIR")
-    from ..pages.cases.run import CasesSettings, cases_text, make_gallery
+    from ...stages.synth.case_worlds import open_world
+    from ..pages.cases.run import cases_text, make_gallery
+    from ..run_folders import one_run_folder
 
-    settings = CasesSettings(
-        annotations, run, out, each, geometry, device, tuple(weights or PRETRAINED)
-    )
-    output.show(make_gallery(settings), json, cases_text)
+    if out.exists() and not out.is_dir():
+        raise UsageError(f"{out} is no folder: name one with --out")
+    folder = one_run_folder(run, "--run")
+    if annotations is None:
+        raise UsageError("name the folder of synth that the run was trained in: --annotations DIR")
+    world = open_world(annotations)
+    from ...train.runs.localizer import load_run  # torch: no mistyped name has to wait for it
+
+    localizer = load_run(folder, device, weights=tuple(weights or PRETRAINED))
+    document = make_gallery(localizer, world, run, out, each=each, geometry=geometry)
+    output.show(document, json, cases_text)

@@ -1,12 +1,19 @@
-"""The command that gives sounds pseudo-labels."""
+"""`avpipe cluster`: sounds are embedded where they are not yet, then clustered: pseudo-labels."""
 
+import time
+from dataclasses import asdict
 from typing import Annotated
 
 import typer
 
+from ...cache.defaults import AUDIO_ENCODER, NUM_CLUSTERS
+from ...errors import UsageError
+from ...machine import AUTO
+from ...stages.embed import BATCH_SIZE
 from .. import output
 from ..options import (
     DEFAULT_CACHE,
+    MOST_SEED,
     PRETRAINED,
     BatchSize,
     Cache,
@@ -18,11 +25,14 @@ from ..options import (
     Overwrite,
     Weights,
 )
+from ..output import Document, percent, table, teachers_text
 
 
 def cluster(
     cache: Cache = DEFAULT_CACHE,
-    k: Annotated[int, typer.Option("--k", metavar="N", min=1, help="How many clusters.")] = 11,
+    k: Annotated[
+        int, typer.Option("--k", metavar="N", min=1, help="How many clusters.")
+    ] = NUM_CLUSTERS,
     encoder: Annotated[
         str,
         typer.Option(
@@ -31,42 +41,112 @@ def cluster(
             metavar="NAME",
             help="What compares sounds: a teacher, or run:RUN, the encoder of a run.",
         ),
-    ] = "vggsound-resnet18",
+    ] = AUDIO_ENCODER,
     seed: Annotated[
         int,
         typer.Option(
             "--seed",
             metavar="S",
             min=0,
-            max=2**31 - 1,
+            max=MOST_SEED,
             help="Of the clips that k-means starts from.",
         ),
     ] = 0,
     ids: Ids = None,
     hold_out: HoldOut = None,
     weights: Weights = None,
-    device: Device = "auto",
-    batch_size: BatchSize = 32,
+    device: Device = AUTO,
+    batch_size: BatchSize = BATCH_SIZE,
     overwrite: Overwrite = False,
     dry_run: DryRun = False,
     json: Json = False,
 ) -> None:
     """Embed every sound and cluster them: pseudo-labels for sound promotion."""
-    from ..cluster import ClusterSettings, check_encoder, cluster_sounds
-    from ..teachers import NONE, TeacherSettings, estimate
+    from ...cache.schema import EMBEDDINGS
+    from ..networks.choose import NONE, encoders_of
 
     check_encoder(encoder)
-    settings = TeacherSettings(
-        cache=cache,
-        visual=NONE,
-        audio=encoder,
-        weights=tuple(weights or PRETRAINED),
-        device=device,
-        batch_size=batch_size,
-        overwrite=overwrite,
-    )
+    (name,) = encoders_of(NONE, encoder)
     if dry_run:
-        output.show(estimate(settings, "embeddings"), json, output.estimate_text)
+        from ..networks.dry_run import estimate, estimate_text
+
+        output.show(estimate(cache, [(EMBEDDINGS, name)], device, encoder), json, estimate_text)
         return
-    wanted = ClusterSettings(k=k, seed=seed, ids=ids, hold_out=hold_out)
-    output.show(cluster_sounds(settings, wanted), json, output.cluster_text)
+    from ...cache.store import Cache
+    from ...stages.neighbors import cluster as stage
+    from ...stages.neighbors.vectors import id_set
+    from ..id_lists import hold_out_notices, read_ids, read_ids_to_take
+    from ..networks.run_encoder import given_networks, leak_notices
+    from ..networks.source import embed_source
+    from ..tally import todo_notices
+    from ..watch import watch_stages
+
+    started, opened = time.monotonic(), Cache(cache)
+    taken, held_out = read_ids_to_take(ids), read_ids(hold_out) or []
+    id_set(opened, taken, held_out)  # a list of other clips is told before hours of work
+    given, sounds = given_networks(encoder)
+    with watch_stages() as progress:
+        embedded = embed_source(
+            opened, name, specs=tuple(weights or PRETRAINED), device=device, batch_size=batch_size,
+            overwrite=overwrite, given=given, progress=progress,
+        )  # fmt: skip
+        found = stage.cluster(
+            opened, name, k, seed=seed, ids=taken, hold_out=held_out, overwrite=overwrite,
+            progress=progress,
+        )  # fmt: skip
+    seconds = time.monotonic() - started
+    document = {
+        "schema": "avpipe.cluster/1",
+        "stage": found.stage,
+        "k": k,
+        "seed": seed,
+        "clusters": [asdict(one) for one in found.clusters],
+        "purity": found.purity,
+        "purity_shuffled": found.purity_shuffled,
+        "embedded": embedded.done,
+        "done": found.done,
+        "skipped": found.skipped,
+        "failed": 0,
+        "failed_total": 0,
+        "weights": embedded.weights,
+        "seconds": round(seconds, 3),
+        "per_second": round(found.done / seconds, 3) if found.done else 0.0,
+        "notices": [
+            *hold_out_notices(hold_out, held_out, opened.ids),
+            *leak_notices(sounds, held_out),
+            *todo_notices(cache),
+            *found.notices,
+        ],
+    }
+    output.show(document, json, cluster_text)
+
+
+def check_encoder(name: str) -> None:
+    """Check that sounds can be compared by an encoder; a run is looked for later.
+
+    Raises:
+        UsageError: Naming those that can.
+    """
+    from ...stages.teachers.protocol import choices
+    from ..networks.run_encoder import is_run
+
+    if not is_run(name) and name not in choices("audio"):
+        known = ", ".join([*choices("audio"), "run:RUN"])
+        raise UsageError(f"--encoder {name}: no audio teacher is called so: one of {known}")
+
+
+def cluster_text(document: Document) -> str:
+    """Render `avpipe cluster`: the clusters as a table, labels only where clips have some."""
+    named = document["purity"] is not None
+    rows = [
+        (number, one["size"], *((one["label"] or "-", percent(one["share"])) if named else ()))
+        for number, one in enumerate(document["clusters"])
+    ]
+    head = ("cluster", "clips", *(("mostly", "share") if named else ()))
+    apart = ("clusters", "purity", "purity_shuffled")
+    parts = [table(head, rows)]
+    if named:
+        chance = percent(document["purity_shuffled"])
+        parts.append(f"purity {percent(document['purity'])}, with labels shuffled {chance}")
+    parts.append(teachers_text({k: v for k, v in document.items() if k not in apart}))
+    return "\n\n".join(parts)

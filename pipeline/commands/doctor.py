@@ -1,4 +1,4 @@
-"""The command that looks at the machine."""
+"""`avpipe doctor`: what this machine has and lacks."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from .. import output
-from ..options import ALL_CORES, DEFAULT_CACHE, Cache, Jobs, Json
+from ..options import ALL_CORES, DEFAULT_CACHE, Cache, Jobs, Json, inputs_argument
 from ..settings import Example
 
 if TYPE_CHECKING:
@@ -17,12 +17,7 @@ def doctor(
     ctx: typer.Context,
     inputs: Annotated[
         list[Path] | None,
-        typer.Argument(
-            metavar="INPUT",
-            show_default="what the cache has planned already",
-            readable=False,
-            help="As for extract: is there room for these?",
-        ),
+        inputs_argument("As for extract: is there room for these?"),
         Example(["videos"]),
     ] = None,
     cache: Cache = DEFAULT_CACHE,
@@ -31,7 +26,7 @@ def doctor(
 ) -> None:
     """Say what this machine has and lacks, and what mends it."""
     from ..doctor.finding import Check
-    from ..doctor.run import DoctorSettings, check_text, doctor, verdict_text
+    from ..doctor.run import check_text, doctor, verdict_text
 
     def tell(check: Check) -> None:
         output.say(check_text(check))
@@ -40,14 +35,12 @@ def doctor(
         output.note("the packages are imported meanwhile, which takes some seconds")
     state: State = ctx.find_root().obj
     document = doctor(
-        DoctorSettings(
-            cache=cache,
-            jobs=jobs,
-            inputs=tuple(str(path) for path in inputs or []),
-            config=state.settings_file,
-            config_error=state.settings_error,
-        ),
-        None if json else tell,
+        cache,
+        jobs=jobs,
+        inputs=tuple(str(path) for path in inputs or []),
+        settings_file=state.settings_file,
+        settings_error=state.settings_error,
+        tell=None if json else tell,
     )
     output.show(document, json, lambda document: f"\n{verdict_text(document)}")
     if document["exit_code"]:

@@ -1,4 +1,4 @@
-"""The command that shows single clips."""
+"""`avpipe inspect`: what the cache knows of single clips."""
 
 from pathlib import Path
 from typing import Annotated
@@ -6,8 +6,10 @@ from typing import Annotated
 import typer
 
 from ...errors import UsageError
+from ...printable import printable
 from .. import output
 from ..options import DEFAULT_CACHE, Cache, Json
+from ..output import Document
 from ..settings import ONE_RUN
 
 
@@ -63,7 +65,7 @@ def inspect(
     json: Json = False,
 ) -> None:
     """Draw clips with all the cache knows of them: hint, tags, neighbours."""
-    from ..pages.cards.run import InspectSettings, check_name, inspect, write_result
+    from ..pages.cards.run import check_name, draw, write_result
 
     if failures:
         from ..pages.failures import failures_page, failures_text, list_failures
@@ -77,5 +79,10 @@ def inspect(
         return
     if reasons:
         raise UsageError("--reason belongs to --failures")
-    settings = InspectSettings(cache, tuple(ids or ()), count, out or Path("inspect.png"), labels)
-    output.show(inspect(settings), json, output.inspect_text)
+    document = draw(cache, ids or (), count, out or Path("inspect.png"), labels)
+    output.show(document, json, inspect_text)
+
+
+def inspect_text(document: Document) -> str:
+    """Render `avpipe inspect`: the picture, and what is missing from it."""
+    return "\n".join(map(printable, [document["picture"], *document["notices"]]))

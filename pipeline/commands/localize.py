@@ -1,27 +1,32 @@
-"""The command that shows where sounds come from."""
+"""`avpipe localize`: pictures and films of where sounds come from."""
 
+from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any
 
 import typer
 
 from ...errors import UsageError
+from ...machine import AUTO
+from ...printable import printable
+from ...train.choices import DEFAULT_GEOMETRY, DEFAULT_SCALES, BlendScales
 from .. import output
+from ..localize import EVERY_S
 from ..options import (
     DEFAULT_CACHE,
-    DEFAULT_THREADS,
     PRETRAINED,
     Annotations,
     Cache,
     Device,
     Geometry,
     Json,
+    LocalizingRun,
     Threads,
     Weights,
 )
-from ..settings import ONE_RUN, Example
-
-BlendScales = Literal["minmax", "slavc"]
+from ..output import Document
+from ..settings import ONE_RUN
 
 
 def localize(
@@ -33,11 +38,7 @@ def localize(
         ),
         ONE_RUN,
     ] = None,
-    run: Annotated[
-        Path | None,
-        typer.Option("--run", metavar="DIR", help="The run that localizes."),
-        Example("runs/first"),
-    ] = None,
+    run: LocalizingRun = None,
     sound: Annotated[
         Path | None,
         typer.Option(
@@ -65,7 +66,7 @@ def localize(
             "--blend",
             help="Scales of the blend's maps: each its own, or SLAVC's fixed ranges (IPOL demo).",
         ),
-    ] = "minmax",
+    ] = DEFAULT_SCALES,
     video: Annotated[
         bool,
         typer.Option(
@@ -76,11 +77,11 @@ def localize(
     every: Annotated[
         float,
         typer.Option("--every", metavar="S", min=0.01, help="Seconds between two maps of a film."),
-    ] = 0.5,
-    geometry: Geometry = "rf-centred",
+    ] = EVERY_S,
+    geometry: Geometry = DEFAULT_GEOMETRY,
     weights: Weights = None,
-    device: Device = "auto",
-    threads: Threads = DEFAULT_THREADS,
+    device: Device = AUTO,
+    threads: Threads = AUTO,
     json: Json = False,
 ) -> None:
     """Draw where the sound of clips comes from, as pictures or films."""
@@ -90,23 +91,59 @@ def localize(
         raise UsageError("name videos to localize, or with --ids clips of the cache")
     if sound is not None and ids is not None:
         raise UsageError("--sound goes with a picture or a video, not with --ids")
-    from ..localize.run import DrawSettings, draw
+    from ...cache.store import Cache
+    from ..localize.given import cached_sources, ids_to_draw, named_clips, sound_in_errors
+    from ..networks.threads import network_threads
+    from ..run_folders import one_run_folder
+    from ..watch import watch
 
-    settings = DrawSettings(
-        inputs=tuple(str(path) for path in inputs or []),
-        ids=ids,
-        cache=cache,
-        run=run,
-        out=out,
-        annotations=annotations,
-        alpha=alpha,
-        scales=blend,
-        geometry=geometry,
-        device=device,
-        threads=threads,
-        weights=tuple(weights or PRETRAINED),
-        sound=sound,
-        video=video,
-        every_s=every,
-    )
-    output.show(draw(settings), json, output.localize_text)
+    folder = one_run_folder(run, "--run")
+    network: dict[str, Any] = {
+        "geometry": geometry, "device": device, "weights": tuple(weights or PRETRAINED)
+    }  # fmt: skip
+    drawing = {**network, "alpha": alpha, "scales": blend}
+    with ExitStack() as stack:
+        stack.enter_context(sound_in_errors(sound))
+        if ids is not None:
+            names, opened = ids_to_draw(ids), Cache(cache)
+        else:
+            clips = stack.enter_context(named_clips(inputs or [], sound))
+        from ..localize import files  # torch: no mistyped name has to wait for it
+
+        stack.enter_context(network_threads(threads, device))
+        if video:
+            clips = cached_sources(opened, names) if ids is not None else clips
+            done = files.localize_videos(clips, folder, out, **network, every_s=every)
+        elif ids is not None:
+            drawing["progress"] = _counted(stack.enter_context(watch("localize")), len(names))
+            done = files.localize_clips(
+                names, opened, folder, out, **drawing, annotations=annotations
+            )
+        else:
+            drawing["progress"] = _counted(stack.enter_context(watch("localize")), len(clips))
+            if sound is None:  # boxes say what sounds in the clip's own sound
+                drawing["annotations"] = annotations
+            done = files.localize_files(clips, folder, out, **drawing)
+    document = {
+        "schema": "avpipe.localize/1",
+        "pictures": [str(path) for path in done.pictures],
+        "videos": [str(path) for path in done.videos],
+        "failed": {
+            failure.id: f"{failure.reason} {failure.detail}".rstrip() for failure in done.failures
+        },
+        "notices": done.notices,
+    }
+    output.show(document, json, localize_text)
+
+
+def _counted(update: Callable[[int, int], None], total: int) -> Callable[[int], None]:
+    """Start the bar, and add the total that the pictures' count lacks."""
+    update(0, total)
+    return lambda done: update(done, total)
+
+
+def localize_text(document: Document) -> str:
+    """Render `avpipe localize`."""
+    failed = [f"failed  {name}: {why}" for name, why in document["failed"].items()]
+    lines = [*failed, *document["notices"], *document["pictures"], *document["videos"]]
+    return "\n".join(map(printable, lines))

@@ -1,11 +1,13 @@
-"""The command that tells all of runs on one page."""
+"""`avpipe report`: all that is known of runs, on one page."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from .. import output as output
+from ...machine import AUTO
+from ...train.choices import DEFAULT_BENCHMARK, DEFAULT_PROTOCOL
+from .. import output
 from ..options import (
     DEFAULT_CACHE,
     Annotations,
@@ -16,15 +18,13 @@ from ..options import (
     Paper,
     Protocol,
     ProtocolGeometry,
+    Runs,
 )
 from ..settings import ONE_RUN
 
 
 def report(
-    runs: Annotated[
-        list[Path],
-        typer.Argument(metavar="RUN", help="Runs; a folder of seed0, seed1, ... is all of them."),
-    ],
+    runs: Runs,
     out: Annotated[
         Path | None,
         typer.Option(
@@ -33,26 +33,36 @@ def report(
         ONE_RUN,
     ] = None,
     cache: Cache = DEFAULT_CACHE,
-    benchmark: Benchmark = "synth",
+    benchmark: Benchmark = DEFAULT_BENCHMARK,
     annotations: Annotations = None,
-    protocol: Protocol = "avpipe",
+    protocol: Protocol = DEFAULT_PROTOCOL,
     paper: Paper = None,
     geometry: ProtocolGeometry = None,
-    device: Device = "auto",
+    device: Device = AUTO,
     json: Json = False,
 ) -> None:
     """Write a page on runs: training, scores, curves, pictures, data, provenance."""
-    from ..pages.report.run import ReportSettings, make_report, report_text
+    from ...cache.store import Cache
+    from ..pages.cards.run import check_name
+    from ..pages.report.run import make_report, report_text
+    from ..run_folders import run_folders
+    from ..scoring import mark_random, require_truth
 
-    settings = ReportSettings(
-        runs=tuple(runs),
-        cache=cache,
-        out=out,
-        annotations=annotations,
-        benchmark=benchmark,
-        protocol=protocol,
-        paper=paper,
-        geometry=geometry,
-        device=device,
-    )
-    output.show(make_report(settings), json, report_text)
+    folders, page = run_folders(runs), out or runs[0] / "report.html"
+    check_name(page, ".html")
+    evaluation = None
+    if annotations is not None:
+        opened = Cache(cache)
+        require_truth(benchmark, annotations, protocol, paper)
+        from ...train.score import evaluate as scores  # torch: no mistyped name has to wait for it
+        from ..networks.threads import network_threads
+        from ..watch import watch
+
+        with network_threads(AUTO, device), watch("maps", unit="maps") as progress:
+            evaluation = scores.evaluate(
+                folders, opened, annotations=annotations, benchmark=benchmark, protocol=protocol,
+                paper=paper, geometry=geometry, device=device, progress=progress,
+            )  # fmt: skip
+        mark_random(evaluation)
+    document = make_report(folders, cache, page, evaluation, annotations, device)
+    output.show(document, json, report_text)

@@ -1,4 +1,4 @@
-"""The command that shows a run in the browser."""
+"""`avpipe serve`: a run in the browser."""
 
 from pathlib import Path
 from typing import Annotated
@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from ...errors import UsageError
+from ...machine import AUTO
 from .. import output
 from ..options import PRETRAINED, Device, Weights
 from ..settings import ONE_RUN, Example
@@ -28,15 +29,18 @@ def serve(
         int, typer.Option("--port", metavar="N", min=0, max=65535, help="0 for any free one.")
     ] = 7860,
     weights: Weights = None,
-    device: Device = "auto",
+    device: Device = AUTO,
 ) -> None:
     """Show a run in the browser: a picture and a sound, or a clip, become heat maps."""
     if run is None:
         raise UsageError("name the run to show: avpipe serve RUN")
-    from ..pages.serve.run import ServeSettings, serve
+    from ..pages.serve.run import serve
 
     def ready(address: str) -> None:
         output.note("the page is on this computer alone; Ctrl-C ends it")
         print(address, flush=True)
 
-    serve(ServeSettings(run, cache, port, device, tuple(weights or PRETRAINED)), ready, output.note)
+    serve(
+        run, cache, port=port, device=device, weights=tuple(weights or PRETRAINED), ready=ready,
+        notify=output.note,
+    )  # fmt: skip

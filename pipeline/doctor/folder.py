@@ -13,12 +13,13 @@ import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from ...cache.defaults import VISUAL_TEACHER
 from ...cache.schema import HINTS, MANIFEST
 from ...cache.writer import sync_folder
 from ...errors import CacheUnwritableError
 from ...reading import parse_json
 from ..output import size_text, time_text
-from ..status import status
+from ..tally import status
 from .finding import Check, ok, problem, warning
 
 _TIMEOUT_S = 300
@@ -182,10 +183,10 @@ def _bytes_of_hints(cache: Path, num_new: int) -> dict[str, int]:
 
 def _bytes_of_detr(num_clips: int) -> dict[str, int]:
     from ...stages.teachers.protocol import load_teacher
-    from ..teachers import bytes_per_clip
+    from ..networks.dry_run import bytes_per_clip
 
-    name = "detr-r50"
-    return {f"{HINTS}/{name}": num_clips * bytes_per_clip(load_teacher(name))}
+    size = num_clips * bytes_per_clip(load_teacher(VISUAL_TEACHER))
+    return {f"{HINTS}/{VISUAL_TEACHER}": size}
 
 
 def _space(free: int, plan: dict[str, int], hints: dict[str, int]) -> Check:

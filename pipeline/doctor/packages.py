@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ...reading import parse_json
+from ...stages.neighbors.library import KERNEL, best_kernel
 from ..output import size_text
 from .finding import Check, ok, problem, warning
 
@@ -42,6 +43,9 @@ def check_packages() -> list[Check]:
     here = f"Python {python}, avpipe {metadata.version('avpipe')}"
     checks.insert(0, ok("packages", f"{here}, {num_fine} of {len(ranges)} packages import"))
     checks.append(check_torch({name: _version(name) for name in TESTED}, _pin()))
+    products = next((result["products"] for result in found if result.get("products")), "")
+    if products:
+        checks.append(check_products(products, best_kernel()))
     cuda = next((result["cuda"] for result in found if "cuda" in result), None)
     if cuda is not None:
         checks.append(check_gpu(cuda, has_driver=_NVIDIA.exists()))
@@ -127,6 +131,22 @@ def _pin() -> str:
         return ""
     pins = [re.fullmatch(r"torch *\(?==([\d.]+)\)?", line) for line in lines]
     return next((pin[1] for pin in pins if pin), "")
+
+
+def check_products(products: str, best: str | None) -> Check:
+    """Say what multiplies in FAISS, and whether this CPU could do better.
+
+    Args:
+        products: Library, version and kernel, as in `openblas 0.3.15, SkylakeX`.
+        best: The kernel that suits the CPU; None if the library is to know.
+    """
+    if best is None or products.endswith(f" {best}"):
+        return ok("faiss", f"products by {products}")
+    return warning(
+        "faiss",
+        f"products by {products}; {best} is what this CPU can run, and faster",
+        f"unset {KERNEL}",
+    )
 
 
 def check_torch(versions: dict[str, str], pin: str) -> Check:

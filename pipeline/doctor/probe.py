@@ -11,14 +11,22 @@ import sys
 import warnings
 from typing import Any
 
+from ...stages.neighbors.library import load_faiss, products_of
+
 
 def main(modules: list[str]) -> None:
-    """Import modules one after the other; say of each how it went, of torch also what it sees."""
+    """Import modules one after the other; say of each how it went.
+
+    Of torch also what it sees, of FAISS what multiplies.
+    """
     for module in modules:
         _tell(module=module)
         try:
-            importlib.import_module(module)
-            seen = {"cuda": look_at_cuda()} if module == "torch" else {}
+            seen: dict[str, Any] = {}
+            if module == "faiss":
+                seen = {"products": products_of(load_faiss())}
+            elif importlib.import_module(module).__name__ == "torch":
+                seen = {"cuda": look_at_cuda()}
         except BaseException as error:  # a package may raise whatever it likes, SystemExit too
             _tell(module=module, error=" ".join(f"{type(error).__name__}: {error}".split()))
         else:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 
 from ...errors import AvpipeError, MissingDependencyError
+from ..fixes import shown
 from ..output import Document
 from .finding import Check, ok, problem, warning
 from .folder import check_folder, check_space
@@ -21,26 +21,15 @@ _NEEDED = ("av", "h5py", "numpy", "pillow", "soxr")
 """Packages that other checks work with."""
 
 
-@dataclass(frozen=True)
-class DoctorSettings:
-    """What `doctor` is told.
-
-    Attributes:
-        cache: Folder, which need not be there yet.
-        jobs: Worker processes that will run.
-        inputs: What `extract` would be given; it says how much is still to do.
-        config: The settings file, if there is one.
-        config_error: What is wrong with the settings; empty if nothing is.
-    """
-
-    cache: Path
-    jobs: int = 1
-    inputs: tuple[str, ...] = ()
-    config: Path | None = None
-    config_error: str = ""
-
-
-def doctor(settings: DoctorSettings, tell: Callable[[Check], None] | None = None) -> Document:
+def doctor(
+    cache: Path,
+    *,
+    jobs: int,
+    inputs: Sequence[str],
+    settings_file: Path | None,
+    settings_error: str,
+    tell: Callable[[Check], None] | None = None,
+) -> Document:
     """Look at everything; return the `avpipe.doctor/1` document.
 
     Nothing is fetched or left behind. A check that breaks is a problem that is told, and stops no
@@ -48,7 +37,11 @@ def doctor(settings: DoctorSettings, tell: Callable[[Check], None] | None = None
     the longest, so the rest is looked at meanwhile.
 
     Args:
-        settings: What to look at.
+        cache: Folder, which need not be there yet.
+        jobs: Worker processes that will run.
+        inputs: What `extract` would be given; it says how much is still to do.
+        settings_file: If there is one.
+        settings_error: What is wrong with the settings; empty if nothing is.
         tell: Called with each check as it is done.
     """
     checks: list[Check] = []
@@ -61,8 +54,9 @@ def doctor(settings: DoctorSettings, tell: Callable[[Check], None] | None = None
 
     with ThreadPoolExecutor(1) as pool:
         packages = pool.submit(_guarded, "packages", check_packages)
-        add([_check_settings(settings)])
-        for found in _looked_at(settings):
+        add([_check_settings(settings_file, settings_error)])
+        options = _options(cache, jobs, settings_file, settings_error)
+        for found in _looked_at(cache, jobs, inputs, options):
             add(found)
         add(packages.result())
     return {
@@ -74,16 +68,17 @@ def doctor(settings: DoctorSettings, tell: Callable[[Check], None] | None = None
     }
 
 
-def _looked_at(settings: DoctorSettings) -> Iterator[Sequence[Check]]:
+def _looked_at(
+    cache: Path, jobs: int, inputs: Sequence[str], options: Sequence[str] | None
+) -> Iterator[Sequence[Check]]:
     """Look at all but the packages, part by part."""
     broken = broken_among(_NEEDED)
     parts: list[tuple[str, set[str], Callable[[], Sequence[Check]]]] = [
         ("decoder", {"av", "numpy", "pillow", "soxr"}, _decoders),
-        ("cache", {"h5py", "numpy"}, lambda: check_folder(settings.cache)),
-        ("space", {"av", "h5py", "numpy", "soxr"},
-         lambda: check_space(settings.cache, settings.inputs, _options(settings))),
+        ("cache", {"h5py", "numpy"}, lambda: check_folder(cache)),
+        ("space", {"av", "h5py", "numpy", "soxr"}, lambda: check_space(cache, inputs, options)),
         ("cores", set(), check_cores),
-        ("memory", set(), lambda: check_memory(settings.jobs)),
+        ("memory", set(), lambda: check_memory(jobs)),
         ("weights", {"numpy"}, _weights),
     ]  # fmt: skip
     for name, needs, look in parts:
@@ -97,26 +92,27 @@ def _guarded(name: str, look: Callable[[], Sequence[Check]]) -> Sequence[Check]:
     try:
         return look()
     except AvpipeError as error:
-        return [problem(name, str(error), exit_code=error.exit_code)]
+        return [problem(name, shown(error), exit_code=error.exit_code)]
     except Exception as error:  # whatever is broken: that is what is looked for
         return [problem(name, f"{type(error).__name__}: {error}", exit_code=1)]
 
 
-def _check_settings(settings: DoctorSettings) -> Check:
-    if settings.config_error:
-        advice = "mend that line; `avpipe config` lists the settings"
-        return problem("settings", settings.config_error, advice, exit_code=2)
-    if settings.config is None:
+def _check_settings(path: Path | None, error: str) -> Check:
+    if error:
+        return problem(
+            "settings", error, "mend that line; `avpipe config` lists the settings", exit_code=2
+        )
+    if path is None:
         return ok("settings", "no settings file; `avpipe init` writes one")
-    return ok("settings", f"{settings.config} is valid")
+    return ok("settings", f"{path} is valid")
 
 
-def _options(settings: DoctorSettings) -> list[str] | None:
+def _options(cache: Path, jobs: int, path: Path | None, error: str) -> list[str] | None:
     """Return what `extract` is to be asked with; None if the settings let it do nothing."""
-    if settings.config_error:
+    if error:
         return None
-    config = [] if settings.config is None else ["--config", str(settings.config)]
-    return [*config, "--cache", str(settings.cache), "--jobs", str(settings.jobs)]
+    config = [] if path is None else ["--config", str(path)]
+    return [*config, "--cache", str(cache), "--jobs", str(jobs)]
 
 
 def _decoders() -> Sequence[Check]:
@@ -127,7 +123,7 @@ def _decoders() -> Sequence[Check]:
 
 def _weights() -> Sequence[Check]:
     """Say which pretrained files are there and whether they are what they should be."""
-    from ..weights import list_weights
+    from ..networks.weight_files import list_weights
 
     document = list_weights()
     states: dict[str, list[str]] = {}

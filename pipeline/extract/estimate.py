@@ -117,7 +117,7 @@ def _retried(settings: ExtractSettings, manifest: Manifest) -> list[dict[str, An
     """Return the failed clips that `--retry-failed` would try again."""
     if settings.retry_failed is None:
         return []
-    lines = retry_lines(settings.cache, settings.retry_failed)
+    lines = retry_lines(settings.cache, manifest, settings.retry_failed)
     return [request(line, manifest.roots, settings.remap) for line in lines]
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from ...errors import InputError
 from .layouts import (
     Folder,
-    Found,
+    FoundFile,
     Sounds,
     above,
     inner_folder,
@@ -34,7 +34,7 @@ _MARK = ".avpipe-films"
 
 def find_clips(
     root: str, visited: set[tuple[int, int]], ignored: Counter[str], notices: list[str]
-) -> Iterator[Found]:
+) -> Iterator[FoundFile]:
     """Videos below `root`, and the pictures of `frames/<id>.jpg` + `audio/<id>.wav` layouts.
 
     AVSBench's `visual_frames/.../<v>/<v>_<i>.png` + `audio_wav/.../<v>.wav` is one too. Where the
@@ -69,7 +69,7 @@ def find_clips(
             pictures.append((folder, entry.name, size))
         else:
             with_videos.add(folder.prefix)
-            yield Found(folder.prefix + entry.name, size)
+            yield FoundFile(folder.prefix + entry.name, size)
     prefixes = sorted(with_videos)
 
     def holds_videos(above: str) -> bool:

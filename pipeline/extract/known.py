@@ -10,7 +10,8 @@ from pathlib import Path
 from ...cache.manifest import Manifest
 from ...cache.segment import Line, Root
 from ...errors import InputError
-from .scan import Candidate, IdFrom, default_id, piece_id
+from .scan import Candidate, default_id, path_key, piece_id
+from .settings import ID_FROM, IdFrom
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,7 @@ def find_new(
     candidates: Sequence[Candidate],
     remap: Mapping[int, str],
     *,
-    id_from: IdFrom = "stem",
+    id_from: IdFrom = ID_FROM,
 ) -> News:
     """Return the candidates that have no row yet.
 
@@ -46,40 +47,133 @@ def find_new(
     Raises:
         InputError: Clips of a root that is gone have come back under another.
     """
-    roots = seen_roots(manifest)
-    folders = [
-        os.path.abspath(remap.get(number, root["path"]))  # noqa: PTH100
-        for number, root in enumerate(roots)
-    ]
-    index = {folder: number for number, folder in enumerate(folders)}
+    planned = _Planned.of(manifest, remap, id_from)
+    new = planned.without_rows(candidates)
+    new = _unknown_by_other_names(planned, new)
+    _refuse_moved(planned, new)
+    return _with_roots(planned, new)
 
-    def planned(named: Sequence[Candidate], asked: Sequence[Candidate]) -> bytearray:
-        return _planned(manifest, folders, named, asked, id_from)
 
-    flags = planned(candidates, candidates)
-    new = [candidate for candidate, known in zip(candidates, flags, strict=True) if not known]
-    others = _other_names(new, folders)
-    if others:
-        flags = planned([other for other, _ in others], [new[at] for _, at in others])
-        known = {at for (_, at), is_known in zip(others, flags, strict=True) if is_known}
-        others.sort(key=lambda other: index[other[0].root], reverse=True)
-        by_known_root = {at: other for other, at in others if new[at].root not in index}
-        new = [by_known_root.get(at, named) for at, named in enumerate(new) if at not in known]
-        new.sort(key=lambda candidate: os.fsencode(candidate.path))
-    for number, root in enumerate(roots):
-        if new and root["device"] and not Path(folders[number]).is_dir():
-            moved = [replace(candidate, root=folders[number]) for candidate in new]
-            if any(flags := planned(moved, new)):
-                folder = new[flags.index(1)].root
-                raise InputError(
-                    f"{folder} has clips that are known from {folders[number]}, which is gone: if "
-                    f"they have moved, add --root {number}={folder}"
-                )
+@dataclass(frozen=True)
+class _Planned:
+    """What a manifest has planned, and where its roots lie now.
+
+    Attributes:
+        manifest: It.
+        roots: Its roots; where nothing was found before, as they are now.
+        folders: The folder of each, which is another one where it was remapped.
+        index: Number of each root by that folder.
+        id_from: How ids were made where none was given.
+    """
+
+    manifest: Manifest
+    roots: list[Root]
+    folders: list[str]
+    index: dict[str, int]
+    id_from: IdFrom
+
+    @classmethod
+    def of(cls, manifest: Manifest, remap: Mapping[int, str], id_from: IdFrom) -> _Planned:
+        """Find the roots of a manifest, `remap` says which are elsewhere now."""
+        roots = seen_roots(manifest)
+        folders = [
+            os.path.abspath(remap.get(number, root["path"]))  # noqa: PTH100
+            for number, root in enumerate(roots)
+        ]
+        # Two roots may have moved into one folder: its clips are looked for under both, and what
+        # is new there joins the later one.
+        index = {folder: number for number, folder in enumerate(folders)}
+        return cls(manifest, roots, folders, index, id_from)
+
+    def without_rows(self, candidates: Sequence[Candidate]) -> list[Candidate]:
+        """Return those that have no row by the names they have."""
+        flags = self.has_row(candidates, candidates)
+        return [one for one, known in zip(candidates, flags, strict=True) if not known]
+
+    def has_row(self, named: Sequence[Candidate], asked: Sequence[Candidate]) -> bytearray:
+        """Flag the candidates that have a row.
+
+        Both sides are sorted by path, so one walk along each segment does it, and millions of
+        clips take no memory but the flags.
+
+        Args:
+            named: Candidates by the name to look for, sorted by path bytes.
+            asked: The same as the user named them.
+        """
+        flags = bytearray(len(named))
+        if not named:
+            return flags
+        key = path_key(named)
+        for segment in self.manifest.segments:
+            first = 0  # of the candidates, the first whose path does not lie before the line's
+            for line in segment.lines():
+                path = line["path"]
+                place = key(path)
+                while first < len(named) and key(named[first].path) < place:
+                    first += 1
+                # several candidates may have this path: under other roots, cut, with other sound
+                for at in range(first, len(named)):
+                    if named[at].path != path:
+                        break
+                    if not flags[at]:
+                        flags[at] = self._is_of(line, named[at], asked[at])
+        return flags
+
+    def _is_of(self, line: Line, named: Candidate, asked: Candidate) -> bool:
+        """Whether a line of the same path is the candidate's row."""
+        if named.root != self.folders[line["root"]] or not _is_same(named, line):
+            return False
+        # An id that the user gave asks for a clip of its own. One made of the file's name does
+        # not: by another root, or with another --id-from, the same file has another.
+        return _has_id(named, line) or asked.id == default_id(asked.path, self.id_from)
+
+
+def _unknown_by_other_names(planned: _Planned, new: list[Candidate]) -> list[Candidate]:
+    """Leave out the candidates that have a row by another name, of another root.
+
+    What is left is named by the root that reaches it and is known, so that no second root is made
+    of a folder inside one, around one, or linked to one.
+    """
+    others = _other_names(new, planned.folders)
+    if not others:
+        return new
+    flags = planned.has_row([name for name, _ in others], [new[at] for _, at in others])
+    known = {at for (_, at), has_row in zip(others, flags, strict=True) if has_row}
+    # Of several known roots the first stands: it is the last to be written here.
+    others.sort(key=lambda other: planned.index[other[0].root], reverse=True)
+    by_known_root = {at: name for name, at in others if new[at].root not in planned.index}
+    left = [by_known_root.get(at, one) for at, one in enumerate(new) if at not in known]
+    left.sort(key=lambda candidate: os.fsencode(candidate.path))  # the names are others now
+    return left
+
+
+def _refuse_moved(planned: _Planned, new: Sequence[Candidate]) -> None:
+    """Stop where clips have moved: under a second root they would all be failed duplicates.
+
+    Raises:
+        InputError: A root that held clips is gone, and new candidates would have rows below it.
+    """
+    for number, root in enumerate(planned.roots):
+        gone = planned.folders[number]
+        if not new or not root["device"] or Path(gone).is_dir():
+            continue
+        back = [replace(candidate, root=gone) for candidate in new]
+        if any(flags := planned.has_row(back, new)):
+            folder = new[flags.index(1)].root
+            raise InputError(
+                f"{folder} has clips that are known from {gone}, which is gone: if they have "
+                f"moved, add --root {number}={folder}"
+            )
+
+
+def _with_roots(planned: _Planned, new: list[Candidate]) -> News:
+    """Number the roots that only new candidates have, behind those of the manifest."""
+    roots, index = list(planned.roots), dict(planned.index)
     found = {candidate.root for candidate in new if candidate.bytes}
-    for candidate in new:
-        if candidate.root not in index:
-            index[candidate.root] = len(roots)
-            roots.append(_seen_root(candidate.root, has_clips=candidate.root in found))
+    for folder in dict.fromkeys(candidate.root for candidate in new):
+        if folder not in index:
+            index[folder] = len(roots)
+            roots.append(_seen_root(folder, has_clips=folder in found))
     return News(new, roots, index)
 
 
@@ -160,42 +254,6 @@ def _names(
                 if audio is not None:
                     audio = os.path.join(real, audio).removeprefix(inside)  # noqa: PTH118
                 yield replace(candidate, root=folder, path=path, audio_path=audio)
-
-
-def _planned(
-    manifest: Manifest,
-    folders: Sequence[str],
-    named: Sequence[Candidate],
-    asked: Sequence[Candidate],
-    id_from: IdFrom,
-) -> bytearray:
-    """Flag the candidates that have a row.
-
-    Both sides are sorted by path, so one walk along each segment does it, and millions of clips
-    take no memory but the flags.
-
-    Args:
-        manifest: What is planned.
-        folders: Its roots, as candidates name them.
-        named: Candidates by the name to look for, sorted by path bytes.
-        asked: The same as the user named them.
-        id_from: How ids were made where none was given.
-    """
-    planned = bytearray(len(named))
-    for segment in manifest.segments:
-        first = 0
-        for line in segment.lines():
-            path = os.fsencode(line["path"])
-            while first < len(named) and os.fsencode(named[first].path) < path:
-                first += 1
-            for at in range(first, len(named)):
-                candidate = named[at]
-                if candidate.path != line["path"]:
-                    break
-                if candidate.root == folders[line["root"]] and _is_same(candidate, line):
-                    own_id = asked[at].id == default_id(asked[at].path, id_from)
-                    planned[at] |= own_id or _has_id(candidate, line)
-    return planned
 
 
 def _is_same(candidate: Candidate, line: Line) -> bool:

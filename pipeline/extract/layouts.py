@@ -17,7 +17,7 @@ _DEEP = "audio_wav"
 """Beside it, pictures lie in folders too: AVSBench has one for the five of every sound."""
 
 
-class Found(NamedTuple):
+class FoundFile(NamedTuple):
     """A clip's file, and a picture's sound; both relative to the folder searched.
 
     `source` is what several pictures of one sound share.
@@ -53,7 +53,7 @@ class Sounds:
         for sound in sounds:
             self._of_stem.setdefault(_stem(sound), []).append(sound)
 
-    def of(self, folder: Folder, name: str, size: int) -> Found:
+    def of(self, folder: Folder, name: str, size: int) -> FoundFile:
         """Return a picture with its sound: of its own name, or of the folder that it lies in.
 
         AVSBench's MS3 has folders of splits among its sounds alone: there the name decides, as long
@@ -64,14 +64,14 @@ class Sounds:
         inside = folder.prefix.removeprefix(folder.pictures).removesuffix("/")
         path = folder.prefix + name
         if not inside:
-            return Found(path, size, own)
+            return FoundFile(path, size, own)
         beside = f"{folder.sounds}{inside}.wav"
         source = inside[inside.rfind("/") + 1 :]
         if beside not in self._there:
             alike = [s for s in self._of_stem.get(source, []) if s.startswith(folder.sounds)]
             if len(alike) == 1:
                 beside = alike[0]
-        return Found(path, size, beside, source)
+        return FoundFile(path, size, beside, source)
 
 
 def _stem(path: str) -> str:

@@ -36,8 +36,8 @@ _RELEASED_ID = re.compile(r"[A-Za-z0-9_-]{11}_\d{6}|\d{6,}")
 _COLUMNS = ("path", "id", "label", "start_s", "seconds", "source", "audio_path")
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+@dataclass(slots=True)
+class Entry:  # not frozen, which takes three times as long to make: there are millions
     """One line of a list. `path` is as written; without it the file is found by `id`.
 
     `uncut` is the stem of the longer video that `start_s` and `seconds` cut, used only when no file

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ...cache.advice import advice
+from ...advice import advice
 from ...cache.manifest import Manifest
 from ...cache.schema import AUDIO, EXTRACT, MANIFEST, params_difference, shard_path
 from ...cache.segment import Line
@@ -18,7 +18,8 @@ from ...cache.writer import remove_orphans
 from ...errors import CacheCorruptError, Reason
 from ...stages.extract import STAGE_VERSION
 from .known import find_new, seen_roots
-from .scan import Candidate, IdFrom
+from .scan import Candidate
+from .settings import ID_FROM, IdFrom
 from .taken import TakenIds
 
 
@@ -43,7 +44,8 @@ def add_segment(
     remap: Mapping[int, str],
     cut: Callable[[Sequence[Candidate]], Iterator[Candidate]],
     shard_clips: int | None,
-    id_from: IdFrom = "stem",
+    id_from: IdFrom = ID_FROM,
+    manifest: Manifest | None = None,
 ) -> int:
     """Give every candidate that is not in the manifest yet its row, in one new segment.
 
@@ -54,18 +56,19 @@ def add_segment(
         cut: Cuts the new candidates into several clips each (`--segment`); the identity if not.
         shard_clips: Clips per shard, None for the default.
         id_from: How ids were made where none was given.
+        manifest: The cache's, if that was read already.
 
     Returns:
         How many clips were added.
     """
     while True:
-        manifest = Manifest(cache)
+        manifest = Manifest(cache) if manifest is None else manifest.refreshed()
         news = find_new(manifest, candidates, remap, id_from=id_from)
         if not news.candidates:
             return 0
         clips = list(cut(news.candidates))
         taken = TakenIds(manifest, clips, news.index)
-        found = _found_again(cache, clips, taken)
+        found = _found_again(cache, manifest, clips, taken)
         lines = (
             new_line(clip, news.index[clip.root], taken, found.get(number))
             for number, clip in enumerate(clips)
@@ -76,11 +79,14 @@ def add_segment(
             return len(clips)
 
 
-def _found_again(cache: Path, clips: Sequence[Candidate], taken: TakenIds) -> dict[int, Failure]:
+def _found_again(
+    cache: Path, manifest: Manifest, clips: Sequence[Candidate], taken: TakenIds
+) -> dict[int, Failure]:
     """Return which clips are those that failed as `missing`, under another path, by position."""
     if not any(clip.bytes and clip.id in taken for clip in clips):
         return {}
-    lost = {failure.id: failure for failure in Cache(cache).failures(Reason.MISSING)}
+    failures = Cache(cache, manifest=manifest).failures(Reason.MISSING)
+    lost = {failure.id: failure for failure in failures}
     return {
         number: lost.pop(clip.id)
         for number, clip in enumerate(clips)
@@ -99,13 +105,13 @@ def new_line(
         taken: Ids of all lines so far.
         failure: What became of this clip before, whose row the new one takes the place of.
     """
-    line = Line(
-        id=candidate.id,
-        root=root,
-        path=candidate.path,
-        source=candidate.source,
-        bytes=candidate.bytes,
-    )
+    line: Line = {
+        "id": candidate.id,
+        "root": root,
+        "path": candidate.path,
+        "source": candidate.source,
+        "bytes": candidate.bytes,
+    }
     for name in ("audio_path", "start_s", "seconds", "label", "detail"):
         value: Any = getattr(candidate, name)
         if value is not None:
@@ -122,20 +128,23 @@ def new_line(
     return line
 
 
-def add_retries(cache: Path, reason: str, *, shard_clips: int | None) -> int:
+def add_retries(
+    cache: Path, reason: str, *, shard_clips: int | None, manifest: Manifest | None = None
+) -> int:
     """Give failed clips a new row each, that takes the place of the failed one.
 
     Args:
         cache: Cache folder.
         reason: Retry these; all reasons if empty.
         shard_clips: Clips per shard, None for the default.
+        manifest: The cache's, if that was read already.
 
     Returns:
         How many clips will be tried again.
     """
     while True:
-        manifest = Manifest(cache)
-        lines = retry_lines(cache, reason)
+        manifest = Manifest(cache) if manifest is None else manifest.refreshed()
+        lines = retry_lines(cache, manifest, reason)
         if not lines:
             return 0
         if manifest.publish(
@@ -148,12 +157,11 @@ def add_retries(cache: Path, reason: str, *, shard_clips: int | None) -> int:
             return len(lines)
 
 
-def retry_lines(cache: Path, reason: str) -> list[Line]:
+def retry_lines(cache: Path, manifest: Manifest, reason: str) -> list[Line]:
     """Return a line for every failed clip (of that reason, if any), in the order of a segment."""
-    opened = Cache(cache)
     lines = []
-    for failure in opened.failures(reason):
-        line = opened.manifest.line(failure.row)
+    for failure in Cache(cache, manifest=manifest).failures(reason):
+        line = manifest.line(failure.row)
         _supersede(failure, line)
         lines.append(line)
     return sorted(lines, key=lambda line: os.fsencode(line["path"]))

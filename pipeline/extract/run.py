@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ...cache.advice import advice
+from ...advice import advice
 from ...cache.manifest import Manifest
 from ...cache.schema import AUDIO, DROPPED, EXTRACT, MANIFEST, Header, shard_path
 from ...cache.shard import read_header
@@ -19,7 +19,7 @@ from ...errors import CacheUnwritableError, ClipsFailedError, InputError, UsageE
 from ...stages.extract import ExtractTask, extract_shard, header_params
 from ...stages.features import FeatureParams
 from ..progress import Progress
-from ..status import count_clips
+from ..tally import count_clips
 from .estimate import ExtractEstimate, estimate
 from .pieces import DurationJournal, pieces
 from .plan import add_retries, add_segment, is_extracted, open_manifest, shards_to_do, sweep
@@ -114,8 +114,7 @@ def extract(settings: ExtractSettings) -> ExtractSummary | ExtractEstimate:
     )
     if settings.dry_run:
         return estimate(settings, params)
-    found, planned = _plan(settings, params)
-    manifest = Manifest(settings.cache)
+    found, planned, manifest = _plan(settings, params)
     counts = _run(settings, params, manifest)
     sweep(settings.cache)  # a worker of a killed run may have outlived the first sweep for a moment
     failed = counts.failed.total()
@@ -124,7 +123,7 @@ def extract(settings: ExtractSettings) -> ExtractSummary | ExtractEstimate:
         done=counts.done,
         failed=failed,
         failed_by_reason=dict(counts.failed),
-        failed_total=sum(count_clips(settings.cache).failures.values()),
+        failed_total=sum(count_clips(settings.cache, manifest).failures.values()),
         skipped=counts.skipped,
         ignored=found.ignored,
         notices=found.notices,
@@ -151,8 +150,8 @@ def _problem(settings: ExtractSettings, counts: _Counts) -> str:
     return ""
 
 
-def _plan(settings: ExtractSettings, params: FeatureParams) -> tuple[Scan, int]:
-    """Bring the manifest up to date; return what was found, and how many clips were added.
+def _plan(settings: ExtractSettings, params: FeatureParams) -> tuple[Scan, int, Manifest]:
+    """Bring the manifest up to date; return what was found, how many clips were added, and it.
 
     Rows are given for ever, so all that can be wrong is looked at before the first one is.
     """
@@ -187,19 +186,24 @@ def _plan(settings: ExtractSettings, params: FeatureParams) -> tuple[Scan, int]:
             cut=partial(pieces, settings, params),
             shard_clips=settings.shard_clips,
             id_from=settings.id_from,
+            manifest=manifest,
         )
+        manifest = manifest.refreshed()
         DurationJournal(settings.cache).remove()
-    _require_roots(settings)
+    _require_roots(settings, manifest)
     if settings.retry_failed is not None:
         planned += add_retries(
-            settings.cache, settings.retry_failed, shard_clips=settings.shard_clips
+            settings.cache,
+            settings.retry_failed,
+            shard_clips=settings.shard_clips,
+            manifest=manifest,
         )
-    return found, planned
+    return found, planned, manifest.refreshed()
 
 
-def _require_roots(settings: ExtractSettings) -> None:
+def _require_roots(settings: ExtractSettings, manifest: Manifest) -> None:
     """Refuse `--root N=DIR` for a root the cache does not have."""
-    num_roots = len(Manifest(settings.cache).roots)
+    num_roots = len(manifest.roots)
     for number in settings.remap:
         if number >= num_roots:
             raise UsageError(

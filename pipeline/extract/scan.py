@@ -11,11 +11,11 @@ from __future__ import annotations
 import os
 import stat
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from operator import attrgetter
-from typing import Literal
+from typing import Any, get_args
 
 from ...cache.clip_ids import wrong_with_id
 from ...errors import InputError, Reason, UsageError
@@ -30,14 +30,14 @@ from .lists import (
     shown,
     suffix_of,
 )
+from .settings import ID_FROM, IdFrom
 
-IdFrom = Literal["stem", "path"]
 MISSING_SUFFIX = ".mp4"
 """An id without a file is recorded under this name, and fails as `missing`."""
 
 
-@dataclass(frozen=True, slots=True)
-class Candidate:
+@dataclass(slots=True)
+class Candidate:  # not frozen, which takes three times as long to make: there are millions
     """One clip to be: `path`, and `audio_path` where it can, are relative to the folder `root`.
 
     Names that are not UTF-8 are surrogate-escaped. `path` is empty when no file can have the name
@@ -73,7 +73,7 @@ class Scan:
     notices: list[str] = field(default_factory=list)
 
 
-def scan(inputs: Sequence[str], *, root: str | None = None, id_from: IdFrom = "stem") -> Scan:
+def scan(inputs: Sequence[str], *, root: str | None = None, id_from: IdFrom = ID_FROM) -> Scan:
     """Find the clips in folders, files and lists.
 
     Args:
@@ -88,7 +88,7 @@ def scan(inputs: Sequence[str], *, root: str | None = None, id_from: IdFrom = "s
             clip was found at all.
         UsageError: unknown `id_from`; a `root` and no list whose paths could start there.
     """
-    if id_from not in ("stem", "path"):
+    if id_from not in get_args(IdFrom):
         raise UsageError(f"id_from must be 'stem' or 'path', not {id_from!r}")
     if root is not None and not any(_is_list(name) for name in inputs):
         raise UsageError(f"--root {shown(root)}: is for lists (.txt, .csv, .tsv); name one")
@@ -161,11 +161,17 @@ def _sorted(candidates: list[Candidate]) -> list[Candidate]:
     """Sort in place by path bytes, then root, then start: stable sorts spare a tuple per clip."""
     candidates.sort(key=lambda clip: clip.start_s or 0.0)
     candidates.sort(key=attrgetter("root"))
-    if all(clip.path.isascii() for clip in candidates):  # the same order, no second copies
-        candidates.sort(key=attrgetter("path"))
-    else:
-        candidates.sort(key=lambda clip: os.fsencode(clip.path))
+    key = path_key(candidates)
+    candidates.sort(key=attrgetter("path") if key is str else lambda clip: key(clip.path))
     return candidates
+
+
+def path_key(candidates: Sequence[Candidate]) -> Callable[[str], Any]:
+    """Return what orders the candidates' paths among all others as their bytes do.
+
+    Text orders as its bytes where one of two is ASCII, and takes no second copy of each.
+    """
+    return str if all(clip.path.isascii() for clip in candidates) else os.fsencode
 
 
 def _distinct(candidates: list[Candidate], id_from: IdFrom) -> Iterator[Candidate]:
@@ -207,9 +213,13 @@ def default_id(path: str, id_from: IdFrom) -> str:
 
     Frames that AVSBench names `<video>.mp4_<number>.png` are `<video>_<number>`, as their masks.
     """
-    name = path if id_from == "path" else path[path.rfind("/") + 1 :]
-    stem = os.path.splitext(name)[0].replace("/", "__")
-    return stem.replace(".mp4_", "_") if name.endswith(".png") else stem
+    if path.endswith(".png"):
+        path = path.replace(".mp4_", "_")
+    base = path.rfind("/") + 1
+    dot = path.rfind(".")
+    if dot > base and path[base:dot].strip("."):  # else there is none, or it is a hidden file's
+        path = path[:dot]
+    return path.replace("/", "__") if id_from == "path" else path[base:]
 
 
 def piece_id(clip_id: str, start_s: float) -> str:
@@ -263,7 +273,7 @@ def _by_path(path: str, root: str, id_from: IdFrom) -> Candidate | None:
         clip_id = default_id(path, id_from)
         detail = "the path holds a NUL"
         return Candidate(clip_id, root, "", 0, clip_id, reject=Reason.BAD_ID, detail=detail)
-    full = os.path.normpath(os.path.join(root, path))
+    full = os.path.normpath(path if path.startswith("/") else f"{root.rstrip('/')}/{path}")
     if "/" not in path and not os.path.lexists(full):
         return None
     home = root if _is_below(full, root) else os.path.dirname(full)

@@ -8,17 +8,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from ...errors import Reason, UsageError
+from ...stages.front_ends import FRONT_ENDS
 from ..part_names import names_in
 
 Backend = Literal["loky", "sequential"]
 if TYPE_CHECKING:
     Decoder = str
+    Spectrogram = str
 else:  # the files of stages/media/decoders, looked at but not imported
     Decoder = Literal[tuple(names_in("stages/media/decoders"))]
+    Spectrogram = Literal[tuple(FRONT_ENDS)]
 IdFrom = Literal["stem", "path"]
-Spectrogram = Literal[
-    "257x276", "257x300", "16k-257x200", "16k-257x299", "16k-257x671", "16k-257x1004"
-]
+ID_FROM: IdFrom = "stem"
 
 
 @dataclass(frozen=True)
@@ -29,25 +30,25 @@ class ExtractSettings:
     """Folders, files, lists; none: the clips the cache has planned already."""
     cache: Path
     jobs: int
-    backend: str = "loky"
-    part: tuple[int, int] | None = None
+    backend: str
+    part: tuple[int, int] | None
     """(i, n): this process does every n-th shard, from the i-th; i counts from 0."""
-    retry_failed: str | None = None
+    retry_failed: str | None
     """Try failed clips again: those with this reason, all if "", none if None."""
-    segment_s: float | None = None
-    decoder: str = "pyav"
-    spectrogram: str = "257x276"
-    audio_seconds: float = 10.0
-    timeout_s: float = 60.0
-    shard_clips: int | None = None
-    id_from: IdFrom = "stem"
-    root: Path | None = None
+    segment_s: float | None
+    decoder: str
+    spectrogram: str
+    audio_seconds: float
+    timeout_s: float
+    shard_clips: int | None
+    id_from: IdFrom
+    root: Path | None
     """The folder that the paths in a list start from; None: the list's own."""
-    root_map: dict[int, Path] | None = None
+    root_map: dict[int, Path] | None
     """Root number of the manifest -> where that folder is mounted now."""
-    overwrite: bool = False
-    max_failures: str = "100%"
-    dry_run: bool = False
+    overwrite: bool
+    max_failures: str
+    dry_run: bool
 
     @property
     def list_root(self) -> str | None:

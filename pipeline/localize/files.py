@@ -12,13 +12,16 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ...cache.clip_ids import file_stem
+from ...cache.defaults import DECODER
 from ...cache.schema import AUDIO_RATE_HZ
 from ...cache.store import Cache, Failure
 from ...cache.writer import remove_orphans
 from ...errors import ClipError, ClipsFailedError, Reason, UsageError
+from ...machine import AUTO
 from ...stages.features import FeatureParams, Row
 from ...stages.film.run import RenderChild
 from ...stages.workers.decoder import TIMEOUT_S, DecoderChild
+from ...train.choices import DEFAULT_GEOMETRY, DEFAULT_SCALES
 from ...train.nets.geometry import Geometry
 from ...train.runs.localizer import Localizer, load_run
 from ...train.score.controls import ALPHA, BlendScales
@@ -26,7 +29,8 @@ from ...train.show.overlays import Localized, localize_cached, localize_sound, w
 from ...train.show.true_boxes import TrueBoxes, read_true_boxes
 from ...weights import PRETRAINED
 from ..extract.scan import Candidate
-from .film import EVERY_S, write_video
+from . import EVERY_S
+from .film import write_video
 
 
 @dataclass(frozen=True)
@@ -52,12 +56,12 @@ def localize_files(
     out: Path,
     *,
     alpha: float = ALPHA,
-    scales: BlendScales = "minmax",
-    geometry: Geometry = "rf-centred",
+    scales: BlendScales = DEFAULT_SCALES,
+    geometry: Geometry = DEFAULT_GEOMETRY,
     annotations: Path | None = None,
-    device: str = "auto",
+    device: str = AUTO,
     weights: Sequence[str] = (PRETRAINED,),
-    decoder: str = "pyav",
+    decoder: str = DECODER,
     timeout_s: float = TIMEOUT_S,
     progress: Callable[[int], None] | None = None,
 ) -> LocalizeResult:
@@ -101,8 +105,8 @@ def localize_videos(
     out: Path,
     *,
     every_s: float = EVERY_S,
-    geometry: Geometry = "rf-centred",
-    device: str = "auto",
+    geometry: Geometry = DEFAULT_GEOMETRY,
+    device: str = AUTO,
     weights: Sequence[str] = (PRETRAINED,),
     timeout_s: float = TIMEOUT_S,
 ) -> LocalizeResult:
@@ -165,9 +169,9 @@ def localize_clips(
     *,
     annotations: Path | None = None,
     alpha: float = ALPHA,
-    scales: BlendScales = "minmax",
-    geometry: Geometry = "rf-centred",
-    device: str = "auto",
+    scales: BlendScales = DEFAULT_SCALES,
+    geometry: Geometry = DEFAULT_GEOMETRY,
+    device: str = AUTO,
     weights: Sequence[str] = (PRETRAINED,),
     progress: Callable[[int], None] | None = None,
 ) -> LocalizeResult:

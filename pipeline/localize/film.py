@@ -12,15 +12,14 @@ from numpy.typing import NDArray
 
 from ...stages.film.heat import Heat
 from ...stages.film.run import RenderChild
+from ...train.choices import DEFAULT_GEOMETRY
 from ...train.nets.geometry import Geometry
 from ...train.runs.localizer import Localizer
 from ...train.score.maps import whole
 from ...train.show.drawing import heat_table, legend
 from ..extract.folders import make_films_folder
 from ..watch import watch
-
-EVERY_S = 0.5
-"""Time between two maps."""
+from . import EVERY_S
 
 _CELLS = 32  # a side of the maps that are kept: more than networks give, 2 kB a map
 _DARK_PERCENT = 10
@@ -36,7 +35,7 @@ def write_video(
     path: Path,
     *,
     every_s: float = EVERY_S,
-    geometry: Geometry = "rf-centred",
+    geometry: Geometry = DEFAULT_GEOMETRY,
 ) -> str:
     """Write a clip's film, with a bar for listening and one for drawing.
 

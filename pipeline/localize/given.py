@@ -9,12 +9,14 @@ from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from ...cache.advice import advice
+from ...advice import advice
 from ...cache.store import Cache
 from ...errors import ClipError, ClipsFailedError, InputError, Reason, UsageError
 from ...stages.features import FeatureParams
 from ...stages.workers.decoder import DecoderChild
-from ..extract.scan import Candidate
+from ..extract.scan import Candidate, scan
+from ..id_lists import read_ids
+from ..output import note
 
 PICTURE_SUFFIXES = frozenset(
     (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm")
@@ -48,6 +50,50 @@ def with_sound(candidates: Sequence[Candidate], sound: Path) -> Iterator[list[Ca
             if error.reason != Reason.NOT_MEDIA:  # else it may be a video
                 raise ClipsFailedError(f"{path}: {error}") from None
         yield [clip]
+
+
+@contextmanager
+def named_clips(inputs: Sequence[Path], sound: Path | None) -> Iterator[list[Candidate]]:
+    """Yield the clips that inputs name, with another sound where one is given.
+
+    Raises:
+        UsageError: A picture comes without a sound, or a sound with several clips.
+        InputError: An input or the sound is not there.
+        ClipsFailedError: The picture cannot be used.
+    """
+    found = scan([str(path) for path in inputs])
+    for line in found.notices:
+        note(line)
+    if sound is not None:
+        with with_sound(found.candidates, sound) as clips:
+            yield clips
+    elif len(inputs) == 1 and inputs[0].suffix.lower() in PICTURE_SUFFIXES:
+        raise UsageError(f"{inputs[0]} is a picture: name its sound, --sound FILE")
+    else:
+        yield found.candidates
+
+
+@contextmanager
+def sound_in_errors(sound: Path | None) -> Iterator[None]:
+    """Name the other sound, if there is one, where no clip can be used."""
+    try:
+        yield
+    except ClipsFailedError as error:
+        if sound is None:
+            raise
+        raise ClipsFailedError(f"{error}, with the sound of {sound}") from None
+
+
+def ids_to_draw(path: Path) -> list[str]:
+    """Read the ids of a list, each once.
+
+    Raises:
+        InputError: It cannot be read, or names no clip.
+    """
+    ids = list(dict.fromkeys(read_ids(path) or []))
+    if not ids:
+        raise InputError(f"{path} names no clip")
+    return ids
 
 
 def cached_sources(cache: Cache, ids: Sequence[str]) -> list[Candidate]:

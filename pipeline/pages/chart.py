@@ -37,7 +37,7 @@ STYLE = f"""
 """To be given to `html.page`."""
 
 
-class Line(NamedTuple):
+class Curve(NamedTuple):
     """One line of a chart.
 
     Attributes:
@@ -56,7 +56,7 @@ class Line(NamedTuple):
 
 
 def chart(
-    title: str, lines: Sequence[Line], x_label: str, y_limits: tuple[float, float] | None = None
+    title: str, lines: Sequence[Curve], x_label: str, y_limits: tuple[float, float] | None = None
 ) -> str:
     """Return a chart with its title and, where there are several lines, a legend.
 
@@ -106,7 +106,7 @@ def _grid(x_ticks: Sequence[float], y_ticks: Sequence[float], spans: Spans) -> I
         yield f'<text x="{x}" y="{bottom + 16}" text-anchor="{side}">{tick:.6g}</text>'
 
 
-def _path(line: Line, spans: Spans) -> str:
+def _path(line: Curve, spans: Spans) -> str:
     """Draw a line; a point alone becomes a dot, a point that is not finite a gap."""
     words, pen_is_down = list[str](), False
     for x, y in zip(line.x, line.y, strict=True):
@@ -119,7 +119,7 @@ def _path(line: Line, spans: Spans) -> str:
     return f'<path {_stroke(line)}{wide} d="{"".join(words)}{"h.1" * is_dot}"/>'
 
 
-def _stroke(line: Line) -> str:
+def _stroke(line: Curve) -> str:
     dashes = f' stroke-dasharray="{_DASHES}"' if line.dashed else ""
     return f'stroke="var(--line{line.colour % len(_COLOURS)})"{dashes}'
 
@@ -132,7 +132,7 @@ def _place(x: float, y: float, spans: Spans) -> tuple[float, float]:
     return round(across, 1), round(_HEIGHT - _BOTTOM - up, 1)
 
 
-def _legend(line: Line) -> str:
+def _legend(line: Curve) -> str:
     return (
         f'<span><svg viewBox="0 0 26 10"><path {_stroke(line)} d="M0,5H26"/></svg>'
         f"{html.text(line.name)}</span>"

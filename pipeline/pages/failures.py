@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ...cache.advice import advice
+from ...advice import advice
 from ...cache.store import Cache
 from ...errors import TRANSIENT, Reason, UsageError
 from ...printable import printable

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
 from collections import deque
 from collections.abc import Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -19,6 +18,7 @@ from ...cache.schema import AUDIO, EXTRACT
 from ...cache.shard import Shard
 from ...cache.state import audio_of
 from ...cache.store import Cache
+from ...machine import granted_cores
 from ..teachers.protocol import Teacher
 
 T = TypeVar("T")
@@ -27,7 +27,7 @@ _MAX_THREADS = 8
 
 
 @dataclass(frozen=True)
-class Batch:
+class NetworkBatch:
     """Some clips of a shard, in order, ready for a network; a shard without clips has one too.
 
     Attributes:
@@ -47,13 +47,13 @@ class Batch:
 
 def read_batches(
     cache: Cache, teacher: Teacher, shards: Iterable[int], batch_size: int
-) -> Generator[Batch]:
+) -> Generator[NetworkBatch]:
     """Read, decode and prepare shards batch by batch, at most two batches ahead of the caller.
 
     Until the last batch is taken the cache belongs to another thread. An error there is raised
     here, at the batch that it belongs to.
     """
-    num_threads = min(_MAX_THREADS, max(1, (os.cpu_count() or 1) // 2))  # the others compute
+    num_threads = min(_MAX_THREADS, max(1, granted_cores() // 2))  # the others compute
     with ThreadPoolExecutor(num_threads) as workers:
         yield from ahead(_batches(cache, teacher, shards, batch_size, workers), _BATCHES_AHEAD)
 
@@ -80,7 +80,7 @@ def _batches(
     shards: Iterable[int],
     batch_size: int,
     workers: ThreadPoolExecutor,
-) -> Iterator[Batch]:
+) -> Iterator[NetworkBatch]:
     prepare = partial(_prepare, teacher)
     for number in shards:
         extract = cache.shard(EXTRACT, number)
@@ -91,9 +91,9 @@ def _batches(
         for start in range(0, len(clips), batch_size):
             given = list(workers.map(prepare, clips[start : start + batch_size]))
             last = start + batch_size >= len(clips)
-            yield Batch(number, extract.rows, inputs, np.stack(given), last)
+            yield NetworkBatch(number, extract.rows, inputs, np.stack(given), last)
         if not clips:
-            yield Batch(number, extract.rows, inputs, None, last=True)
+            yield NetworkBatch(number, extract.rows, inputs, None, last=True)
 
 
 def _clips(cache: Cache, shard: int, teacher: Teacher) -> Iterator[tuple[NDArray[Any], int]]:

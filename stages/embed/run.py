@@ -21,18 +21,19 @@ from numpy.typing import NDArray
 from ...cache.schema import Header, shard_path
 from ...cache.store import Cache
 from ...cache.writer import Rows, remove_orphans, write_shard
-from ...errors import MissingDependencyError, UsageError
+from ...devices import usable_device
+from ...errors import MissingDependencyError
+from ...machine import AUTO
 from ...weights import PRETRAINED, Weights
 from ..teachers.live import build_network
-from .read import Batch, read_batches
+from . import BATCH_SIZE
+from .read import NetworkBatch, read_batches
 from .todo import EmbedPlan, Given, plan_embed
-
-BATCH_SIZE = 32
 
 Columns = dict[str, NDArray[Any]]
 """Name to the values of some clips, `(clips, ...)`."""
 
-Progress = Callable[[str, int, int], None]
+EmbedProgress = Callable[[str, int, int], None]
 """Called with (stage, clips done by this run, clips this run has to do), first with 0 done."""
 
 
@@ -73,11 +74,11 @@ def embed(
     *,
     objects: Sequence[str] = (),
     specs: Sequence[str] = (PRETRAINED,),
-    device: str = "auto",
+    device: str = AUTO,
     batch_size: int = BATCH_SIZE,
     overwrite: bool = False,
     given: Given = MappingProxyType({}),
-    progress: Progress | None = None,
+    progress: EmbedProgress | None = None,
 ) -> EmbedSummary:
     """Run teachers over every extracted shard that they have not done yet.
 
@@ -102,7 +103,7 @@ def embed(
         UsageError: No such teacher or device.
     """
     started = time.monotonic()
-    device = pick_device(device)
+    device = usable_device(device)
     plans = plan_embed(
         cache.path, kind, names, objects=objects, specs=specs, overwrite=overwrite, given=given
     )
@@ -126,24 +127,6 @@ def embed(
         seconds=time.monotonic() - started,
         weights={plan.stage: plan.weights.digest for plan in plans},
     )
-
-
-def pick_device(device: str) -> str:
-    """Return `device`, `auto` being a GPU where there is one.
-
-    Raises:
-        UsageError: If this machine or this PyTorch does not have it.
-    """
-    import torch
-
-    if device == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        torch.empty(1, device=device).cpu()  # `meta` makes tensors that hold nothing
-    except (RuntimeError, AssertionError) as error:
-        why = str(error).partition("\n")[0][:160]
-        raise UsageError(f"--device {device} cannot be used here: {why}") from error
-    return device
 
 
 def _run(
@@ -213,7 +196,11 @@ def _origin(weights: Weights) -> str:
 
 
 def _publish(
-    cache: Cache, plan: EmbedPlan, batch: Batch, parts: list[Columns], versions: dict[str, str]
+    cache: Cache,
+    plan: EmbedPlan,
+    batch: NetworkBatch,
+    parts: list[Columns],
+    versions: dict[str, str],
 ) -> Header:
     """Write the shard that a batch belongs to, of the columns of all its batches."""
     num_rows = len(batch.rows)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from fractions import Fraction
@@ -17,6 +16,7 @@ from av.packet import Packet
 from av.video.reformatter import ColorRange, Colorspace
 from numpy.typing import NDArray
 
+from ...machine import granted_cores
 from .track import Samples, SoundStream
 
 _CLOCK_HZ = 90_000
@@ -60,7 +60,7 @@ class Film:
             video = self._container.add_stream("libx264", rate=rate_hz, options=_VIDEO_OPTIONS)
             (video.width, video.height), video.pix_fmt = size, "yuv420p"
             video.codec_context.time_base = Fraction(1, _CLOCK_HZ)
-            video.thread_count = min(_MAX_THREADS, os.cpu_count() or 1)
+            video.thread_count = min(_MAX_THREADS, granted_cores())
             codec: Any = video.codec_context
             codec.colorspace = codec.color_primaries = codec.color_trc = _BT709
             codec.color_range = ColorRange.MPEG

@@ -22,7 +22,7 @@ from av.video.stream import VideoStream
 
 from ...errors import ClipError, Reason
 from ..media.container import MAX_PIXELS, is_still, open_media, raise_if_environment
-from ..media.moments import choose_audio, choose_video, find_target
+from ..media.moments import SPAN_S, choose_audio, choose_video, find_target
 from ..media.packets import (
     further_back,
     is_start,
@@ -44,11 +44,10 @@ _STILL_S = 0.25
 _REPEAT_S = 0.1
 _LONGEST_STILL_S = 3600.0
 _LONGEST_REST_S = 1.0  # sound may outlast the pictures; after more than this the file is cut
-_SPAN_S = 10.0  # of a clip that starts inside a longer file, as everywhere
 
 
 @dataclass(frozen=True)
-class Source:
+class FilmSource:
     """The open files of a clip; pictures and sound are read apart from each other.
 
     Attributes:
@@ -75,7 +74,7 @@ class Source:
 
 
 @dataclass(frozen=True)
-class Shown:
+class ShownPicture:
     """A picture as stored, and when it is shown."""
 
     frame: VideoFrame
@@ -90,7 +89,7 @@ def open_source(
     audio_path: str | None = None,
     start_s: float | None = None,
     seconds: float | None = None,
-) -> Iterator[Source]:
+) -> Iterator[FilmSource]:
     """Open a clip; what `decode_clip` refuses is refused here with the same reason.
 
     Args:
@@ -107,7 +106,7 @@ def open_source(
             stack,
             path,
             start_s=start_s,
-            span_s=_SPAN_S if seconds is None else seconds,
+            span_s=SPAN_S if seconds is None else seconds,
             audio_path=audio_path,
             max_pixels=MAX_PIXELS,
         )
@@ -121,7 +120,7 @@ def open_source(
         open_media(audio_path or path) as sound,
     ):
         video, audio = choose_video(container), choose_audio(sound)
-        yield Source(
+        yield FilmSource(
             container=container,
             video=video,
             sound_container=sound,
@@ -150,7 +149,7 @@ def drawn_rate_hz(video: VideoStream) -> Fraction:
     return rate / max(1, math.ceil(rate * Fraction(_LEAST_GAP_S))) if rate > 0 else Fraction(25)
 
 
-def shown_pictures(source: Source) -> Generator[Shown]:
+def shown_pictures(source: FilmSource) -> Generator[ShownPicture]:
     """Yield what is shown from the clip's start to its end, at most `MAX_RATE_HZ`.
 
     What stands still for long is repeated ten times a second: what is heard changes meanwhile.
@@ -178,21 +177,21 @@ def shown_pictures(source: Source) -> Generator[Shown]:
     yield from _standing(current[1], max(current[0], first_s), end_s)
 
 
-def _standing(frame: VideoFrame, time_s: float, until_s: float) -> Iterator[Shown]:
+def _standing(frame: VideoFrame, time_s: float, until_s: float) -> Iterator[ShownPicture]:
     """Yield one picture, again and again if it is shown for long."""
     length_s = until_s - time_s
     if length_s > _LONGEST_STILL_S:
         raise ClipError(Reason.DECODE_ERROR, f"no picture for {length_s:.0f} s after {time_s:.3f}")
     if length_s <= _STILL_S:
-        yield Shown(frame, time_s, until_s)
+        yield ShownPicture(frame, time_s, until_s)
         return
     count = math.ceil(length_s / _REPEAT_S)
     for number in range(count):
         first_s = time_s + number * _REPEAT_S
-        yield Shown(frame, first_s, min(first_s + _REPEAT_S, until_s))
+        yield ShownPicture(frame, first_s, min(first_s + _REPEAT_S, until_s))
 
 
-def _decoded(source: Source) -> Iterator[tuple[float, float, VideoFrame]]:
+def _decoded(source: FilmSource) -> Iterator[tuple[float, float, VideoFrame]]:
     """Yield the time, the length in seconds and the picture of all that can be decoded."""
     video, codec = source.video, source.video.codec_context
     codec.thread_count = 1

@@ -15,7 +15,7 @@ from ..media.container import raise_if_environment
 from ..media.mono import JITTER_S, MAX_RATE_HZ, PREROLL_S, mean_of
 from ..media.packets import start_s, time_base
 from ..media.pyav_sound import channels_of
-from .source import Source, packets_from
+from .source import FilmSource, packets_from
 
 Samples = NDArray[np.float32]
 _MAX_SILENCE_S = 1.0  # made at a time
@@ -30,7 +30,7 @@ class SoundStream:
         position: So many samples were given out.
     """
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: FilmSource) -> None:
         """Read the first piece.
 
         Raises:

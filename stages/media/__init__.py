@@ -11,10 +11,12 @@ from types import ModuleType
 import numpy as np
 from numpy.typing import NDArray
 
+from ...cache.defaults import DECODER
 from ...errors import ClipError, Reason
 from . import moments
 from .container import MAX_PIXELS, open_media
 from .length import duration_s
+from .moments import SPAN_S
 from .mono import MIN_SOUND_S, OWN_SOUND_S, SoundWindow
 
 DECODERS = tuple(
@@ -54,8 +56,8 @@ def decode_clip(
     *,
     seconds: float = 3.0,
     start_s: float | None = None,
-    decoder: str = "pyav",
-    span_s: float = 10.0,
+    decoder: str = DECODER,
+    span_s: float = SPAN_S,
     audio_path: str | None = None,
     max_pixels: int = MAX_PIXELS,
 ) -> Clip:

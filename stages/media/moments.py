@@ -24,6 +24,8 @@ from .packets import start_s as container_start_s
 from .packets import time_base
 from .pictures import Pictures, find_pictures
 
+SPAN_S = 10.0
+"""Length of a clip that starts inside a longer file, where nobody says another."""
 SHORT_SIDE = 256
 MIN_SPAN_S = 0.2
 MAX_SIDE = 65_500  # of a JPEG

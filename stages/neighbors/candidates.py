@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .library import load_faiss
+
 BASE_BLOCK = 65_536
 """Vectors scored at a time on a GPU; FAISS has blocks of its own."""
 
@@ -29,7 +31,7 @@ def candidates(base: NDArray[np.float32], device: str) -> Candidates:
 
 def by_faiss(base: NDArray[np.float32]) -> Candidates:
     """Search with FAISS: exact, blocked on both sides by itself."""
-    import faiss
+    faiss = load_faiss()
 
     def find(vectors: NDArray[np.float32], count: int) -> Any:
         return faiss.knn(vectors, base, count, faiss.METRIC_INNER_PRODUCT)

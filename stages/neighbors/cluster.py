@@ -22,7 +22,7 @@ from ...cache.shard import Shard
 from ...cache.store import Cache
 from ...cache.writer import Rows, remove_orphans, write_shard
 from ...errors import InputError
-from ..embed.run import Progress
+from ..embed.run import EmbedProgress
 from .kmeans import ITERATIONS, RESTARTS, assign, spherical_kmeans
 from .vectors import IdSet, id_set, is_done, unit_vectors_of, vector_source
 
@@ -80,7 +80,7 @@ def cluster(
     ids: Collection[str] | None = None,
     hold_out: Collection[str] = (),
     overwrite: bool = False,
-    progress: Progress | None = None,
+    progress: EmbedProgress | None = None,
 ) -> ClusterSummary:
     """Cluster the sounds of an id set and label its clips with the number of their cluster.
 
@@ -147,7 +147,11 @@ def cluster(
 
 
 def _fill(
-    cache: Cache, chosen: IdSet, todo: list[Header], kept: int | None, progress: Progress | None
+    cache: Cache,
+    chosen: IdSet,
+    todo: list[Header],
+    kept: int | None,
+    progress: EmbedProgress | None,
 ) -> None:
     """Publish the missing shards, with the centroids of shard `kept` where an earlier run left it.
 

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .candidates import Candidates, candidates
+from .library import load_faiss
 
 QUERY_BLOCK = 256
 """Vectors whose neighbours are searched at a time, by one thread."""
@@ -25,7 +26,7 @@ _SPARE = 8  # candidates beyond those asked for: ties at the end are seen, and m
 _NORM_ROWS = 8192
 _EXACT_VALUES = 1 << 18  # of either side at a time: 2 MiB, which a core's cache holds
 
-Found = tuple[NDArray[np.int32], NDArray[np.float32]]
+NearestRows = tuple[NDArray[np.int32], NDArray[np.float32]]
 
 
 def unit_vectors(embeddings: NDArray[Any]) -> NDArray[np.float32]:
@@ -46,7 +47,7 @@ def unit_vectors(embeddings: NDArray[Any]) -> NDArray[np.float32]:
 
 def knn(
     embeddings: ArrayLike, k: int, *, exclude: ArrayLike | None = None, device: str = "cpu"
-) -> Found:
+) -> NearestRows:
     """Find the k nearest other vectors of every vector, by cosine, exactly.
 
     Multi-positive alignment (Senocak et al. 2023) draws its positives from them, k = 1000.
@@ -96,7 +97,7 @@ def nearest(
     blocks: Iterable[range],
     *,
     device: str = "cpu",
-) -> Generator[Found]:
+) -> Generator[NearestRows]:
     """Find neighbours of vectors among the first ones, block by block, in as many threads as cores.
 
     One thread searches a whole block: FAISS divides a small block badly among threads, and so the
@@ -112,11 +113,10 @@ def nearest(
     Yields:
         For every block in order: rows `(Q, k)`, -1 where there are no more, and their cosines.
     """
-    import faiss
-
+    faiss = load_faiss()
     find = candidates(unit[:num_base], device)
     num_threads = faiss.omp_get_max_threads()
-    waiting: deque[Future[Found]] = deque()
+    waiting: deque[Future[NearestRows]] = deque()
     with ThreadPoolExecutor(num_threads, initializer=faiss.omp_set_num_threads, initargs=(1,)) as p:
         try:
             for block in blocks:
@@ -132,7 +132,7 @@ def nearest(
 
 def _search(
     find: Candidates, unit: NDArray[np.float32], num_base: int, k: int, block: range
-) -> Found:
+) -> NearestRows:
     """Return the neighbours of one block, `(Q, k)` rows and cosines."""
     index = np.full((len(block), k), -1, np.int32)
     similarity = np.zeros((len(block), k), np.float32)

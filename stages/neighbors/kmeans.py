@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .kmeans_parts import kmeans_plus_plus, labels_of, lloyd, swapped
+from .library import load_faiss
 
 ITERATIONS = 50
 """At most; FAISS stops when nothing changes any more."""
@@ -45,8 +46,7 @@ def spherical_kmeans(unit: NDArray[np.float32], k: int, seed: int) -> NDArray[np
 @contextmanager
 def _one_thread() -> Iterator[None]:
     """Keep FAISS to one thread: sums in another order round otherwise, and k-means amplifies it."""
-    import faiss
-
+    faiss = load_faiss()
     before = faiss.omp_get_max_threads()
     faiss.omp_set_num_threads(1)
     try:

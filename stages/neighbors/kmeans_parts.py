@@ -9,6 +9,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from .library import load_faiss
+
 _SEED_SAMPLE = 256
 """Vectors for each centroid, at most, among which those to start from are drawn."""
 _SAME = 1e-6
@@ -59,8 +61,7 @@ def kmeans_plus_plus(
 
 def _squared_distances(some: NDArray[np.float32], unit: NDArray[np.float32]) -> NDArray[np.float64]:
     """Return the squared distances of unit vectors, `(some, unit)`; 0 where they are the same."""
-    import faiss
-
+    faiss = load_faiss()
     cosines = faiss.pairwise_distances(some, unit, faiss.METRIC_INNER_PRODUCT)
     distances: NDArray[np.float64] = 2 - 2 * cosines.astype(np.float64)
     distances[distances < _SAME] = 0
@@ -81,8 +82,7 @@ def lloyd(
     Returns:
         `(k, d)` centroids of unit length.
     """
-    import faiss
-
+    faiss = load_faiss()
     means = faiss.Kmeans(
         unit.shape[1],
         len(start),
@@ -100,8 +100,7 @@ def labels_of(
     unit: NDArray[np.float32], centroids: NDArray[np.float32]
 ) -> tuple[NDArray[np.int64], float]:
     """Return the centroid of each vector, `(N,)`, and the sum of their inner products."""
-    import faiss
-
+    faiss = load_faiss()
     products, label = faiss.knn(unit, centroids, 1, faiss.METRIC_INNER_PRODUCT)
     return label[:, 0], float(products.sum(dtype=np.float64))
 

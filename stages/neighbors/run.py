@@ -19,7 +19,7 @@ from ...cache.schema import NEIGHBORS, Header, shard_path
 from ...cache.store import Cache
 from ...cache.writer import Rows, remove_orphans, write_shard
 from ...errors import CacheCorruptError, InputError
-from ..embed.run import Progress
+from ..embed.run import EmbedProgress
 from ..teachers.protocol import modality_of
 from .cosine import QUERY_BLOCK, nearest
 from .cosine import knn as knn
@@ -77,7 +77,7 @@ def neighbors(
     hold_out: Collection[str] = (),
     device: str = "cpu",
     overwrite: bool = False,
-    progress: Progress | None = None,
+    progress: EmbedProgress | None = None,
 ) -> NeighborSummary:
     """Search the neighbours of every clip of an id set, within that set.
 
@@ -127,7 +127,8 @@ def neighbors(
     try:
         todo = {header.shard for header in shards if not is_done(cache, header, overwrite)}
     except CacheCorruptError as error:
-        raise CacheCorruptError(f"{error}{f' ({clipped})' if clipped else ''}") from error
+        line = f"{error}{f' ({clipped})' if clipped else ''}"
+        raise CacheCorruptError(line, fault=error.fault) from error
     total = len(chosen.rows)
     before = done = total - sum(len(chosen.spans[number]) for number in todo)
     if progress:

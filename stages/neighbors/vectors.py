@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ...cache.advice import advice
+from ...advice import advice
 from ...cache.schema import AUDIO, EMBEDDINGS, HINTS, Header, id_set_digest, shard_path
 from ...cache.shard import read_header
 from ...cache.stale import digest_of_shards
@@ -122,7 +122,7 @@ def source_kind(cache: Cache, encoder: str) -> str:
 
 
 @dataclass(frozen=True)
-class Source:
+class VectorSource:
     """Where the vectors of an id set come from.
 
     Attributes:
@@ -136,7 +136,7 @@ class Source:
     weights: str | None
 
 
-def vector_source(cache: Cache, encoder: str, chosen: IdSet) -> Source:
+def vector_source(cache: Cache, encoder: str, chosen: IdSet) -> VectorSource:
     """Find an encoder's vectors of an id set, from 4 KiB headers alone.
 
     Raises:
@@ -153,7 +153,7 @@ def vector_source(cache: Cache, encoder: str, chosen: IdSet) -> Source:
             f"{stage} mixes weights {' and '.join(sorted(map(str, found)))}; make it again with "
             "--overwrite"
         )
-    return Source(stage, digest_of_shards(headers), found.pop())
+    return VectorSource(stage, digest_of_shards(headers), found.pop())
 
 
 def _source_header(cache: Cache, stage: str, number: int) -> Header:

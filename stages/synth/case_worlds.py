@@ -17,7 +17,7 @@ from .compose import Casting, ComposedClip, composed_frames, excerpt
 from .composed import FORMAT, MADE_OF, PLACES
 from .encode import encode
 from .hard import Case, encode_case, plan_cases, read_world
-from .load import Kind, MaterialFile, load, read
+from .load import MaterialFile, MaterialKind, load, read
 from .scenes import NamedClass, SynthClip, place_px
 from .split import Cast, ComposedClass
 from .timbre import NUM_SAMPLES
@@ -127,7 +127,7 @@ def _read_composed(folder: Path, made: dict[str, Any]) -> _ComposedWorld:
     try:
         places = parse_json((folder / PLACES).read_text())
         labels = {row["id"]: row for row in _rows(folder / "labels.csv")}
-        names: dict[tuple[Kind, str], dict[str, None]] = {}
+        names: dict[tuple[MaterialKind, str], dict[str, None]] = {}
         for row in _rows(folder / MADE_OF):
             clip = labels[row["id"]]
             if clip["split"] != "test":
@@ -167,7 +167,7 @@ def _rows(path: Path) -> list[dict[str, str]]:
 
 
 def _read_files(
-    kind: Kind, label: str, places: dict[str, str], names: Sequence[str]
+    kind: MaterialKind, label: str, places: dict[str, str], names: Sequence[str]
 ) -> tuple[MaterialFile, ...]:
     """Read some files of a kind and class.
 

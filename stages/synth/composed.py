@@ -9,6 +9,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from ...errors import UsageError
+from . import NUM_OBJECTS
 from .compose import Casting, ComposedClip, encode_composed
 from .folder import Blueprint, versions
 from .lists import csv_text
@@ -53,7 +54,7 @@ def plan_composed(
     *,
     clips: int,
     seed: int = 0,
-    num_objects: int = 2,
+    num_objects: int = NUM_OBJECTS,
     size: tuple[float, float] = SIZE,
     noise_db: tuple[float, float] = NOISE_DB,
     num_test: int | None = None,

@@ -8,7 +8,6 @@ began, and the bytes are the same as if it had never stopped.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -19,6 +18,7 @@ from typing import Any
 import numpy as np
 from av import library_versions
 
+from ...drafts import remove_orphans, write_whole
 from ...errors import CacheUnwritableError, UsageError
 from ...reading import parse_json
 from ..workers.pool import run_in_workers
@@ -112,7 +112,8 @@ def fill(
     )
     try:
         summary.videos.mkdir(parents=True, exist_ok=True)
-        _sweep(out)
+        for folder in (out, summary.videos):
+            remove_orphans(folder)
         if missing:
             _write(out / "world.json", _world_json(plan).encode())
         _make_missing(missing, plan.encode, summary, jobs, progress)
@@ -122,8 +123,6 @@ def fill(
         raise CacheUnwritableError(
             f"{error.filename or out}: {error.strerror or error}; the same command resumes"
         ) from error
-    finally:
-        _sweep(out)
     return summary
 
 
@@ -230,16 +229,6 @@ def _make_chunk(chunk: Sequence[SynthClip], *, encode: Encode, out: Path) -> int
 
 
 def _write(path: Path, content: bytes) -> None:
-    """Write a file that is complete whenever it exists."""
-    if path.exists() and path.read_bytes() == content:
-        return
-    partial_file = path.with_name(f".{path.name}.{os.getpid()}.part")
-    partial_file.write_bytes(content)
-    partial_file.replace(path)
-
-
-def _sweep(out: Path) -> None:
-    """Remove what a run was writing that was killed, or met a full disk."""
-    for folder in (out, out / "videos"):
-        for leftover in folder.glob(".*.part"):
-            leftover.unlink()
+    """Write a file that is complete whenever it exists; one that is as it should be stays."""
+    if not (path.exists() and path.read_bytes() == content):
+        write_whole(path, content)

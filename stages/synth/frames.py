@@ -12,31 +12,31 @@ from numpy.typing import NDArray
 from .scenes import FRAME_RATE_HZ, MIDDLE_FRAME, NUM_FRAMES, SIDE_PX, SynthClip, SynthObject
 from .world import Appearance, SynthClass
 
-Floats = NDArray[np.floating[Any]]
+FloatPixels = NDArray[np.floating[Any]]
 Pixels = NDArray[np.uint8]
 _RING_HOLE = 0.5
 _GRAIN = 0.025
 """Standard deviation of the grain, on objects too: its absence would betray them."""
 
 
-def _polygon(num_sides: int, angles: Floats) -> Floats:
+def _polygon(num_sides: int, angles: FloatPixels) -> FloatPixels:
     wedge = np.float32(2 * np.pi / num_sides)
-    radii: Floats = np.cos(wedge / 2) / np.cos(angles % wedge - wedge / 2)
+    radii: FloatPixels = np.cos(wedge / 2) / np.cos(angles % wedge - wedge / 2)
     return radii
 
 
-def _star(angles: Floats) -> Floats:
-    radii: Floats = 0.66 + 0.34 * np.cos(5 * angles)
+def _star(angles: FloatPixels) -> FloatPixels:
+    radii: FloatPixels = 0.66 + 0.34 * np.cos(5 * angles)
     return radii
 
 
-def _cross(angles: Floats) -> Floats:
+def _cross(angles: FloatPixels) -> FloatPixels:
     across, along = np.sort(np.abs([np.cos(angles), np.sin(angles)]), axis=0)
-    radii: Floats = np.minimum(1 / along, 0.36 / np.maximum(across, 1e-6))
+    radii: FloatPixels = np.minimum(1 / along, 0.36 / np.maximum(across, 1e-6))
     return radii
 
 
-_RADIUS: dict[str, Callable[[Floats], Floats]] = {
+_RADIUS: dict[str, Callable[[FloatPixels], FloatPixels]] = {
     "disc": np.ones_like,
     "ring": np.ones_like,
     "square": lambda angles: _polygon(4, angles + np.float32(np.pi / 4)),
@@ -48,7 +48,7 @@ _RADIUS: dict[str, Callable[[Floats], Floats]] = {
 }
 """Outline of each shape: radius as a function of the angle."""
 
-_TEXTURE: dict[str, Callable[[Floats, Floats], NDArray[np.bool_]]] = {
+_TEXTURE: dict[str, Callable[[FloatPixels, FloatPixels], NDArray[np.bool_]]] = {
     "plain": lambda p, q: np.ones(p.shape, bool),
     "striped": lambda p, q: np.sin(p) > 0,
     "checked": lambda p, q: np.sin(p) * np.sin(q) > 0,
@@ -144,18 +144,18 @@ def _background(rng: np.random.Generator) -> Pixels:
     return _to_bytes(_grained(picture, rng))
 
 
-def _interpolation(cells: int) -> Floats:
+def _interpolation(cells: int) -> FloatPixels:
     """The (256, cells) matrix that stretches a line of cells linearly."""
     at = np.linspace(0, cells - 1, SIDE_PX, dtype=np.float32)[:, None]
-    weights: Floats = np.maximum(0, 1 - np.abs(at - np.arange(cells, dtype=np.float32)))
+    weights: FloatPixels = np.maximum(0, 1 - np.abs(at - np.arange(cells, dtype=np.float32)))
     return weights
 
 
-def _grained(picture: Floats, rng: np.random.Generator) -> Floats:
+def _grained(picture: FloatPixels, rng: np.random.Generator) -> FloatPixels:
     grain = rng.standard_normal(picture.shape[:2], np.float32)
     return picture + np.float32(_GRAIN) * grain[..., None]
 
 
-def _to_bytes(picture: Floats) -> Pixels:
+def _to_bytes(picture: FloatPixels) -> Pixels:
     pixels: Pixels = np.clip(picture * 255 + 0.5, 0, 255).astype(np.uint8)
     return pixels

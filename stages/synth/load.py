@@ -21,7 +21,7 @@ from ..media.still import eight_bit, open_picture
 from ..spectrogram import resample
 from .timbre import RATE_HZ
 
-Kind = Literal["photo", "sound", "background"]
+MaterialKind = Literal["photo", "sound", "background"]
 MIN_SOUND_S = 0.2
 MAX_SOUND_S = 30.0
 """Of longer recordings the first so many seconds are used."""
@@ -55,7 +55,7 @@ class MaterialFile:
         shape: Of what `load` returns.
     """
 
-    kind: Kind
+    kind: MaterialKind
     label: str
     name: str
     path: str
@@ -63,7 +63,7 @@ class MaterialFile:
     shape: tuple[int, ...]
 
 
-def read(kind: Kind, path: str) -> tuple[NDArray[Any], str]:
+def read(kind: MaterialKind, path: str) -> tuple[NDArray[Any], str]:
     """Decode a file.
 
     Returns:
@@ -108,7 +108,7 @@ def load(file: MaterialFile) -> NDArray[Any]:
     return content
 
 
-class _Kept:
+class _Recent:
     """What was decoded last, up to so many bytes."""
 
     def __init__(self, limit_bytes: int) -> None:
@@ -128,7 +128,7 @@ class _Kept:
             self._bytes -= self._arrays.popitem(last=False)[1].nbytes
 
 
-_kept = _Kept(_KEPT_BYTES)
+_kept = _Recent(_KEPT_BYTES)
 
 
 def keep(digest: str, content: NDArray[Any]) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path, PurePath
 
 from ...errors import ClipError, InputError
 from ..workers.pool import run_in_workers
-from .load import Kind, MaterialFile, keep, read
+from .load import MaterialFile, MaterialKind, keep, read
 
 PICTURES = frozenset((".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm"))
 SOUNDS = frozenset(
@@ -31,13 +31,13 @@ class Material:
         num_other: Files of other kinds, which were left alone.
     """
 
-    folders: dict[Kind, Path]
-    labels: dict[Kind, tuple[str, ...]]
+    folders: dict[MaterialKind, Path]
+    labels: dict[MaterialKind, tuple[str, ...]]
     files: tuple[MaterialFile, ...]
     unusable: tuple[tuple[str, str], ...]
     num_other: int
 
-    def of(self, kind: Kind, label: str = "") -> list[MaterialFile]:
+    def of(self, kind: MaterialKind, label: str = "") -> list[MaterialFile]:
         """Return the files of a kind and class."""
         return [file for file in self.files if (file.kind, file.label) == (kind, label)]
 
@@ -65,9 +65,13 @@ def read_material(
     Raises:
         InputError: A folder is missing, or two folders would be one class.
     """
-    folders: dict[Kind, Path] = {"photo": photos, "sound": sounds, "background": backgrounds}
+    folders: dict[MaterialKind, Path] = {
+        "photo": photos,
+        "sound": sounds,
+        "background": backgrounds,
+    }
     found: list[MaterialFile] = []
-    labels: dict[Kind, tuple[str, ...]] = {}
+    labels: dict[MaterialKind, tuple[str, ...]] = {}
     num_other = 0
     for kind, folder in folders.items():
         try:

@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 
 from ...errors import UsageError
+from . import NUM_CLASSES, NUM_OBJECTS
 from .encode import encode_clip
 from .folder import Blueprint, SynthSummary, fill, versions
 from .scenes import plan_clips
@@ -25,9 +26,9 @@ def synth(
     out: Path,
     *,
     clips: int,
-    classes: int = 16,
+    classes: int = NUM_CLASSES,
     seed: int = 0,
-    num_objects: int = 2,
+    num_objects: int = NUM_OBJECTS,
     size: tuple[float, float] = SIZE,
     num_test: int | None = None,
     jobs: int = 1,

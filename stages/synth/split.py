@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from ...errors import InputError, UsageError
-from .load import Kind, MaterialFile
+from .load import MaterialFile, MaterialKind
 from .material import Material, label_of
 
 Split = Literal["train", "test"]
@@ -22,7 +22,7 @@ TEST_FILES = 0.3
 HELD_OUT_SHARE = 6
 """Of so many classes one is held out of training, unless somebody says which or how many."""
 
-_NOUNS: dict[Kind, str] = {"photo": "photograph", "sound": "recording"}
+_NOUNS: dict[MaterialKind, str] = {"photo": "photograph", "sound": "recording"}
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,8 @@ from typing import Any, Literal, Protocol, cast
 
 from numpy.typing import NDArray
 
-from ...cache.schema import OBJECTS, RUN_ENCODER
+from ...cache.schema import OBJECTS, RUN_ENCODER, RUN_REGIONS
+from ...cache.schema import Cells as Cells  # what files of this folder declare
 from ...errors import UsageError
 from ...weights import WeightFile, Weights
 
@@ -19,9 +20,6 @@ Network = Callable[[NDArray[Any]], dict[str, NDArray[Any]]]
 """A built teacher: a batch of prepared inputs, stacked, to its columns by name, `(batch, ...)`."""
 
 MODALITIES = ("visual", "audio")
-Cells = Literal["corners", "tiles"]
-"""Where a map's cells lie in the frame, cut into as many equal tiles: at the corner of each, the
-top left one (padded strides put cell i at pixel stride * i), or in the middle of each."""
 
 _ENCODER = "-encoder"
 _SIZED = re.compile(r"(.+)-([1-9]\d*)")
@@ -118,13 +116,15 @@ def _split(name: str) -> tuple[str, int | None]:
 
 
 def modality_of(name: str) -> str:
-    """Return whether a teacher is `visual` or `audio`, as the encoder of a run's sounds is.
+    """Return whether a teacher is `visual` or `audio`; so are a run's regions and its sounds.
 
     Raises:
         UsageError: If there is no such teacher; the message names those there are.
     """
     if name.startswith(RUN_ENCODER):
         return "audio"
+    if name.startswith(RUN_REGIONS):
+        return "visual"
     for modality in MODALITIES:
         if without_size(name) in choices(modality):
             return modality

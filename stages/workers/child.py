@@ -24,10 +24,10 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import IO, Any, Self, cast
 
 from ...errors import AvpipeError, ClipError, MissingDependencyError, Reason
+from . import TIMEOUT_S as TIMEOUT_S
 from .messages import receive, send
 
 MEMORY_BYTES = 2 << 30
-TIMEOUT_S = 60.0
 
 Message = Mapping[str, Any]
 Answerer = Callable[[Message], Message]

@@ -12,6 +12,8 @@ from contextlib import ExitStack, contextmanager, suppress
 from multiprocessing import resource_tracker
 from typing import Any, TypeVar
 
+from . import BACKEND
+
 Task = TypeVar("Task")
 Result = TypeVar("Result")
 
@@ -22,7 +24,7 @@ def run_in_workers(
     on_result: Callable[[Result], None],
     *,
     jobs: int,
-    backend: str = "loky",
+    backend: str = BACKEND,
 ) -> None:
     """Run tasks in worker processes; when that ends by an error, no worker is left.
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import pickle
 from pathlib import Path
 
 import pytest
-from avpipe.cache.advice import advice
-from avpipe.cache.schema import shard_path
+from avpipe.advice import advice
+from avpipe.cache.schema import damaged, shard_path
 from avpipe.cache.store import Cache
-from avpipe.errors import CacheCorruptError
+from avpipe.errors import CacheCorruptError, Fault, Wrong
+from avpipe.pipeline.fixes import ending, shown
 from fake_clips import make_cache
 
 
@@ -29,5 +31,21 @@ def test_a_damaged_file_names_its_cache(tmp_path: Path, content: bytes) -> None:
     cache = make_cache(tmp_path / "cache", ["a"])
     path = shard_path(cache, "extract", 0)
     path.write_bytes(content and path.read_bytes()[: -len(content)] + content)
-    with pytest.raises(CacheCorruptError, match=f"run `avpipe verify --repair --cache {cache}`"):
+    with pytest.raises(CacheCorruptError) as caught:
         Cache(cache).shard("extract", 0)
+    assert caught.value.fault == Fault(Wrong.DAMAGED, path, "extract", 0)
+    assert shown(caught.value).endswith(f"; run `avpipe verify --repair --cache {cache}`")
+
+
+@pytest.mark.parametrize("stage", ["extract", "audio", "hints/detr-r50", "neighbors/image-x@1a2b"])
+def test_the_facts_of_an_error_travel_between_processes(stage: str) -> None:
+    error = damaged(shard_path(Path("cache"), stage, 12), ": cut off")
+    again = pickle.loads(pickle.dumps(error))  # as workers send it
+    assert (str(again), again.fault) == (f"cache/{stage}/0000012.h5: cut off", error.fault)
+    assert (again.fault.stage, again.fault.shard) == (stage, 12)
+
+
+def test_every_fault_has_its_ending() -> None:
+    for reason in Wrong:
+        assert "`avpipe " in ending(Fault(reason, Path("cache"))), reason
+    assert ending(None) == ""

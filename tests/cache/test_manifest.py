@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from avpipe.cache.manifest import Manifest, copy_path, default_shard_clips
 from avpipe.cache.segment import Line, Root
-from avpipe.errors import CacheCorruptError
+from avpipe.errors import CacheCorruptError, Fault, Wrong
 
 ROOTS = [Root(path="/videos", device=1)]
 
@@ -76,8 +76,9 @@ def test_every_flipped_byte_is_found(tmp_path: Path) -> None:
             flipped = bytearray(good)
             flipped[position] ^= bit
             path.write_bytes(flipped)
-            with pytest.raises(CacheCorruptError, match="verify --repair"):
+            with pytest.raises(CacheCorruptError) as caught:
                 Manifest(tmp_path)
+            assert caught.value.fault == Fault(Wrong.DAMAGED, path)
     path.write_bytes(good)
     assert Manifest(tmp_path).num_rows == 3
 

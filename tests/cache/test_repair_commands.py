@@ -15,6 +15,7 @@ from avpipe.cache.store import Cache
 from avpipe.cache.verify import verify
 from avpipe.cache.writer import Rows, write_shard
 from avpipe.pipeline.main import main
+from avpipe.pipeline.remake import verify_document
 from cache_factory import make_cache
 from fake_clips import file_bytes
 
@@ -45,6 +46,10 @@ def cache(template: Path, tmp_path: Path) -> Path:
     return tmp_path / "cache"
 
 
+def repaired(cache: Path) -> dict[str, Any]:
+    return verify_document(cache, verify(cache, repair=True), repair=True)
+
+
 def network_stages(cache: Path) -> list[str]:
     found = {path.parent.relative_to(cache).as_posix() for path in cache.glob("*/*/*.h5")}
     assert len(found) == 7
@@ -56,9 +61,10 @@ def test_the_printed_commands_restore_the_same_bytes(template: Path, cache: Path
     good = file_bytes(cache)
     for stage in network_stages(cache):
         shard_path(cache, stage, 0).write_bytes(b"")
-    report = verify(cache, repair=True)
-    assert len(report.commands) == 5 and not any("--repair" in x for x in report.damaged.values())
-    for command in report.commands:
+    found = repaired(cache)
+    assert len(found["commands"]) == 5
+    assert not any("--repair" in x for x in found["damaged"].values())
+    for command in found["commands"]:
         words = shlex.split(command, comments=True)
         list_given = [str(template / "few.txt") if word == "LIST" else word for word in words]
         assert main(list_given[1:]) == 0, command
@@ -72,7 +78,7 @@ def test_a_set_of_ids_is_asked_for_only_where_it_is_not_all_clips(cache: Path) -
     for stage in stages:
         shard_path(cache, stage, 0).write_bytes(b"")
     shard_path(cache, EXTRACT, 1).write_bytes(b"")  # audio still tells which clips were done
-    _, *commands = verify(cache, repair=True).commands
+    _, *commands = repaired(cache)["commands"]
     few = [line for line in commands if "--ids LIST  # LIST: the ids that neighbors/" in line]
     assert len(commands) == 2 and len(few) == 1 and "--k 2" in few[0]
 
@@ -95,5 +101,5 @@ def test_only_the_damaged_output_is_made_again(cache: Path, stage: str, words: s
     path = shard_path(cache, stage, 0)
     path.write_bytes(path.read_bytes()[:-1] + b"\1")
     command = f"avpipe embed-teachers {words} --cache {cache}"
-    assert verify(cache, repair=True).commands == [command]
+    assert repaired(cache)["commands"] == [command]
     assert Cache(cache).rows.tolist() == list(range(9))

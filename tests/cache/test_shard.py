@@ -16,7 +16,7 @@ from avpipe.cache import writer as writer_module
 from avpipe.cache.schema import HEADER_BYTES, Header, parse_block
 from avpipe.cache.shard import Shard, read_header
 from avpipe.cache.writer import Rows, remove_orphans, temporary, write_shard
-from avpipe.errors import CacheCorruptError, CacheUnwritableError, Reason
+from avpipe.errors import CacheCorruptError, CacheUnwritableError, Reason, Wrong
 
 HEADER = Header("extract", 1, 7, {"a": 1}, {"manifest": "x"}, n=3, done=2, failed={"missing": 1})
 
@@ -87,8 +87,9 @@ def test_flipped_content_is_found_once_per_process(path: Path) -> None:
     content[HEADER_BYTES + 2000] ^= 1
     path.write_bytes(content)
     assert read_header(path).n == 3  # planning reads the header alone
-    with pytest.raises(CacheCorruptError, match="verify --repair"):
+    with pytest.raises(CacheCorruptError, match="does not match its sha256") as caught:
         Shard(path)
+    assert caught.value.fault is not None and caught.value.fault.reason is Wrong.DAMAGED
     Shard(path, verify=False)
 
 

@@ -13,7 +13,7 @@ from avpipe.cache.stale import stale_shards
 from avpipe.cache.state import drop_stage, stages
 from avpipe.cache.store import Cache
 from avpipe.cache.writer import Rows, write_shard
-from avpipe.pipeline.status import status
+from avpipe.pipeline.tally import status
 from avpipe.stages.neighbors.cluster import cluster
 from avpipe.stages.neighbors.run import neighbors
 from avpipe.train.data.columns import find_inputs

@@ -13,6 +13,7 @@ from avpipe.cache.state import drop_stage, require_manifest_of, stages
 from avpipe.cache.store import Cache
 from avpipe.cache.writer import Rows, write_shard
 from avpipe.errors import CacheCorruptError, InputError
+from avpipe.pipeline.fixes import shown
 from avpipe.stages.extract import ExtractTask, extract_shard
 from avpipe.stages.features import FeatureParams
 from avpipe.stages.neighbors.vectors import id_set
@@ -145,13 +146,18 @@ def test_neighbors_by_short_name(cache: Cache) -> None:
     assert (rows.tolist(), similarity.tolist()) == ([0, 1], [0.5, 0.5])
     assert older[0][1].tolist() == [0.25, 0.25]
     assert 3 in newest and 4 not in newest
-    with pytest.raises(InputError, match="avpipe knn"):
+    with pytest.raises(InputError) as caught:
         cache.neighbors("audio-a")
+    assert shown(caught.value).endswith(f"'audio-a'; run `avpipe knn --cache {cache.path}`")
 
 
 def test_no_cache(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="avpipe extract"):
-        Cache(tmp_path / "nothing")
+    folder = tmp_path / "nothing"
+    with pytest.raises(InputError) as caught:
+        Cache(folder)
+    assert (
+        shown(caught.value) == f"{folder} is no cache; run `avpipe extract INPUT --cache {folder}`"
+    )
 
 
 def test_planned_but_not_extracted(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import pytest
 from avpipe.cache.store import Cache
 from avpipe.pipeline.main import main
 from avpipe.train.recipe import load_recipe
-from avpipe.train.runs.record import read_page
+from avpipe.train.runs.record import read_record
 from evaluation_factory import SOUNDING
 from media_factory import picture, sound, write_clip, write_wav
 from peer_factory import network_of, write_released
@@ -82,7 +82,7 @@ def test_every_example_runs(
     assert Cache("aligned").ids == [f"{CUT}_000001"]
     assert "vggss, protocol ez-vsl, maps corners: 1 of 1 clips scored" in said["evaluate"]
     assert "leaked: released was trained on 1 test clips" in said["evaluate"]
-    assert len(read_page(Path("runs/released")).ids) == 2
+    assert len(read_record(Path("runs/released")).ids) == 2
 
 
 def test_its_settings_are_accepted() -> None:

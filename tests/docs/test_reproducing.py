@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from avpipe.pipeline.commands.evaluate import parse_alphas, parse_shares
+from avpipe.pipeline.commands.train import parse_seeds
 from avpipe.pipeline.extract.lists import read_entries
 from avpipe.pipeline.id_lists import read_ids
-from avpipe.pipeline.run_encoder import run_encoder_name
-from avpipe.pipeline.teachers import TeacherSettings
-from avpipe.pipeline.training import parse_alphas, parse_seeds, parse_shares
+from avpipe.pipeline.networks.choose import encoders_of
+from avpipe.pipeline.networks.run_encoder import run_encoder_name
 from avpipe.stages.teachers.protocol import choices
 from avpipe.train.benchmarks import benchmark_names, load_benchmark
 from avpipe.train.objectives import head_number, load_objective
@@ -55,7 +56,7 @@ def test_the_command_would_start(words: str) -> None:
         made = {parse(other)[1]["run"] for other in COMMANDS if other.startswith("train")}
         assert set(values["runs"]) <= made
     elif name == "embed-teachers":
-        assert TeacherSettings(values["cache"], values["visual"], values["audio"]).names()
+        assert encoders_of(values["visual"], values["audio"])
     elif name == "knn":
         assert values["image"] in [*choices("visual"), "none"]
         assert values["audio"] in choices("audio") or run_is_made(values["audio"])

@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -175,12 +176,24 @@ def test_one_call_fails(
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("fault", FAULTS)
 @pytest.mark.parametrize("command", COMMANDS)
-def test_every_tenth_call_fails(command: str, fault: str, bench: Bench) -> None:
+def test_every_tenth_call_fails(
+    command: str, fault: str, bench: Bench, capsys: pytest.CaptureFixture[str]
+) -> None:
     kinds: Sequence[str] = _MOVES if fault == "short" else KINDS
     undisturbed = bench.injector.run(bench.begin(command), kinds=kinds)
     assert undisturbed.code == 0
     calm = bench.files()
+    codes: Counter[int] = Counter()
+    wrong = []
     for at in range(1, undisturbed.calls + 1, 10):
         words = bench.begin(command)
         found = bench.injector.run(words, at=at, error=FAULTS[fault], kinds=kinds)
-        require_survived(bench, command, found, calm)
+        codes[found.code] += 1
+        try:
+            require_survived(bench, command, found, calm)
+        except AssertionError as error:
+            wrong.append(f"{at}: {error}")
+    with capsys.disabled():
+        told = ", ".join(f"{number} ended with {code}" for code, number in sorted(codes.items()))
+        print(f"\n{command}, {fault}: {codes.total()} of {undisturbed.calls} calls: {told}")
+    assert not wrong, "\n".join(wrong)

@@ -5,15 +5,12 @@ from __future__ import annotations
 import json
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import killed_at
 import pytest
 from avpipe.pipeline.main import main
 from avpipe.train.loop import train
@@ -23,9 +20,11 @@ from evaluation_factory import TINY, write_world
 from fake_clips import file_bytes
 from media_factory import write_clip
 from processes import is_decoder
+from warm import Warm
 
 pytestmark = [pytest.mark.faults, pytest.mark.usefixtures("one_thread")]
 Finish = Callable[[Sequence[str | Path]], Any]
+Kill = Callable[[str, Sequence[str | Path]], list[int]]
 
 
 @dataclass(frozen=True)
@@ -72,19 +71,26 @@ def finish(capsys: pytest.CaptureFixture[str]) -> Finish:
     return run
 
 
-def kill(moment: str, arguments: Sequence[str | Path]) -> list[int]:
+@pytest.fixture
+def kill(warm: Warm, tmp_path: Path) -> Kill:
     """Run a command until it is killed at that moment; return the processes it left behind."""
-    command = [sys.executable, killed_at.__file__, *moment.split(), *map(str, arguments)]
-    done = subprocess.run(command, capture_output=True, timeout=540)
-    assert done.returncode == -signal.SIGKILL, done.stderr
-    return [int(word) for word in done.stdout.split()]
+
+    def run(moment: str, arguments: Sequence[str | Path]) -> list[int]:
+        log = tmp_path / "log"
+        log.unlink(missing_ok=True)
+        words = [*moment.split(), *arguments]
+        done = warm.start("import killed_at\nkilled_at.run()", words, log=log)
+        assert done.wait() == [-signal.SIGKILL], log.read_text()
+        return [int(word) for word in log.read_text().split("\nleft")[1].split()]
+
+    return run
 
 
 def drafts(folder: Path) -> list[Path]:
     return list(folder.rglob(".*"))
 
 
-def test_evaluate(world: World, finish: Finish, tmp_path: Path) -> None:
+def test_evaluate(world: World, finish: Finish, kill: Kill, tmp_path: Path) -> None:
     def arguments(run: Path) -> list[str | Path]:
         words: list[str | Path] = ["evaluate", run, "--cache", world.cache, "--batch-size", "4"]
         return [*words, "--annotations", world.annotations]
@@ -118,7 +124,12 @@ def test_evaluate(world: World, finish: Finish, tmp_path: Path) -> None:
     ],
 )
 def test_localize(
-    source: str, moments: Sequence[str], world: World, finish: Finish, tmp_path: Path
+    source: str,
+    moments: Sequence[str],
+    world: World,
+    finish: Finish,
+    kill: Kill,
+    tmp_path: Path,
 ) -> None:
     def arguments(out: Path) -> list[str | Path]:
         words: list[str | Path] = ["localize", "--run", world.run, "--out", out]

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import signal
 import time
 from pathlib import Path
 
 import pytest
 from avpipe.cache.verify import verify
 from fake_clips import file_bytes, make_cache
-from processes import start
+from warm import Warm
 
 pytestmark = pytest.mark.faults
 
@@ -25,12 +26,11 @@ NEIGHBORS = ("--image", "imagenet-resnet18", "--audio", "none", "--weights", "ra
     ],
 )
 def test_killed_again_and_again(
-    command: tuple[str, ...], stage: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    command: tuple[str, ...], stage: str, tmp_path: Path, warm: Warm
 ) -> None:
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
     log = tmp_path / "log"
     calm = make_cache(tmp_path / "calm", IDS, shard_clips=4)
-    assert start(*command, "--cache", calm, log=log).wait(200) == 0, log.read_text()
+    assert warm.command(*command, "--cache", calm, log=log).wait() == [0], log.read_text()
     cache = make_cache(tmp_path / "cache", IDS, shard_clips=4)
 
     def published() -> int:
@@ -38,12 +38,12 @@ def test_killed_again_and_again(
 
     for _ in range(3):
         before = published()
-        process = start(*command, "--cache", cache, log=log)
-        while process.poll() is None and published() == before:
+        process = warm.command(*command, "--cache", cache, log=log)
+        while process.running() and published() == before:
             time.sleep(0.001)
-        process.kill()
+        process.send(signal.SIGKILL)
         process.wait()
         assert published() > before
         assert verify(cache).damaged == {}
-    assert start(*command, "--cache", cache, log=log).wait(200) == 0, log.read_text()
+    assert warm.command(*command, "--cache", cache, log=log).wait() == [0], log.read_text()
     assert file_bytes(cache) == file_bytes(calm)

@@ -64,8 +64,11 @@ def test_defaults(runner: Runner) -> None:
     given = runner(None)
     assert main(["extract", "videos"]) == 0
     cores = len(os.sched_getaffinity(0))
-    wanted = ExtractSettings(inputs=("videos",), cache=Path("avcache"), jobs=cores, root_map={})
-    assert given == [wanted]
+    named = {"segment_s": None, "timeout_s": 60.0, "shard_clips": None, "audio_seconds": 10.0}
+    named |= {"spectrogram": "257x276", "decoder": "pyav", "backend": "loky", "id_from": "stem"}
+    named |= {"part": None, "retry_failed": None, "root": None, "max_failures": "100%"}
+    wanted = {"inputs": ("videos",), "cache": Path("avcache"), "jobs": cores, "root_map": {}}
+    assert given == [ExtractSettings(**named, **wanted, overwrite=False, dry_run=False)]
 
 
 def test_names_that_are_no_options_or_no_text(runner: Runner) -> None:

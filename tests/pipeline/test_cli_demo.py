@@ -1,4 +1,4 @@
-"""The demo: a small one every day, the real one with its promises among the slow tests."""
+"""The demo: every day a small one with small teachers; the real one is slow, and keeps promises."""
 
 import json
 from dataclasses import replace
@@ -6,9 +6,11 @@ from pathlib import Path
 
 import pytest
 from avpipe.errors import UsageError
-from avpipe.pipeline import demo as demo_module
-from avpipe.pipeline.demo import NUM_CLIPS, demo
-from avpipe.pipeline.demo_pace import MachinePace, measure_pace
+from avpipe.pipeline.commands.demo import demo as command
+from avpipe.pipeline.demo import NUM_CLIPS
+from avpipe.pipeline.demo import run as demo_module
+from avpipe.pipeline.demo.pace import MachinePace, measure_pace
+from avpipe.pipeline.demo.run import demo
 from avpipe.pipeline.main import main
 
 PROMISED = {
@@ -30,12 +32,15 @@ def test_a_small_demo_goes_the_whole_way_and_resumes(
     pace = MachinePace(cores=4, free=2.0, make_s=5.0, decode_s=1.0, step_s=60.0, teach_s=15.0)
     asked: list[tuple[str, str]] = []
     monkeypatch.setattr(demo_module, "measure_pace", lambda *how: asked.append(how) or pace)
-    demo(out, clips=40, epochs=1, threads="1")
+    small = demo_module.SETTINGS.replace("panns-cnn14", "efficientat-mn04")
+    small = small.replace("[embed-teachers]", '[embed-teachers]\nvisual = "mobilenet-v2"')
+    monkeypatch.setattr(demo_module, "SETTINGS", small.replace("detr-r50", "mobilenet-v2"))
+    demo(out, seed=0, clips=24, epochs=1, threads="1")
     said = capsys.readouterr().out
     assert asked == [("compact", "1")]
     assert "This machine is busy: other programs leave 2.0 of 4 cores." in said
-    # 52 videos; one step, and short stages in steps, those that grow with the clips a 32nd
-    seconds = [130, 26, 60, 100 * 60 / 32, 50 * 60, 780, 50 * 60 / 32]
+    # 31.2 videos; one step, and short stages in steps, or by the share of clips
+    seconds = [78, 15.6, 60, 24 / 1280 * 100 * 60, 50 * 60, 468, 24 / 1280 * 50 * 60]
     assert f"About {sum(seconds) / 60:.1f} min on 4 cores.\n" in said
     for number, about in enumerate(seconds, 1):
         assert f" (about {about:.0f} s)\n    $ avpipe" in said.partition(f"[{number}/7] ")[2]
@@ -49,16 +54,16 @@ def test_a_small_demo_goes_the_whole_way_and_resumes(
     assert not Path("elsewhere").exists()
     assert not Path("mine").exists()
 
-    demo(out, clips=40, epochs=1)
+    demo(out, seed=0, clips=24, epochs=1, threads="auto")
     said = capsys.readouterr().out
-    assert "0 videos made, 52 were there" in said
+    assert "0 videos made, 31 were there" in said
     assert len(asked) == 1 and "about" not in said.lower()
     with pytest.raises(UsageError, match="another demo"):
-        demo(out, seed=1, clips=40, epochs=1)
+        demo(out, seed=1, clips=24, epochs=1, threads="auto")
     monkeypatch.chdir(out)  # the demo's settings serve whoever goes on there
     monkeypatch.delenv("AVPIPE_CACHE")
     assert main(["status", "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)["clips"]["done"] == 52
+    assert json.loads(capsys.readouterr().out)["clips"]["done"] == 31
 
 
 def test_what_is_measured_is_of_this_machine() -> None:
@@ -76,17 +81,17 @@ def test_a_machine_is_busy_when_a_fifth_of_it_is_gone() -> None:
 def test_the_demo_takes_no_folder_that_is_something_else(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(UsageError, match="file is a file: name a folder"):
-        demo(tmp_path / "file")
+        command(tmp_path / "file")
     with pytest.raises(UsageError, match="not empty, and holds no demo"):
-        demo(tmp_path)
+        command(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
     (tmp_path / "avpipe.toml").write_bytes(b"\xff")
     with pytest.raises(UsageError, match="another demo"):
-        demo(tmp_path)
+        command(tmp_path)
     (tmp_path / "avpipe.toml").unlink()
     (tmp_path / "avpipe.toml").mkdir()
     with pytest.raises(UsageError, match="another demo"):
-        demo(tmp_path)
+        command(tmp_path)
 
 
 @pytest.mark.slow

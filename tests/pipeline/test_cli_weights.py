@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 from avpipe.pipeline.main import main
-from avpipe.pipeline.weights import known_files
+from avpipe.pipeline.networks.weight_files import known_files
 from avpipe.weights.hashes import record, record_of
 from cache_factory import make_cache
 from weights_server import Answer, Origin, offer, origin_running

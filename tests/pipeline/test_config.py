@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 from avpipe.errors import Reason, UsageError
 from avpipe.pipeline import cli
+from avpipe.pipeline.commands.init import template
 from avpipe.pipeline.extract.settings import ExtractSettings, failure_limit, parse_part, parse_roots
 from avpipe.pipeline.main import main
 from avpipe.pipeline.settings import read_settings
-from avpipe.pipeline.template import template
 
 Extracted = Callable[..., ExtractSettings]
 

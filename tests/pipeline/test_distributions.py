@@ -24,9 +24,11 @@ def test_every_dependency_is_named_as_it_is_installed(
     there: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Also where it is not there: nothing of the machine's metadata names it then."""
+    installed = packages_distributions()  # reads a file of every package: slow
+    monkeypatch.setattr(distributions, "packages_distributions", lambda: installed)
     modules = {
         module: normal(found[0])
-        for module, found in packages_distributions().items()
+        for module, found in installed.items()
         if normal(found[0]) in REQUIRED and not module.startswith("_") and len(found) == 1
     }
     public = {name: module for module, name in modules.items()}

@@ -9,19 +9,19 @@ import re
 import shlex
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from threading import Event
 from typing import Any
 
 import pytest
-from avpipe.machine import core_quota
+from avpipe.machine import core_quota, memory_limit
 from avpipe.pipeline.doctor import decoding
 from avpipe.pipeline.doctor import folder as doctor_folder
 from avpipe.pipeline.doctor.finding import Check, ok
-from avpipe.pipeline.doctor.machine import WORKER_BYTES, check_memory, memory_limit
+from avpipe.pipeline.doctor.machine import WORKER_BYTES, check_memory
 from avpipe.pipeline.doctor.packages import TESTED, check_gpu, check_torch, is_in_range, probe
-from avpipe.pipeline.doctor.run import DoctorSettings, check_text, doctor, verdict_text
+from avpipe.pipeline.doctor.run import check_text, doctor, verdict_text
 from avpipe.pipeline.main import main
 from avpipe.stages.media import decode_clip
 from cache_factory import add_values, make_cache
@@ -85,7 +85,7 @@ def test_a_broken_torch_stops_no_other_check(tmp_path: Path) -> None:
     assert (
         ("decoder", "ok") in checks and ("isolation", "ok") in checks and ("cache", "ok") in checks
     )
-    assert "17 of 21 packages import" in by_name(document)["packages"]["found"]
+    assert "18 of 22 packages import" in by_name(document)["packages"]["found"]
 
 
 def test_imports_that_crash_exit_or_chatter_are_told_apart(
@@ -299,7 +299,7 @@ def test_what_a_container_grants_is_read_of_both_versions(tmp_path: Path) -> Non
 
 def test_more_workers_than_memory_are_warned_of(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
-        "avpipe.pipeline.doctor.machine.free_bytes", lambda: 3 * WORKER_BYTES + 1000
+        "avpipe.pipeline.doctor.machine.known_free_bytes", lambda: 3 * WORKER_BYTES + 1000
     )
     monkeypatch.setattr("avpipe.pipeline.doctor.machine.memory_limit", lambda: None)
     assert check_memory(3)[0].state == "ok"
@@ -345,10 +345,15 @@ def test_the_commands_of_the_page_run_and_every_line_is_explained(
     assert explained == [*named, "weights", "packages", "torch", "GPU"]
 
 
+def look_at(cache: Path, tell: Callable[[Check], None] | None = None) -> dict[str, Any]:
+    found = doctor(cache, jobs=1, inputs=(), settings_file=None, settings_error="", tell=tell)
+    return dict(found)
+
+
 @pytest.mark.usefixtures("few_checks")
 def test_weights_are_a_warning_and_wrong_ones_a_problem(tmp_path: Path) -> None:
     def look() -> tuple[int, dict[str, str]]:
-        document = doctor(DoctorSettings(cache=tmp_path / "cache"))
+        document = look_at(tmp_path / "cache")
         return document["exit_code"], by_name(document)["weights"]
 
     code, missing = look()
@@ -378,7 +383,7 @@ def test_each_check_is_told_when_it_is_done_and_packages_last(
 
     told: list[str] = []
     monkeypatch.setattr("avpipe.pipeline.doctor.run.check_packages", imports)
-    document = doctor(DoctorSettings(cache=tmp_path / "cache"), tell)
+    document = look_at(tmp_path / "cache", tell)
     assert told == ["settings", "cache", "space", "cores", "memory", "weights", "packages"]
     assert list(by_name(document)) == told
 
@@ -391,7 +396,7 @@ def test_a_check_that_breaks_is_a_problem_of_its_own(
         raise RuntimeError("out of order")
 
     monkeypatch.setattr("avpipe.pipeline.doctor.run.check_cores", breaks)
-    document = doctor(DoctorSettings(cache=tmp_path / "cache"))
+    document = look_at(tmp_path / "cache")
     assert by_name(document)["cores"]["found"] == "RuntimeError: out of order"
     assert document["exit_code"] == 1 and "weights" in by_name(document)
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from avpipe.errors import CacheUnwritableError, ClipsFailedError, InputError, UsageError
+from avpipe.pipeline.commands.localize import localize
 from avpipe.pipeline.extract.scan import Candidate, scan
 from avpipe.pipeline.localize.files import (
     localize_clips,
@@ -15,11 +16,11 @@ from avpipe.pipeline.localize.files import (
     localize_videos,
     sound_around_frame,
 )
-from avpipe.pipeline.localize.run import DrawSettings, draw
 from avpipe.stages.features import FeatureParams, make_row
 from avpipe.train.loop import train
 from avpipe.train.recipe import load_recipe
 from cache_factory import make_cache
+from called import document_of
 from evaluation_factory import TINY
 from media_factory import write_clip
 
@@ -106,8 +107,8 @@ def test_boxes_of_files_are_drawn(run: Path, tmp_path: Path) -> None:
     (tmp_path / "vggss.json").write_text(json.dumps(entries))
 
     def drawn(out: str, **options: Any) -> bytes:
-        given = DrawSettings((str(video),), None, tmp_path, run, tmp_path / out, **options)
-        (picture,) = draw(given)["pictures"]
+        given = {"cache": tmp_path, "run": run, "out": tmp_path / out, **options}
+        (picture,) = document_of(localize, inputs=[video], **given)["pictures"]
         return Path(picture).read_bytes()
 
     plain = drawn("plain")
@@ -118,7 +119,8 @@ def test_boxes_of_files_are_drawn(run: Path, tmp_path: Path) -> None:
 def test_a_clip_that_is_named_twice_is_drawn_once(run: Path, tmp_path: Path) -> None:
     cache = make_cache(tmp_path / "cache", 4)
     (tmp_path / "ids.txt").write_text("clip001\nclip001\n")
-    found = draw(DrawSettings((), tmp_path / "ids.txt", cache.path, run, tmp_path / "out"))
+    given = {"ids": tmp_path / "ids.txt", "cache": cache.path, "run": run, "out": tmp_path / "out"}
+    found = document_of(localize, **given)
     assert found["pictures"] == [str(tmp_path / "out" / "clip001.png")]
 
 

@@ -17,8 +17,8 @@ import pytest
 import torch
 from avpipe.cache.store import Cache
 from avpipe.errors import CacheUnwritableError, ClipError, ClipsFailedError, InputError, UsageError
+from avpipe.pipeline.commands.localize import localize
 from avpipe.pipeline.localize.film import write_video
-from avpipe.pipeline.localize.run import DrawSettings, draw
 from avpipe.pipeline.main import main
 from avpipe.stages.features import FeatureParams
 from avpipe.stages.film.run import RenderChild
@@ -29,6 +29,7 @@ from avpipe.train.recipe import load_recipe
 from avpipe.train.runs.localizer import Localizer
 from avpipe.train.show.drawing import heat_over, heat_table, legend
 from cache_factory import make_cache
+from called import document_of
 from evaluation_factory import TINY
 from media_factory import write_clip
 from PIL import Image
@@ -86,9 +87,9 @@ def no_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AVPIPE_WEIGHTS_DIR", str(tmp_path / "no-weights"))
 
 
-def settings(run: Path, out: Path, *inputs: Path, **more: Any) -> DrawSettings:
-    given: dict[str, Any] = {"ids": None, "cache": out, "device": "cpu", **more}
-    return DrawSettings(inputs=tuple(map(str, inputs)), run=run, out=out, **given)
+def drawn(run: Path, out: Path, *inputs: Path, **more: Any) -> dict[str, Any]:
+    given: dict[str, Any] = {"cache": out, "device": "cpu", **more}
+    return document_of(localize, inputs=list(inputs), run=run, out=out, **given)
 
 
 def redness(path: Path) -> tuple[np.ndarray, np.ndarray]:
@@ -140,7 +141,7 @@ def test_films_of_files(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture
     write_clip(tmp_path / "in" / "a.mkv", seconds=1.0, fps=8)
     (tmp_path / "in" / "b.mp4").write_bytes(b"no video")
     out = tmp_path / "films"
-    found = draw(settings(run, out, tmp_path / "in", video=True, every_s=0.4))
+    found = drawn(run, out, tmp_path / "in", video=True, every=0.4)
     assert found["videos"] == [str(out / "a.mp4")]
     assert found["failed"] == {"b": "not_media not a media format that is read here"}
     assert found["pictures"] == found["notices"] == []
@@ -148,7 +149,7 @@ def test_films_of_files(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture
     assert main(words) == 3
     assert "none of 1 clips could be localized (b: not_media" in capsys.readouterr().err
     with pytest.raises(UsageError, match="is no folder: name one with --out"):
-        draw(settings(run, out / "a.mp4", tmp_path / "in", video=True))
+        drawn(run, out / "a.mp4", tmp_path / "in", video=True)
 
 
 def test_a_file_that_ends_early_is_said(child: RenderChild, tmp_path: Path) -> None:
@@ -195,27 +196,27 @@ def test_a_picture_with_a_sound(run: Path, tmp_path: Path) -> None:
     clip = write_clip(tmp_path / "clip.mp4", seconds=1.0, fps=8)
     picture = save(tmp_path / "a picture.png")
     out = tmp_path / "out"
-    assert draw(settings(run, out, picture, sound=clip))["pictures"] == [str(out / "a picture.png")]
-    found = draw(settings(run, out, picture, sound=clip, video=True))
+    assert drawn(run, out, picture, sound=clip)["pictures"] == [str(out / "a picture.png")]
+    found = drawn(run, out, picture, sound=clip, video=True)
     film = decode_clip(found["videos"][0])
     assert film.duration_s == pytest.approx(1.0, abs=0.03)
     other = write_clip(tmp_path / "other.mp4", seconds=2.0, fps=8, audio=None)
-    assert draw(settings(run, out, other, sound=clip))["pictures"] == [str(out / "other.png")]
+    assert drawn(run, out, other, sound=clip)["pictures"] == [str(out / "other.png")]
 
 
 def test_a_picture_needs_one_good_sound(run: Path, tmp_path: Path) -> None:
     picture, out = save(tmp_path / "a.png"), tmp_path / "out"
     with pytest.raises(UsageError, match="is a picture: name its sound, --sound FILE"):
-        draw(settings(run, out, picture))
+        drawn(run, out, picture)
     with pytest.raises(InputError, match=r"gone\.wav: no file"):
-        draw(settings(run, out, picture, sound=tmp_path / "gone.wav"))
+        drawn(run, out, picture, sound=tmp_path / "gone.wav")
     with pytest.raises(UsageError, match="one picture or video, 2 are named"):
-        draw(settings(run, out, picture, save(tmp_path / "b.png"), sound=picture))
+        drawn(run, out, picture, save(tmp_path / "b.png"), sound=picture)
     with pytest.raises(ClipsFailedError, match=r"not_media .*with the sound of .*a\.png"):
-        draw(settings(run, out, picture, sound=picture))
+        drawn(run, out, picture, sound=picture)
     picture.write_bytes(picture.read_bytes()[:2000])
     with pytest.raises(ClipsFailedError, match=r"a\.png: decode_error"):
-        draw(settings(run, out, picture, sound=picture))
+        drawn(run, out, picture, sound=picture)
 
 
 def jpeg(decoder: DecoderChild, path: Path) -> tuple[tuple[int, int], float]:
@@ -252,9 +253,9 @@ def test_films_of_cached_clips(run: Path, tmp_path: Path) -> None:
     close_decoders()
     (tmp_path / "ids.txt").write_text("a\n")
     more = {"ids": tmp_path / "ids.txt", "cache": tmp_path / "c", "video": True}
-    found = draw(settings(run, tmp_path / "out", **more))
+    found = drawn(run, tmp_path / "out", **more)
     assert found["videos"] == [str(tmp_path / "out" / "a.mp4")]
     assert Cache(tmp_path / "c").ids == ["a"]
     (tmp_path / "ids.txt").write_text("a\nb\n")
     with pytest.raises(InputError, match="has no finished clip 'b'"):
-        draw(settings(run, tmp_path / "out", **more))
+        drawn(run, tmp_path / "out", **more)

@@ -4,7 +4,10 @@ from typing import Any
 
 import pytest
 from avpipe.pipeline import output
-from avpipe.pipeline.status_text import status_text, verify_text
+from avpipe.pipeline.commands import extract, localize, train
+from avpipe.pipeline.commands.status import status_text
+from avpipe.pipeline.commands.verify import verify_text
+from avpipe.pipeline.networks.dry_run import estimate_text
 
 
 @pytest.mark.parametrize(
@@ -125,7 +128,7 @@ def test_what_a_run_did_is_said_in_words() -> None:
     noticed = output.run_text({**document, "notices": ["videos: a sound has no picture"]})
     assert noticed.splitlines()[-1] == "videos: a sound has no picture"
     estimate = {"new": 2, "pending": 1, "bytes_in": 1500, "bytes_out": 3, "seconds": 60.0}
-    assert output.extract_estimate_text(estimate).splitlines() == [
+    assert extract.estimate_text(estimate).splitlines() == [
         "new clips             2",
         "clips planned before  1",
         "to read               1.5 kB",
@@ -138,7 +141,7 @@ def test_runs_and_estimates() -> None:
     run: dict[str, Any] = {"run": "runs/a", "seed": 3, "clips": 24, "batch_size": 8}
     run |= {"num_steps": 60, "done": 20, "loss": 0.5, "per_second": 9.96, "weights": None}
     done = {**run, "run": "r", "done": 0, "loss": None, "per_second": 0.0, "weights": "random:0"}
-    assert output.train_text(
+    assert train.train_text(
         {"runs": [run, done], "mean": {"val_loss": None}, "std": None}
     ).splitlines() == [
         "run     seed  clips  batch  steps  done now  loss   steps/s",
@@ -148,11 +151,11 @@ def test_runs_and_estimates() -> None:
         "r began with RANDOM weights (seed 0), for tests and demos: they know nothing",
     ]
     timed = [{**run, "seconds": 20.0, "waited_s": 0.5}, {**done, "seconds": 0.0, "waited_s": 0.0}]
-    told = output.train_text({"runs": timed, "mean": {"val_loss": None}, "std": None})
+    told = train.train_text({"runs": timed, "mean": {"val_loss": None}, "std": None})
     assert told.splitlines()[4] == "runs/a waited for clips 2.5% of its time"
     assert "r waited" not in told
     row = {"stage": "hints/x", "clips": 3, "bytes_out": 2000, "seconds": 1.6}
-    assert output.estimate_text({"device": "cpu", "stages": [row]}).splitlines()[2:] == [
+    assert estimate_text({"device": "cpu", "stages": [row]}).splitlines()[2:] == [
         "hints/x      3  2.0 kB  1.6 s"
     ]
 
@@ -161,7 +164,7 @@ def test_pictures() -> None:
     document = {"failed": {"b": "empty no bytes"}, "notices": ["c: cut"], "pictures": ["o/a.png"]}
     document["videos"] = ["o/a.mp4"]
     told = ["failed  b: empty no bytes", "c: cut", "o/a.png", "o/a.mp4"]
-    assert output.localize_text(document).splitlines() == told
+    assert localize.localize_text(document).splitlines() == told
 
 
 def test_random_weights_stand_in_the_status() -> None:

@@ -138,6 +138,10 @@ COMMANDS: dict[str, tuple[Words, Sequence[str]]] = {
         lambda world, out: ["inspect", "--cache", world.cache, "--out", out / "x.png"],
         ("OUT/x.png",),
     ),
+    "synth": (
+        lambda world, out: ["synth", out / "w", "--clips", "1", "--classes", "4", "--jobs", "1"],
+        ("OUT/w/world.json", "OUT/w/videos/synth0-00000_000000.mp4"),
+    ),
     "verify": (
         lambda world, _: ["verify", "--repair", "--cache", world.cache],
         ("CACHE/manifest/0000.jsonl", "CACHE/damaged/hints/x/0000000.h5"),

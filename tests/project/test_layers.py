@@ -1,13 +1,25 @@
 """Imports point one way, read from the source with `ast`."""
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from avpipe.pipeline.cli import commands
 
 ROOT = Path(__file__).parents[2]
-LEAVES = {"drafts", "errors", "machine", "printable", "reading", "weights"}
+LEAVES = {
+    "advice",
+    "devices",
+    "drafts",
+    "errors",
+    "machine",
+    "printable",
+    "reading",
+    "stopping",
+    "weights",
+}
 FOLDERS = ("cache", "pipeline", "stages", "train")
 MAY_IMPORT = {
     "cache": {"cache"},
@@ -19,7 +31,7 @@ EXCEPTIONS = {("train", "stages.spectrogram"), ("train", "stages.teachers.live")
 EXTRACT_PATH = [
     "pipeline/extract/scan.py",
     "pipeline/extract/run.py",
-    "pipeline/status.py",
+    "pipeline/tally.py",
     "stages/workers/decoder.py",
     "stages/extract.py",
     "stages/features.py",
@@ -129,6 +141,19 @@ def test_the_trainer_may_hear_with_the_stages_spectrogram(
     planted.write_text("from ..stages.spectrogram import log_spectrogram")
     monkeypatch.setitem(globals(), "ROOT", tmp_path)
     assert broken_rules(planted) == []
+
+
+def test_the_cache_knows_no_command() -> None:
+    """It says what is wrong; which command fixes that, and by which option, others add."""
+    words = re.compile(rf"avpipe (?:{'|'.join(commands())})\b|(?<![\w-])--[a-z]")
+    found = [
+        f"{path.name}:{number}: {line.strip()}"
+        for path in sorted((ROOT / "cache").rglob("*.py"))
+        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1)
+        if words.search(line)
+    ]
+    assert found == []
+    assert words.search("run `avpipe verify --repair`") and words.search("give --k 3")
 
 
 def test_extract_never_reaches_torch() -> None:

@@ -2,36 +2,53 @@
 
 import subprocess
 import sys
+from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 from fake_clips import make_cache
 from heavy import HEAVY
+from warm import Warm
 
 NEEDS_GRADIO = pytest.mark.skipif(find_spec("gradio") is None, reason="no gradio")
 
 
-def loaded_by(code: str, folder: Path, told: str = "") -> set[str]:
-    """Run code in a fresh process and return the top-level modules it has loaded at its end.
+Loaded = Callable[..., set[str]]
+TELL = (
+    "import atexit, sys\n"
+    "atexit.register(lambda: print('\\n@' + ' '.join(sys.modules), file=sys.stderr))\n"
+)
 
-    Its error has to hold what is `told`.
-    """
-    program = (
-        "import atexit, sys\n"
-        "atexit.register(lambda: print('\\n@' + ' '.join(sys.modules), file=sys.stderr))\n" + code
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", program], cwd=folder, capture_output=True, text=True, timeout=540
-    )
-    assert "Traceback" not in done.stderr, done.stderr
-    error, _, loaded = done.stderr.rpartition("@")
+
+def found(said: str, told: str) -> set[str]:
+    """Return the top-level modules that a program told at its end, whose error holds `told`."""
+    assert "Traceback" not in said, said
+    error, _, loaded = said.rpartition("@")
     assert told in error
     return {name.partition(".")[0] for name in loaded.split()}
 
 
-def command(*words: str) -> str:
-    return f"import sys\nfrom avpipe.pipeline.main import main\nsys.exit(main({list(words)!r}))"
+def loaded_by(code: str, folder: Path) -> set[str]:
+    """Run code in a fresh process and return the top-level modules it has loaded at its end."""
+    command = [sys.executable, "-c", TELL + code]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=540)
+    return found(done.stderr, "")
+
+
+@pytest.fixture
+def loaded_by_command(light: Warm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Loaded:
+    """Run a command, and return what it and the command line have loaded."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*words: str, told: str = "") -> set[str]:
+        light.start(TELL + COMMAND, words, log=tmp_path / "log").wait()
+        return found((tmp_path / "log").read_text(), told)
+
+    return run
+
+
+COMMAND = "from avpipe.pipeline.main import main\nsys.exit(main(sys.argv[1:]))"
 
 
 def test_import_loads_nothing(tmp_path: Path) -> None:
@@ -52,17 +69,21 @@ def test_import_loads_nothing(tmp_path: Path) -> None:
         ["bogus"],
     ],
 )
-def test_small_commands_load_nothing_heavy(words: list[str], tmp_path: Path) -> None:
-    assert loaded_by(command(*words), tmp_path) & HEAVY == set()
+def test_small_commands_load_nothing_heavy(words: list[str], loaded_by_command: Loaded) -> None:
+    assert loaded_by_command(*words) & HEAVY == set()
 
 
 def test_a_heavy_import_would_be_seen(tmp_path: Path) -> None:
     assert "numpy" in loaded_by("import numpy", tmp_path)
 
 
+def test_a_command_loads_no_more_in_a_process_of_its_own(tmp_path: Path) -> None:
+    assert loaded_by(f"sys.argv[1:] = ['--help']\n{COMMAND}", tmp_path) & HEAVY == set()
+
+
 @pytest.mark.parametrize("words", [["status"], ["extract", "missing"], ["verify"]])
-def test_the_extract_side_runs_without_torch(words: list[str], tmp_path: Path) -> None:
-    loaded = loaded_by(command(*words), tmp_path)
+def test_the_extract_side_runs_without_torch(words: list[str], loaded_by_command: Loaded) -> None:
+    loaded = loaded_by_command(*words)
     assert loaded & {"torch", "torchvision", "torchaudio", "transformers", "faiss"} == set()
 
 
@@ -99,13 +120,13 @@ def test_the_extract_side_runs_without_torch(words: list[str], tmp_path: Path) -
     ],
 )
 def test_a_mistyped_name_is_told_before_anything_heavy_is_loaded(
-    words: str, tmp_path: Path
+    words: str, tmp_path: Path, loaded_by_command: Loaded
 ) -> None:
     make_cache(tmp_path / "cache", ["a"])
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "run.json").touch()
     (tmp_path / "gone.txt").touch()
-    loaded = loaded_by(command(*words.split()), tmp_path, told="gone")
+    loaded = loaded_by_command(*words.split(), told="gone")
     assert loaded & {"torch", "torchvision", "transformers", "gradio"} == set()
 
 

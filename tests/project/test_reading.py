@@ -13,7 +13,7 @@ import pytest
 from avpipe.cache.segment import Segment
 from avpipe.errors import CacheCorruptError
 from avpipe.pipeline.main import main
-from avpipe.reading import MAX_TOML_BYTES, parse_json, parse_toml, parse_xml
+from avpipe.reading import MAX_TOML_BYTES, parse_json, parse_json_lines, parse_toml, parse_xml
 from avpipe.train.recipe import load_recipe
 from avpipe.train.truths.annotations import read_json_boxes
 from cache_factory import make_cache
@@ -186,4 +186,26 @@ def test_everybody_reads_with_the_same_parser() -> None:
         for path in (ROOT / folder).glob("**/*.py" if folder != "." else "*.py")
         if called.search(path.read_text("utf-8"))
     }
-    assert found == {"reading.py", "pipeline/demo.py"}
+    assert found == {"reading.py", "pipeline/demo/run.py"}
+
+
+LINES = [
+    b'{"a":1}', b"[1,2]", b' {"a": 1} ', "\"\u00e4\"".encode(), b'"\\udce9"', b"NaN", b"17",
+    b'{"a":1},{"b":2}', b'{"a":[{}', b"{}]}", b"", b"{", b"nul", b'"\xff"', b"[" * 100_000,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("line", LINES, ids=lambda line: repr(line[:20]))
+def test_lines_are_parsed_as_one_by_one(line: bytes) -> None:
+    def parsed(parse: Callable[[], Any]) -> str:
+        try:
+            return repr(parse())
+        except ValueError as error:
+            return f"ValueError: {error}"
+
+    def of_three() -> Any:
+        first, second, third = parse_json_lines(b'"x"\n' + line + b'\n"y"\n')
+        assert (first, third) == ("x", "y")
+        return second
+
+    assert parsed(of_three) == parsed(lambda: parse_json(line))

@@ -1,6 +1,7 @@
 """Rooms one can find things in: folders are small, say what they are for, and names stand once."""
 
 import ast
+import re
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,20 +11,24 @@ import pytest
 ROOT = Path(__file__).parents[2]
 LAYERS = ("cache", "pipeline", "stages", "train", "weights")
 MOST_MODULES = 18
-LARGER = {"pipeline", "pipeline/commands", "train/benchmarks"}
-"""Folders that may be larger: the first is being divided, the others are an index of names."""
+LARGER = {"pipeline/commands", "train/benchmarks"}
+"""Folders that may be larger: a file for each command, or each test, is an index."""
 SHARED_FILES = {"__init__", "run"}
 TWICE_AS_FILES = {
-    "pipeline": {"cluster", "settings", "teachers", "training", "weights"},
+    "pipeline": {"settings"},
     "stages": {"detr_r50"},
 }
-"""File names that repeat in a layer today; a command and its work, and a network's two outputs."""
-TWICE_AS_CLASSES = {
-    "pipeline": {"Found", "Neighbor"},
-    "stages": {"Source", "_Kept"},
-    "train": {"Item"},
+"""File names that repeat in a layer today: what a file sets, and a network's two outputs."""
+TWICE_AS_TYPES = {
+    "Document": "JSON of a command, in three layers",
+    "Benchmark": "the option of that name in pipeline/options.py, and what it names",
+    "Cache": "the same",
+    "Geometry": "the same",
+    "Protocol": "the same",
+    "Threads": "the same",
+    "Weights": "the same",
 }
-"""Classes of the same name in a layer today."""
+"""Types that several files define, all of one idea; every other name means one thing."""
 
 
 def modules(root: Path, layer: str) -> Iterator[Path]:
@@ -56,15 +61,26 @@ def repeated_files(root: Path, layer: str) -> set[str]:
     return {stem for stem in stems if stems.count(stem) > 1}
 
 
-def repeated_classes(root: Path, layer: str) -> set[str]:
-    """Return the names of classes that several files of a layer define."""
-    names = [
-        node.name
-        for path in modules(root, layer)
-        for node in ast.parse(path.read_text(encoding="utf-8")).body
-        if isinstance(node, ast.ClassDef)
-    ]
-    return {name for name in names if names.count(name) > 1}
+def types_of(path: Path) -> set[str]:
+    """Return the names of the classes and of the types that a file defines, `Floats = ...`."""
+    found = set()
+    for node in ast.parse(path.read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.ClassDef):
+            found.add(node.name)
+        elif isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
+            name = node.targets[0].id
+            if re.fullmatch(r"_?[A-Z]\w*[a-z]\w*", name) and "TypeVar" not in ast.dump(node.value):
+                found.add(name)
+    return found
+
+
+def repeated_types(root: Path) -> dict[str, list[str]]:
+    """Return the types that several files define, and those files."""
+    found: dict[str, list[str]] = defaultdict(list)
+    for path in [*sorted(root.glob("*.py")), *(p for one in LAYERS for p in modules(root, one))]:
+        for name in types_of(path):
+            found[name].append(path.relative_to(root).as_posix())
+    return {name: files for name, files in sorted(found.items()) if len(files) > 1}
 
 
 @pytest.mark.parametrize("layer", LAYERS)
@@ -82,9 +98,12 @@ def test_a_file_name_stands_once_in_a_layer(layer: str) -> None:
     assert repeated_files(ROOT, layer) - TWICE_AS_FILES.get(layer, set()) == set()
 
 
-@pytest.mark.parametrize("layer", LAYERS)
-def test_a_class_name_stands_once_in_a_layer(layer: str) -> None:
-    assert repeated_classes(ROOT, layer) - TWICE_AS_CLASSES.get(layer, set()) == set()
+def test_a_type_name_means_one_thing() -> None:
+    found = repeated_types(ROOT)
+    assert {name: files for name, files in found.items() if name not in TWICE_AS_TYPES} == {}
+    assert TWICE_AS_TYPES.keys() - found.keys() == set()
+    found = {name: files for name, files in found.items() if "pipeline/options.py" not in files}
+    assert all(len(files) <= 3 for files in found.values())
 
 
 def test_what_breaks_a_rule_is_found(tmp_path: Path) -> None:
@@ -99,7 +118,10 @@ def test_what_breaks_a_rule_is_found(tmp_path: Path) -> None:
     assert crowded(tmp_path, "stages") == {"stages/big": MOST_MODULES + 1}
     assert without_a_word(tmp_path, "stages") == ["stages/mute"]
     assert repeated_files(tmp_path, "stages") == {"m0"}
-    assert repeated_classes(tmp_path, "stages") == {"Same"}
+    (tmp_path / "train").mkdir()
+    (tmp_path / "train/odd.py").write_text("Same = dict[str, int]\nT = TypeVar('T')\nEND = 1\n")
+    files = ["stages/big/m0.py", "stages/big/m1.py", "train/odd.py"]
+    assert repeated_types(tmp_path) == {"Same": files}
 
 
 def test_tests_lie_in_the_folders_of_what_they_test() -> None:

@@ -21,7 +21,8 @@ from avpipe.cache.verify import verify
 from avpipe.cache.writer import Rows, write_shard
 from avpipe.errors import CacheCorruptError, InputError
 from avpipe.pipeline.main import main
-from avpipe.pipeline.status import status
+from avpipe.pipeline.remake import commands
+from avpipe.pipeline.tally import status
 from avpipe.stages.neighbors.cluster import cluster, purity
 from avpipe.stages.neighbors.kmeans import assign, spherical_kmeans
 from avpipe.stages.neighbors.kmeans_parts import labels_of, lloyd, swapped
@@ -301,7 +302,7 @@ def test_status_verify_and_drop_know_the_stage(cache: Cache) -> None:
     path.write_bytes(before[:offset] + bytes([before[offset] ^ 1]) + before[offset + 1 :])
     report = verify(cache.path, repair=True)
     assert list(report.damaged) == [f"{stage}/0000001.h5"]
-    assert report.commands == [
+    assert commands(cache.path, report) == [
         f"avpipe cluster --k 4 --encoder {ENCODER} --seed 2 --cache {cache.path}"
     ]
     assert cluster(Cache(cache.path), ENCODER, 4, seed=2).done == 6

@@ -80,15 +80,16 @@ def test_knn_is_brute_force(num: int, dim: int, k: int) -> None:
     check(np.random.default_rng(num).standard_normal((num, dim)).astype(np.float32), k)
 
 
-def test_five_thousand_vectors_with_copies() -> None:
+@pytest.mark.parametrize("num", [2500, pytest.param(5000, marks=pytest.mark.slow)])
+def test_thousands_of_vectors_with_copies(num: int) -> None:
     """As embeddings are: none negative, in clusters, some clips twice, some silent."""
     rng = np.random.default_rng(11)
     centres = rng.standard_normal((40, 512))
-    vectors = centres[rng.integers(0, 40, 5000)] + rng.standard_normal((5000, 512))
+    vectors = centres[rng.integers(0, 40, num)] + rng.standard_normal((num, 512))
     vectors = np.maximum(vectors, 0).astype(np.float32)
-    vectors[rng.choice(5000, 600)] = vectors[rng.choice(5000, 600)]
-    vectors[rng.choice(5000, 150)] = vectors[0]
-    vectors[rng.choice(5000, 20)] = 0
+    vectors[rng.choice(num, 600)] = vectors[rng.choice(num, 600)]
+    vectors[rng.choice(num, 150)] = vectors[0]
+    vectors[rng.choice(num, 20)] = 0
     check(vectors, 100)
 
 
@@ -150,7 +151,7 @@ def test_blocks_wait_for_who_takes_them(monkeypatch: pytest.MonkeyPatch) -> None
     searched = []
     find = cosine._search
 
-    def count(*call: object) -> cosine.Found:
+    def count(*call: object) -> cosine.NearestRows:
         searched.append(call[-1])
         return find(*call)
 

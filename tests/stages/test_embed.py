@@ -19,6 +19,7 @@ from avpipe.cache.state import drop_stage
 from avpipe.cache.store import Cache
 from avpipe.cache.verify import verify
 from avpipe.cache.writer import write_shard
+from avpipe.devices import usable_device
 from avpipe.errors import (
     CacheCorruptError,
     CacheUnwritableError,
@@ -30,7 +31,7 @@ from avpipe.errors import (
 )
 from avpipe.stages.embed import todo
 from avpipe.stages.embed.read import ahead
-from avpipe.stages.embed.run import build_network, embed, pick_device
+from avpipe.stages.embed.run import build_network, embed
 from avpipe.stages.extract import ExtractTask, extract_shard
 from avpipe.stages.features import FeatureParams, Row, encode_jpeg
 from avpipe.stages.teachers.protocol import load_teacher
@@ -312,7 +313,7 @@ def test_a_device_that_computes_nothing_is_refused_in_a_line(
     import torch
 
     with pytest.raises(UsageError, match="--device meta cannot be used here: ") as caught:
-        pick_device("meta")
+        usable_device("meta")
     assert caught.value.exit_code == 2
 
     def no_backend(*_: object, **__: object) -> None:
@@ -320,7 +321,7 @@ def test_a_device_that_computes_nothing_is_refused_in_a_line(
 
     monkeypatch.setattr(torch, "empty", no_backend)
     with pytest.raises(UsageError) as caught:
-        pick_device("mps")
+        usable_device("mps")
     assert len(str(caught.value)) < 220
     assert "\n" not in str(caught.value)
 
@@ -333,8 +334,8 @@ def test_unknown_teachers_devices_and_specs_are_refused(folder: Path) -> None:
         embed(cache, "hints", ["detr-r50"], specs=["panns=x"], device="cpu")
     with pytest.raises(UsageError, match="--device warp cannot be used"):
         embed(cache, "hints", ["detr-r50"], specs=["random"], device="warp")
-    assert pick_device("cpu") == "cpu"
-    assert pick_device("auto") in ("cpu", "cuda")
+    assert usable_device("cpu") == "cpu"
+    assert usable_device("auto") in ("cpu", "cuda")
 
 
 def test_missing_weights_stop_before_anything_is_made(

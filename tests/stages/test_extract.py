@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from asked_to_extract import settings_for
 from avpipe.cache.manifest import Manifest, ShardPlan
 from avpipe.cache.schema import AUDIO, EXTRACT, shard_path
 from avpipe.cache.segment import Root
@@ -28,7 +29,7 @@ from avpipe.errors import (
 from avpipe.pipeline.extract.run import ExtractSummary, extract
 from avpipe.pipeline.extract.settings import ExtractSettings
 from avpipe.pipeline.progress import Progress
-from avpipe.pipeline.status import status
+from avpipe.pipeline.tally import status
 from avpipe.stages.media import decode_clip
 from avpipe.stages.spectrogram import log_spectrogram, resample
 from avpipe.stages.synth.run import synth
@@ -54,7 +55,7 @@ def videos(world: Path, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def settings(videos: Path, tmp_path: Path) -> ExtractSettings:
-    return ExtractSettings(
+    return settings_for(
         inputs=(str(videos),),
         cache=tmp_path / "cache",
         jobs=1,

@@ -13,10 +13,12 @@ from avpipe.cache.store import Cache
 from avpipe.cache.verify import verify
 from avpipe.cache.writer import Rows, write_shard
 from avpipe.errors import CacheCorruptError, InputError
-from avpipe.pipeline import teachers
+from avpipe.pipeline.commands.knn import knn as knn_command
+from avpipe.pipeline.networks import source
 from avpipe.stages.neighbors import candidates, cosine
 from avpipe.stages.neighbors.run import NeighborSummary, knn, neighbors
 from cache_factory import make_cache
+from called import document_of
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
@@ -167,7 +169,7 @@ def test_small_shards_are_searched_together(cache: Cache, monkeypatch: pytest.Mo
     asked = []
     search = cosine._search
 
-    def note(*call: Any) -> cosine.Found:
+    def note(*call: Any) -> cosine.NearestRows:
         asked.append(call[-1])
         return search(*call)
 
@@ -269,11 +271,10 @@ def test_the_command_searches_on_its_device(cache: Cache, monkeypatch: pytest.Mo
         asked.append(device)
         return NeighborSummary("neighbors/x", 5, 22, 0, 1.0)
 
-    monkeypatch.setattr(teachers, "embed", lambda *_, device, **__: asked.append(device) or DONE)
-    monkeypatch.setattr(teachers, "neighbors", note)
-    monkeypatch.setattr(teachers, "pick_device", {"auto": "cuda"}.get)
-    settings = teachers.TeacherSettings(cache.path, "imagenet-resnet18", "none", ("random",))
-    teachers.search_neighbors(settings, teachers.NeighborSettings(k=5))
+    monkeypatch.setattr(source, "embed", lambda *_, device, **__: asked.append(device) or DONE)
+    monkeypatch.setattr("avpipe.stages.neighbors.run.neighbors", note)
+    monkeypatch.setattr("avpipe.devices.usable_device", {"auto": "cuda"}.get)
+    document_of(knn_command, cache=cache.path, k=5, audio="none", weights=["random"])
     assert asked == ["cuda", "cuda"]
 
 

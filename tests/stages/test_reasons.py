@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+from asked_to_extract import settings_for
 from avpipe.cache.store import Cache, Failure
 from avpipe.errors import ClipError, Reason
 from avpipe.pipeline.extract.run import ExtractSummary, extract
-from avpipe.pipeline.extract.settings import ExtractSettings
 from avpipe.pipeline.pages.failures import failures_text, list_failures
 from avpipe.stages.features import FeatureParams
 from avpipe.stages.workers.decoder import DecoderChild
@@ -38,7 +38,7 @@ HOSTILE_NAMES = {Reason.CRASHED: "abort", Reason.OOM: "eat", Reason.TIMEOUT: "ha
 
 def run(cache: Path, *inputs: Path, id_from: str = "stem") -> ExtractSummary:
     names = tuple(map(str, inputs))
-    settings = ExtractSettings(names, cache, jobs=1, backend="sequential", id_from=id_from)  # type: ignore[arg-type]
+    settings = settings_for(names, cache, jobs=1, backend="sequential", id_from=id_from)  # type: ignore[arg-type]
     done = extract(settings)
     assert isinstance(done, ExtractSummary)
     return done
@@ -107,7 +107,7 @@ def test_a_picture_without_its_sound_and_a_sound_without_its_picture(
         Image.fromarray(picture(1, (64, 48))).save(tmp_path / f"flickr/frames/{name}.jpg")
     for name in ("a", "y"):
         write_wav(tmp_path / f"flickr/audio/{name}.wav", sound(3.0, 22050)[None], 22050)
-    named = ExtractSettings((str(tmp_path / "flickr"),), tmp_path / "cache", jobs=1, dry_run=True)
+    named = settings_for((str(tmp_path / "flickr"),), tmp_path / "cache", jobs=1, dry_run=True)
     assert extract(named).as_json()["new"] == 2
     told = f"{tmp_path}/flickr: a sound has no picture in frames: audio/y.wav"
     assert told in capsys.readouterr().err

@@ -292,7 +292,7 @@ def test_noise_lies_below_the_sound_by_what_is_asked() -> None:
 
 
 def test_what_is_kept_of_files_is_bounded() -> None:
-    kept = load._Kept(1000)
+    kept = load._Recent(1000)
     for number in range(5):
         kept.add(str(number), np.zeros(400, np.uint8))
         kept.get("0")

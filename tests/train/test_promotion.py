@@ -17,7 +17,7 @@ from avpipe.train.runs.checkpoint import (
     require_checkpoint,
     weights_digest,
 )
-from avpipe.train.runs.record import read_page
+from avpipe.train.runs.record import read_record
 from avpipe.train.score.evaluate import evaluate
 from cache_factory import add_inputs, make_cache
 from evaluation_factory import write_vggss
@@ -124,10 +124,10 @@ def test_killed_before_a_checkpoint_it_begins_anew_with_the_encoder_there_is(
     train(cache, load_recipe("spm-audio", [*SMALL, "epochs=1"]), tmp_path / "b", device="cpu")
     for path in (again, tmp_path / "b"):
         path.rename(path.with_name({"again": "old", "b": "again"}[path.name]))
-    before = read_page(tmp_path / "run").audio_weights
+    before = read_record(tmp_path / "run").audio_weights
     train(cache, recipe, tmp_path / "run", device="cpu")
     (checkpoint, _) = require_checkpoint(again)
-    assert read_page(tmp_path / "run").audio_weights == weights_digest(checkpoint) != before
+    assert read_record(tmp_path / "run").audio_weights == weights_digest(checkpoint) != before
 
 
 def test_an_encoder_that_hears_otherwise_is_refused(

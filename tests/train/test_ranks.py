@@ -1,12 +1,10 @@
 """Two processes that learn together are one that learns alone from both their clips."""
 
 import json
-import os
 import signal
 import socket
-import subprocess
-import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +19,10 @@ from avpipe.train.schedule import Plan
 from avpipe.train.start import Notices, batch_size_of
 from cache_factory import add_inputs, make_cache
 from rank_program import gradients
+from warm import Processes, Warm
 
 pytestmark = pytest.mark.usefixtures("one_thread")
-PROGRAM = Path(__file__).parents[1].joinpath("rank_program.py")
+PROGRAM = "import rank_program\nrank_program.run()"
 ALONE = [
     "width=16", "embed_dim=12", "image_init=scratch", "batch_norm=frozen", "precision=fp32",
     "visual_dropout=0", "audio_dropout=0",
@@ -31,25 +30,33 @@ ALONE = [
 SMALL = [*ALONE, "image_size=40", "image_resize=48", "audio_pool=8", "batch_size=8", "epochs=3"]
 
 
-def start(task: dict[str, Any], size: int = 2) -> list[subprocess.Popen[bytes]]:
-    """Start processes as torchrun does."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    shared = {
-        **os.environ, "WORLD_SIZE": str(size), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port),
-        "OMP_NUM_THREADS": "1",
-    }  # fmt: skip
-    return [
-        subprocess.Popen(
-            [sys.executable, str(PROGRAM), json.dumps(task)], env={**shared, "RANK": str(rank)}
-        )
-        for rank in range(size)
-    ]
+Task = dict[str, Any]
+Start = Callable[[Task], Processes]
 
 
-def run(task: dict[str, Any]) -> None:
-    assert [process.wait(540) for process in start(task)] == [0, 0]
+@pytest.fixture(scope="module")
+def start(warm: Warm) -> Start:
+    """Start two processes as torchrun does."""
+
+    def run(task: Task) -> Processes:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
+        shared = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+        ranks = [{**shared, "RANK": str(rank)} for rank in range(2)]
+        return warm.start(PROGRAM, [json.dumps(task)], environments=ranks)
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def run(start: Start) -> Callable[[Task], None]:
+    """Let two processes do a task."""
+
+    def finish(task: Task) -> None:
+        assert start(task).wait() == [0, 0]
+
+    return finish
 
 
 RECIPES = {
@@ -64,7 +71,7 @@ RECIPES = {
 
 
 @pytest.fixture(scope="module")
-def halves(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def halves(run: Callable[[Task], None], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What two processes find of half a batch each."""
     out = tmp_path_factory.mktemp("halves")
     recipes = {name: recipe_values(recipe) for name, recipe in RECIPES.items()}
@@ -110,7 +117,9 @@ def trained_weights(out: Path) -> dict[str, torch.Tensor]:
 
 
 @pytest.fixture(scope="module")
-def whole(cache: Cache, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def whole(
+    cache: Cache, run: Callable[[Task], None], tmp_path_factory: pytest.TempPathFactory
+) -> Path:
     out = tmp_path_factory.mktemp("whole") / "out"
     run(task(cache, out, 1e9))
     return out
@@ -127,7 +136,7 @@ def test_one_of_two_writes_and_speaks(whole: Path) -> None:
 
 @pytest.mark.faults
 def test_two_killed_and_resumed_are_uninterrupted(
-    cache: Cache, whole: Path, tmp_path: Path
+    cache: Cache, whole: Path, tmp_path: Path, start: Start, run: Callable[[Task], None]
 ) -> None:
     given = task(cache, tmp_path / "out", 0)
     processes = start(given)
@@ -135,9 +144,8 @@ def test_two_killed_and_resumed_are_uninterrupted(
     while not (tmp_path / "out/run/checkpoints/00000003").exists():
         assert time.monotonic() < deadline
         time.sleep(0.002)
-    for process in processes:
-        process.send_signal(signal.SIGTERM)
-    assert {process.wait(540) for process in processes} <= {-signal.SIGTERM, 0}
+    processes.send(signal.SIGTERM)
+    assert set(processes.wait()) <= {-signal.SIGTERM, 0}
     run(given)
     ours, theirs = trained_weights(tmp_path / "out"), trained_weights(whole)
     for name, value in ours.items():

@@ -13,13 +13,14 @@ from avpipe.cache.store import Cache
 from avpipe.errors import UsageError
 from avpipe.machine import Trial, free_cores, granted_cores, parse_threads, try_threads
 from avpipe.pipeline.main import main
-from avpipe.pipeline.threads import network_threads, search_threads, try_network
+from avpipe.pipeline.networks.threads import network_threads, search_threads, try_network
 from avpipe.train import loop, threads
+from avpipe.train.data.sources import reading_threads
 from avpipe.train.learner import Learner
 from avpipe.train.loop import train
 from avpipe.train.recipe import load_recipe
 from avpipe.train.runs.checkpoint import latest_checkpoint, load_weights
-from avpipe.train.runs.record import read_page
+from avpipe.train.runs.record import read_record
 from avpipe.train.threads import Pace
 from cache_factory import make_cache
 from evaluation_factory import change_page
@@ -79,6 +80,16 @@ def test_a_quota_of_time_grants_fewer_threads(
     monkeypatch.setattr(machine, "usable_cores", lambda: 8)
     monkeypatch.setattr(machine, "core_quota", lambda: quota)
     assert granted_cores() == granted
+
+
+@pytest.mark.parametrize(("quota", "reading"), [(None, 8), (2.5, 2), (0.2, 1)])
+def test_as_many_threads_read_as_cores_are_granted(
+    quota: float | None, reading: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "cpu_count", lambda: 64)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(16)))
+    monkeypatch.setattr(machine, "core_quota", lambda: quota)
+    assert reading_threads(None) == reading
 
 
 def test_threads_are_auto_or_a_number() -> None:
@@ -170,8 +181,8 @@ def test_a_command_tells_when_it_takes_fewer_than_all(
     capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
     found = Trial(faster, {1: 0.1, 2: 0.2 / faster})
-    monkeypatch.setattr("avpipe.pipeline.threads.granted_cores", lambda: 2)
-    monkeypatch.setattr("avpipe.pipeline.threads.try_network", lambda most: found)
+    monkeypatch.setattr("avpipe.pipeline.networks.threads.granted_cores", lambda: 2)
+    monkeypatch.setattr("avpipe.pipeline.networks.threads.try_network", lambda most: found)
     with network_threads("auto", "cpu"):
         assert torch.get_num_threads() == faster
     assert capsys.readouterr().err.count("networks run with 1 thread: 10 passes/s") == told
@@ -180,10 +191,12 @@ def test_a_command_tells_when_it_takes_fewer_than_all(
 def test_nothing_is_tried_where_it_would_decide_nothing(
     two_threads: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("avpipe.pipeline.threads.try_network", lambda most: pytest.fail("tried"))
+    monkeypatch.setattr(
+        "avpipe.pipeline.networks.threads.try_network", lambda most: pytest.fail("tried")
+    )
     with network_threads("auto", "cuda"):
         pass
-    monkeypatch.setattr("avpipe.pipeline.threads.granted_cores", lambda: 1)
+    monkeypatch.setattr("avpipe.pipeline.networks.threads.granted_cores", lambda: 1)
     with network_threads("auto", "cpu"):
         assert torch.get_num_threads() == 1
 
@@ -225,12 +238,12 @@ def test_trying_leaves_no_trace_in_the_run(
     train(cache, RECIPE, tmp_path / "auto", device="cpu", threads="auto", notify=said.append)
     assert tried == [2, 1]
     assert [line for line in said if line.startswith(f"trained with {faster} thread")]
-    assert read_page(tmp_path / "auto").threads == faster
+    assert read_record(tmp_path / "auto").threads == faster
     assert torch.get_num_threads() == 2  # the caller's
 
     train(cache, RECIPE, tmp_path / "told", device="cpu", threads=faster)
     assert tried == [2, 1]
-    assert read_page(tmp_path / "told").threads == faster
+    assert read_record(tmp_path / "told").threads == faster
     assert len(losses_of(tmp_path / "told")) == NUM_STEPS
     assert same_run(tmp_path / "auto", tmp_path / "told")
 
@@ -269,7 +282,7 @@ def test_a_resumed_run_keeps_its_threads(
     said: list[str] = []
     assert train_until(cache, tmp_path, 6, threads=2, notify=said.append) == [(5, 2)]
     assert [line for line in said if line.startswith("2 threads from step 5 on, 1 until there")]
-    assert read_page(tmp_path).threads == 2
+    assert read_record(tmp_path).threads == 2
 
 
 def test_a_run_from_before_threads_were_recorded_is_not_tried(

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from ..score.binarize import Floats
-from ..truths.annotated import Annotated, Item, boxes_to_show
+from ..truths.annotated import Annotated, AnnotatedItem, boxes_to_show
 from ..truths.annotations import find_file, read_list, read_xml_boxes
 from ..truths.boxes import consensus_votes
 from ..truths.forms import BOXES
@@ -39,7 +39,7 @@ def load(annotations: Path) -> Annotated:
     path = find_file(annotations, FILE)
     ids = read_list(path)
     boxes = read_xml_boxes(path.parent, ids)
-    items = tuple(Item(Pair(name, name), "positive", "") for name in boxes.by_clip)
+    items = tuple(AnnotatedItem(Pair(name, name), "positive", "") for name in boxes.by_clip)
     return Annotated(
         items, boxes.by_clip, draw_votes, show_boxes, num_official=len(ids), notices=boxes.notices
     )

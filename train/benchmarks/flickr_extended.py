@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from ..truths.annotated import Annotated, Item
+from ..truths.annotated import Annotated, AnnotatedItem
 from ..truths.annotations import find_file, read_rows, short_of
 from ..truths.forms import EXTENDED
 from . import Pair, flickr
@@ -32,6 +32,6 @@ def load(annotations: Path) -> Annotated:
     positives = flickr.load(annotations)
     path = find_file(annotations, "flickr_test_plus_silent.csv")
     pairs = dict.fromkeys((row["video"], row["audio"]) for row in read_rows(path, "video", "audio"))
-    negatives = [Item(Pair(video, audio), "negative", "") for video, audio in pairs]
+    negatives = [AnnotatedItem(Pair(video, audio), "negative", "") for video, audio in pairs]
     notices = *positives.notices, *short_of(path, len(pairs), NUM_NEGATIVES, "negatives")
     return replace(positives, items=(*positives.items, *negatives), notices=notices)

@@ -10,7 +10,7 @@ from collections import Counter
 from pathlib import Path
 
 from ..extras.groups import Groups
-from ..truths.annotated import Annotated, Item
+from ..truths.annotated import Annotated, AnnotatedItem
 from ..truths.annotations import clips_text, find_file, short_of
 from ..truths.forms import Form
 from ..truths.lists import draw_px, read_listed_boxes, show_px
@@ -52,7 +52,7 @@ def load(annotations: Path) -> Annotated:
     path = find_file(annotations, *FILES)
     boxes = read_listed_boxes(path)
     items = tuple(
-        Item(Pair(name, name), "positive", name.rpartition("_")[2], group=_picture(name))
+        AnnotatedItem(Pair(name, name), "positive", name.rpartition("_")[2], group=_picture(name))
         for name in boxes.by_clip
     )
     sizes = Counter(item.group for item in items)

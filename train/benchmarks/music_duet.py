@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ...errors import InputError
 from ..extras.class_maps import ClassMaps
-from ..truths.annotated import Annotated, Item
+from ..truths.annotated import Annotated, AnnotatedItem
 from ..truths.dsol import CLASSES, read_frames
 from ..truths.forms import Form
 from . import Pair, music_solo
@@ -55,7 +55,7 @@ def load(annotations: Path) -> Annotated:
     if silent := [label for label in CLASSES.values() if label not in sounds]:
         raise InputError(f"{annotations}: {music_solo.FILE} has no frame of {silent[0]}")
     items = tuple(
-        Item(
+        AnnotatedItem(
             Pair(name, sounds[label]),
             "positive" if label in own else "negative",
             label,

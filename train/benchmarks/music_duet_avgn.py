@@ -10,9 +10,9 @@ from pathlib import Path
 
 import numpy as np
 
-from ..extras.pixels import Pixels
+from ..extras.pixels import PixelScores
 from ..score.protocols import PROTOCOLS, Protocol
-from ..truths.annotated import Annotated, Item
+from ..truths.annotated import Annotated, AnnotatedItem
 from ..truths.annotations import short_of
 from ..truths.avgn import DUET, corners_of, lost_line, read_sized_boxes
 from . import Pair
@@ -47,7 +47,7 @@ def load_by(annotations: Path, rules: Protocol) -> Annotated:
     )
     if rules.boxes == "corners":
         items = tuple(
-            Item(Pair(name, name), "positive", label, f"{name} {label}", name)
+            AnnotatedItem(Pair(name, name), "positive", label, f"{name} {label}", name)
             for name, own in found.items()
             for label in own
         )
@@ -58,10 +58,11 @@ def load_by(annotations: Path, rules: Protocol) -> Annotated:
         }
     else:
         items = tuple(
-            Item(Pair(name, name), "positive", " and ".join(own)) for name, own in found.items()
+            AnnotatedItem(Pair(name, name), "positive", " and ".join(own))
+            for name, own in found.items()
         )
         boxes = {
             name: np.stack([corners_of(box, rules) for box in own.values()])
             for name, own in found.items()
         }
-    return Annotated(items, boxes, num_official=len(items), notices=notices, extra=Pixels())
+    return Annotated(items, boxes, num_official=len(items), notices=notices, extra=PixelScores())

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from ..extras.peaks import Peaks
-from ..truths.annotated import Annotated, Item
+from ..truths.annotated import Annotated, AnnotatedItem
 from ..truths.dsol import read_frames
 from ..truths.forms import Form
 from . import Pair
@@ -47,7 +47,8 @@ def load(annotations: Path) -> Annotated:
     """
     frames, notices = read_frames(annotations, FILE, NUM_FRAMES)
     items = tuple(
-        Item(Pair(name, name), "positive", " and ".join(own)) for name, own in frames.items()
+        AnnotatedItem(Pair(name, name), "positive", " and ".join(own))
+        for name, own in frames.items()
     )
     boxes = {name: np.concatenate(list(own.values())) for name, own in frames.items()}
     return Annotated(items, boxes, num_official=len(items), notices=notices, extra=Peaks())

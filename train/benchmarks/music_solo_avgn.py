@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ..extras.pixels import Pixels
+from ..extras.pixels import PixelScores
 from ..score.protocols import PROTOCOLS, Protocol
-from ..truths.annotated import Annotated, Item
+from ..truths.annotated import Annotated, AnnotatedItem
 from ..truths.annotations import short_of
 from ..truths.avgn import SOLO, corners_of, lost_line, read_sized_boxes
 from . import Pair
@@ -34,7 +34,7 @@ def load_by(annotations: Path, rules: Protocol) -> Annotated:
     """
     path, found = read_sized_boxes(annotations, "music_solo.json", {"bbox": "class"})
     items = tuple(
-        Item(Pair(name, name), "positive", next(iter(own))) for name, own in found.items()
+        AnnotatedItem(Pair(name, name), "positive", next(iter(own))) for name, own in found.items()
     )
     own_boxes = [box for own in found.values() for box in own.values()]
     notices = (
@@ -42,4 +42,4 @@ def load_by(annotations: Path, rules: Protocol) -> Annotated:
         *short_of(path, len(items), NUM_CLIPS, "clips"),
     )
     boxes = {name: corners_of(box, rules)[None] for name, box in zip(found, own_boxes, strict=True)}
-    return Annotated(items, boxes, num_official=len(items), notices=notices, extra=Pixels())
+    return Annotated(items, boxes, num_official=len(items), notices=notices, extra=PixelScores())

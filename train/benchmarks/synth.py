@@ -58,7 +58,7 @@ _FILES = ("labels.csv", "vggss.json", "plus_silent.csv", "swapped.csv", "silent_
 
 
 @dataclass(frozen=True)
-class Item:
+class SynthItem:
     """One pair to score.
 
     Attributes:
@@ -85,7 +85,7 @@ class Synth:
         boxes: Boxes of each clip's objects, `(k, 4)` shares of the side; one that sounds is first.
     """
 
-    items: tuple[Item, ...]
+    items: tuple[SynthItem, ...]
     boxes: dict[str, Floats] = field(repr=False)
     reads: Literal["maps"] = "maps"
     priors: tuple[Prior, ...] = ("saliency", "center", "object")
@@ -228,17 +228,17 @@ class Synth:
             circle = [*order[1:], *order[:1]]
             yield {names[a]: names[b] for a, b in zip(order, circle, strict=True)}
 
-    def _truth(self, item: Item) -> Floats:
+    def _truth(self, item: SynthItem) -> Floats:
         """Draw the box of an item's target, nothing where none sounds."""
         boxes = np.zeros((0, 4))
         if item.target is not None:
             boxes = self.boxes[item.pair.video][item.target]
         return metrics.consensus_union(boxes, SIZE_PX)
 
-    def _truths(self, items: Sequence[Item]) -> Floats:
+    def _truths(self, items: Sequence[SynthItem]) -> Floats:
         return np.stack([self._truth(item) for item in items])
 
-    def _right_object(self, item: Item, one_map: Maps) -> float:
+    def _right_object(self, item: SynthItem, one_map: Maps) -> float:
         """Return the share of the other objects that the target beats; a tie is half a win."""
         if item.target is None:
             return float("nan")
@@ -331,7 +331,7 @@ class SynthScores:
         return curves(self.measured, keep, self.protocol)
 
 
-def _subset(item: Item) -> str:
+def _subset(item: SynthItem) -> str:
     return "unheard" if item.unheard else "heard"
 
 
@@ -373,11 +373,11 @@ def _read(folder: Path) -> Synth:
         for name, own in silent.items()
     }
 
-    def item(group: Group, video: str, audio: str, target: int | None) -> Item:
+    def item(group: Group, video: str, audio: str, target: int | None) -> SynthItem:
         unheard = unheard_of[video]
         if target is not None and target >= len(boxes[video]):
             raise KeyError(video)
-        return Item(group, Pair(video, audio), clips[audio]["label"], unheard, target)
+        return SynthItem(group, Pair(video, audio), clips[audio]["label"], unheard, target)
 
     items = [item("positive", name, name, 0) for name in sounding]
     for row in read_rows(folder / "plus_silent.csv", "video", "audio"):

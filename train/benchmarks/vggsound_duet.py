@@ -9,8 +9,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from ...errors import InputError
-from ..extras.pixels import Pixels
-from ..truths.annotated import Annotated, Item
+from ..extras.pixels import PixelScores
+from ..truths.annotated import Annotated, AnnotatedItem
 from ..truths.annotations import find_file, read_pairs, short_of
 from ..truths.avgn import DUET
 from . import Pair, mixture, vggss
@@ -41,9 +41,13 @@ def load(annotations: Path) -> Annotated:
         if one == other:
             raise InputError(f"{path}: a duet of {one} with itself")
     items = tuple(
-        Item(Pair(name, mixture(*duet)), "positive", boxes.labels[name], group=mixture(*duet))
+        AnnotatedItem(
+            Pair(name, mixture(*duet)), "positive", boxes.labels[name], group=mixture(*duet)
+        )
         for duet in duets
         for name in duet
     )
     notices = (*boxes.notices, *short_of(path, len(duets), NUM_DUETS, "duets"))
-    return Annotated(items, boxes.by_clip, num_official=len(items), notices=notices, extra=Pixels())
+    return Annotated(
+        items, boxes.by_clip, num_official=len(items), notices=notices, extra=PixelScores()
+    )

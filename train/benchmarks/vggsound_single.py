@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ..extras.pixels import Pixels
-from ..truths.annotated import Annotated, Item
+from ..extras.pixels import PixelScores
+from ..truths.annotated import Annotated, AnnotatedItem
 from ..truths.annotations import find_file, read_list, short_of
 from ..truths.avgn import SOLO
 from . import Pair, vggss
@@ -29,6 +29,8 @@ def load(annotations: Path) -> Annotated:
     _, boxes = vggss.read_boxes(path.parent)
     ids = read_list(path)
     vggss.require_boxes(path, ids, boxes)
-    items = tuple(Item(Pair(name, name), "positive", boxes.labels[name]) for name in ids)
+    items = tuple(AnnotatedItem(Pair(name, name), "positive", boxes.labels[name]) for name in ids)
     notices = (*boxes.notices, *short_of(path, len(ids), vggss.NUM_CLIPS, "clips"))
-    return Annotated(items, boxes.by_clip, num_official=len(ids), notices=notices, extra=Pixels())
+    return Annotated(
+        items, boxes.by_clip, num_official=len(ids), notices=notices, extra=PixelScores()
+    )

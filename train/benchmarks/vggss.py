@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ...errors import InputError
-from ..truths.annotated import Annotated, Item
+from ..truths.annotated import Annotated, AnnotatedItem
 from ..truths.annotations import Boxes, find_file, read_json_boxes, read_list, short_of
 from ..truths.forms import BOXES
 from ..truths.sounder import FILE, read_judged
@@ -68,7 +68,7 @@ def positives_of(
     """
     require_boxes(path, ids, boxes)
     notices = (*boxes.notices, *short_of(path, len(ids), num_clips, "clips"))
-    items = tuple(Item(Pair(name, name), "positive", boxes.labels[name]) for name in ids)
+    items = tuple(AnnotatedItem(Pair(name, name), "positive", boxes.labels[name]) for name in ids)
     return Annotated(
         items, boxes.by_clip, num_official=len(ids), lists=lists or {}, notices=notices
     )

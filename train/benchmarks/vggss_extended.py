@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from ...errors import InputError
-from ..truths.annotated import Annotated, Item, Kind
+from ..truths.annotated import Annotated, AnnotatedItem, PairKind
 from ..truths.annotations import find_file, read_rows, short_of
 from ..truths.forms import EXTENDED
 from . import Pair, vggss
@@ -37,14 +37,14 @@ def load(annotations: Path) -> Annotated:
     labels = {item.pair.video: item.label for item in positives.items}
     path = find_file(annotations, *FILES)
 
-    def item(video: str, audio: str) -> Item:
+    def item(video: str, audio: str) -> AnnotatedItem:
         if video == audio:
-            return Item(Pair(video, audio), "real", "")
+            return AnnotatedItem(Pair(video, audio), "real", "")
         for name in (video, audio):
             if name not in labels:
                 raise InputError(f"{path}: {name} is in no entry of vggss.json")
-        kind: Kind = "hard" if labels[video] == labels[audio] else "easy"
-        return Item(Pair(video, audio), kind, labels[audio])
+        kind: PairKind = "hard" if labels[video] == labels[audio] else "easy"
+        return AnnotatedItem(Pair(video, audio), kind, labels[audio])
 
     pairs = dict.fromkeys((row["video"], row["audio"]) for row in read_rows(path, "video", "audio"))
     negatives = [item(video, audio) for video, audio in pairs]

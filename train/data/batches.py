@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -19,10 +19,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ...cache.shard import Shard
+from ..choices import DataMode as DataMode
 from .clips import ClipReader
-from .columns import Column
+from .columns import BatchColumn
 
-DataMode = Literal["resident", "stream", "auto"]
 _AHEAD = 3
 """Batches that `stream` reads ahead: enough to hide an uneven one."""
 _PARTS = 4
@@ -162,7 +162,7 @@ def read_item(
     reader.read_column(target, name, shard, index)
 
 
-def owners_of(pick: Pick, column: Column) -> NDArray[np.int64]:
+def owners_of(pick: Pick, column: BatchColumn) -> NDArray[np.int64]:
     """Return the positions of those a column's elements of a batch are of."""
     owners = pick.frames if column.of_frames else pick.sounds
     return owners if column.whole else owners[: len(pick.clips)]

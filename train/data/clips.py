@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch.nn import functional as F
 
-from ...cache.advice import advice
+from ...advice import advice
 from ...cache.schema import AUDIO, EXTRACT, digest, shard_path
 from ...cache.shard import Shard, read_header
 from ...cache.state import shard_numbers
@@ -23,7 +23,7 @@ from ...stages.spectrogram import NUM_BINS
 from ..nets.cached import AUDIO as AUDIO_FEATURES
 from ..nets.cached import IMAGE
 from ..recipe import Recipe
-from .columns import Column
+from .columns import BatchColumn
 from .spectrograms import compute_spectrogram, front_end_to_compute, valid_columns
 
 FrameSize = Callable[[int, int], tuple[int, int]]
@@ -145,7 +145,7 @@ class ClipReader:
         cache: Cache,
         rows: NDArray[np.int64],
         frame_size: FrameSize,
-        columns: Mapping[str, Column] | None = None,
+        columns: Mapping[str, BatchColumn] | None = None,
         *,
         kind: str | None = None,
         resize: Resize = squeeze,
@@ -229,7 +229,7 @@ def whole_clips(
     cache: Cache,
     rows: NDArray[np.int64],
     recipe: Recipe,
-    columns: Mapping[str, Column] | None = None,
+    columns: Mapping[str, BatchColumn] | None = None,
 ) -> ClipReader:
     """Read clips as a run is tested: the whole frame as a square, what the recipe hears.
 

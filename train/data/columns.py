@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ...cache.advice import advice
+from ...advice import advice
 from ...cache.schema import CLUSTERS, HINTS, NEIGHBORS, Header, encoder_option, shard_path
 from ...cache.shard import Shard
 from ...cache.stale import stale_shards
@@ -22,7 +22,7 @@ from ...errors import InputError
 from ...weights import RANDOM
 from ..nets.cached import AUDIO, IMAGE, CachedEncoder, clips_to_fit
 from ..nets.model import AudioVisualModel, Needs
-from ..recipe import Recipe
+from ..recipe import OWN, Recipe
 from .features import Cached, Cells
 
 _SHARE_OF_NEIGHBORS = 0.05
@@ -36,7 +36,7 @@ _HINTS = {
 
 
 @dataclass(frozen=True)
-class Column:
+class BatchColumn:
     """One column that goes into batches.
 
     Attributes:
@@ -71,7 +71,7 @@ class Inputs:
         notices: Lines the user should see.
     """
 
-    columns: dict[str, Column] = field(default_factory=dict)
+    columns: dict[str, BatchColumn] = field(default_factory=dict)
     neighbors: dict[str, str] = field(default_factory=dict)
     num_classes: int = 0
     cached: dict[str, Cached] = field(default_factory=dict)
@@ -127,10 +127,11 @@ def find_inputs(cache: Cache, rows: NDArray[np.int64], recipe: Recipe, needs: Ne
     if needs.classes_of:
         stage = _of_same_clips(cache, f"{CLUSTERS}/{recipe.clusters}", rows)
         num_classes = _any_header(cache, stage).params["k"]
-        columns["label"] = Column(stage, "label", of_frames=False, shape=())
-    if "neighbour" in recipe.view_names:
+        columns["label"] = BatchColumn(stage, "label", of_frames=False, shape=())
+    if "neighbour" in recipe.view_names and recipe.image_neighbors != OWN:
         neighbors["image"] = f"{NEIGHBORS}/image-{recipe.image_neighbors}"
-    if "neighbour" in recipe.view_names or recipe.partners in ("nearest", "both"):
+    hears = "neighbour" in recipe.view_names or recipe.partners in ("nearest", "both")
+    if hears and recipe.audio_neighbors != OWN:
         neighbors["audio"] = f"{NEIGHBORS}/audio-{recipe.audio_neighbors}"
     for modality, name in neighbors.items():
         neighbors[modality] = stage = _of_same_clips(cache, name, rows)
@@ -177,10 +178,10 @@ def cached_features(cache: Cache, rows: NDArray[np.int64], modality: str, teache
     )
 
 
-def feature_columns(cached: Mapping[str, Cached]) -> dict[str, Column]:
+def feature_columns(cached: Mapping[str, Cached]) -> dict[str, BatchColumn]:
     """Return the columns that features are read from, by the names that batches use."""
     return {
-        name: Column(
+        name: BatchColumn(
             f"{HINTS}/{found.teacher}", "value", of_frames=name == IMAGE, shape=found.shape,
             cells=found.cells, whole=True,
         )
@@ -189,7 +190,7 @@ def feature_columns(cached: Mapping[str, Cached]) -> dict[str, Column]:
     }  # fmt: skip
 
 
-def reduced(columns: Mapping[str, Column], model: AudioVisualModel) -> dict[str, Column]:
+def reduced(columns: Mapping[str, BatchColumn], model: AudioVisualModel) -> dict[str, BatchColumn]:
     """Return columns whose features are brought to what a network's heads take."""
     found = dict(columns)
     for name, encoder in ((IMAGE, model.image_encoder), (AUDIO, model.audio_encoder)):
@@ -202,7 +203,7 @@ def fit_components(
     model: AudioVisualModel,
     cache: Cache,
     rows: NDArray[np.int64],
-    columns: Mapping[str, Column],
+    columns: Mapping[str, BatchColumn],
     *,
     whiten: bool,
 ) -> None:
@@ -214,7 +215,9 @@ def fit_components(
             encoder.fit((values[row] for row in chosen.tolist()), len(chosen), whiten)
 
 
-def _teacher_column(cache: Cache, rows: NDArray[np.int64], modality: str, teacher: str) -> Column:
+def _teacher_column(
+    cache: Cache, rows: NDArray[np.int64], modality: str, teacher: str
+) -> BatchColumn:
     """Find what a teacher left of one modality: a vector of a sound, a map of a frame."""
     stage = f"{HINTS}/{teacher}"
     missing = np.setdiff1d(rows, _rows(cache, stage))
@@ -230,7 +233,7 @@ def _teacher_column(cache: Cache, rows: NDArray[np.int64], modality: str, teache
             f"{stage} holds {' x '.join(map(str, shape))} numbers a clip; {_HINTS[modality]}"
         )
     cells = header.params.get("cells", "corners")
-    return Column(stage, "value", of_frames=modality == "visual", shape=shape, cells=cells)
+    return BatchColumn(stage, "value", of_frames=modality == "visual", shape=shape, cells=cells)
 
 
 def _of_same_clips(cache: Cache, name: str, rows: NDArray[np.int64]) -> str:

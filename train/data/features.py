@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
-Cells = Literal["corners", "tiles"]
-"""Where a teacher's cells lie: padded strides put cell i at pixel i * stride, patches in tiles."""
+from ...cache.schema import Cells as Cells  # a teacher's, as its columns say
 
 
 @dataclass(frozen=True)

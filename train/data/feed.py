@@ -14,7 +14,7 @@ from ..nets.model import Needs
 from ..schedule import Plan
 from .batches import Batch, DataMode
 from .clips import ClipReader, short_side
-from .columns import Column, Inputs
+from .columns import BatchColumn, Inputs
 from .partners import Partners
 from .sources import open_source
 
@@ -45,7 +45,7 @@ def open_feed(
     plan: Plan,
     needs: Needs,
     inputs: Inputs,
-    columns: Mapping[str, Column],
+    columns: Mapping[str, BatchColumn],
     *,
     mode: DataMode,
     device: torch.device,
@@ -64,7 +64,7 @@ def open_feed(
         columns: Its columns, as the network's heads take them.
         mode: See `sources.open_source`.
         device: Where the network is.
-        workers: Threads that read; None for one per processor, at most 8.
+        workers: Threads that read; None for one per granted core, at most 8.
 
     Returns:
         The feed, and a line that says where the clips are held.

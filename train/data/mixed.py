@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from ...cache.advice import advice
+from ...advice import advice
 from ...cache.schema import AUDIO, FULL_SCALE
 from ...cache.state import is_dropped
 from ...cache.store import Cache

@@ -64,7 +64,9 @@ class Partners:
     def _draw(
         self, modality: str, positions: NDArray[np.int64], k: int, rng: np.random.Generator
     ) -> NDArray[np.int64]:
-        """Draw one of the k nearest of each clip, itself where it has none."""
+        """Draw one of the k nearest of each clip, itself where it has none or is its own."""
+        if modality not in self._neighbors:
+            return positions
         share = rng.random(len(positions))
         drawn = positions.copy()
         for i, row in enumerate(self._rows[positions].tolist()):

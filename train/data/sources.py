@@ -6,11 +6,11 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from pathlib import Path
 
 import numpy as np
 import torch
 
+from ...machine import free_memory_bytes, granted_cores
 from .batches import (
     Batch,
     DataMode,
@@ -134,7 +134,7 @@ def open_source(
             them, as all are read into it first; of several processes each has its part of it.
             They stay there, or on the GPU where half of its free memory holds them.
         device: Where the network is.
-        workers: Threads that read; None for one per processor, at most 8.
+        workers: Threads that read; None for one for each granted core, at most 8.
         frames: Whether frames are needed.
 
     Returns:
@@ -158,17 +158,8 @@ def open_source(
 
 
 def reading_threads(workers: int | None) -> int:
-    """Return how many threads read: as told, or one for each processor, at most 8."""
-    return workers or min(8, os.cpu_count() or 1)
-
-
-def free_memory_bytes() -> int:
-    """Return the main memory that programs can still take; where nothing says, a quarter."""
-    try:
-        text = Path("/proc/meminfo").read_text("ascii")
-        return int(text.partition("MemAvailable:")[2].split()[0]) * 1024
-    except (OSError, IndexError):
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 4
+    """Return how many threads read: as told, or one for each granted core, at most 8."""
+    return workers or min(8, granted_cores())
 
 
 def _size(num_bytes: int) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from ...cache.advice import advice
+from ...advice import advice
 from ...cache.schema import AUDIO, AUDIO_RATE_HZ, EXTRACT, FULL_SCALE
 from ...cache.shard import Shard
 from ...cache.state import is_dropped, shard_numbers

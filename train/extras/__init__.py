@@ -14,7 +14,7 @@ from ..score.protocols import Protocol as Rules
 
 if TYPE_CHECKING:
     from ..score.scoring import Measured
-    from ..truths.annotated import Item
+    from ..truths.annotated import AnnotatedItem
 
 
 class Extra(Protocol):
@@ -24,7 +24,9 @@ class Extra(Protocol):
     def joint(self) -> bool:
         """Whether the maps of a group of items have to be looked at together."""
 
-    def look(self, maps: Maps, truths: NDArray[Any], items: Sequence[Item], rules: Rules) -> Floats:
+    def look(
+        self, maps: Maps, truths: NDArray[Any], items: Sequence[AnnotatedItem], rules: Rules
+    ) -> Floats:
         """Keep of maps what the scores need.
 
         Args:
@@ -38,12 +40,12 @@ class Extra(Protocol):
         """
 
     def scores(
-        self, rows: Floats, measured: Measured, items: Sequence[Item], rules: Rules
+        self, rows: Floats, measured: Measured, items: Sequence[AnnotatedItem], rules: Rules
     ) -> dict[str, float]:
         """Reduce the rows of the items that count to scores, by name."""
 
 
-def groups_of(items: Sequence[Item]) -> list[tuple[str, int]]:
+def groups_of(items: Sequence[AnnotatedItem]) -> list[tuple[str, int]]:
     """Return what each item is counted with: its group, or itself alone.
 
     An item that is named again belongs to a second copy of its group, whose number goes with it.

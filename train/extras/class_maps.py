@@ -24,7 +24,7 @@ from . import groups_of, number_groups
 from .peaks import above_share, at_levels
 
 if TYPE_CHECKING:
-    from ..truths.annotated import Item
+    from ..truths.annotated import AnnotatedItem
 
 SHARPNESS = 3.0
 DUET_SHARE = 0.2
@@ -51,7 +51,7 @@ class ClassMaps:
     joint: bool = True
 
     def look(
-        self, maps: Maps, truths: NDArray[Any], items: Sequence[Item], rules: Protocol
+        self, maps: Maps, truths: NDArray[Any], items: Sequence[AnnotatedItem], rules: Protocol
     ) -> Floats:
         """Keep each class's cIoU, and the share of its map that is low; see `Extra.look`."""
         numbers, num = number_groups(groups_of(items))
@@ -62,7 +62,7 @@ class ClassMaps:
         return np.stack([ciou, (shares <= SILENT_BELOW).mean((1, 2))], 1)
 
     def scores(
-        self, rows: Floats, measured: Measured, items: Sequence[Item], rules: Protocol
+        self, rows: Floats, measured: Measured, items: Sequence[AnnotatedItem], rules: Protocol
     ) -> dict[str, float]:
         """Return `duet_30`, `duet_50`, `duet_auc` and `nsa`; see `Extra.scores`."""
         sounds = np.array([item.kind == "positive" for item in items], bool)

@@ -17,7 +17,7 @@ from ..score.scoring import Measured, cious
 from . import groups_of
 
 if TYPE_CHECKING:
-    from ..truths.annotated import Item
+    from ..truths.annotated import AnnotatedItem
 
 
 @dataclass(frozen=True)
@@ -33,13 +33,13 @@ class Groups:
     joint: bool = False
 
     def look(
-        self, maps: Maps, truths: NDArray[Any], items: Sequence[Item], rules: Protocol
+        self, maps: Maps, truths: NDArray[Any], items: Sequence[AnnotatedItem], rules: Protocol
     ) -> Floats:
         """Keep nothing: cIoU is measured anyway; see `Extra.look`."""
         return np.zeros((len(items), 0))
 
     def scores(
-        self, rows: Floats, measured: Measured, items: Sequence[Item], rules: Protocol
+        self, rows: Floats, measured: Measured, items: Sequence[AnnotatedItem], rules: Protocol
     ) -> dict[str, float]:
         """Return `iiou` and `iauc` by rule; see `Extra.scores`."""
         names = groups_of(items)

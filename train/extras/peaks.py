@@ -15,7 +15,7 @@ from ..score.protocols import Protocol
 from ..score.scoring import Measured
 
 if TYPE_CHECKING:
-    from ..truths.annotated import Item
+    from ..truths.annotated import AnnotatedItem
 
 SOLO_SHARE = 0.1
 
@@ -51,13 +51,13 @@ class Peaks:
     joint: bool = False
 
     def look(
-        self, maps: Maps, truths: NDArray[Any], items: Sequence[Item], rules: Protocol
+        self, maps: Maps, truths: NDArray[Any], items: Sequence[AnnotatedItem], rules: Protocol
     ) -> Floats:
         """Keep the cIoU; see `Extra.look`."""
         return metrics.ciou(above_share(maps, self.share), truths)[:, None]
 
     def scores(
-        self, rows: Floats, measured: Measured, items: Sequence[Item], rules: Protocol
+        self, rows: Floats, measured: Measured, items: Sequence[AnnotatedItem], rules: Protocol
     ) -> dict[str, float]:
         """Return `peak_30`, `peak_50`, `peak_auc` of the positives; see `Extra.scores`."""
         return at_levels("peak", rows[measured.num_boxes > 0, 0])

@@ -23,7 +23,7 @@ from .peaks import at_levels
 from .segmentation import predicted_pixels
 
 if TYPE_CHECKING:
-    from ..truths.annotated import Item
+    from ..truths.annotated import AnnotatedItem
 
 CAP_AT = 0.3
 
@@ -50,13 +50,13 @@ def pixel_ap(scores: NDArray[Any], truth: Bools) -> float:
 
 
 @dataclass(frozen=True)
-class Pixels:
+class PixelScores:
     """CAP, PIAP, CIoU at 0.3 and 0.5 and AUC over groups of sources."""
 
     joint: bool = False
 
     def look(
-        self, maps: Maps, truths: NDArray[Any], items: Sequence[Item], rules: Protocol
+        self, maps: Maps, truths: NDArray[Any], items: Sequence[AnnotatedItem], rules: Protocol
     ) -> Floats:
         """Keep pixels hit and in either, by the headline's rule, and PIAP; see `Extra.look`."""
         rows = []
@@ -69,7 +69,7 @@ class Pixels:
         return np.array(rows, np.float64).reshape(-1, 3)
 
     def scores(
-        self, rows: Floats, measured: Measured, items: Sequence[Item], rules: Protocol
+        self, rows: Floats, measured: Measured, items: Sequence[AnnotatedItem], rules: Protocol
     ) -> dict[str, float]:
         """Return `cap`, `piap`, `joint_30`, `joint_50`, `joint_auc`; see `Extra.scores`."""
         numbers, num = number_groups(groups_of(items))

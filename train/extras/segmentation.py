@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ..score.scoring import Measured
-    from ..truths.annotated import Item
+    from ..truths.annotated import AnnotatedItem
 
 BETA_SQUARED = 0.3
 NUM_THRESHOLDS = 255
@@ -150,7 +150,7 @@ class Segmentation:
     joint: bool = False
 
     def look(
-        self, maps: Maps, truths: NDArray[Any], items: Sequence[Item], rules: Protocol
+        self, maps: Maps, truths: NDArray[Any], items: Sequence[AnnotatedItem], rules: Protocol
     ) -> Floats:
         """Keep three IoUs and the F of 255 thresholds; see `Extra.look`."""
         if self.masks is not None and self.draw is not None:
@@ -166,7 +166,7 @@ class Segmentation:
         return np.hstack([np.stack(ious), f_curves(self._scores(maps, rules), masks)])
 
     def scores(
-        self, rows: Floats, measured: Measured, items: Sequence[Item], rules: Protocol
+        self, rows: Floats, measured: Measured, items: Sequence[AnnotatedItem], rules: Protocol
     ) -> dict[str, float]:
         """Return `miou` by rule, and `f_measure`; see `Extra.scores`."""
         suffixes = predicted_pixels(np.zeros(1), 1, rules)

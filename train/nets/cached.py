@@ -2,7 +2,7 @@
 
 A recipe names them: `image_encoder = "cached:mobilenet-v2"`, `audio_encoder =
 "cached:efficientat-mn04"`. They may be rotated onto their principal components first, fitted on
-the clips trained on and kept in the run's weights.
+the clips trained on and kept in the run's weights; a map's cells may then move to those like them.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ..data.features import Cached
+from .geometry import cell_shares
 
 IMAGE, AUDIO = "image_features", "audio_features"
 """The names that batches use."""
@@ -32,19 +33,22 @@ class CachedEncoder(nn.Module):
         num_features: Features that heads take.
         cached: What the features are.
         rotates: Whether features are rotated onto their principal components.
+        mean_shift: Temperature at which a map's cells move towards those alike; 0: they stay.
     """
 
     mean: Tensor
     basis: Tensor
 
-    def __init__(self, cached: Cached, num_components: int = 0) -> None:
+    def __init__(self, cached: Cached, num_components: int = 0, mean_shift: float = 0.0) -> None:
         """Keep what is taken.
 
         Args:
             cached: The features.
             num_components: Principal components to keep; 0 leaves features as they are.
+            mean_shift: Of the rotated cells of a map; see the function of that name.
         """
         super().__init__()
+        self.mean_shift = mean_shift
         self.cached = cached
         self.num_features = num_components or cached.shape[0]
         self.rotates = num_components > 0
@@ -55,6 +59,15 @@ class CachedEncoder(nn.Module):
     def forward(self, features: Tensor) -> Tensor:
         """Return features `(B, num_features, ...)` as they are."""
         return features
+
+    def cell_centres(self, size_px: int) -> NDArray[np.float64]:
+        """Return where the teacher's cells lie along one side of a picture, `(n,)` in pixels.
+
+        Args:
+            size_px: Side of the picture that the cells are of.
+        """
+        cached = self.cached
+        return cell_shares(cached.cells, cached.shape[1], cached.image_px) * size_px - 0.5
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -75,6 +88,8 @@ class CachedEncoder(nn.Module):
         flat = features.reshape(len(features), -1).astype(np.float32)
         centred = flat - self.mean.cpu().numpy()[:, None]
         rotated: NDArray[np.float32] = self.basis.cpu().numpy() @ centred
+        if self.mean_shift:
+            rotated = mean_shift(rotated, self.mean_shift)
         return rotated.reshape(self.shape).astype(np.float16)
 
     def fit(self, features: Iterable[NDArray[Any]], num_clips: int, whiten: bool) -> None:
@@ -104,6 +119,26 @@ def _some(features: NDArray[Any], most: int, rng: np.random.Generator) -> NDArra
     if len(flat) <= most:
         return flat
     return flat[np.sort(rng.choice(len(flat), most, replace=False))]
+
+
+def mean_shift(cells: NDArray[np.float32], temperature: float) -> NDArray[np.float32]:
+    """Move every cell of one map to the mean of all, the more like it the more they count.
+
+    One step of mean shift (Fukunaga and Hostetler 1975) with exp(cosine / temperature) as its
+    kernel: the cells of a thing become alike wherever they lie, and so do those of the background.
+
+    Args:
+        cells: `(C, P)`, about their mean: cosines of features that are all positive tell little.
+        temperature: The lower, the fewer cells count.
+
+    Returns:
+        `(C, P)`.
+    """
+    lengths = np.linalg.norm(cells, axis=0)
+    unit = cells / np.maximum(lengths, np.finfo(np.float32).tiny)
+    weights = np.exp((unit.T @ unit - 1) / np.float32(temperature))
+    shifted: NDArray[np.float32] = (cells @ weights) / weights.sum(0)
+    return shifted
 
 
 def principal_components(

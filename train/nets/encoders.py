@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Sequence
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ...errors import MissingDependencyError
 from ...weights import PRETRAINED, WeightFile, load_exact, read_checkpoint, resolve
+from . import geometry
 
 IMAGENET_NETWORK = "imagenet-resnet18"
 IMAGENET = WeightFile(
@@ -79,7 +82,7 @@ class Block(nn.Module):
 
 
 class Encoder(nn.Sequential):
-    """A stack, run as written; `geometry.cell_centres` reads its strides and paddings."""
+    """A stack, run as written."""
 
     num_features: int
 
@@ -90,6 +93,10 @@ class Encoder(nn.Sequential):
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+
+    def cell_centres(self, size_px: int) -> NDArray[np.float64]:
+        """Return where a map's cells lie along one side of a picture, as `geometry` tells."""
+        return geometry.cell_centres(self, size_px)
 
 
 def resnet18(

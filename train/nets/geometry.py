@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from ..choices import DEFAULT_GEOMETRY
+from ..choices import Geometry as Geometry
 from ..data.features import Cells
 
 if TYPE_CHECKING:
@@ -21,7 +23,6 @@ if TYPE_CHECKING:
 
     Layer = nn.Conv2d | nn.MaxPool2d | nn.AvgPool2d
 
-Geometry = Literal["rf-centred", "cell-centred", "corners"]
 Kernel = Literal["linear", "bicubic"]
 DETR_PX = 224
 """Side of the squeezed frame that DETR saw."""
@@ -52,11 +53,8 @@ def cell_centres(encoder: nn.Module, size_px: int) -> NDArray[np.float64]:
         size_px: Side of the image.
 
     Returns:
-        `(n,)` centres in pixels, n the map's side. torchvision's ResNet18: 32 * i. Of cached
-        features: where their teacher's cells lie in `size_px`.
+        `(n,)` centres in pixels, n the map's side. torchvision's ResNet18: 32 * i.
     """
-    if (cached := getattr(encoder, "cached", None)) is not None:
-        return cell_shares(cached.cells, cached.shape[1], cached.image_px) * size_px - 0.5
     start, jump, cells = 0.0, 1, size_px
     for layer in path_layers(encoder):
         kernel, stride, padding = (_side(getattr(layer, a)) for a in _SIZES)
@@ -96,7 +94,7 @@ def _side(value: Any) -> int:
 def upsample(
     maps: NDArray[np.floating[Any]],
     size: tuple[int, int],
-    geometry: Geometry = "rf-centred",
+    geometry: Geometry = DEFAULT_GEOMETRY,
     centres_px: NDArray[np.float64] | None = None,
     image_px: int | None = None,
     kernel: Kernel = "linear",

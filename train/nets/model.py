@@ -82,7 +82,7 @@ class AudioVisualModel(nn.Module):
         self._recipe = recipe
         found = cached or {}
         if recipe.image_teacher and needs.frames:
-            self.image_encoder = CachedEncoder(found["image"], recipe.image_pca)
+            self.image_encoder = CachedEncoder(found["image"], recipe.image_pca, recipe.mean_shift)
         elif recipe.image_encoder == "compact":
             self.image_encoder = compact(3, recipe.width)
         elif recipe.image_encoder == "mobilenet-v2":

@@ -40,7 +40,8 @@ class Objective(Protocol):
         NEEDS: What it needs of the network and of a batch.
         TERMS: Names of what `terms` returns; a recipe's `weights` speak of them.
 
-    A file may also declare `OPTIONS`, read by `options.options_of` without importing it.
+    A file may also declare `OPTIONS` and `REFUSES` (keys of a recipe that do not go with it), which
+    `options.options_of` and `options.refusals_of` read without importing it.
     """
 
     NEEDS: Needs

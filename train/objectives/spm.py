@@ -27,6 +27,17 @@ OPTIONS = {
         "was": "mask_temperature",
     },
 }
+REFUSES = {
+    "views": {
+        "values": ("neighbour", "multi"),
+        "why": "views = {value!r} has sounds of other clips, and objective = 'spm' knows the class "
+        "of a clip's own only: 'single' or 'augmented'",
+    },
+    "momentum": {
+        "why": "momentum = {value:g}: objective = 'spm' classifies what is seen, and no gradient "
+        "reaches momentum encoders: leave it at 0",
+    },
+}
 
 
 def terms(seen: Seen, recipe: Recipe) -> dict[str, Tensor]:

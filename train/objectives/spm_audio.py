@@ -11,6 +11,12 @@ from . import Seen
 
 NEEDS = Needs(frames=False, classes_of="sounds")
 TERMS = ("sound",)
+REFUSES = {
+    "views": {"why": "objective = 'spm-audio' only classifies sounds: it takes no views"},
+    "partners": {"why": "objective = 'spm-audio' only classifies sounds: it takes no partners"},
+    "hints": {"why": "objective = 'spm-audio' only classifies sounds: it takes no hints"},
+    "momentum": {"why": "objective = 'spm-audio' only classifies sounds: it takes no momentum"},
+}
 
 
 def terms(seen: Seen, recipe: Recipe) -> dict[str, Tensor]:

@@ -1,7 +1,7 @@
 """Checkpoints: weights as safetensors, the optimizer as a `weights_only` file, whole or not there.
 
 One folder per step under `checkpoints/`, the last two kept. It appears by a rename, after both
-files and a page with their sha256 are on disk.
+files and a record with their sha256 are on disk.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 _KEPT = 2
-_WEIGHTS, _OPTIMIZER, _PAGE = "weights.safetensors", "optimizer.pt", "checkpoint.json"
+_WEIGHTS, _OPTIMIZER, _RECORD = "weights.safetensors", "optimizer.pt", "checkpoint.json"
 
 
 def save_checkpoint(
@@ -54,9 +54,9 @@ def save_checkpoint(
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
     files = {_WEIGHTS: save(plain), _OPTIMIZER: state.getvalue()}
     sha256 = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
-    page = json.dumps({"step": step, "sha256": sha256}, indent=1) + "\n"
+    record = json.dumps({"step": step, "sha256": sha256}, indent=1) + "\n"
     with whole_folder(final) as draft:
-        for name, content in {**files, _PAGE: page.encode()}.items():
+        for name, content in {**files, _RECORD: record.encode()}.items():
             write_durably(draft / name, content)
     _prune(folder)
     return final
@@ -124,10 +124,10 @@ def require_checkpoint(run_dir: Path) -> tuple[Path, int]:
 
 
 def _intact(checkpoint: Path, name: str) -> bytes:
-    """Read a file of a checkpoint and compare it with its page."""
+    """Read a file of a checkpoint and compare it with its record."""
     try:
         content = (checkpoint / name).read_bytes()
-        expected = parse_json((checkpoint / _PAGE).read_text("utf-8"))["sha256"][name]
+        expected = parse_json((checkpoint / _RECORD).read_text("utf-8"))["sha256"][name]
     except (FileNotFoundError, ValueError, KeyError, TypeError):
         content, expected = b"", ""
     if hashlib.sha256(content).hexdigest() != expected:

@@ -22,13 +22,12 @@ from ...errors import UsageError
 from ...stages.spectrogram import FLOOR, FRONT_ENDS, SEGMENT
 from ..data.augment import IMAGE_MEAN, IMAGE_STD
 from ..nets.encoders import Block
-from ..nets.geometry import cell_centres
 from ..nets.model import AudioVisualModel, build_model
 from ..objectives import require_sight
 from ..recipe import Recipe, recipe_values
 from .checkpoint import require_checkpoint
 from .localizer import branch_weights, load_into
-from .record import RunPage, read_page
+from .record import RunRecord, read_record
 
 SCHEMA = "avpipe.model/1"
 WEIGHTS, DESCRIPTION = "model.safetensors", "model.json"
@@ -52,11 +51,11 @@ def export_run(run_dir: Path, out: Path) -> dict[str, Path]:
     """
     if out.exists() and not out.is_dir():
         raise UsageError(f"{out} is no folder: name one with --out")
-    page = read_page(run_dir)
-    objective = require_sight(page.recipe.objective)
+    record = read_record(run_dir)
+    objective = require_sight(record.recipe.objective)
     checkpoint, step = require_checkpoint(run_dir)
-    model = build_model(page.recipe, objective.NEEDS, page.seed, page.features)
-    tensors = branch_weights(run_dir, checkpoint, page.recipe.test_weights)
+    model = build_model(record.recipe, objective.NEEDS, record.seed, record.features)
+    tensors = branch_weights(run_dir, checkpoint, record.recipe.test_weights)
     load_into(model, tensors, run_dir)
     content = save({name: tensor.contiguous() for name, tensor in tensors.items()})
     description = {
@@ -66,12 +65,12 @@ def export_run(run_dir: Path, out: Path) -> dict[str, Path]:
             "sha256": hashlib.sha256(content).hexdigest(),
             "tensors": len(tensors),
         },
-        "image": _features(page, "image") or _image(page.recipe),
-        "audio": _features(page, "audio") or _audio(page.recipe),
+        "image": _features(record, "image") or _image(record.recipe),
+        "audio": _features(record, "audio") or _audio(record.recipe),
         "network": _network(model),
-        "map": _map(model, page.recipe),
-        "recipe": recipe_values(page.recipe),
-        "provenance": _provenance(page, step),
+        "map": _map(model, record.recipe),
+        "recipe": recipe_values(record.recipe),
+        "provenance": _provenance(record, step),
     }
     files = {"weights": out / WEIGHTS, "description": out / DESCRIPTION}
     remove_orphans(out)
@@ -80,16 +79,21 @@ def export_run(run_dir: Path, out: Path) -> dict[str, Path]:
     return files
 
 
-def _features(page: RunPage, modality: str) -> dict[str, Any] | None:
+def _features(record: RunRecord, modality: str) -> dict[str, Any] | None:
     """Say which teacher's features are the network's input; None where pixels or sound are."""
-    cached = page.features.get(modality)
+    cached = record.features.get(modality)
     if cached is None:
         return None
     rotated = "basis @ (features - mean), the encoder's tensors, at every cell"
+    if modality == "image" and record.recipe.mean_shift:
+        rotated += (
+            "; then each cell is the mean of all of its map, weighted by exp(cosine with it / "
+            f"{record.recipe.mean_shift:g})"
+        )
     return {
         "kind": "features",
         **asdict(cached),
-        "reduced": rotated if getattr(page.recipe, f"{modality}_pca") else "as they are",
+        "reduced": rotated if getattr(record.recipe, f"{modality}_pca") else "as they are",
         "input": "(B, C, h, w) of the whole frame" if modality == "image" else "(B, C)",
     }
 
@@ -205,26 +209,26 @@ def _map(model: AudioVisualModel, recipe: Recipe) -> dict[str, Any]:
     """Say how embeddings become a map, and where its cells lie."""
     return {
         "formula": "mean over heads of the cosine of a cell's and the sound's embedding",
-        "centres_px": cell_centres(model.image_encoder, recipe.image_size).tolist(),
+        "centres_px": model.image_encoder.cell_centres(recipe.image_size).tolist(),
         "image_px": recipe.image_size,
         "upsampling": "linear between centres_px (pixel centres are whole numbers), constant "
         "beyond the outer ones; to another size by (centre + 0.5) * size / image_px - 0.5",
     }
 
 
-def _provenance(page: RunPage, step: int) -> dict[str, Any]:
+def _provenance(record: RunRecord, step: int) -> dict[str, Any]:
     """Say where the weights come from."""
     return {
-        "recipe_name": page.recipe_name,
-        "seed": page.seed,
+        "recipe_name": record.recipe_name,
+        "seed": record.seed,
         "step": step,
-        "weights_of": page.recipe.test_weights,
-        "num_ids": len(page.ids),
-        "ids_sha256": id_set_digest(page.ids),
-        "data": page.data,
-        "image_weights": page.image_weights,
-        "audio_weights": page.audio_weights,
-        "inputs": dict(page.inputs),
-        "versions": page.versions,
-        "imported": page.imported,
+        "weights_of": record.recipe.test_weights,
+        "num_ids": len(record.ids),
+        "ids_sha256": id_set_digest(record.ids),
+        "data": record.data,
+        "image_weights": record.image_weights,
+        "audio_weights": record.audio_weights,
+        "inputs": dict(record.inputs),
+        "versions": record.versions,
+        "imported": record.imported,
     }

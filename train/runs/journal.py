@@ -31,7 +31,7 @@ class NonFiniteLossError(AvpipeError):
 
 
 @dataclass(frozen=True)
-class Progress:
+class TrainProgress:
     """Where training is.
 
     Attributes:
@@ -55,7 +55,7 @@ class Progress:
     eta_s: float
 
 
-class Record:
+class LossJournal:
     """Losses on their way from the device to `metrics.jsonl`, looked at every few steps."""
 
     def __init__(
@@ -64,7 +64,7 @@ class Record:
         plan: Plan,
         first_step: int,
         ids: Mapping[int, str],
-        progress: Callable[[Progress], None] | None,
+        progress: Callable[[TrainProgress], None] | None,
         board: Board | None = None,
     ) -> None:
         """Begin to record.
@@ -134,7 +134,7 @@ class Record:
         plan = self._plan
         rate = (done - self._first_step) / max(time.monotonic() - self._started, 1e-9)
         self._progress(
-            Progress(
+            TrainProgress(
                 step=done,
                 num_steps=plan.num_steps,
                 epoch=plan.epoch(done - 1) + 1,

@@ -6,7 +6,7 @@ import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import torch
@@ -18,23 +18,26 @@ from torch.nn import functional as F
 from ...cache.schema import AUDIO_RATE_HZ, FULL_SCALE
 from ...cache.store import Cache
 from ...errors import CacheCorruptError, InputError, UsageError
+from ...machine import AUTO
 from ...stages.spectrogram import FRONT_ENDS, log_spectrogram, resample
 from ...stages.teachers.live import LiveTeacher
 from ...weights import PRETRAINED
+from ..choices import DEFAULT_GEOMETRY, MAPS_AT_A_TIME, Branch
 from ..data.augment import evaluation_views, hear, normalise_frames
 from ..data.batches import Batch, Pick, Stream
 from ..data.clips import AT_TEST, ClipReader, whole_clips
-from ..data.columns import Column, cached_features, feature_columns, reduced
+from ..data.columns import BatchColumn, cached_features, feature_columns, reduced
 from ..data.mixed import mixed_sound
+from ..data.sources import reading_threads
 from ..device import choose_device
 from ..nets.cached import CachedEncoder
-from ..nets.geometry import Geometry, cell_centres, upsample
+from ..nets.geometry import Geometry, upsample
 from ..nets.model import AudioVisualModel, build_model
 from ..objectives import Objective, cosine_map, head_number, load_objective, require_sight
 from .checkpoint import load_weights, require_checkpoint
-from .record import RunPage, one_run, read_page
+from .record import RunRecord, one_run, read_record
 
-BRANCHES = ("online", "momentum", "ema")
+BRANCHES = get_args(Branch)
 """The networks that a checkpoint may hold."""
 
 
@@ -43,13 +46,13 @@ class Localizer:
 
     Attributes:
         recipe: The run's recipe.
-        page: The run's page.
+        record: The run's record.
         centres_px: `(h,)` centres of the map's cells in the `image_size` square.
     """
 
     def __init__(
         self,
-        page: RunPage,
+        record: RunRecord,
         model: AudioVisualModel,
         objective: Objective,
         device: torch.device,
@@ -58,13 +61,13 @@ class Localizer:
     ) -> None:
         """Keep the network; see `load_run`."""
         self._specs = weights
-        self.page = page
-        self.recipe = page.recipe
+        self.record = record
+        self.recipe = record.recipe
         self.device = device
-        self.centres_px = cell_centres(model.image_encoder, page.recipe.image_size)
+        self.centres_px = model.image_encoder.cell_centres(record.recipe.image_size)
         self._model = model.to(device).eval()
         self._objective = objective
-        self._head = None if head is None else head_number(objective, page.recipe.objective, head)
+        self._head = None if head is None else head_number(objective, record.recipe.objective, head)
         self._teachers: dict[str, LiveTeacher] = {}
 
     def localize(
@@ -74,7 +77,7 @@ class Localizer:
         rate_hz: int,
         *,
         size: tuple[int, int] = (224, 224),
-        geometry: Geometry = "rf-centred",
+        geometry: Geometry = DEFAULT_GEOMETRY,
     ) -> NDArray[np.float32]:
         """Return where in the frame the sound comes from.
 
@@ -112,7 +115,7 @@ class Localizer:
         self,
         maps: NDArray[np.float32],
         size: tuple[int, int] = (224, 224),
-        geometry: Geometry = "rf-centred",
+        geometry: Geometry = DEFAULT_GEOMETRY,
     ) -> NDArray[np.float32]:
         """Bring maps `(n, h, w)` of this network to image size `(n, H, W)`."""
         return upsample(maps, size, geometry, self.centres_px, self.recipe.image_size)
@@ -123,7 +126,7 @@ class Localizer:
         cache: Cache,
         rows: Sequence[int] | NDArray[np.int64],
         audio_rows: Sequence[int] | NDArray[np.int64] | None = None,
-        batch_size: int = 64,
+        batch_size: int = MAPS_AT_A_TIME,
         added_rows: Sequence[int] | NDArray[np.int64] | None = None,
     ) -> NDArray[np.float32]:
         """Return the similarity maps of clips of a cache, the whole frame with the centre window.
@@ -193,7 +196,10 @@ class Localizer:
 
     @torch.inference_mode()
     def embeddings(
-        self, cache: Cache, rows: Sequence[int] | NDArray[np.int64], batch_size: int = 64
+        self,
+        cache: Cache,
+        rows: Sequence[int] | NDArray[np.int64],
+        batch_size: int = MAPS_AT_A_TIME,
     ) -> NDArray[np.float32]:
         """Embed clips of a cache as wholes, for retrieval.
 
@@ -220,6 +226,36 @@ class Localizer:
             frames = evaluation_views(one, self.recipe, self.device).frames
             sounds = evaluation_views(other, self.recipe, self.device).spectrograms
             parts.append(self._wholes(frames, sounds))
+        return torch.cat(parts).numpy()
+
+    @torch.inference_mode()
+    def region_features(
+        self, cache: Cache, rows: Sequence[int] | NDArray[np.int64], batch_size: int = 64
+    ) -> NDArray[np.float32]:
+        """Return what is seen where the sound is: features of the best cells of each clip's map.
+
+        They are those before any projection, averaged over the cells where the clip's own sound
+        matches best, `pooling_share` of all.
+
+        Args:
+            cache: The cache.
+            rows: `(n,)` clips.
+            batch_size: Clips at a time.
+
+        Returns:
+            `(n, C)` float32.
+
+        Raises:
+            InputError: As `maps` does.
+        """
+        require_sight(self.recipe.objective)
+        parts: list[Tensor] = []
+        for batch in self._read(cache, np.asarray(rows, np.int64), batch_size):
+            views = evaluation_views(batch, self.recipe, self.device)
+            embedded = self._model(views.frames, views.spectrograms)
+            maps = self._map_of(embedded.visual, embedded.audio)
+            features = embedded.features.visual.float()
+            parts.append(mean_of_best(features, maps, self.recipe.pooling_share).cpu())
         return torch.cat(parts).numpy()
 
     @torch.inference_mode()
@@ -270,7 +306,7 @@ class Localizer:
         reader, none = self._reader(cache, rows), np.zeros(0, np.int64)
         parts = np.split(np.arange(len(rows)), range(batch_size, len(rows), batch_size))
         picks = (Pick(part, part if frames else none, part if sounds else none) for part in parts)
-        return Stream(reader, min(8, os.cpu_count() or 1)).batches(picks)
+        return Stream(reader, reading_threads(None)).batches(picks)
 
     def _reader(self, cache: Cache, rows: NDArray[np.int64]) -> ClipReader:
         """Open whole clips, or their cached features.
@@ -278,8 +314,8 @@ class Localizer:
         Raises:
             InputError: The cache lacks features, or has those of another network.
         """
-        columns: dict[str, Column] = {}
-        for modality, mine in self.page.features.items():
+        columns: dict[str, BatchColumn] = {}
+        for modality, mine in self.record.features.items():
             found = cached_features(cache, rows, modality, mine.teacher)
             if found != mine:
                 raise InputError(
@@ -293,7 +329,7 @@ class Localizer:
     def _teacher(self, modality: str) -> LiveTeacher:
         """Load the teacher whose features stand for an encoder, once."""
         if modality not in self._teachers:
-            mine = self.page.features[modality]
+            mine = self.record.features[modality]
             self._teachers[modality] = LiveTeacher(
                 mine.teacher, mine.stage_version, mine.weights, self._specs, str(self.device)
             )
@@ -340,6 +376,23 @@ class Localizer:
         return hear(heard, np.zeros(1, np.int64), self.recipe)
 
 
+def mean_of_best(features: Tensor, maps: Tensor, share: float) -> Tensor:
+    """Average features over the cells where a map is highest.
+
+    Args:
+        features: `(B, C, h, w)`.
+        maps: `(B, h, w)`.
+        share: Of the cells that count, at least one.
+
+    Returns:
+        `(B, C)`.
+    """
+    flat = maps.flatten(1)
+    best = flat.topk(max(1, round(share * flat.shape[1])), 1).indices
+    chosen = features.flatten(2).gather(2, best[:, None].expand(-1, features.shape[1], -1))
+    return chosen.mean(2)
+
+
 def _joined(heads: tuple[Tensor, ...]) -> NDArray[np.float32]:
     joined: NDArray[np.float32] = (torch.cat(heads, 1)[0] / math.sqrt(len(heads))).cpu().numpy()
     return joined
@@ -375,7 +428,7 @@ def centre_window(waveform: NDArray[Any], rate_hz: int, kind: str) -> NDArray[np
 
 def load_run(
     run_dir: str | os.PathLike[str],
-    device: str = "auto",
+    device: str = AUTO,
     branch: str | None = None,
     weights: Sequence[str] = (PRETRAINED,),
     head: str | None = None,
@@ -394,24 +447,24 @@ def load_run(
 
     Raises:
         InputError: If there is no run, or it has no checkpoint yet.
-        CacheCorruptError: If its page or its checkpoint is damaged.
+        CacheCorruptError: If its record or its checkpoint is damaged.
         UsageError: If there is no such device, or the run has no such weights or head.
     """
     folder = one_run(Path(run_dir))
-    page = read_page(folder)
+    record = read_record(folder)
     checkpoint, _ = require_checkpoint(folder)
-    objective = load_objective(page.recipe.objective)
-    model = build_model(page.recipe, objective.NEEDS, page.seed, page.features)
-    weights_of_run = branch_weights(folder, checkpoint, branch or page.recipe.test_weights)
+    objective = load_objective(record.recipe.objective)
+    model = build_model(record.recipe, objective.NEEDS, record.seed, record.features)
+    weights_of_run = branch_weights(folder, checkpoint, branch or record.recipe.test_weights)
     load_into(model, weights_of_run, folder)
-    return Localizer(page, model, objective, choose_device(device), weights, head)
+    return Localizer(record, model, objective, choose_device(device), weights, head)
 
 
 def load_into(network: nn.Module, weights: Mapping[str, Tensor], run_dir: Path) -> None:
-    """Give a network that was built by a run's page the run's weights.
+    """Give a network that was built by a run's record the run's weights.
 
     Raises:
-        CacheCorruptError: If they are those of another network: the page is damaged.
+        CacheCorruptError: If they are those of another network: the record is damaged.
     """
     try:
         network.load_state_dict(dict(weights))

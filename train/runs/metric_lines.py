@@ -20,7 +20,7 @@ CHECKSUM = "crc32"
 Values = dict[str, float]
 
 
-class Line(NamedTuple):
+class MetricLine(NamedTuple):
     """A line that was read.
 
     Attributes:
@@ -41,7 +41,7 @@ def _checksum(values: Mapping[str, float]) -> int:
     return zlib.crc32(canonical_json(values))
 
 
-def decode(text: bytes) -> Line | None:
+def decode(text: bytes) -> MetricLine | None:
     """Read a line; None if it is damaged: no object of finite numbers, no step, another checksum.
 
     A line without a checksum begins with its step: one whose checksum lost its name is damaged.
@@ -60,7 +60,7 @@ def decode(text: bytes) -> Line | None:
         return None
     is_checked = checksum is not None
     is_whole = checksum == _checksum(values) if is_checked else first == "step"
-    return Line(values, is_checked) if is_line and is_whole else None
+    return MetricLine(values, is_checked) if is_line and is_whole else None
 
 
 def append_lines(path: Path, lines: Iterable[Mapping[str, float]]) -> None:

@@ -15,7 +15,7 @@ from ...errors import CacheCorruptError, InputError, UsageError
 from ...weights import file_digest, read_checkpoint, require_exact, section
 from ..recipe import Recipe, load_recipe
 from .checkpoint import save_checkpoint
-from .record import RunPage, library_versions, read_page, write_page
+from .record import RunRecord, library_versions, read_record, write_record
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -105,7 +105,7 @@ def import_checkpoint(
     variant: str | None = None,
     settings: Sequence[str] = (),
     trained_on: Sequence[str] = (),
-) -> tuple[RunPage, bool]:
+) -> tuple[RunRecord, bool]:
     """Make a run of a peer's released weights.
 
     Args:
@@ -117,7 +117,7 @@ def import_checkpoint(
         trained_on: Ids it was trained on, for the report of leaked clips.
 
     Returns:
-        The run's page, and whether it was there before.
+        The run's record, and whether it was there before.
 
     Raises:
         UsageError: No such peer or variant, a setting that wants other weights, or `run_dir` holds
@@ -140,7 +140,7 @@ def import_checkpoint(
         raise InputError(f"{path}: No such file or directory")
     _refuse_other_weights(peer_name, recipe, load_recipe(peer.recipe, [*peer.settings, *told]))
     weights, left_out = read_released(path, peer_name, recipe)
-    page = RunPage(
+    record = RunRecord(
         recipe=recipe,
         recipe_name="-".join(filter(None, (peer_name, variant))),
         seed=0,
@@ -160,10 +160,10 @@ def import_checkpoint(
         },
     )
     if (run_dir / "run.json").exists():
-        _require_same_import(run_dir, page)
-        return page, True
-    _write(run_dir, page, weights)
-    return page, False
+        _require_same_import(run_dir, record)
+        return record, True
+    _write(run_dir, record, weights)
+    return record, False
 
 
 def read_released(
@@ -265,18 +265,18 @@ def _variant_of(path: Path, peer: Peer) -> str | None:
     return released.get(path.name.partition(".")[0])
 
 
-def _require_same_import(run_dir: Path, page: RunPage) -> None:
+def _require_same_import(run_dir: Path, record: RunRecord) -> None:
     """See that a folder holds this very import."""
-    found = read_page(run_dir)
+    found = read_record(run_dir)
     for key in ("imported", "recipe", "ids"):
-        if getattr(found, key) != getattr(page, key):
+        if getattr(found, key) != getattr(record, key):
             raise CacheCorruptError(
                 f"{run_dir} holds another run: {key} is not the same; name another folder with "
                 "--run"
             )
 
 
-def _write(run_dir: Path, page: RunPage, weights: dict[str, Tensor]) -> None:
+def _write(run_dir: Path, record: RunRecord, weights: dict[str, Tensor]) -> None:
     """Write a run beside its place, then rename it: it is there whole or not at all."""
     target = run_dir.absolute()
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
@@ -284,4 +284,4 @@ def _write(run_dir: Path, page: RunPage, weights: dict[str, Tensor]) -> None:
     remove_orphans(target.parent)
     with whole_folder(target) as draft:
         save_checkpoint(draft, 0, weights, {})
-        write_page(draft, page)
+        write_record(draft, record)

@@ -1,4 +1,4 @@
-"""A run's page, `run.json`: all that decides its weights, and what it was made with."""
+"""A run's record, `run.json`: all that decides its weights, and what it was made with."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SCHEMA = "avpipe.run/1"
 
 
 @dataclass(frozen=True)
-class RunPage:
+class RunRecord:
     """What `run.json` says: all that decides the run's weights, and the versions that made them.
 
     Attributes:
@@ -79,35 +79,35 @@ def library_versions() -> dict[str, str]:
     return {"python": platform.python_version(), **{name: version(name) for name in names}}
 
 
-def write_page(run_dir: Path, page: RunPage) -> None:
+def write_record(run_dir: Path, record: RunRecord) -> None:
     """Write `run.json` with its digest, whole or not at all."""
-    record = {"schema": SCHEMA, **vars(page), "recipe": recipe_values(page.recipe)}
-    record["ids"] = list(page.ids)
-    record["features"] = {name: asdict(cached) for name, cached in page.features.items()}
-    write_whole(run_dir / "run.json", (json.dumps(seal(record), indent=1) + "\n").encode())
+    values = {"schema": SCHEMA, **vars(record), "recipe": recipe_values(record.recipe)}
+    values["ids"] = list(record.ids)
+    values["features"] = {name: asdict(cached) for name, cached in record.features.items()}
+    write_whole(run_dir / "run.json", (json.dumps(seal(values), indent=1) + "\n").encode())
 
 
-def read_page(run_dir: Path) -> RunPage:
+def read_record(run_dir: Path) -> RunRecord:
     """Read `run.json`; of one without a digest, which older versions wrote, a notice tells.
 
     Raises:
         InputError: If there is no run.
-        CacheCorruptError: If the page is damaged.
+        CacheCorruptError: If the record is damaged.
     """
     path = run_dir / "run.json"
     try:
-        record, is_sealed = unseal(path.read_bytes())
-        record.pop("schema")
-        _require_types(record)
-        if record["recipe"].get("partners") in ("nearest", "both"):
-            record["recipe"].setdefault("nearest_share", 0.5)  # what older runs drew by
-        record["recipe"] = recipe_from(record["recipe"], dict.fromkeys(record["recipe"], str(path)))
-        record["ids"] = tuple(record["ids"])
-        record["features"] = cached_of(record.get("features", {}))
-        unknown = record["recipe"].audio_init != "scratch"  # older pages do not say what it learnt
-        inherited = record.get("inherited", None if unknown else ())
-        record["inherited"] = None if inherited is None else tuple(inherited)
-        page = RunPage(**record)
+        values, is_sealed = unseal(path.read_bytes())
+        values.pop("schema")
+        _require_types(values)
+        if values["recipe"].get("partners") in ("nearest", "both"):
+            values["recipe"].setdefault("nearest_share", 0.5)  # what older runs drew by
+        values["recipe"] = recipe_from(values["recipe"], dict.fromkeys(values["recipe"], str(path)))
+        values["ids"] = tuple(values["ids"])
+        values["features"] = cached_of(values.get("features", {}))
+        unknown = values["recipe"].audio_init != "scratch"  # older ones do not say
+        inherited = values.get("inherited", None if unknown else ())
+        values["inherited"] = None if inherited is None else tuple(inherited)
+        record = RunRecord(**values)
     except FileNotFoundError:
         raise InputError(no_run(run_dir)) from None
     except (ValueError, KeyError, TypeError, AttributeError, UsageError) as error:
@@ -117,7 +117,7 @@ def read_page(run_dir: Path) -> RunPage:
         ) from None
     if not is_sealed:
         tell(f"{path} has no {DIGEST}, an older avpipe wrote it: damage in it would not be noticed")
-    return page
+    return record
 
 
 _TYPES: dict[type, tuple[str, ...]] = {
@@ -129,21 +129,21 @@ _TYPES: dict[type, tuple[str, ...]] = {
 _MAY_BE_NULL = ("inherited", "imported")
 
 
-def _require_types(record: Mapping[str, Any]) -> None:
-    """Check what the fields of a page hold.
+def _require_types(values: Mapping[str, Any]) -> None:
+    """Check what the fields of a record hold.
 
     Raises:
         ValueError: One holds something else.
     """
     for kind, names in _TYPES.items():
-        for name in set(names).intersection(record):
-            value = record[name]
+        for name in set(names).intersection(values):
+            value = values[name]
             if type(value) is not kind and not (value is None and name in _MAY_BE_NULL):
                 raise ValueError(f"{name} is {str(value)[:40]!r}")
             if isinstance(value, list) and not all(isinstance(one, str) for one in value):
                 raise ValueError(f"{name} holds other things than ids")
-    if not 0 <= record["seed"] < 1 << 63:
-        raise ValueError(f"seed is {record['seed']}")
+    if not 0 <= values["seed"] < 1 << 63:
+        raise ValueError(f"seed is {values['seed']}")
 
 
 def one_run(folder: Path) -> Path:
@@ -154,10 +154,10 @@ def one_run(folder: Path) -> Path:
     """
     if (folder / "run.json").exists():
         return folder
-    pages = list(folder.glob("seed*/run.json"))
-    if len(pages) != 1:
+    records = list(folder.glob("seed*/run.json"))
+    if len(records) != 1:
         raise InputError(no_run(folder))
-    return pages[0].parent
+    return records[0].parent
 
 
 def no_run(folder: Path) -> str:
@@ -176,7 +176,7 @@ def is_cache(folder: Path) -> bool:
     return (folder / MANIFEST).is_dir()
 
 
-def require_same(run_dir: Path, found: RunPage, wanted: RunPage) -> None:
+def require_same(run_dir: Path, found: RunRecord, wanted: RunRecord) -> None:
     """See that a run may go on in its folder.
 
     Raises:

@@ -14,11 +14,12 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from ...errors import InputError
 from ...stages.spectrogram import FRONT_ENDS
 from ..data.spectrograms import wide_spectrogram
 from ..recipe import Recipe
 from .checkpoint import require_checkpoint, weights_digest
-from .record import RunPage, read_page
+from .record import RunRecord, read_record
 
 _HEARD = ("spectrogram", "spectrogram_mean", "spectrogram_std", "audio_pool", "test_weights")
 
@@ -29,12 +30,12 @@ class RunSounds:
 
     Attributes:
         folder: The run's folder.
-        page: Its page.
+        record: Its record.
         digest: The sha256 (hex) of its newest weights.
     """
 
     folder: Path
-    page: RunPage
+    record: RunRecord
     digest: str
     VERSION: int = 1
     READS: Literal["frame", "waveform"] = "waveform"
@@ -44,7 +45,7 @@ class RunSounds:
 
     def prepare(self, waveform: NDArray[np.int16], frame_sample: int) -> NDArray[np.float16]:
         """Return the centre window's log-spectrogram, `(257, columns)`, rounded as in batches."""
-        front_end = FRONT_ENDS[self.page.recipe.spectrogram]
+        front_end = FRONT_ENDS[self.record.recipe.spectrogram]
         wide = wide_spectrogram(waveform, frame_sample, front_end)
         window = wide[:, front_end.margin : front_end.margin + front_end.num_columns]
         return window.astype(np.float16)
@@ -67,17 +68,22 @@ def sounds_of_run(folder: Path) -> RunSounds:
     """Open a run for its sounds; its weights are read when they are needed.
 
     Raises:
-        InputError: There is no run, or it has no checkpoint.
+        InputError: There is no run, it has no checkpoint, or it hears cached features.
         CacheCorruptError: It is damaged.
     """
-    page = read_page(folder)
+    record = read_record(folder)
+    if teacher := record.recipe.sound_teacher:
+        raise InputError(
+            f"{folder} hears what {teacher} left in the cache and has learnt no sounds of its own; "
+            f"compare them by {teacher}: --audio {teacher}"
+        )
     checkpoint, _ = require_checkpoint(folder)
     return RunSounds(
         folder,
-        page,
+        record,
         weights_digest(checkpoint),
-        COLUMNS={"value": ("<f4", (_num_features(page.recipe),))},
-        PARAMS={name: getattr(page.recipe, name) for name in _HEARD},
+        COLUMNS={"value": ("<f4", (_num_features(record.recipe),))},
+        PARAMS={name: getattr(record.recipe, name) for name in _HEARD},
     )
 
 

@@ -11,7 +11,7 @@ from ..benchmarks import SIZE_PX
 from ..nets.geometry import Geometry, upsample
 from .protocols import Protocol
 
-Floats = NDArray[np.float32]
+Floats32 = NDArray[np.float32]
 _OGL_RANGE = 2.5
 """SLAVC divides OGL's maps by this."""
 
@@ -24,7 +24,7 @@ def localization_maps(
     geometry: Geometry | None = None,
     centres_px: NDArray[np.float64] | None = None,
     image_px: int | None = None,
-) -> Floats:
+) -> Floats32:
     """Return the maps that are scored.
 
     Args:
@@ -55,7 +55,7 @@ def object_maps(
     geometry: Geometry | None = None,
     centres_px: NDArray[np.float64] | None = None,
     image_px: int | None = None,
-) -> Floats:
+) -> Floats32:
     """Return object maps in image size, in their own scale.
 
     Args:
@@ -73,18 +73,18 @@ def object_maps(
     return upsample(activity, (size_px, size_px), where, centres_px, image_px, protocol.kernel)
 
 
-def on_scale(ogl_maps: NDArray[np.floating[Any]], protocol: Protocol) -> Floats:
+def on_scale(ogl_maps: NDArray[np.floating[Any]], protocol: Protocol) -> Floats32:
     """Bring OGL's maps `(..., H, W)` to the scale that they are scored in: SLAVC's is 0 to 2.5."""
     fixed = protocol.object_scale == "fixed"
-    scaled: Floats = (ogl_maps / _OGL_RANGE if fixed else ogl_maps).astype(np.float32)
+    scaled: Floats32 = (ogl_maps / _OGL_RANGE if fixed else ogl_maps).astype(np.float32)
     return scaled
 
 
-def minmax(values: NDArray[np.floating[Any]]) -> Floats:
+def minmax(values: NDArray[np.floating[Any]]) -> Floats32:
     """Bring each map of `(..., H, W)` to [0, 1]; a constant map becomes 0, NaN stays."""
     low = np.fmin.reduce(values, (-2, -1), keepdims=True)
     span = np.fmax.reduce(values, (-2, -1), keepdims=True) - low
-    scaled: Floats = ((values - low) / np.where(span > 0, span, 1)).astype(np.float32)
+    scaled: Floats32 = ((values - low) / np.where(span > 0, span, 1)).astype(np.float32)
     return scaled
 
 
@@ -93,7 +93,7 @@ def blend(
     av_maps: NDArray[np.floating[Any]],
     object_maps: NDArray[np.floating[Any]],
     alpha: float | None = None,
-) -> Floats:
+) -> Floats32:
     """Mix maps of sound and of objects as a protocol does.
 
     Args:
@@ -113,7 +113,7 @@ def mix(
     protocol: Protocol,
     av_maps: NDArray[np.floating[Any]],
     others: dict[str, tuple[float, NDArray[np.floating[Any]]]],
-) -> Floats:
+) -> Floats32:
     """Mix audio-visual maps with several kinds of object maps.
 
     OG-AVC-DETR is a third of each (AVC distillation, section 3).

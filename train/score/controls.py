@@ -2,31 +2,32 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
 from ..benchmarks import SIZE_PX
+from ..choices import DEFAULT_SCALES
+from ..choices import BlendScales as BlendScales
 from . import blends
+from .blends import Floats32 as Floats32
 from .protocols import PROTOCOLS
 
-Floats = NDArray[np.float32]
 Frame = NDArray[np.uint8]
-BlendScales = Literal["minmax", "slavc"]
 ALPHA = PROTOCOLS["avpipe"].alpha
 """Share of the audio-visual map in a blend."""
 _BLUR_PX = 5.0
 
 
-def center_prior(size_px: int = SIZE_PX) -> Floats:
+def center_prior(size_px: int = SIZE_PX) -> Floats32:
     """Return minus each pixel's distance from the centre in sides, `(size_px, size_px)`."""
     offsets = (np.arange(size_px) + 0.5) / size_px - 0.5
     return -np.hypot(offsets[:, None], offsets[None, :]).astype(np.float32)
 
 
-def saliency(frame: Frame, size_px: int = SIZE_PX) -> Floats:
+def saliency(frame: Frame, size_px: int = SIZE_PX) -> Floats32:
     """Return how far each place's colour is from the picture's mean colour.
 
     Frequency-tuned saliency (Achanta et al., CVPR 2009): needs no weights, and no sound.
@@ -42,7 +43,7 @@ def saliency(frame: Frame, size_px: int = SIZE_PX) -> Floats:
     blurred = small.filter(ImageFilter.GaussianBlur(_BLUR_PX * size_px / SIZE_PX))
     colours = cie_lab(np.asarray(blurred))
     mean = cie_lab(np.asarray(small)).mean((0, 1))
-    distance: Floats = np.linalg.norm(colours - mean, axis=2).astype(np.float32)
+    distance: Floats32 = np.linalg.norm(colours - mean, axis=2).astype(np.float32)
     return distance
 
 
@@ -66,8 +67,8 @@ def blend(
     av_maps: NDArray[np.floating[Any]],
     object_maps: NDArray[np.floating[Any]],
     alpha: float = ALPHA,
-    scales: BlendScales = "minmax",
-) -> Floats:
+    scales: BlendScales = DEFAULT_SCALES,
+) -> Floats32:
     """Mix maps of sound and objects.
 
     `minmax`, as protocol `avpipe`: each is brought to [0, 1] first. `slavc`, as SLAVC's test code

@@ -16,14 +16,17 @@ from typing import Any, cast
 from ...cache.schema import id_set_digest
 from ...cache.store import Cache
 from ...errors import InputError, MissingDependencyError, UsageError
+from ...machine import AUTO
 from ...printable import cell
 from ...weights import weights_dir
 from ..benchmarks import Benchmark, MapSource, Scored, Scores, Subsets, load_benchmark, module_of
+from ..choices import DEFAULT_BENCHMARK, DEFAULT_PROTOCOL, MAPS_AT_A_TIME
+from ..data.features import Cached
 from ..nets.encoders import IMAGENET, IMAGENET_NETWORK
 from ..nets.geometry import Geometry
 from ..notices import collected
 from ..runs.localizer import load_run
-from ..runs.record import RunPage, read_page
+from ..runs.record import RunRecord, read_record
 from . import map_sources
 from .binarize import Threshold
 from .controls import center_prior, saliency
@@ -32,6 +35,7 @@ from .object_prior import ObjectPrior
 from .over_runs import over_runs
 from .protocols import Protocol, load_protocol
 from .published import published_rows
+from .surrounded import surrounded_maps
 from .sweeps import NO_SWEEPS, Sweeps
 
 SCHEMA = "avpipe.evaluate/1"
@@ -50,7 +54,7 @@ class _Evaluation:
         full: What is tested of the benchmark.
         num_official: Clips with a source in the whole benchmark.
         at_hand: What the cache has of it.
-        objects: Object maps by name, `object` of OGL and `detr`.
+        objects: Object maps by name, `object` of OGL, `detr` and `surrounded`.
         priors: Scores of what is the same for all runs; None for what cannot be had.
     """
 
@@ -85,6 +89,9 @@ class _Evaluation:
         if "object" in self.at_hand.priors:
             found["blend"] = ogl and {"object": (1 - self.alpha, ogl)}
             found["og_avc"] = ogl and {"object": (1 - OG_AVC_ALPHA, ogl)}
+        if surrounded := self.objects.get("surrounded"):
+            one = map_sources.stretched(surrounded)
+            found["blend_surrounded"] = {"surrounded": (1 - self.alpha, one)}
         if detr:
             found["og_avc_detr"] = ogl and {
                 "object": (1 / 3, ogl),
@@ -98,8 +105,8 @@ def evaluate(
     cache: Cache,
     *,
     annotations: Path,
-    benchmark: str = "synth",
-    protocol: str = "avpipe",
+    benchmark: str = DEFAULT_BENCHMARK,
+    protocol: str = DEFAULT_PROTOCOL,
     paper: str | None = None,
     geometry: Geometry | None = None,
     alphas: Sequence[float] = (),
@@ -107,8 +114,8 @@ def evaluate(
     head: str | None = None,
     ids: Sequence[str] | None = None,
     sweeps: Sweeps = NO_SWEEPS,
-    device: str = "auto",
-    batch_size: int = 64,
+    device: str = AUTO,
+    batch_size: int = MAPS_AT_A_TIME,
     progress: Callable[[int, int], None] | None = None,
 ) -> dict[str, Any]:
     """Score runs, priors and blends on a benchmark.
@@ -152,7 +159,7 @@ def evaluate(
     sweeps.require_boxes(benchmark, whole)
     stem = benchmark
     with collected() as told:
-        pages = [read_page(Path(folder)) for folder in run_dirs]
+        records = [read_record(Path(folder)) for folder in run_dirs]
     if ids is not None:
         full = _listed(whole, ids, annotations)
         stem = f"{benchmark}@{id_set_digest(full.clip_ids)[:8]}"
@@ -185,16 +192,17 @@ def evaluate(
         {},
     )
     with collected() as told_meanwhile:
-        lacking = _add_priors(shared, Path(run_dirs[0]))
+        seen = next((one.features["image"] for one in records if "image" in one.features), None)
+        lacking = _add_priors(shared, Path(run_dirs[0]), seen)
         entries = [
-            _run_entry(Path(folder), page, shared)
-            for folder, page in zip(run_dirs, pages, strict=True)
+            _run_entry(Path(folder), record, shared)
+            for folder, record in zip(run_dirs, records, strict=True)
         ]
     notices = list(dict.fromkeys([*told, *full.notices, *lacking, *told_meanwhile]))
     document = {
         "schema": SCHEMA,
         "runs": entries,
-        **over_runs(entries, pages),
+        **over_runs(entries, records),
         "published": published_rows(benchmark),
         "notices": notices,
     }
@@ -209,8 +217,11 @@ def _listed(whole: Benchmark, ids: Sequence[str], annotations: Path) -> Benchmar
     return part
 
 
-def _add_priors(shared: _Evaluation, first_run: Path) -> list[str]:
-    """Score what is the same for all runs; return lines about what cannot be had."""
+def _add_priors(shared: _Evaluation, first_run: Path, seen: Cached | None) -> list[str]:
+    """Score what is the same for all runs; return lines about what cannot be had.
+
+    `seen`: the features of images that the first run to have some learnt from.
+    """
     wanted: Sequence[str] = shared.at_hand.priors
     notices: list[str] = []
     sources: dict[str, MapSource | None] = {}
@@ -219,7 +230,7 @@ def _add_priors(shared: _Evaluation, first_run: Path) -> list[str]:
     if "center" in wanted:
         sources["center"] = map_sources.constant(center_prior())
     if "object" in wanted:
-        maps, notices = _object_maps(shared, first_run)
+        maps, notices = _object_maps(shared, first_run, seen)
         for name, stored in maps.items():
             make = map_sources.of_ogl if name == "object" else map_sources.of_objects
             shared.objects[name] = make(stored, shared.protocol, shared.geometry)
@@ -230,7 +241,9 @@ def _add_priors(shared: _Evaluation, first_run: Path) -> list[str]:
     return notices
 
 
-def _object_maps(shared: _Evaluation, first_run: Path) -> tuple[dict[str, StoredMaps], list[str]]:
+def _object_maps(
+    shared: _Evaluation, first_run: Path, seen: Cached | None
+) -> tuple[dict[str, StoredMaps], list[str]]:
     """Return the object maps that can be had, and a line that says why OGL cannot."""
     found, notices = {}, []
     videos = sorted({pair.video for pair in shared.at_hand.pairs()})
@@ -252,10 +265,12 @@ def _object_maps(shared: _Evaluation, first_run: Path) -> tuple[dict[str, Stored
         notices.append(line)
     if detr := map_sources.detr_maps(shared.cache, videos):
         found["detr"] = detr
+    if surrounded := surrounded_maps(shared.cache, videos, seen):
+        found["surrounded"] = surrounded
     return found, notices
 
 
-def _run_entry(folder: Path, page: RunPage, shared: _Evaluation) -> dict[str, Any]:
+def _run_entry(folder: Path, record: RunRecord, shared: _Evaluation) -> dict[str, Any]:
     """Return one run's part of the document, and leave maps, csv and scores in its folder."""
     full, at_hand = shared.full, shared.at_hand
     stored = stored_maps(
@@ -286,10 +301,10 @@ def _run_entry(folder: Path, page: RunPage, shared: _Evaluation) -> dict[str, An
     headline, *others = av.scores
     entry = {
         "run": str(folder),
-        "recipe": page.recipe_name,
-        "seed": page.seed,
-        "weights": page.image_weights,
-        "branch": shared.branch or page.recipe.test_weights,
+        "recipe": record.recipe_name,
+        "seed": record.seed,
+        "weights": record.image_weights,
+        "branch": shared.branch or record.recipe.test_weights,
         "head": shared.head,
         "benchmark": shared.name,
         "protocol": shared.protocol.name,
@@ -301,7 +316,7 @@ def _run_entry(folder: Path, page: RunPage, shared: _Evaluation) -> dict[str, An
         "pairs": at_hand.counts,
         "pairs_official": full.counts,
         "missing": sorted(set(full.clip_ids).difference(shared.cache.ids)),
-        **_leaks(page, shared, scored),
+        **_leaks(record, shared, scored),
         "ceiling": at_hand.ceiling,
         "scores": _of_subset(by_source, headline),
         "subsets": {name: _of_subset(by_source, name) for name in others},
@@ -367,14 +382,16 @@ def _sweeps(
     return shared.sweeps.of(shared.at_hand, sources, shared.protocol)
 
 
-def _leaks(page: RunPage, shared: _Evaluation, scored: dict[str, Scored | None]) -> dict[str, Any]:
+def _leaks(
+    record: RunRecord, shared: _Evaluation, scored: dict[str, Scored | None]
+) -> dict[str, Any]:
     """Return the test clips that a run was trained on, and the scores without them.
 
     Null where a run came without the list of its training, or began with weights that did.
     """
-    if page.trained_on is None:
+    if record.trained_on is None:
         return {"leaked": None, "leak_free": None}
-    leaked = sorted(page.trained_on.intersection(shared.full.clip_ids))
+    leaked = sorted(record.trained_on.intersection(shared.full.clip_ids))
     if not leaked:
         return {"leaked": leaked, "leak_free": None}
     clean = {name: one and one.headline(set(leaked)) for name, one in scored.items()}
@@ -410,14 +427,14 @@ def _write_results(folder: Path, shared: _Evaluation, entry: dict[str, Any], av:
     samples, text = av.samples, io.StringIO()
     writer = csv.DictWriter(text, list(samples[0]), lineterminator="\n")
     writer.writeheader()
-    for record in samples:
+    for sample in samples:
         writer.writerow(
-            {name: "" if _is_nan(value) else cell(value) for name, value in record.items()}
+            {name: "" if _is_nan(value) else cell(value) for name, value in sample.items()}
         )
     write_whole(path.with_name(f"{path.name}.csv"), text.getvalue().encode())
     kept = {name: value for name, value in entry.items() if name not in ("run", "maps_reused")}
-    page = {"schema": SCHEMA, **kept, "curves": av.curves}
-    content = json.dumps(_without_nan(page), indent=1) + "\n"
+    kept = {"schema": SCHEMA, **kept, "curves": av.curves}
+    content = json.dumps(_without_nan(kept), indent=1) + "\n"
     write_whole(path.with_name(f"{path.name}.json"), content.encode())
 
 

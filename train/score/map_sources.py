@@ -13,7 +13,7 @@ from ..benchmarks import MapSource, Pair
 from ..metrics import Maps
 from ..nets.geometry import DETR_PX, Geometry, detr_centres_px
 from .blends import localization_maps, minmax, mix, object_maps, on_scale
-from .controls import Floats, Frame
+from .controls import Floats32, Frame
 from .maps import StoredMaps
 from .protocols import Protocol
 
@@ -67,16 +67,16 @@ def detr_maps(cache: Cache, videos: Sequence[str]) -> StoredMaps | None:
     return StoredMaps(index, maps, detr_centres_px(maps.shape[1]), DETR_PX, reused=True)
 
 
-def constant(one_map: Floats) -> MapSource:
+def constant(one_map: Floats32) -> MapSource:
     """Return the same map for every pair."""
     return lambda pairs: np.broadcast_to(one_map, (len(pairs), *one_map.shape))
 
 
-def of_frames(cache: Cache, draw: Callable[[Frame], Floats]) -> MapSource:
+def of_frames(cache: Cache, draw: Callable[[Frame], Floats32]) -> MapSource:
     """Return maps that see the frame and hear nothing; one is kept for a frame's other sounds."""
 
     @lru_cache(_FRAMES_KEPT)
-    def drawn(video: str) -> Floats:
+    def drawn(video: str) -> Floats32:
         return draw(cache.clip(video).frame)
 
     def source(pairs: Sequence[Pair]) -> Maps:

@@ -20,6 +20,7 @@ from ...drafts import whole as whole
 from ...drafts import write_whole as write_whole
 from ...errors import InputError
 from ..benchmarks import Pair
+from ..choices import MAPS_AT_A_TIME
 from ..data.clips import data_fingerprint
 from ..notices import tell
 from ..recipe import Recipe
@@ -43,13 +44,16 @@ class MapMaker(Protocol):
         cache: Cache,
         rows: Sequence[int] | NDArray[np.int64],
         audio_rows: Sequence[int] | NDArray[np.int64] | None = None,
-        batch_size: int = 64,
+        batch_size: int = MAPS_AT_A_TIME,
         added_rows: Sequence[int] | NDArray[np.int64] | None = None,
     ) -> NDArray[np.float32]:
         """Return similarity maps `(n, h, w)` of frames with sounds, or with mixtures of two."""
 
     def embeddings(
-        self, cache: Cache, rows: Sequence[int] | NDArray[np.int64], batch_size: int = 64
+        self,
+        cache: Cache,
+        rows: Sequence[int] | NDArray[np.int64],
+        batch_size: int = MAPS_AT_A_TIME,
     ) -> NDArray[np.float32]:
         """Return `(n, 2, D)`: of whole frames and of sounds, unit length."""
 
@@ -87,7 +91,7 @@ def stored_maps(
     reads: Literal["maps", "embeddings"] = "maps",
     branch: str | None = None,
     head: str | None = None,
-    batch_size: int = 64,
+    batch_size: int = MAPS_AT_A_TIME,
     progress: Callable[[int, int], None] | None = None,
 ) -> StoredMaps:
     """Read a run's maps, or compute and store them where weights, clips or pairs are others.
@@ -130,7 +134,7 @@ def stored_object_maps(
     cache: Cache,
     prior: ObjectPrior,
     *,
-    batch_size: int = 64,
+    batch_size: int = MAPS_AT_A_TIME,
     progress: Callable[[int, int], None] | None = None,
 ) -> StoredMaps:
     """Read the object maps of frames, or compute and store them beside a run's maps.
@@ -245,7 +249,7 @@ def _embed(
 
 
 def weights_digest(run_dir: Path) -> str:
-    """Return a digest of what a run computes maps with: its page and its newest weights.
+    """Return a digest of what a run computes maps with: its record and its newest weights.
 
     Raises:
         InputError: If it has no checkpoint, or it goes away meanwhile.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 
 import numpy as np
@@ -12,13 +11,15 @@ from PIL import Image
 
 from ...cache.store import Cache
 from ...weights import weights_dir
+from ..choices import DEFAULT_GEOMETRY, MAPS_AT_A_TIME
 from ..data.augment import normalise_frames
 from ..data.batches import Pick, Stream
 from ..data.clips import ClipReader, square, squeeze
+from ..data.sources import reading_threads
 from ..device import choose_device
 from ..nets.encoders import load_imagenet, resnet18
-from ..nets.geometry import Geometry, cell_centres, upsample
-from .controls import Floats
+from ..nets.geometry import Geometry, upsample
+from .controls import Floats32
 
 _IMAGE_PX = 224
 
@@ -32,7 +33,7 @@ class ObjectPrior:
         image_px: Side of that image.
     """
 
-    def __init__(self, geometry: Geometry = "rf-centred", device: str = "cpu") -> None:
+    def __init__(self, geometry: Geometry = DEFAULT_GEOMETRY, device: str = "cpu") -> None:
         """Load the weights from the weights folder; nothing is fetched.
 
         Args:
@@ -46,11 +47,11 @@ class ObjectPrior:
         self._encoder = resnet18().eval()
         self._device = choose_device(device)
         self.digest = load_imagenet(self._encoder, (str(weights_dir()),))
-        self.centres_px = cell_centres(self._encoder, _IMAGE_PX)
+        self.centres_px = self._encoder.cell_centres(_IMAGE_PX)
         self.image_px = _IMAGE_PX
         self._encoder.to(self._device)
 
-    def __call__(self, frame: NDArray[np.uint8], size_px: int = _IMAGE_PX) -> Floats:
+    def __call__(self, frame: NDArray[np.uint8], size_px: int = _IMAGE_PX) -> Floats32:
         """Return the object map of a frame.
 
         Args:
@@ -64,16 +65,16 @@ class ObjectPrior:
         activity = self._activity(torch.from_numpy(squared.copy())[None])
         size = (size_px, size_px)
         maps = upsample(activity, size, self._geometry, self.centres_px, _IMAGE_PX)
-        object_map: Floats = maps[0]
+        object_map: Floats32 = maps[0]
         return object_map
 
     def activities(
         self,
         cache: Cache,
         rows: NDArray[np.int64],
-        batch_size: int = 64,
+        batch_size: int = MAPS_AT_A_TIME,
         progress: Callable[[int, int], None] | None = None,
-    ) -> Floats:
+    ) -> Floats32:
         """Return the object maps of clips' frames before they are brought to image size.
 
         Args:
@@ -88,8 +89,8 @@ class ObjectPrior:
         reader = ClipReader(cache, rows, square(_IMAGE_PX))
         nothing = np.zeros(0, np.int64)
         cuts = np.split(np.arange(len(rows)), range(batch_size, len(rows), batch_size))
-        parts: list[Floats] = []
-        batches = Stream(reader, min(8, os.cpu_count() or 1)).batches(
+        parts: list[Floats32] = []
+        batches = Stream(reader, reading_threads(None)).batches(
             Pick(frames, frames, nothing) for frames in cuts
         )
         if progress:
@@ -101,8 +102,8 @@ class ObjectPrior:
         return np.concatenate(parts)
 
     @torch.inference_mode()
-    def _activity(self, frames: torch.Tensor) -> Floats:
+    def _activity(self, frames: torch.Tensor) -> Floats32:
         """Look at squares `(n, 224, 224, 3)` uint8, `(n, 7, 7)`."""
         pixels = frames.to(self._device).permute(0, 3, 1, 2).float()
-        activity: Floats = self._encoder(normalise_frames(pixels)).abs().mean(1).cpu().numpy()
+        activity: Floats32 = self._encoder(normalise_frames(pixels)).abs().mean(1).cpu().numpy()
         return activity

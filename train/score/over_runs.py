@@ -10,25 +10,25 @@ from typing import Any
 
 import numpy as np
 
-from ..runs.record import RunPage
+from ..runs.record import RunRecord
 
-Entry = dict[str, Any]
+RunEntry = dict[str, Any]
 _PARTS = ("scores", "subsets", "alphas", "sweeps")
 
 
-def over_runs(entries: Sequence[Entry], pages: Sequence[RunPage]) -> dict[str, Any]:
+def over_runs(entries: Sequence[RunEntry], records: Sequence[RunRecord]) -> dict[str, Any]:
     """Return `mean` and `std` over all runs, and `groups` of those that differ by their seed alone.
 
     Args:
         entries: The runs' parts of the document.
-        pages: Their pages.
+        records: Their records.
 
     Returns:
         `mean` and `std` have the shape of a run's `scores`, `subsets`, `alphas` and `sweeps`; a
         group has `name`, `runs`, `mean` and `std`. The deviation is that of a sample, NaN of one
         run.
     """
-    learnt = [(page.recipe, set(page.ids), page.imported) for page in pages]
+    learnt = [(record.recipe, set(record.ids), record.imported) for record in records]
     members: dict[int, list[int]] = {}
     for number, own in enumerate(learnt):
         first = next((n for n in members if learnt[n] == own), number)
@@ -47,7 +47,7 @@ def over_runs(entries: Sequence[Entry], pages: Sequence[RunPage]) -> dict[str, A
     }
 
 
-def _name(entries: Sequence[Entry], recipes: Counter[str]) -> str:
+def _name(entries: Sequence[RunEntry], recipes: Counter[str]) -> str:
     """Return the run of one, the folder that holds several seeds, or else their recipe.
 
     Where another group is of a recipe of that name, the first run stands for its group.
@@ -61,11 +61,11 @@ def _name(entries: Sequence[Entry], recipes: Counter[str]) -> str:
     return str(first["recipe"] if recipes[first["recipe"]] == 1 else first["run"])
 
 
-def _reduced(entries: Sequence[Entry]) -> dict[str, Any]:
+def _reduced(entries: Sequence[RunEntry]) -> dict[str, Any]:
     return {"mean": _merged(entries, np.mean), "std": _merged(entries, _sample_std)}
 
 
-def _merged(entries: Sequence[Entry], reduce: Callable[[list[float]], Any]) -> dict[str, Any]:
+def _merged(entries: Sequence[RunEntry], reduce: Callable[[list[float]], Any]) -> dict[str, Any]:
     """Reduce each score over runs; null where a run has none."""
 
     def merge(parts: Sequence[Any]) -> Any:

@@ -10,6 +10,7 @@ from dataclasses import replace as _with
 from typing import Literal
 
 from ...errors import UsageError
+from ..choices import DEFAULT_GEOMETRY
 from ..nets.geometry import Geometry, Kernel
 from .binarize import Threshold
 
@@ -47,7 +48,7 @@ class Protocol:
     """
 
     name: str
-    geometry: Geometry = "rf-centred"
+    geometry: Geometry = DEFAULT_GEOMETRY
     geometry_elsewhere: Geometry | None = None
     kernel: Kernel = "linear"
     scale: Literal["cosine", "unit"] = "cosine"

@@ -9,12 +9,13 @@ from ..benchmarks import module_of
 from ..truths.forms import Form
 
 Document = Mapping[str, Any]
-Scores = Mapping[str, float | None]
+Figures = Mapping[str, float | None]
 
 
 OF_RUN = {
     "av_shuffled": "sounds shuffled",
     "blend": "blend with OGL",
+    "blend_surrounded": "blend with surrounded",
     "og_avc": "OG-AVC",
     "og_avc_detr": "OG-AVC-DETR",
 }
@@ -24,6 +25,7 @@ OF_ALL = {
     "center": "center prior",
     "object": "object prior (OGL)",
     "detr": "object map (DETR)",
+    "surrounded": "surrounded",
 }
 _SWEPT = {"predicted": "share predicted", "at": "found from cIoU"}
 _SIZES = ("small", "medium", "large", "huge")
@@ -75,7 +77,7 @@ def head_text(run: Document) -> str:
     return text
 
 
-def measured_rows(document: Document, form: Form) -> Iterator[tuple[str, Scores]]:
+def measured_rows(document: Document, form: Form) -> Iterator[tuple[str, Figures]]:
     """Yield the rows of runs, of their means and blends, and of what all runs share."""
     groups = document["groups"]
     alone = len(groups) == 1
@@ -100,7 +102,7 @@ def measured_rows(document: Document, form: Form) -> Iterator[tuple[str, Scores]
             yield title, found
 
 
-def subset_rows(document: Document) -> Iterator[tuple[str, Scores]]:
+def subset_rows(document: Document) -> Iterator[tuple[str, Figures]]:
     """Yield the rows of subsets that hold something: a recipe's maps, means over its runs."""
     for prefix, group in _prefixed(document):
         for subset, by_source in group["mean"]["subsets"].items():
@@ -126,7 +128,7 @@ def subset_title(run: Document, subset: str) -> str:
     return f"{subset} negatives ({run['pairs'][headline].get(subset, 0)})"
 
 
-def alpha_rows(document: Document) -> Iterator[tuple[str, Scores]]:
+def alpha_rows(document: Document) -> Iterator[tuple[str, Figures]]:
     """Yield the rows of what was varied: alpha, the pixels predicted, the cIoU that counts."""
     for prefix, group in _prefixed(document):
         mean = group["mean"]
@@ -186,7 +188,7 @@ def short_names(runs: Sequence[str]) -> dict[str, str]:
     return dict(zip(runs, runs if repeat else last, strict=True))
 
 
-def _scores(title: str, scores: Scores, width: int, form: Form) -> str:
+def _scores(title: str, scores: Figures, width: int, form: Form) -> str:
     cells = [figure_text(scores.get(column), form) for column in form.columns]
     return _row(title, cells, width, form)
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from ...cache.store import Cache
 from ...errors import InputError
-from ..benchmarks.synth import Item
+from ..benchmarks.synth import SynthItem
 from ..benchmarks.synth import load as load_world
 from ..runs.localizer import Localizer
 from ..score.maps import write_whole
@@ -39,7 +39,7 @@ def hero_picture(
     """
     test = load_world(world).only(set(cache.ids))
     labels = {one.pair.video: one.label for one in test.items if one.group == "positive"}
-    swaps: dict[str, Item] = {}
+    swaps: dict[str, SynthItem] = {}
     for item in test.items:
         if item.group == "swapped" and not item.unheard:
             swaps.setdefault(labels[item.pair.video], item)

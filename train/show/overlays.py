@@ -11,14 +11,15 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from ...cache.advice import advice
+from ...advice import advice
 from ...cache.clip_ids import file_stem
 from ...cache.store import Cache
 from ...cache.writer import remove_orphans
 from ...errors import InputError, MissingDependencyError, UsageError
+from ..choices import DEFAULT_GEOMETRY, DEFAULT_SCALES, MAPS_AT_A_TIME
 from ..nets.geometry import DETR_PX, Geometry, detr_centres_px, upsample
 from ..runs.localizer import Localizer
-from ..score.controls import ALPHA, BlendScales, Floats, Frame, blend, saliency
+from ..score.controls import ALPHA, BlendScales, Floats32, Frame, blend, saliency
 from ..score.map_sources import detr_maps
 from ..score.maps import write_whole
 from ..score.object_prior import ObjectPrior
@@ -26,13 +27,13 @@ from . import drawing
 from .drawing import Panel
 from .true_boxes import TrueBoxes, read_true_boxes
 
-Boxes = NDArray[np.float64]
+BoxArray = NDArray[np.float64]
 _COSINE = "cosine"
 _SHEET_CLIPS = 60
 """More clips than this in one picture cannot be told apart."""
 
 
-def no_boxes() -> Boxes:
+def no_boxes() -> BoxArray:
     """Return `(0, 4)` boxes."""
     return np.zeros((0, 4))
 
@@ -53,11 +54,11 @@ class Localized:
 
     name: str
     frame: Frame
-    map: Floats
+    map: Floats32
     label: str = ""
-    sounding: Boxes = field(default_factory=no_boxes)
-    silent: Boxes = field(default_factory=no_boxes)
-    objects: Floats | None = None
+    sounding: BoxArray = field(default_factory=no_boxes)
+    silent: BoxArray = field(default_factory=no_boxes)
+    objects: Floats32 | None = None
 
 
 def localize_sound(
@@ -67,7 +68,7 @@ def localize_sound(
     waveform: NDArray[Any],
     rate_hz: int,
     *,
-    geometry: Geometry = "rf-centred",
+    geometry: Geometry = DEFAULT_GEOMETRY,
     truth: TrueBoxes | None = None,
 ) -> Localized:
     """Localize the sound of one clip that was decoded elsewhere.
@@ -92,8 +93,8 @@ def localize_cached(
     ids: Sequence[str],
     *,
     annotations: Path | None = None,
-    geometry: Geometry = "rf-centred",
-    batch_size: int = 64,
+    geometry: Geometry = DEFAULT_GEOMETRY,
+    batch_size: int = MAPS_AT_A_TIME,
 ) -> Iterator[Localized]:
     """Localize the sounds of clips of a cache.
 
@@ -127,8 +128,8 @@ def localize_cached(
 
 
 def object_map_maker(
-    geometry: Geometry = "rf-centred", *, required: bool = False
-) -> tuple[str, Callable[[Frame], Floats]]:
+    geometry: Geometry = DEFAULT_GEOMETRY, *, required: bool = False
+) -> tuple[str, Callable[[Frame], Floats32]]:
     """Return the object map to show, with its name: OGL, or saliency without ImageNet weights.
 
     Args:
@@ -151,8 +152,8 @@ def write_overlays(
     out: Path,
     *,
     alpha: float = ALPHA,
-    scales: BlendScales = "minmax",
-    geometry: Geometry = "rf-centred",
+    scales: BlendScales = DEFAULT_SCALES,
+    geometry: Geometry = DEFAULT_GEOMETRY,
     progress: Callable[[int], None] | None = None,
 ) -> list[Path]:
     """Write `<id>.png` for every clip, and `sheet.png` if there are several.
@@ -225,10 +226,10 @@ def sheet_picture(clips: Sequence[Localized]) -> bytes:
 def overlay_picture(
     clip: Localized,
     object_title: str,
-    object_map: Floats,
+    object_map: Floats32,
     alpha: float = ALPHA,
-    geometry: Geometry = "rf-centred",
-    scales: BlendScales = "minmax",
+    geometry: Geometry = DEFAULT_GEOMETRY,
+    scales: BlendScales = DEFAULT_SCALES,
 ) -> bytes:
     """Draw a clip's frame, maps and blend side by side, as PNG.
 

@@ -22,8 +22,8 @@ from ..score.protocols import PROTOCOLS, Protocol
 from ..score.scoring import SIZES, Measured, curves, measure, measure_all, size_of, summary
 from .boxes import union_masks
 
-Kind = Literal["positive", "real", "easy", "hard", "negative"]
-NEGATIVES: tuple[Kind, ...] = ("real", "easy", "hard", "negative")
+PairKind = Literal["positive", "real", "easy", "hard", "negative"]
+NEGATIVES: tuple[PairKind, ...] = ("real", "easy", "hard", "negative")
 """Sounds of nothing in the picture: the clip's own; of another class; of the same; not told."""
 ALL = "all"
 _HALF_PX = SIZE_PX**2 // 2
@@ -40,7 +40,7 @@ def boxes_to_show(boxes: NDArray[Any]) -> Truth:
     return Truth(np.asarray(boxes, np.float64).reshape(-1, 4).clip(0, 1), NOTHING)
 
 
-class Item(NamedTuple):
+class AnnotatedItem(NamedTuple):
     """One pair to score.
 
     Attributes:
@@ -52,7 +52,7 @@ class Item(NamedTuple):
     """
 
     pair: Pair
-    kind: Kind
+    kind: PairKind
     label: str
     source: str = ""
     group: str = ""
@@ -74,7 +74,7 @@ class Annotated:
         extra: What is scored beside cIoU.
     """
 
-    items: tuple[Item, ...]
+    items: tuple[AnnotatedItem, ...]
     boxes: Mapping[str, NDArray[Any]] = field(repr=False)
     draw: Draw = union_masks
     show: Callable[[NDArray[Any]], Truth] = boxes_to_show
@@ -182,13 +182,13 @@ class Annotated:
         """`(pairs,)` whether the sound's source is in the picture."""
         return np.array([item.kind == "positive" for item in self.items], bool)
 
-    def _truths(self, items: Sequence[Item]) -> NDArray[Any]:
+    def _truths(self, items: Sequence[AnnotatedItem]) -> NDArray[Any]:
         return self.draw([self._boxes_of(item) for item in items])
 
-    def _boxes_of(self, item: Item) -> NDArray[Any]:
+    def _boxes_of(self, item: AnnotatedItem) -> NDArray[Any]:
         return self.boxes[_source(item)] if item.kind == "positive" else NOTHING
 
-    def _num_boxes(self, items: Sequence[Item]) -> NDArray[np.int64]:
+    def _num_boxes(self, items: Sequence[AnnotatedItem]) -> NDArray[np.int64]:
         """Count boxes; a clip with broken ones alone is no negative, a mask counts as one."""
         truths = [self._boxes_of(item) for item in items]
         counted = [1 if truth.dtype == bool else max(1, len(truth)) for truth in truths]
@@ -213,13 +213,13 @@ class Annotated:
             found.append((hit + beside / 2) / whole)
         return np.concatenate(found)
 
-    def _drawn(self, items: Sequence[Item]) -> Iterator[NDArray[Any]]:
+    def _drawn(self, items: Sequence[AnnotatedItem]) -> Iterator[NDArray[Any]]:
         """Yield the truths of items, some at a time."""
         for start in range(0, len(items), _CHUNK):
             yield self._truths(items[start : start + _CHUNK])
 
 
-def _source(item: Item) -> str:
+def _source(item: AnnotatedItem) -> str:
     return item.source or item.pair.video
 
 
@@ -287,7 +287,7 @@ class AnnotatedScores:
         everything = np.ones(len(self.test.items), bool)
         return summary(self.measured, everything, self.protocol, at=(level,))
 
-    def _against(self, kind: Kind) -> Scores:
+    def _against(self, kind: PairKind) -> Scores:
         """Score the negatives of one kind among as many positives (SLAVC, Table 5).
 
         Which positives is drawn; the figures are means over draws.

@@ -13,7 +13,7 @@ from pathlib import Path
 from ...errors import InputError
 from ..benchmarks import SIZE_PX, Pair
 from ..extras.segmentation import Segmentation
-from .annotated import Annotated, Item
+from .annotated import Annotated, AnnotatedItem
 from .annotations import Boxes, clips_text, read_list, read_rows, refuse_twice, short_of
 from .forms import Form
 from .lists import draw_px, read_listed_boxes, show_px
@@ -89,7 +89,7 @@ def _test(
 ) -> Annotated:
     """Return the test: cIoU of boxes where there are some, mIoU and F of masks."""
     items = tuple(
-        Item(Pair(frame, frame), "positive", labels[frame], group=frame.rpartition("_")[0])
+        AnnotatedItem(Pair(frame, frame), "positive", labels[frame], group=frame.rpartition("_")[0])
         for frame in there
     )
     told, official = tuple(notices), len(there)

@@ -16,7 +16,7 @@ from ...errors import InputError
 from ...reading import parse_json
 from ..benchmarks import SIZE_PX, Pair, Truth
 from ..score.binarize import Bools, Floats
-from .annotated import Annotated, Item, boxes_to_show
+from .annotated import Annotated, AnnotatedItem, boxes_to_show
 from .annotations import Boxes, clips_text, find_file, refuse_twice, short_of, unreadable
 
 
@@ -94,7 +94,7 @@ def load_listed(annotations: Path, file: str, num_rows: int) -> Annotated:
     """
     path = find_file(annotations, file)
     boxes = read_listed_boxes(path)
-    items = tuple(Item(Pair(name, name), "positive", "") for name in boxes.by_clip)
+    items = tuple(AnnotatedItem(Pair(name, name), "positive", "") for name in boxes.by_clip)
     notices = (*boxes.notices, *short_of(path, len(items), num_rows, "rows"))
     return Annotated(
         items, boxes.by_clip, draw_px, show_px, num_official=len(items), notices=notices

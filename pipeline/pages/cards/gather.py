@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ....cache.advice import DEFAULT_CACHE, advice
+from ....advice import DEFAULT_CACHE, advice
 from ....cache.schema import CLUSTERS, EXTRACT, HINTS, NEIGHBORS, Header
 from ....cache.state import headers, stages
 from ....cache.store import Cache, CachedClip

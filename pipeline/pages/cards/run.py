@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ....cache.advice import advice
+from ....advice import advice
 from ....cache.store import Cache
 from ....drafts import remove_orphans, temporary
 from ....errors import CacheUnwritableError, InputError, UsageError
@@ -19,53 +18,43 @@ from .picture import draw_cards
 MAX_CLIPS = 100
 
 
-@dataclass(frozen=True)
-class InspectSettings:
-    """What `inspect` is told.
+def draw(
+    folder: Path, named: Sequence[str], count: int, out: Path, labels: Path | None
+) -> dict[str, Any]:
+    """Draw clips with everything the cache knows of them; return the `avpipe.inspect/1` document.
 
-    Attributes:
-        cache: Folder.
-        ids: Clips; if there are none, `count` of them from all over the cache.
+    Args:
+        folder: The cache's.
+        named: Clips; if there are none, `count` of them from all over the cache.
         count: How many.
         out: The picture, .png, or the page, .html.
         labels: A table of other names for the tags; None for AudioSet's own.
-    """
-
-    cache: Path
-    ids: tuple[str, ...] = ()
-    count: int = 3
-    out: Path = Path("inspect.png")
-    labels: Path | None = None
-
-
-def inspect(settings: InspectSettings) -> dict[str, Any]:
-    """Draw clips with everything the cache knows of them; return the `avpipe.inspect/1` document.
 
     Raises:
         InputError: The cache is not there or empty, lacks a clip, or the labels cannot be read.
         UsageError: More clips are named than fit in a picture, or it is no .png or .html file.
         CacheUnwritableError: The file cannot be written.
     """
-    is_page = check_name(settings.out, ".png", ".html") == ".html"
-    cache = Cache(settings.cache)
-    class_names = read_class_names(settings.labels)
-    if len(settings.ids) > MAX_CLIPS:
-        raise UsageError(f"{len(settings.ids)} clips do not fit in a picture: at most {MAX_CLIPS}")
+    is_page = check_name(out, ".png", ".html") == ".html"
+    cache = Cache(folder)
+    class_names = read_class_names(labels)
+    if len(named) > MAX_CLIPS:
+        raise UsageError(f"{len(named)} clips do not fit in a picture: at most {MAX_CLIPS}")
     if not len(cache):
         why = advice("inspect --failures", cache.path)
         raise InputError(f"{cache.path} has no finished clip; {why} says why")
-    ids = list(dict.fromkeys(settings.ids)) or spread(cache.ids, settings.count)
+    ids = list(dict.fromkeys(named)) or spread(cache.ids, count)
     _require(cache, ids)
     shown = shown_stages(cache, [cache.row_of(clip_id) for clip_id in ids])
     cards = [make_card(cache, clip_id, shown, class_names) for clip_id in ids]
-    notes = remarks(shown, settings.cache)
+    notes = remarks(shown, folder)
     if is_page:
-        write_result(settings.out, page_of_cards(cards, shown, notes).encode())
+        write_result(out, page_of_cards(cards, shown, notes).encode())
     else:
-        write_result(settings.out, to_png(draw_cards(cards, shown, notes)))
+        write_result(out, to_png(draw_cards(cards, shown, notes)))
     return {
         "schema": "avpipe.inspect/1",
-        "picture": str(settings.out),
+        "picture": str(out),
         "stages": {kind: header.stage for kind, header in shown.items()},
         "clips": [card.as_json() for card in cards],
         "notices": notes,

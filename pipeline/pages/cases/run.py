@@ -11,15 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ....cache.writer import remove_orphans
-from ....errors import InputError, UsageError
 from ....stages.media import decode_clip
-from ....stages.synth.case_worlds import open_world
+from ....stages.synth.case_worlds import CaseWorld
 from ....stages.synth.hard import KINDS, Case, Kind
-from ....weights import PRETRAINED
 from ... import output
 from ...extract.folders import make_films_folder
 from ...output import Document
-from ...training import run_folders
 from ...watch import watch
 from ..cards.run import write_result
 from .sheet import HEAD, draw_cases, page_of_cases
@@ -30,30 +27,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class CasesSettings:
-    """What `cases` is told.
-
-    Attributes:
-        world: Folder of the synthetic world that the run was trained in.
-        run: The run.
-        out: Folder for the clips, the page and the picture.
-        each: Clips of each case.
-        geometry: Where a map's cells lie.
-        device: For the network.
-        weights: Where the teachers of a run on cached features come from.
-    """
-
-    world: Path | None
-    run: Path
-    out: Path
-    each: int = 3
-    geometry: Geometry = "rf-centred"
-    device: str = "auto"
-    weights: tuple[str, ...] = (PRETRAINED,)
-
-
-@dataclass(frozen=True)
-class Shown:
+class MappedClip:
     """A clip of a case with its map.
 
     Attributes:
@@ -86,31 +60,25 @@ class Shown:
         return any(x1 <= x <= x2 and y1 <= y <= y2 for x1, y1, x2, y2 in self.case.sounding)
 
 
-def make_gallery(settings: CasesSettings) -> dict[str, Any]:
+def make_gallery(
+    localizer: Localizer, world: CaseWorld, run: Path, out: Path, *, each: int, geometry: Geometry
+) -> dict[str, Any]:
     """Make the clips, localize their sounds, write page and picture; return `avpipe.cases/1`.
 
-    Raises:
-        InputError: There is no such world or run.
-        UsageError: `out` is a file, or nobody says where the world is.
-        CacheUnwritableError: It cannot be written.
-    """
-    out = settings.out
-    if out.exists() and not out.is_dir():
-        raise UsageError(f"{out} is no folder: name one with --out")
-    (folder, *others) = run_folders([settings.run])
-    if others:
-        raise InputError(f"{settings.run} holds several runs; name one, as in --run {folder}")
-    if settings.world is None:
-        raise UsageError("name the folder of synth that the run was trained in: --annotations DIR")
-    world = open_world(settings.world)
-    from ....train.runs.localizer import (
-        load_run,  # torch: seconds, which no mistyped name has to wait for
-    )
+    Args:
+        localizer: The run.
+        world: The synthetic world that it was trained in.
+        run: What the run is called.
+        out: Folder for the clips, the page and the picture.
+        each: Clips of each case.
+        geometry: Where a map's cells lie.
 
-    localizer = load_run(folder, settings.device, weights=settings.weights)
+    Raises:
+        CacheUnwritableError: `out` cannot be written.
+    """
     make_films_folder(out)
     remove_orphans(out)
-    cases = world.plan(settings.each)
+    cases = world.plan(each)
     shown = []
     with watch("cases") as update:
         for number, case in enumerate(cases):
@@ -118,34 +86,25 @@ def make_gallery(settings: CasesSettings) -> dict[str, Any]:
             video = world.encode(case)
             write_result(out / f"{case.name}.mp4", video)
             names = tuple(world.classes[one].name for one in case.heard)
-            shown.append(_localized(localizer, case, video, names, settings))
+            clip = decode_clip(str(out / f"{case.name}.mp4"))
+            size = (clip.frame.shape[0], clip.frame.shape[1])
+            heat = localizer.localize(
+                clip.frame, clip.waveform, clip.rate_hz, size=size, geometry=geometry
+            )
+            shown.append(MappedClip(case, video, clip.frame, heat, names))
         update(len(cases), len(cases))
-    document = _document(settings, shown)
+    document = _document(run, out, shown)
     write_result(out / "cases.png", draw_cases(shown))
     write_result(out / "cases.html", page_of_cases(document, shown).encode())
     return document
 
 
-def _localized(
-    localizer: Localizer, case: Case, video: bytes, heard: tuple[str, ...], settings: CasesSettings
-) -> Shown:
-    clip = decode_clip(str(settings.out / f"{case.name}.mp4"))
-    heat = localizer.localize(
-        clip.frame,
-        clip.waveform,
-        clip.rate_hz,
-        size=(clip.frame.shape[0], clip.frame.shape[1]),
-        geometry=settings.geometry,
-    )
-    return Shown(case, video, clip.frame, heat, heard)
-
-
-def _document(settings: CasesSettings, shown: Sequence[Shown]) -> dict[str, Any]:
+def _document(run: Path, out: Path, shown: Sequence[MappedClip]) -> dict[str, Any]:
     return {
         "schema": "avpipe.cases/1",
-        "run": str(settings.run),
-        "page": str(settings.out / "cases.html"),
-        "picture": str(settings.out / "cases.png"),
+        "run": str(run),
+        "page": str(out / "cases.html"),
+        "picture": str(out / "cases.png"),
         "cases": [_summary(kind, shown) for kind in KINDS],
         "clips": [
             {
@@ -160,7 +119,7 @@ def _document(settings: CasesSettings, shown: Sequence[Shown]) -> dict[str, Any]
     }
 
 
-def _summary(kind: Kind, shown: Sequence[Shown]) -> dict[str, Any]:
+def _summary(kind: Kind, shown: Sequence[MappedClip]) -> dict[str, Any]:
     clips = [one for one in shown if one.case.kind == kind]
     found = [one.is_found for one in clips if one.is_found is not None]
     return {

@@ -16,7 +16,7 @@ from .. import html
 from ..media import as_jpeg
 
 if TYPE_CHECKING:
-    from .run import Shown
+    from .run import MappedClip
 
 Limits = tuple[float, float]
 _INTRODUCTION = (
@@ -29,7 +29,7 @@ _PNG_CLIPS = 3
 _PAIR_PX = 480
 
 
-def limits_of(shown: Sequence[Shown]) -> Limits:
+def limits_of(shown: Sequence[MappedClip]) -> Limits:
     """Return the ends of the scale: the lowest and the highest value of all maps."""
     return (
         min(float(one.heat.min()) for one in shown),
@@ -37,7 +37,7 @@ def limits_of(shown: Sequence[Shown]) -> Limits:
     )
 
 
-def draw_cases(shown: Sequence[Shown]) -> bytes:
+def draw_cases(shown: Sequence[MappedClip]) -> bytes:
     """Draw a row for each case: frame and map of its first clips, as PNG."""
     limits = limits_of(shown)
     rows = [
@@ -48,7 +48,7 @@ def draw_cases(shown: Sequence[Shown]) -> bytes:
     return grid(rows, row_titles=titles, panel_in=1.3, scale=COSINE)
 
 
-def page_of_cases(document: Document, shown: Sequence[Shown]) -> str:
+def page_of_cases(document: Document, shown: Sequence[MappedClip]) -> str:
     """Return a page: each case, what to expect of it, and its clips with maps, to be played.
 
     Args:
@@ -68,7 +68,7 @@ def page_of_cases(document: Document, shown: Sequence[Shown]) -> str:
     return html.page(f"Hard cases: {document['run']}", "\n".join(parts))
 
 
-def _section(kind: Kind, shown: Sequence[Shown], limits: Limits) -> str:
+def _section(kind: Kind, shown: Sequence[MappedClip], limits: Limits) -> str:
     return "\n".join(
         [
             html.heading(kind.name),
@@ -79,7 +79,7 @@ def _section(kind: Kind, shown: Sequence[Shown], limits: Limits) -> str:
     )
 
 
-def _clip(one: Shown, limits: Limits) -> str:
+def _clip(one: MappedClip, limits: Limits) -> str:
     heard = " and ".join(one.heard) or "nothing"
     ending = {True: ", in a box that sounds", False: ", in no box that sounds", None: ""}
     caption = f"heard: {heard}; peak {one.peak:.3f}{ending[one.is_found]}"
@@ -91,7 +91,7 @@ def _clip(one: Shown, limits: Limits) -> str:
     return html.block("", parts)
 
 
-def _panels(one: Shown, limits: Limits) -> list[Panel]:
+def _panels(one: MappedClip, limits: Limits) -> list[Panel]:
     boxes = (one.case.sounding, one.case.silent)
     return [
         Panel("", one.frame, None, *boxes),
@@ -99,7 +99,7 @@ def _panels(one: Shown, limits: Limits) -> list[Panel]:
     ]
 
 
-def _of(kind: Kind, shown: Sequence[Shown]) -> list[Shown]:
+def _of(kind: Kind, shown: Sequence[MappedClip]) -> list[MappedClip]:
     return [one for one in shown if one.case.kind == kind]
 
 

@@ -11,13 +11,13 @@ import numpy as np
 
 from ....train.runs.metric_lines import Values, read_lines
 from .. import html
-from ..chart import Line, chart
+from ..chart import Curve, chart
 
 _POINTS = 240
 """Points of a line; longer records are means of as many steps in a row."""
 _NO_TERMS = ("step", "epoch")
 _LAST = "lr"
-Record = list[Values]
+LoggedSteps = list[Values]
 
 
 class History(NamedTuple):
@@ -30,8 +30,8 @@ class History(NamedTuple):
     """
 
     name: str
-    steps: Record
-    validation: Record
+    steps: LoggedSteps
+    validation: LoggedSteps
 
 
 def read_history(run: Path, name: str) -> History:
@@ -67,15 +67,15 @@ def _chart(term: str, told: Sequence[History]) -> str:
     for colour, one in enumerate(told):
         with_term = [record for record in one.steps if term in record]
         if with_term:
-            lines.append(Line(one.name, *_thinned(with_term, term), colour))
+            lines.append(Curve(one.name, *_thinned(with_term, term), colour))
         checks = [record for record in one.validation if term in record]
         if checks:
             x, y = ([record[key] for record in checks] for key in ("step", term))
-            lines.append(Line(f"{one.name}, validation", x, y, colour, dashed=True))
+            lines.append(Curve(f"{one.name}, validation", x, y, colour, dashed=True))
     return chart("learning rate" if term == _LAST else term, lines, "step")
 
 
-def _thinned(record: Record, term: str) -> tuple[list[float], list[float]]:
+def _thinned(record: LoggedSteps, term: str) -> tuple[list[float], list[float]]:
     """Return steps and values, means of neighbours where there are too many points."""
     both = np.array([(line["step"], line[term]) for line in record])
     width = _width(len(both))
@@ -90,6 +90,6 @@ def _width(num_steps: int) -> int:
     return math.ceil(num_steps / _POINTS)
 
 
-def last_values(record: Record) -> Mapping[str, float]:
+def last_values(record: LoggedSteps) -> Mapping[str, float]:
     """Return the last record; empty if there is none."""
     return record[-1] if record else {}

@@ -7,9 +7,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ....cache.advice import advice
+from ....advice import advice
 from ....train.recipe import recipe_values
-from ....train.runs.record import RunPage
+from ....train.runs.record import RunRecord
 from ....weights import RANDOM
 from ...output import Document, size_text, weights_text
 from .. import html
@@ -18,47 +18,47 @@ _DIGITS = 12
 _IDS_SHOWN = 20
 
 
-def stamps(pages: Mapping[str, RunPage]) -> list[str]:
+def stamps(records: Mapping[str, RunRecord]) -> list[str]:
     """Return what nobody may overlook: weights that know nothing, or that came from elsewhere.
 
     Args:
-        pages: Pages by run.
+        records: Records by run.
     """
     found = []
-    for run, page in pages.items():
-        begun = {"": page.image_weights, " its audio encoder": page.audio_weights}
+    for run, record in records.items():
+        begun = {"": record.image_weights, " its audio encoder": record.audio_weights}
         for part, digest in begun.items():
             if (digest or "").startswith(RANDOM):
                 found.append(f"{run} began{part} with {weights_text(str(digest))}")
-        for stage, digest in page.inputs.items():
+        for stage, digest in record.inputs.items():
             if (digest or "").startswith(RANDOM):
                 found.append(f"{run} learnt from {stage}, of {weights_text(str(digest))}")
-        if page.imported is not None:
-            source = ", ".join(f"{key} {_plain(value)}" for key, value in page.imported.items())
+        if record.imported is not None:
+            source = ", ".join(f"{key} {_plain(value)}" for key, value in record.imported.items())
             found.append(f"{run} was imported: {source}")
     return found
 
 
 def origin_section(
-    pages: Mapping[str, RunPage], steps: Mapping[str, int], evaluation: Document | None
+    records: Mapping[str, RunRecord], steps: Mapping[str, int], evaluation: Document | None
 ) -> str:
     """Return the section on provenance: a column for each run, then recipes and the protocol.
 
     Args:
-        pages: Pages by run, its short name.
+        records: Records by run, its short name.
         steps: Steps of each run's newest checkpoint.
         evaluation: The `avpipe.evaluate/1` document; None: nothing was scored.
     """
-    entries = evaluation["runs"] if evaluation else [None] * len(pages)
+    entries = evaluation["runs"] if evaluation else [None] * len(records)
     columns = [
-        {**_trained(page, steps[name]), **_scored(entry)}
-        for (name, page), entry in zip(pages.items(), entries, strict=True)
+        {**_trained(record, steps[name]), **_scored(entry)}
+        for (name, record), entry in zip(records.items(), entries, strict=True)
     ]
     named = dict.fromkeys(key for column in columns for key in column)
     rows = [[key, *(column.get(key) for column in columns)] for key in named]
-    parts = [html.heading("Provenance"), html.table(["", *pages], rows)]
-    for title, page in _recipes(pages):
-        values = [(key, _plain(value)) for key, value in recipe_values(page.recipe).items()]
+    parts = [html.heading("Provenance"), html.table(["", *records], rows)]
+    for title, record in _recipes(records):
+        values = [(key, _plain(value)) for key, value in recipe_values(record.recipe).items()]
         parts.append(html.fold(title, html.table(("recipe", "value"), values)))
     if evaluation:
         first = evaluation["runs"][0]
@@ -70,22 +70,22 @@ def origin_section(
     return "\n".join(parts)
 
 
-def _trained(page: RunPage, steps: int) -> dict[str, Any]:
-    versions = ", ".join(f"{name} {number}" for name, number in page.versions.items())
-    inputs = [f"{stage}: {_digest(digest)}" for stage, digest in page.inputs.items()]
+def _trained(record: RunRecord, steps: int) -> dict[str, Any]:
+    versions = ", ".join(f"{name} {number}" for name, number in record.versions.items())
+    inputs = [f"{stage}: {_digest(digest)}" for stage, digest in record.inputs.items()]
     return {
-        "recipe": page.recipe_name,
-        "objective": page.recipe.objective,
-        "seed": page.seed,
-        "trained on": f"{len(page.ids)} clips" if page.ids else None,
-        "steps": f"{steps} of {page.batch_size} clips, {page.recipe.epochs} epochs planned",
-        "processes": page.num_ranks,
-        "image encoder from": _digest(page.image_weights),
-        "audio encoder from": _digest(page.audio_weights),
+        "recipe": record.recipe_name,
+        "objective": record.recipe.objective,
+        "seed": record.seed,
+        "trained on": f"{len(record.ids)} clips" if record.ids else None,
+        "steps": f"{steps} of {record.batch_size} clips, {record.recipe.epochs} epochs planned",
+        "processes": record.num_ranks,
+        "image encoder from": _digest(record.image_weights),
+        "audio encoder from": _digest(record.audio_weights),
         "stages read": "; ".join(inputs) or None,
         "made with": versions,
-        "cache": page.cache or None,
-        "clips' digest": page.data[:_DIGITS] or None,
+        "cache": record.cache or None,
+        "clips' digest": record.data[:_DIGITS] or None,
     }
 
 
@@ -111,18 +111,18 @@ def _scored(entry: Document | None) -> dict[str, Any]:
     }
 
 
-def _recipes(pages: Mapping[str, RunPage]) -> Iterator[tuple[str, RunPage]]:
+def _recipes(records: Mapping[str, RunRecord]) -> Iterator[tuple[str, RunRecord]]:
     """Yield each recipe once, titled with the runs that have it."""
-    seen: list[tuple[list[str], RunPage]] = []
-    for name, page in pages.items():
-        same = [names for names, other in seen if other.recipe == page.recipe]
+    seen: list[tuple[list[str], RunRecord]] = []
+    for name, record in records.items():
+        same = [names for names, other in seen if other.recipe == record.recipe]
         if same:
             same[0].append(name)
         else:
-            seen.append(([name], page))
-    for names, page in seen:
+            seen.append(([name], record))
+    for names, record in seen:
         of = f" of {', '.join(names)}" if len(seen) > 1 else ""
-        yield f"Recipe {page.recipe_name}{of}, all its values", page
+        yield f"Recipe {record.recipe_name}{of}, all its values", record
 
 
 def _id_lists(evaluation: Document) -> Iterator[str]:

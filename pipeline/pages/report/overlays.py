@@ -33,7 +33,7 @@ _PANEL_IN = 2.2
 
 
 @dataclass(frozen=True)
-class Sample:
+class ScoredClip:
     """A line of a run's csv.
 
     Attributes:
@@ -92,7 +92,7 @@ def overlays_section(run: Document, cache: Cache, annotations: Path, device: str
     return "\n".join(parts)
 
 
-def read_samples(results: Path, ciou: str, headline: str) -> list[Sample]:
+def read_samples(results: Path, ciou: str, headline: str) -> list[ScoredClip]:
     """Read the lines of a run's csv that the headline counts.
 
     Args:
@@ -102,7 +102,7 @@ def read_samples(results: Path, ciou: str, headline: str) -> list[Sample]:
     """
     with results.with_name(f"{results.name}.csv").open(encoding="utf-8", newline="") as file:
         return [
-            Sample(
+            ScoredClip(
                 Pair(from_cell(line["video"]), from_cell(line["audio"])),
                 from_cell(line["label"]),
                 line.get("kind", line.get("group")) == "positive",
@@ -114,7 +114,7 @@ def read_samples(results: Path, ciou: str, headline: str) -> list[Sample]:
         ]
 
 
-def choose(samples: Sequence[Sample], num: int = NUM_EACH) -> dict[str, list[Sample]]:
+def choose(samples: Sequence[ScoredClip], num: int = NUM_EACH) -> dict[str, list[ScoredClip]]:
     """Choose what to draw: best, worst and the surest maps of sounds without a source.
 
     Where cIoUs are equal the surer map is worse and better.
@@ -129,7 +129,7 @@ def choose(samples: Sequence[Sample], num: int = NUM_EACH) -> dict[str, list[Sam
 
 
 def _picture(
-    sample: Sample,
+    sample: ScoredClip,
     benchmark: Benchmark,
     cache: Cache,
     stored: StoredMaps,

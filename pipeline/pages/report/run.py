@@ -3,61 +3,49 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ....cache.schema import MANIFEST
 from ....cache.store import Cache
 from ....train.notices import collected
 from ....train.runs.checkpoint import latest_checkpoint
-from ....train.runs.record import RunPage, read_page
+from ....train.runs.record import RunRecord, read_record
 from ....train.score.table import short_names
 from ...output import Document
-from ...status import status
-from ...training import EvaluateSettings, evaluate_runs, run_folders
+from ...tally import status
 from .. import html
-from ..cards.run import check_name, write_result
+from ..cards.run import write_result
 from ..chart import STYLE
 from .curves import last_values, read_history, training_section
 from .origin import data_section, origin_section, stamps
 
-if TYPE_CHECKING:
-    from ....train.nets.geometry import Geometry
-
 NOT_SCORED = "nothing was scored: say where the true boxes are with --annotations"
 
 
-@dataclass(frozen=True)
-class ReportSettings:
-    """Everything `report` can be told."""
-
-    runs: tuple[Path, ...]
-    cache: Path
-    out: Path | None = None
-    """None: `report.html` in the first folder named."""
-    annotations: Path | None = None
-    """None: nothing is scored."""
-    benchmark: str = "synth"
-    protocol: str = "avpipe"
-    paper: str | None = None
-    geometry: Geometry | None = None
-    device: str = "auto"
-
-
-def make_report(settings: ReportSettings) -> dict[str, Any]:
+def make_report(
+    folders: Sequence[Path],
+    cache: Path,
+    out: Path,
+    evaluation: dict[str, Any] | None,
+    annotations: Path | None,
+    device: str,
+) -> dict[str, Any]:
     """Write the page; return the `avpipe.report/1` document.
 
+    Args:
+        folders: Of the runs.
+        cache: What they learnt from, if it is there.
+        out: The page.
+        evaluation: Their `avpipe.evaluate/1` document, if they were scored.
+        annotations: What they were scored by.
+        device: For maps, should those of the evaluation be gone meanwhile.
+
     Raises:
-        UsageError: `--out` names no page, or a run is named twice.
-        InputError: A folder holds no run, or what is to be scored is missing.
+        CacheCorruptError: A run's record is damaged.
         CacheUnwritableError: The page cannot be written.
     """
-    folders = run_folders(settings.runs)
-    out = settings.out or settings.runs[0] / "report.html"
-    check_name(out, ".html")
-    evaluation = _evaluation(settings)
-    has_cache = (settings.cache / MANIFEST).is_dir()
+    has_cache = (cache / MANIFEST).is_dir()
     with collected() as told:
         runs = [_run(folder) for folder in folders]
         scored = evaluation["notices"] if evaluation else [NOT_SCORED]
@@ -66,43 +54,30 @@ def make_report(settings: ReportSettings) -> dict[str, Any]:
             "page": str(out),
             "runs": runs,
             "evaluation": evaluation,
-            "data": status(settings.cache) if has_cache else None,
+            "data": status(cache) if has_cache else None,
             "notices": list(dict.fromkeys([*scored, *told])),
         }
-        page = _page(settings, folders, document)
+        overlays = ""
+        if evaluation and annotations is not None:
+            from .overlays import overlays_section
+
+            overlays = overlays_section(evaluation["runs"][0], Cache(cache), annotations, device)
+        page = _page(cache, folders, document, overlays)
     write_result(out, page.encode())
     return document
 
 
-def _evaluation(settings: ReportSettings) -> dict[str, Any] | None:
-    """Score the runs as `avpipe evaluate` does."""
-    if settings.annotations is None:
-        return None
-    return evaluate_runs(
-        EvaluateSettings(
-            runs=settings.runs,
-            cache=settings.cache,
-            annotations=settings.annotations,
-            benchmark=settings.benchmark,
-            protocol=settings.protocol,
-            paper=settings.paper,
-            geometry=settings.geometry,
-            device=settings.device,
-        )
-    )
-
-
 def _run(folder: Path) -> dict[str, Any]:
-    page, history = read_page(folder), read_history(folder, "")
+    record, history = read_record(folder), read_history(folder, "")
     return {
         "run": str(folder),
-        "recipe": page.recipe_name,
-        "seed": page.seed,
-        "clips": len(page.ids),
+        "recipe": record.recipe_name,
+        "seed": record.seed,
+        "clips": len(record.ids),
         "steps": _steps(folder),
         "loss": last_values(history.steps).get("loss"),
         "val_loss": last_values(history.validation).get("loss"),
-        "imported": page.imported is not None,
+        "imported": record.imported is not None,
     }
 
 
@@ -112,40 +87,35 @@ def _steps(folder: Path) -> int:
     return found[1] if found else 0
 
 
-def _page(settings: ReportSettings, folders: Sequence[Path], document: Document) -> str:
-    from .overlays import overlays_section
+def _page(cache: Path, folders: Sequence[Path], document: Document, overlays: str) -> str:
     from .scores import curves_section, scores_section
 
     names = short_names([str(folder) for folder in folders])
-    pages = {names[str(folder)]: read_page(folder) for folder in folders}
+    records = {names[str(folder)]: read_record(folder) for folder in folders}
     steps = {names[str(folder)]: _steps(folder) for folder in folders}
     evaluation = document["evaluation"]
-    lines = dict.fromkeys([*stamps(pages), *document["notices"]])
-    parts = [html.paragraph(_summary(folders, pages), "soft")]
+    lines = dict.fromkeys([*stamps(records), *document["notices"]])
+    parts = [html.paragraph(_summary(folders, records), "soft")]
     parts += [html.remark(line) for line in lines]
     if evaluation:
-        parts += [scores_section(evaluation), curves_section(evaluation)]
-        if settings.annotations is not None:
-            cache = Cache(settings.cache)
-            first = evaluation["runs"][0]
-            parts.append(overlays_section(first, cache, settings.annotations, settings.device))
+        parts += [scores_section(evaluation), curves_section(evaluation), overlays]
     histories = [read_history(folder, names[str(folder)]) for folder in folders]
     parts += [
         training_section(histories),
-        data_section(document["data"], settings.cache),
-        origin_section(pages, steps, evaluation),
+        data_section(document["data"], cache),
+        origin_section(records, steps, evaluation),
     ]
-    return html.page(_title(folders, pages), "\n".join(filter(None, parts)), STYLE)
+    return html.page(_title(folders, records), "\n".join(filter(None, parts)), STYLE)
 
 
-def _title(folders: Sequence[Path], pages: Mapping[str, RunPage]) -> str:
-    recipes = list(dict.fromkeys(page.recipe_name for page in pages.values()))
+def _title(folders: Sequence[Path], records: Mapping[str, RunRecord]) -> str:
+    recipes = list(dict.fromkeys(record.recipe_name for record in records.values()))
     if len(folders) == 1:
-        return f"{recipes[0]}, seed {next(iter(pages.values())).seed}"
+        return f"{recipes[0]}, seed {next(iter(records.values())).seed}"
     return f"{len(folders)} runs: {', '.join(recipes)}"
 
 
-def _summary(folders: Sequence[Path], pages: Mapping[str, RunPage]) -> str:
+def _summary(folders: Sequence[Path], records: Mapping[str, RunRecord]) -> str:
     from .... import __version__
 
     runs = ", ".join(map(str, folders))

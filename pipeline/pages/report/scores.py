@@ -10,7 +10,7 @@ from ....reading import parse_json
 from ....train.score.evaluate import results_path
 from ....train.score.scoring import SIZES
 from ....train.score.table import (
-    Scores,
+    Figures,
     alpha_rows,
     figure_text,
     form_of,
@@ -23,9 +23,9 @@ from ....train.score.table import (
 from ....train.truths.forms import Form
 from ...output import Document
 from .. import html
-from ..chart import Line, chart
+from ..chart import Curve, chart
 
-Row = tuple[str, Scores]
+ScoreRow = tuple[str, Figures]
 RULES = {
     "median": "the upper half of a map's pixels is predicted",
     "adaptive": "as many pixels are predicted as the truth has",
@@ -58,7 +58,7 @@ def _legend(form: Form) -> list[str]:
     return [" ".join(form.legend.splitlines())] if form.percent else form.legend.splitlines()
 
 
-def _table(title: str, rows: Iterable[Row], columns: Mapping[str, str], form: Form) -> str:
+def _table(title: str, rows: Iterable[ScoreRow], columns: Mapping[str, str], form: Form) -> str:
     """Return a table of scores; a row without any is a title of those below it."""
     cells = [
         [name, *(figure_text(scores.get(key), form) if scores else "" for key in columns)]
@@ -67,7 +67,7 @@ def _table(title: str, rows: Iterable[Row], columns: Mapping[str, str], form: Fo
     return html.table([title, *columns.values()], cells, " " + "r" * len(columns))
 
 
-def _with_figures(rows: Sequence[Row], columns: Mapping[str, str]) -> dict[str, str]:
+def _with_figures(rows: Sequence[ScoreRow], columns: Mapping[str, str]) -> dict[str, str]:
     """Return the columns that have a figure in any row."""
     has_any = {key for _, scores in rows for key, value in scores.items() if value is not None}
     return {key: title for key, title in columns.items() if key in has_any}
@@ -76,10 +76,10 @@ def _with_figures(rows: Sequence[Row], columns: Mapping[str, str]) -> dict[str, 
 def _subset_tables(evaluation: Document, form: Form) -> Iterator[str]:
     """Yield a table by size, one by kind of negative and one of the benchmark's own lists."""
     run = evaluation["runs"][0]
-    kinds: dict[str, dict[str, list[Row]]] = {}
+    kinds: dict[str, dict[str, list[ScoreRow]]] = {}
     for title, group in _titled_groups(evaluation):
         for subset, by_source in group["mean"]["subsets"].items():
-            listed = run["benchmark"] == "synth" or subset in run["pairs"]
+            listed = form.subset_title is not None or subset in run["pairs"]
             kind = _BY_SIZE if subset in SIZES else _BY_LIST if listed else _BY_NEGATIVE
             row = subset_title(run, subset), by_source["av"]
             kinds.setdefault(kind, {}).setdefault(title, []).append(row)
@@ -187,7 +187,7 @@ def _success_charts(
     headline = rules[0]
     for rule in dict.fromkeys(rules):
         lines = [
-            Line(
+            Curve(
                 name, one["ciou_thresholds"], _of_rule(one, "success_rate", rule, headline), colour
             )
             for colour, (name, one) in enumerate(zip(names, curves, strict=True))
@@ -201,7 +201,7 @@ def _success_charts(
 def _confidence_chart(curves: Mapping[str, Any], name: str, rule: str, headline: str) -> str:
     """Draw what is found, and rightly, where only maps this sure are believed."""
     lines = [
-        Line(title, curves["thresholds"], _of_rule(curves, title.lower(), rule, headline), colour)
+        Curve(title, curves["thresholds"], _of_rule(curves, title.lower(), rule, headline), colour)
         for colour, title in enumerate(("Precision", "Recall", "F1"))
     ]
     title = f"{name}{name and ': '}Precision, recall, F1 over confidence: {RULES[rule]}"

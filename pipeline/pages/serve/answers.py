@@ -20,9 +20,9 @@ from ....errors import ClipError, InputError, Reason
 from ....stages.features import FeatureParams, Row
 from ....stages.workers.decoder import DecoderChild
 from ....train.runs.localizer import Localizer
-from ....train.score.controls import Floats, Frame
+from ....train.score.controls import Floats32, Frame
 from ...localize.files import sound_around_frame
-from .nearest import Nearest, Neighbor
+from .nearest import NearClip, Nearest
 
 SHORT_SIDE_PX = 224
 MAX_UPLOAD_MB = 64
@@ -47,7 +47,7 @@ _TROUBLES = {
 
 
 @dataclass(frozen=True)
-class Found:
+class Answer:
     """What was localized, kept so that another alpha needs no network.
 
     Attributes:
@@ -62,13 +62,13 @@ class Found:
     """
 
     frame: Frame
-    av_map: Floats
-    object_map: Floats
+    av_map: Floats32
+    object_map: Floats32
     object_title: str
     notices: tuple[str, ...]
     seconds: tuple[float, float]
-    frames: list[Neighbor]
-    sounds: list[Neighbor]
+    frames: list[NearClip]
+    sounds: list[NearClip]
 
 
 class Demo:
@@ -85,7 +85,7 @@ class Demo:
         self,
         localizer: Localizer,
         object_title: str,
-        object_map: Callable[[Frame], Floats],
+        object_map: Callable[[Frame], Floats32],
         nearest: Nearest | None = None,
     ) -> None:
         """Keep what localizing needs.
@@ -111,7 +111,7 @@ class Demo:
         self._thread.shutdown(cancel_futures=True)
         self._child.close()
 
-    def localize_pair(self, picture: str | None, sound: str | None) -> Found:
+    def localize_pair(self, picture: str | None, sound: str | None) -> Answer:
         """Localize a sound in a picture.
 
         Args:
@@ -125,7 +125,7 @@ class Demo:
             raise InputError(f"Choose a {'sound' if picture else 'picture'} first")
         return self._thread.submit(self._found, lambda: self._pair_row(picture, sound)).result()
 
-    def localize_clip(self, clip: str | None) -> Found:
+    def localize_clip(self, clip: str | None) -> Answer:
         """Localize the sound of a video in its middle frame; as `localize_pair`."""
         if clip is None:
             raise InputError("Choose a clip first")
@@ -146,7 +146,7 @@ class Demo:
         except ClipError as error:
             raise _trouble(named, error) from None
 
-    def _found(self, decode: Callable[[], Row]) -> Found:
+    def _found(self, decode: Callable[[], Row]) -> Answer:
         started = time.monotonic()
         row = decode()
         decoded = time.monotonic()
@@ -158,12 +158,12 @@ class Demo:
         localized = time.monotonic()
         objects = Image.fromarray(self._object_map(frame))
         objects = objects.resize((size[1], size[0]), Image.Resampling.BILINEAR)
-        frames: list[Neighbor] = []
-        sounds: list[Neighbor] = []
+        frames: list[NearClip] = []
+        sounds: list[NearClip] = []
         if self.nearest is not None:
             embedded = self._localizer.embed(frame, sound, AUDIO_RATE_HZ)
             frames, sounds = self.nearest.like(embedded)
-        return Found(
+        return Answer(
             frame=shown,
             av_map=av_map,
             object_map=np.asarray(objects),

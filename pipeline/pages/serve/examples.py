@@ -12,8 +12,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ....cache.schema import FULL_SCALE
+from ....stages.synth import NUM_CLASSES, NUM_OBJECTS
 from ....stages.synth.encode import encode_clip
 from ....stages.synth.frames import frames
+from ....stages.synth.run import SIZE
 from ....stages.synth.scenes import MIDDLE_FRAME, SynthClip, plan_clips
 from ....stages.synth.timbre import RATE_HZ, waveform
 from ....stages.synth.world import PICTURE, SOUND, SynthClass, draw_classes
@@ -21,10 +23,8 @@ from ..media import wav_bytes
 
 _WORLD_SEED = 0
 """The classes of `avpipe synth` and `avpipe demo`: what they train on is known here."""
-_NUM_CLASSES = 16
 _SEED = 20_237
 """Of the clips, which are in none of their worlds."""
-_SIZE = (0.28, 0.42)
 
 
 class Examples(NamedTuple):
@@ -41,10 +41,10 @@ class Examples(NamedTuple):
 
 def write_examples(folder: Path) -> Examples:
     """Write pictures, sounds and clips of the synthetic world into an empty folder."""
-    world = draw_classes(_WORLD_SEED, _NUM_CLASSES)
+    world = draw_classes(_WORLD_SEED, NUM_CLASSES)
     scenes = [
         clip
-        for clip in plan_clips(_SEED, world, num_train=4, num_objects=2, size=_SIZE)
+        for clip in plan_clips(_SEED, world, num_train=4, num_objects=NUM_OBJECTS, size=SIZE)
         if clip.split == "train"
     ]
     pairs = []

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from ....errors import AvpipeError
+from ...fixes import shown
 from ..html import text
-from .answers import MAX_PIXELS, MAX_UPLOAD_MB, TIMEOUT_S, Demo, Found
+from .answers import MAX_PIXELS, MAX_UPLOAD_MB, TIMEOUT_S, Answer, Demo
 from .examples import Examples
 from .panels import EMPTY, neighbors, panels, problem
 
@@ -45,7 +46,7 @@ CSS = """
 
 Upload = dict[str, Any] | None
 """A file as gradio hands it over unopened."""
-Shown = tuple[Found | None, str, str]
+Outputs = tuple[Answer | None, str, str]
 """The result that is kept, the panels, the neighbours."""
 
 HEAD = (
@@ -101,10 +102,10 @@ def build_page(gradio: Any, demo: Demo, examples: Examples, run: str) -> Any:
                 shown = gradio.HTML(EMPTY, elem_id="result")
         near = gradio.HTML("", elem_id="near")
 
-        def on_pair(picture: Upload, sound: Upload, mix: float) -> Shown:
+        def on_pair(picture: Upload, sound: Upload, mix: float) -> Outputs:
             return answer(demo, lambda: demo.localize_pair(_path(picture), _path(sound)), mix)
 
-        def on_clip(video: Upload, mix: float) -> Shown:
+        def on_clip(video: Upload, mix: float) -> Outputs:
             return answer(demo, lambda: demo.localize_clip(_path(video)), mix)
 
         for starts, does, inputs in ((pair_starts, on_pair, pair), (clip_starts, on_clip, clip)):
@@ -122,12 +123,12 @@ def build_page(gradio: Any, demo: Demo, examples: Examples, run: str) -> Any:
     return page
 
 
-def answer(demo: Demo, find: Callable[[], Found], alpha: float) -> Shown:
+def answer(demo: Demo, find: Callable[[], Answer], alpha: float) -> Outputs:
     """Return what is kept and what is shown, of a result or of an error."""
     try:
         found = find()
     except AvpipeError as error:
-        return None, problem(str(error)), ""
+        return None, problem(shown(error)), ""
     return found, panels(found, alpha), neighbors(found, demo.nearest)
 
 

@@ -18,10 +18,10 @@ _FORBIDDEN = 403
 _POLICY_VIOLATION = 1008  # how a WebSocket says it (RFC 6455, section 7.4.1)
 _CORS = b"access-control-"
 
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
-App = Callable[[Message, Receive, Send], Awaitable[None]]
+AsgiMessage = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[AsgiMessage]]
+Send = Callable[[AsgiMessage], Awaitable[None]]
+App = Callable[[AsgiMessage, Receive, Send], Awaitable[None]]
 
 
 class Guard:
@@ -36,7 +36,7 @@ class Guard:
         ends = (f":{port}", "") if port == _HTTP_PORT else (f":{port}",)
         self._hosts = {f"{name}{end}".encode() for name in NAMES for end in ends}
 
-    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: AsgiMessage, receive: Receive, send: Send) -> None:
         """Answer, or hand on."""
         if scope["type"] not in ("http", "websocket"):  # the server's own start and end
             await self._app(scope, receive, send)
@@ -71,7 +71,7 @@ def guarded(port: int) -> Callable[[Any], Any]:
     return lifespan
 
 
-async def _refuse(scope: Message, send: Send, told: str) -> None:
+async def _refuse(scope: AsgiMessage, send: Send, told: str) -> None:
     if scope["type"] == "websocket":
         await send({"type": "websocket.close", "code": _POLICY_VIOLATION, "reason": told})
         return
@@ -83,7 +83,7 @@ async def _refuse(scope: Message, send: Send, told: str) -> None:
 def _without_cors(send: Send) -> Send:
     """Return what sends the same without the headers that let other pages read an answer."""
 
-    async def sent(message: Message) -> None:
+    async def sent(message: AsgiMessage) -> None:
         if message["type"] in ("http.response.start", "websocket.accept"):
             headers = message.get("headers", ())
             kept = [pair for pair in headers if not bytes(pair[0]).lower().startswith(_CORS)]

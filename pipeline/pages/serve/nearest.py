@@ -24,7 +24,7 @@ _HEARD_HZ = 16_000
 
 
 @dataclass(frozen=True)
-class Neighbor:
+class NearClip:
     """A clip of the cache beside what was given.
 
     Attributes:
@@ -56,7 +56,7 @@ class Nearest:
     rows: NDArray[np.int64]
     embeddings: NDArray[np.float32]
 
-    def like(self, embedded: NDArray[np.float32]) -> tuple[list[Neighbor], list[Neighbor]]:
+    def like(self, embedded: NDArray[np.float32]) -> tuple[list[NearClip], list[NearClip]]:
         """Return the clips whose frames, and those whose sounds, are nearest to `(2, D)`."""
         found = []
         for part in (0, 1):
@@ -65,9 +65,9 @@ class Nearest:
             found.append([self._neighbor(int(at), float(similarity[at])) for at in best])
         return found[0], found[1]
 
-    def _neighbor(self, at: int, similarity: float) -> Neighbor:
+    def _neighbor(self, at: int, similarity: float) -> NearClip:
         clip = self.cache.clip(self.cache.manifest.line(int(self.rows[at]))["id"])
-        return Neighbor(clip.id, clip.label or "", similarity, _thumbnail(clip), _wav(clip))
+        return NearClip(clip.id, clip.label or "", similarity, _thumbnail(clip), _wav(clip))
 
 
 def embed_cache(

@@ -8,12 +8,12 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.colors import to_hex
 
-from ....train.score.controls import Floats, blend
+from ....train.score.controls import Floats32, blend
 from ....train.show.drawing import COLOUR_MAP, heat_over
 from ..html import text
 from ..media import data_uri, jpeg_bytes
-from .answers import Found
-from .nearest import Nearest, Neighbor
+from .answers import Answer
+from .nearest import NearClip, Nearest
 
 _STOPS = 9
 _UNIT = (0.0, 1.0)
@@ -29,7 +29,7 @@ def problem(line: str) -> str:
     return f'<p class="av-problem" role="alert">{text(line)}.</p>'
 
 
-def panels(found: Found, alpha: float) -> str:
+def panels(found: Answer, alpha: float) -> str:
     """Return the frame, the audio-visual map, the object map and their blend.
 
     Args:
@@ -61,7 +61,7 @@ def panels(found: Found, alpha: float) -> str:
     return f'{notes}<div class="av-panels">{"".join(parts)}</div><p class="av-soft">{told}</p>'
 
 
-def neighbors(found: Found, nearest: Nearest | None) -> str:
+def neighbors(found: Answer, nearest: Nearest | None) -> str:
     """Return the clips of the cache that sound, and those that look, most alike."""
     if nearest is None:
         return ""
@@ -83,8 +83,8 @@ def _object_unit(title: str) -> str:
 def _figure(
     name: str,
     title: str,
-    found: Found,
-    heat: Floats | None,
+    found: Answer,
+    heat: Floats32 | None,
     told: str,
     *,
     unit: str = "",
@@ -117,7 +117,7 @@ def _scale(limits: tuple[float, float], unit: str) -> str:
     )
 
 
-def _strip(title: str, clips: Sequence[Neighbor], *, players: bool) -> str:
+def _strip(title: str, clips: Sequence[NearClip], *, players: bool) -> str:
     cards = []
     for clip in clips:
         sound = ""

@@ -6,7 +6,6 @@ import os
 import socket
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -16,34 +15,31 @@ from typing import Any
 
 from ....cache.store import Cache
 from ....errors import AvpipeError, InputError, MissingDependencyError, UsageError
-from ....weights import PRETRAINED
+from ...run_folders import one_run_folder
 
 HOST = "127.0.0.1"
 _SESSIONS = 50
 """Browser windows whose maps are kept."""
 
 
-@dataclass(frozen=True)
-class ServeSettings:
-    """Everything `serve` can be told."""
-
-    run: Path
-    cache: Path | None = None
-    """Clips to compare with."""
-    port: int = 7860
-    """0 for any that is free."""
-    device: str = "auto"
-    weights: tuple[str, ...] = (PRETRAINED,)
-    """Where the teachers of a run on cached features come from."""
-
-
 def serve(
-    settings: ServeSettings, ready: Callable[[str], None], notify: Callable[[str], None]
+    named: Path,
+    clips: Path | None,
+    *,
+    port: int,
+    device: str,
+    weights: tuple[str, ...],
+    ready: Callable[[str], None],
+    notify: Callable[[str], None],
 ) -> None:
     """Serve a run until Ctrl-C.
 
     Args:
-        settings: Which run, and where.
+        named: The run.
+        clips: A cache whose clips are compared with, if there is one.
+        port: 0 for any that is free.
+        device: Of the network.
+        weights: Where the teachers of a run on cached features come from.
         ready: Called with the page's address.
         notify: Called with what is being done until then.
 
@@ -54,15 +50,15 @@ def serve(
     """
     if find_spec("gradio") is None:
         raise MissingDependencyError("the page needs gradio: pip install 'avpipe[serve]'")
-    port = free_port(settings.port)
-    run, cache = _one_run(settings.run), _cache(settings.cache)
+    port = free_port(port)
+    run, cache = one_run_folder(named), _cache(clips)
     notify(f"loading {run}, then gradio and the page: some seconds each")
     from ....train.show.overlays import object_map_maker
     from .answers import Demo
     from .examples import write_examples
     from .form import build_page
 
-    localizer, nearest = _loaded(run, settings.device, settings.weights, cache)
+    localizer, nearest = _loaded(run, device, weights, cache)
     with (
         TemporaryDirectory(prefix="avpipe-serve-") as folder,
         Demo(localizer, *object_map_maker(), nearest) as demo,
@@ -96,15 +92,6 @@ def free_port(wanted: int) -> int:
             ) from None
         port: int = probe.getsockname()[1]
     return port
-
-
-def _one_run(named: Path) -> Path:
-    from ...training import run_folders
-
-    run, *others = run_folders([named])
-    if others:
-        raise InputError(f"{named} holds several runs; name one, as in {run}")
-    return run
 
 
 def _cache(folder: Path | None) -> Cache | None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from asked_to_extract import settings_for
 from avpipe.cache.manifest import Manifest
 from avpipe.cache.schema import AUDIO, EXTRACT, shard_path
 from avpipe.cache.store import Cache
@@ -35,7 +36,7 @@ def settings(tmp_path: Path) -> ExtractSettings:
     for number in range(100):
         (tmp_path / f"videos/c{number:02d}.mp4").write_bytes(b"x")
     named = (str(tmp_path / "videos"),)
-    return ExtractSettings(named, tmp_path / "cache", jobs=1, backend="sequential", shard_clips=1)
+    return settings_for(named, tmp_path / "cache", jobs=1, backend="sequential", shard_clips=1)
 
 
 @pytest.fixture
@@ -109,7 +110,7 @@ def test_a_folder_of_damaged_downloads_fails_clip_by_clip_and_once(tmp_path: Pat
     }
     for name, (content, _) in damaged.items():
         (folder / f"{name}.mp4").write_bytes(content)
-    settings = ExtractSettings((str(folder),), tmp_path / "cache", jobs=1, backend="sequential")
+    settings = settings_for((str(folder),), tmp_path / "cache", jobs=1, backend="sequential")
     assert (run(settings).done, len(damaged)) == (1, 6)
     found = Cache(settings.cache).failures()
     assert {one.id: one.reason for one in found} == {
@@ -134,7 +135,7 @@ def test_each_modality_has_its_reason(tmp_path: Path) -> None:
     write_clip(folder / "mute.mp4", seconds=2.0, audio=None)
     write_clip(folder / "dark.mp4", seconds=2.0, video=None)
     write_clip(folder / "breaks_off.mkv", seconds=30.0, fps=5, audio_seconds=2.0)
-    settings = ExtractSettings((str(folder),), tmp_path / "cache", jobs=1, backend="sequential")
+    settings = settings_for((str(folder),), tmp_path / "cache", jobs=1, backend="sequential")
     run(settings)
     cache = Cache(settings.cache)
     found = {one.id: (one.reason, one.detail) for one in cache.failures()}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -11,15 +12,18 @@ from pathlib import Path
 import pytest
 from avpipe.cache.manifest import Manifest, copy_path
 from avpipe.cache.schema import AUDIO, EXTRACT, shard_path
-from avpipe.cache.segment import Root
+from avpipe.cache.segment import Root, Segment
 from avpipe.cache.state import drop_stage
 from avpipe.cache.store import Cache
 from avpipe.errors import CacheCorruptError, ClipError, InputError, Reason
 from avpipe.pipeline.extract.known import find_new
 from avpipe.pipeline.extract.pieces import DurationJournal, cut_into_pieces, probe
 from avpipe.pipeline.extract.plan import add_retries, add_segment, shards_to_do
+from avpipe.pipeline.extract.run import extract
 from avpipe.pipeline.extract.scan import Candidate, IdFrom, scan
-from avpipe.pipeline.status import count_clips, status
+from avpipe.pipeline.extract.settings import ExtractSettings
+from avpipe.pipeline.fixes import shown
+from avpipe.pipeline.tally import count_clips, status
 from avpipe.stages.extract import STAGE_VERSION, ExtractTask, extract_shard, header_params
 from avpipe.stages.features import FeatureParams
 from fake_clips import FakeDecoder, extract_all, make_cache
@@ -349,10 +353,9 @@ def test_lost_segment_is_not_given_again(tmp_path: Path, folder: Path) -> None:
     cache = make_cache(tmp_path / "cache", ["a", "b"])
     segment = Manifest(cache).segments[0].path
     segment.unlink()
-    with pytest.raises(
-        CacheCorruptError, match=r"missing; run `avpipe verify --repair --cache /.*`"
-    ):
+    with pytest.raises(CacheCorruptError) as caught:
         add(cache, candidates(folder, ["c.mp4"]))
+    assert shown(caught.value).endswith(f"missing; run `avpipe verify --repair --cache {cache}`")
     copy_path(segment).unlink()
     with pytest.raises(CacheCorruptError, match="the manifest ends before it"):
         shards_to_do(cache, Manifest(cache), PARAMS)
@@ -385,3 +388,55 @@ def test_a_duration_is_probed_again_where_that_may_help(monkeypatch: pytest.Monk
         monkeypatch.setattr("avpipe.pipeline.extract.pieces.decoder_child", lambda *_, c=child: c)
         assert probe([("a.mp4", 9)], FeatureParams(), 1.0) == [("a.mp4", 9, found)]
         assert not child.reasons
+
+
+@pytest.fixture
+def reads(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
+    """Count how often each manifest file is opened and hashed."""
+    counted = Counter[str]()
+
+    class Counted(Segment):
+        def __init__(self, path: Path) -> None:
+            counted[path.name] += 1
+            super().__init__(path)
+
+    monkeypatch.setattr("avpipe.cache.manifest.Segment", Counted)
+    return counted
+
+
+def test_a_run_reads_each_file_of_the_manifest_once(
+    tmp_path: Path, reads: Counter[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it publishes itself is read once too, so that what is on the disk is what is done."""
+    monkeypatch.setattr("avpipe.pipeline.extract.run.decoder_child", lambda *_: FakeDecoder())
+    videos = tmp_path / "videos"
+    videos.mkdir()
+    settings = ExtractSettings(
+        inputs=(str(videos),), cache=tmp_path / "cache", jobs=1, backend="sequential"
+    )
+    for number, name in enumerate(("a.mp4", "b.mp4")):
+        (videos / name).write_bytes(b"x")
+        reads.clear()
+        assert extract(settings).as_json()["planned"] == 1
+        assert reads == {f"{segment:04d}.jsonl": 1 for segment in range(number + 1)}
+    reads.clear()
+    assert extract(replace(settings, retry_failed="")).as_json()["planned"] == 0
+    assert reads == {"0000.jsonl": 1, "0001.jsonl": 1}
+
+
+def test_a_refreshed_manifest_is_the_manifest_of_now(
+    tmp_path: Path, folder: Path, reads: Counter[str]
+) -> None:
+    cache = tmp_path / "cache"
+    add(cache, candidates(folder, ["a.mp4", "b.mp4", "c.mp4"]))
+    before = Manifest(cache)
+    add(cache, candidates(folder, ["d.mp4"]))
+    reads.clear()
+    now = before.refreshed()
+    assert reads == {"0001.jsonl": 1}
+    assert (now.num_rows, now.num_shards) == (4, 3) and before.num_rows == 3
+    assert list(now.lines()) == list(Manifest(cache).lines())
+    copy_path(now.segments[0].path).unlink()
+    now.segments[0].path.unlink()
+    with pytest.raises(CacheCorruptError, match=r"0000\.jsonl is missing"):
+        now.refreshed()

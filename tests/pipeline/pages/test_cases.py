@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import torch
 from avpipe.pipeline.main import main
-from avpipe.pipeline.pages.cases.run import Shown
+from avpipe.pipeline.pages.cases.run import MappedClip
 from avpipe.stages.media import decode_clip
 from avpipe.stages.synth.frames import frames
 from avpipe.stages.synth.hard import KINDS, SMALL, Case, encode_case, mix, plan_cases, read_world
@@ -122,9 +122,9 @@ def test_found_means_that_the_peak_lies_in_a_box_that_sounds() -> None:
         for x1, y1, x2, y2 in boxes * 256:
             heat = np.zeros((256, 256), np.float32)
             heat[int((y1 + y2) / 2), int((x1 + x2) / 2)] = 0.7
-            one = Shown(case, b"", frame, heat, ())
+            one = MappedClip(case, b"", frame, heat, ())
             assert (one.is_found, round(one.peak, 3)) == (found, 0.7)
-    assert Shown(of_kind("silent")[0], b"", frame, heat, ()).is_found is None
+    assert MappedClip(of_kind("silent")[0], b"", frame, heat, ()).is_found is None
 
 
 @pytest.fixture(scope="module")

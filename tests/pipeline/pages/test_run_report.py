@@ -17,11 +17,11 @@ import numpy as np
 import pytest
 from avpipe.cache.store import Cache
 from avpipe.pipeline.main import main
-from avpipe.pipeline.pages.chart import Line, chart
+from avpipe.pipeline.pages.chart import Curve, chart
 from avpipe.pipeline.pages.report import overlays
 from avpipe.pipeline.pages.report import run as run_report
 from avpipe.pipeline.pages.report.curves import History, read_history, training_section
-from avpipe.pipeline.pages.report.overlays import Sample, choose
+from avpipe.pipeline.pages.report.overlays import ScoredClip, choose
 from avpipe.train.benchmarks import Pair, load_benchmark
 from avpipe.train.loop import train
 from avpipe.train.recipe import load_recipe
@@ -299,7 +299,7 @@ def points(drawn: str) -> Iterator[list[tuple[float, float]]]:
 
 def test_a_chart_shows_its_numbers() -> None:
     x, y = [0.0, 2.0, 7.0, 10.0], [-3.0, 0.5, 4.0, 1.0]
-    drawn = chart("a < b", [Line("one", x, y), Line("two", x, [1, np.nan, 2, np.nan], 9)], "step")
+    drawn = chart("a < b", [Curve("one", x, y), Curve("two", x, [1, np.nan, 2, np.nan], 9)], "step")
     one, two = points(drawn)
     assert np.array(one) == pytest.approx(np.array([x, y]).T, abs=0.05)
     assert np.array(two) == pytest.approx(np.array([(0, 1), (7, 2)]), abs=0.05)
@@ -308,7 +308,7 @@ def test_a_chart_shows_its_numbers() -> None:
     assert "a &lt; b" in drawn
     assert drawn.count("<span>") == 2
     for values in ([5.0], [np.nan], [2.0, 2.0]):
-        alone = chart("t", [Line("n", list(range(len(values))), values)], "x")
+        alone = chart("t", [Curve("n", list(range(len(values))), values)], "x")
         assert "nan" not in alone
         assert "<span>" not in alone
 
@@ -331,8 +331,8 @@ def test_long_records_are_means_of_neighbours(tmp_path: Path) -> None:
 
 
 def test_of_equal_maps_the_surer_comes_first() -> None:
-    def sample(name: str, positive: bool, confidence: float, ciou: float) -> Sample:
-        return Sample(Pair(name, name), "", positive, confidence, ciou)
+    def sample(name: str, positive: bool, confidence: float, ciou: float) -> ScoredClip:
+        return ScoredClip(Pair(name, name), "", positive, confidence, ciou)
 
     samples = [
         sample("a", True, 0.1, 0.0), sample("b", True, 0.9, 0.0), sample("c", True, 0.5, 0.7),

@@ -11,6 +11,7 @@ import threading
 import wave
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -24,7 +25,7 @@ from avpipe.pipeline.pages.serve.examples import write_examples
 from avpipe.pipeline.pages.serve.form import answer
 from avpipe.pipeline.pages.serve.nearest import MAX_CLIPS, Nearest, embed_cache
 from avpipe.pipeline.pages.serve.panels import neighbors, panels, problem
-from avpipe.pipeline.pages.serve.run import ServeSettings, serve
+from avpipe.pipeline.pages.serve.run import serve
 from avpipe.stages.features import make_row
 from avpipe.train.loop import train
 from avpipe.train.recipe import load_recipe
@@ -242,10 +243,14 @@ def test_examples_can_be_used(tmp_path: Path, demo: Demo) -> None:
     demo.localize_clip(str(examples.clips[0][0]))
 
 
+def start(run: Path, cache: Path | None = None, port: int = 0) -> None:
+    serve(run, cache, port=port, device="cpu", weights=("random",), ready=print, notify=print)
+
+
 def test_without_gradio(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "gradio", None)
     with pytest.raises(MissingDependencyError, match=r"pip install 'avpipe\[serve\]'$") as raised:
-        serve(ServeSettings(folder / "run"), print, print)
+        start(folder / "run")
     assert raised.value.exit_code == 6
 
 
@@ -260,27 +265,32 @@ def test_a_port_that_is_taken_and_runs_that_are_none(
         with pytest.raises(
             UsageError, match=f"--port {port}: Address already in use; name another"
         ):
-            serve(ServeSettings(folder / "run", port=port), print, print)
+            start(folder / "run", port=port)
     with pytest.raises(InputError, match="holds no run"):
-        serve(ServeSettings(tmp_path, port=0), print, print)
+        start(tmp_path)
     for seed in (0, 1):
         (tmp_path / f"seed{seed}").mkdir()
         (tmp_path / f"seed{seed}" / "run.json").touch()
     with pytest.raises(InputError, match=r"holds several runs; name one, as in .*seed0$"):
-        serve(ServeSettings(tmp_path, port=0), print, print)
+        start(tmp_path)
     with pytest.raises(InputError, match="is no cache"):
-        serve(ServeSettings(folder / "run", cache=tmp_path, port=0), print, print)
+        start(folder / "run", tmp_path)
 
 
 def test_the_page_of_docs_names_what_there_is(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    given: list[ServeSettings] = []
+    given: list[dict[str, Any]] = []
 
     def note(
-        settings: ServeSettings, ready: Callable[[str], None], notify: Callable[[str], None]
+        run: Path,
+        cache: Path | None,
+        *,
+        ready: Callable[[str], None],
+        notify: Callable[[str], None],
+        **options: Any,
     ) -> None:
-        given.append(settings)
+        given.append({"run": run, "cache": cache, **options})
         notify("loading")
         ready("http://127.0.0.1:1")
 
@@ -288,11 +298,12 @@ def test_the_page_of_docs_names_what_there_is(
     text = (Path(__file__).parents[3] / "docs" / "serve.md").read_text(encoding="utf-8")
     for words in re.findall(r"(?m)^\$ avpipe (.*)$", text):
         assert main(words.split()) == 0
-    assert given == [ServeSettings(Path("run"), Path("avcache"))]
+    defaults = {"port": 7860, "device": "auto", "weights": ("pretrained",)}
+    assert given == [{"run": Path("run"), "cache": Path("avcache"), **defaults}]
     captured = capsys.readouterr()
     assert captured.out == "http://127.0.0.1:1\n"
     assert captured.err.startswith("avpipe: loading\n")
-    assert f"http://127.0.0.1:{given[0].port}" in text
+    assert f"http://127.0.0.1:{given[0]['port']}" in text
     for limit in (f"{MAX_UPLOAD_MB} MB", f"{MAX_PIXELS // 10**6} mega", f"{TIMEOUT_S:g} s"):
         assert limit in text
     assert f"{MAX_CLIPS:,} clips" in text

@@ -545,7 +545,7 @@ def test_real_clips(name: str, reason: str | None) -> None:
 def test_a_decoder_is_a_file_and_nothing_else(tmp_path: Path) -> None:
     """A copy of the package with one more file in `decoders/` decodes with it."""
     package = tmp_path / "avpipe"
-    ignored = shutil.ignore_patterns("__pycache__", "tests", "docs", "bench", ".*", "*.egg-info")
+    ignored = shutil.ignore_patterns("tests", "docs", "bench", ".*", "*.egg-info")
     shutil.copytree(Path(__file__).parents[3], package, ignore=ignored)
     (package / "stages/media/decoders/mirror.py").write_text(
         "from .pyav import decode_frame as _upright, decode_sound, version\n"

@@ -231,6 +231,7 @@ def ask(words: str, cache: Path, capsys: pytest.CaptureFixture[str]) -> Any:
     return json.loads(captured.out)
 
 
+@pytest.mark.slow  # every day the README's walk runs it, without objects
 def test_a_random_detr_of_real_size_through_the_command(
     cache: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

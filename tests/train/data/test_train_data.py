@@ -1,10 +1,12 @@
 import io
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 import reference
 import torch
+from avpipe import machine
 from avpipe.cache.store import Cache
 from avpipe.errors import InputError
 from avpipe.stages.spectrogram import FRONT_ENDS
@@ -24,6 +26,7 @@ from torch.nn import functional as F
 from torchvision.models import resnet18
 
 CPU = torch.device("cpu")
+GB = 10**9
 
 
 @pytest.fixture(scope="module")
@@ -196,8 +199,28 @@ def test_the_gpu_holds_what_main_memory_can_read(
     assert place in open_source(reader, mode, torch.device("cuda"))[1].rpartition("; ")[2]
 
 
-def test_free_memory_is_plausible() -> None:
-    assert 1e7 < sources.free_memory_bytes() < 1e14
+def test_a_small_container_on_a_large_host_streams(
+    cache: Cache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The host has 256 GB left, the container 2 GB in all: what takes half of them must not."""
+    made_up = container(tmp_path, limit=2 * GB, used=1 * GB)
+    known = partial(machine.known_free_bytes, *made_up)
+    monkeypatch.setattr(machine, "known_free_bytes", known)
+    reader = ClipReader(cache, cache.rows, short_side(256))
+    for held, kind in ((0.4 * GB, sources.Resident), (0.6 * GB, sources.Stream)):
+        monkeypatch.setattr(sources, "resident_bytes", lambda *_, held=held: {"frames": int(held)})
+        assert isinstance(open_source(reader, "auto", CPU)[0], kind)
+
+
+def container(folder: Path, limit: int, used: int) -> tuple[Path, Path, Path]:
+    """Make the files that the kernel shows in a container of a host with 256 GB left."""
+    (folder / "meminfo").write_text(f"MemFree: 1 kB\nMemAvailable: {256 * GB // 1024} kB\n")
+    (folder / "own").write_text("0::/\n")
+    (folder / "groups").mkdir()
+    (folder / "groups/memory.max").write_text(f"{limit}\n")
+    (folder / "groups/memory.current").write_text(f"{used + 7}\n")
+    (folder / "groups/memory.stat").write_text("anon 5\ninactive_file 7\nactive_file 1\n")
+    return folder / "meminfo", folder / "groups", folder / "own"
 
 
 @pytest.mark.parametrize(

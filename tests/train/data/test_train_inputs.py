@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 from avpipe.cache.store import Cache
-from avpipe.errors import InputError
+from avpipe.errors import InputError, UsageError
 from avpipe.train.data.augment import training_views
 from avpipe.train.data.batches import Batch, DataMode, Pick
 from avpipe.train.data.clips import ClipReader, data_fingerprint, short_side
@@ -164,6 +164,21 @@ def test_a_clip_without_neighbours_is_its_own(tmp_path: Path) -> None:
     recipe = Recipe(views="neighbour", num_neighbors=9)
     pick = partners(alone, rows, recipe).pick(np.arange(4), np.random.default_rng(0))
     assert (pick.frames[4:] != np.arange(4)).all() and set(pick.frames.tolist()) <= set(range(4))
+
+
+def test_a_clip_may_be_its_own_neighbour(cache: Cache, rows: np.ndarray) -> None:
+    recipe = Recipe(views="neighbour", num_neighbors=3, image_neighbors="own")
+    inputs = find_inputs(cache, rows, recipe, NEEDS)
+    assert set(inputs.neighbors) == {"audio"}
+    pick = partners(cache, rows, recipe).pick(np.arange(8), np.random.default_rng(0))
+    assert pick.frames.tolist() == [*range(8), *range(8)]
+    assert (pick.sounds[8:] != np.arange(8)).all()
+    twice = replace(recipe, audio_neighbors="own")
+    assert find_inputs(cache, rows, twice, NEEDS) == Inputs()
+    pick = partners(cache, rows, twice).pick(np.arange(8), np.random.default_rng(0))
+    assert pick.sounds.tolist() == [*range(8), *range(8)]
+    with pytest.raises(UsageError, match="nearest other sound: name the encoder"):
+        load_recipe("cached", ["partners=nearest", "audio_neighbors=own"])
 
 
 def test_partners_of_one_video(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from avpipe.train.extras import groups_of
 from avpipe.train.extras.class_maps import ClassMaps, compete
 from avpipe.train.extras.groups import Groups
 from avpipe.train.extras.peaks import Peaks, above_share, at_levels
-from avpipe.train.extras.pixels import CAP_AT, Pixels, pixel_ap
+from avpipe.train.extras.pixels import CAP_AT, PixelScores, pixel_ap
 from avpipe.train.extras.segmentation import (
     Segmentation,
     f_curves,
@@ -25,7 +25,7 @@ from avpipe.train.extras.segmentation import (
 )
 from avpipe.train.score.protocols import PROTOCOLS
 from avpipe.train.score.scoring import measure
-from avpipe.train.truths.annotated import Item
+from avpipe.train.truths.annotated import AnnotatedItem
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
@@ -41,10 +41,10 @@ few = settings(
 )  # neither says anything but how busy the machine is
 
 
-def items(groups: list[str] | None = None, kinds: str = "pppp") -> list[Item]:
+def items(groups: list[str] | None = None, kinds: str = "pppp") -> list[AnnotatedItem]:
     kind = {"p": "positive", "n": "negative"}
     return [
-        Item(Pair(f"c{i}", f"c{i}"), kind[kinds[i]], "", group=groups[i] if groups else "")
+        AnnotatedItem(Pair(f"c{i}", f"c{i}"), kind[kinds[i]], "", group=groups[i] if groups else "")
         for i in range(NUM)
     ]
 
@@ -88,7 +88,9 @@ def test_f_of_batches_depends_on_their_size_and_ours_does_not() -> None:
     rng = np.random.default_rng(0)
     truth = rng.random((12, 8, 8)) < 0.4
     similarity = (rng.normal(size=(12, 8, 8)) * rng.uniform(0.2, 2, (12, 1, 1)) + truth).clip(-1, 1)
-    clips = [Item(Pair(f"v{i}", f"v{i}"), "positive", "", group=f"v{i // 2}") for i in range(12)]
+    clips = [
+        AnnotatedItem(Pair(f"v{i}", f"v{i}"), "positive", "", group=f"v{i // 2}") for i in range(12)
+    ]
     found = {}
     for size in (1, 2, 6):
         rules = replace(PROTOCOLS["avsbench"], f_batch=size)
@@ -160,12 +162,12 @@ def test_groups_are_as_good_as_their_worst(ciou) -> None:
 
 def test_groups_that_are_named_twice_count_twice() -> None:
     """As in a draw with replacement."""
-    two = [Item(Pair(f"c{i}", f"c{i}"), "positive", "", group="a") for i in range(2)]
+    two = [AnnotatedItem(Pair(f"c{i}", f"c{i}"), "positive", "", group="a") for i in range(2)]
     assert groups_of([*two, *two]) == [("a", 0), ("a", 0), ("a", 1), ("a", 1)]
     rules = PROTOCOLS["avpipe"]
     flat = measure(np.zeros((6, 2, 2)), np.ones((6, 2, 2)), np.ones(6, int), rules)
     measured = flat._replace(ciou=np.array([0.9, 0.2, 0.9, 0.2, 0.9, 0.9]))
-    other = [Item(Pair(f"d{i}", f"d{i}"), "positive", "", group="b") for i in range(2)]
+    other = [AnnotatedItem(Pair(f"d{i}", f"d{i}"), "positive", "", group="b") for i in range(2)]
     groups = Groups({"a": 2, "b": 2})
     found = groups.scores(np.zeros((6, 0)), measured, [*two, *two, *other], rules)
     assert found["iiou"] == 1 / 3
@@ -219,8 +221,8 @@ def test_sources_of_a_duet_are_counted_together(name: str, similarity, truth) ->
     rules, names = PROTOCOLS[name], ["a", "a", "b", "b"]
     measured = measure(similarity, truth, np.ones(NUM, int), rules)
     clips = items(names)
-    rows = Pixels().look(similarity, truth, clips, rules)
-    scores = Pixels().scores(rows, measured, clips, rules)
+    rows = PixelScores().look(similarity, truth, clips, rules)
+    scores = PixelScores().scores(rows, measured, clips, rules)
     hits, either, aps = [], [], []
     for row in range(NUM):
         values = np.nan_to_num(similarity[row].ravel(), nan=-np.inf)

@@ -9,13 +9,20 @@ import pytest
 from avpipe.cache.store import Cache
 from avpipe.errors import InputError, MissingDependencyError, UsageError
 from avpipe.stages.embed.run import embed
+from avpipe.stages.neighbors.cluster import cluster
 from avpipe.train.data.features import Cached
 from avpipe.train.loop import train
-from avpipe.train.nets.cached import CachedEncoder, clips_to_fit, principal_components
-from avpipe.train.recipe import Recipe, load_recipe
+from avpipe.train.nets.cached import (
+    CachedEncoder,
+    clips_to_fit,
+    mean_shift,
+    principal_components,
+)
+from avpipe.train.objectives import load_objective
+from avpipe.train.recipe import Recipe, load_recipe, objective_names
 from avpipe.train.runs.export import export_run
 from avpipe.train.runs.localizer import load_run
-from avpipe.train.runs.record import read_page
+from avpipe.train.runs.record import read_record
 from cache_factory import make_cache
 from safetensors.torch import load_file
 
@@ -84,6 +91,46 @@ def test_reducing_is_the_same_at_every_cell() -> None:
     np.testing.assert_allclose(found[:, 1, 2], cell, atol=2e-3)
 
 
+def test_cells_move_as_in_a_loop_over_all_pairs() -> None:
+    cells = np.random.default_rng(0).normal(size=(5, 12)).astype(np.float32)
+    cells[:, 3] = 0
+    wanted = np.zeros_like(cells)
+    for one in range(12):
+        total = 0.0
+        for other in range(12):
+            lengths = np.linalg.norm(cells[:, one]) * np.linalg.norm(cells[:, other])
+            cosine = cells[:, one] @ cells[:, other] / lengths if lengths else 0.0
+            weight = np.exp((cosine - 1) / 0.3)
+            wanted[:, one] += weight * cells[:, other]
+            total += weight
+        wanted[:, one] /= total
+    np.testing.assert_allclose(mean_shift(cells, 0.3), wanted, atol=1e-5)
+
+
+def test_cells_of_a_thing_become_alike_and_stay_apart_from_others() -> None:
+    rng = np.random.default_rng(0)
+    things = rng.normal(size=(2, 8, 1)).astype(np.float32)
+    cells = np.concatenate([one + 0.5 * rng.normal(size=(8, 30)) for one in things], axis=1)
+    apart, within = [], []
+    for found in (cells, mean_shift(cells.astype(np.float32), 0.2)):
+        halves = np.split(found, 2, axis=1)
+        within.append(sum(half.std(1).mean() for half in halves))
+        apart.append(np.linalg.norm(halves[0].mean(1) - halves[1].mean(1)))
+    assert within[1] < 0.3 * within[0]
+    assert apart[1] > 0.7 * apart[0]
+
+
+def test_an_encoder_shifts_maps_after_they_were_rotated() -> None:
+    features = np.random.default_rng(0).normal(size=(6, 2, 3)).astype(np.float16)
+    plain, shifting = (CachedEncoder(Cached("x", (6, 2, 3), 1, None), 4, t) for t in (0, 1))
+    for encoder in (plain, shifting):
+        encoder.fit((features for _ in range(3)), 3, whiten=False)
+    rotated = plain.reduce(features).astype(np.float32)
+    wanted = mean_shift(rotated.reshape(4, 6), 1).reshape(4, 2, 3)
+    np.testing.assert_allclose(shifting.reduce(features), wanted, atol=5e-3)
+    assert np.abs(wanted - rotated).max() > 0.1
+
+
 @pytest.mark.parametrize("recipe", ["cached", "cached-alignment", "cached-slavc"])
 def test_a_run_scores_clips_of_the_cache_as_files(
     recipe: str, cache: Cache, tmp_path: Path
@@ -113,7 +160,7 @@ def test_resident_and_streamed_and_resumed_are_the_same(cache: Cache, tmp_path: 
     runs = {mode: trained(cache, tmp_path / mode, data=mode) for mode in ("resident", "stream")}
     lines = [(path / "metrics.jsonl").read_bytes() for path in runs.values()]
     assert lines[0] == lines[1] and lines[0].count(b"\n") == 8
-    assert read_page(runs["stream"]).features["audio"].shape == (384,)
+    assert read_record(runs["stream"]).features["audio"].shape == (384,)
 
 
 @pytest.mark.parametrize(
@@ -123,7 +170,9 @@ def test_resident_and_streamed_and_resumed_are_the_same(cache: Cache, tmp_path: 
         ["hints=both", "visual_teacher=mobilenet-v2-96", "audio_teacher=efficientat-mn04",
          "hint_align=roi", "flip=.5"],
         ["audio_pca=4", "whiten=true", "projection=mlp"],
-        ["image_encoder=compact", "image_pca=0", "width=16", "image_size=32", "image_resize=32"],
+        ["mean_shift=0"],
+        ["image_encoder=compact", "image_pca=0", "mean_shift=0", "width=16", "image_size=32",
+         "image_resize=32"],
         ["audio_encoder=resnet18", "width=16", "audio_pool=4"],
         ["momentum=.9", "test_weights=momentum"],
     ],
@@ -137,6 +186,19 @@ def test_parts_combine(settings: list[str], cache: Cache, tmp_path: Path) -> Non
     found = localizer.localize(clip.frame, clip.waveform, clip.waveform_rate_hz)
     cached = localizer.upsample(localizer.maps(cache, [clip.row]))[0]
     assert found.shape == (224, 224) and np.isfinite(found).all() and cached.shape == found.shape
+
+
+@pytest.mark.parametrize("objective", objective_names())
+def test_every_objective_learns_from_cached_features(
+    objective: str, cache: Cache, tmp_path: Path
+) -> None:
+    cluster(cache, "efficientat-mn04", 3)
+    words = [*SMALL, f"objective={objective}", "clusters=efficientat-mn04-k3", "epochs=1"]
+    result = train(cache, load_recipe("cached", words), tmp_path / "run", device="cpu")
+    assert result.loss is not None and np.isfinite(result.loss)
+    if load_objective(objective).NEEDS.frames:
+        maps = load_run(tmp_path / "run", "cpu").maps(cache, cache.rows)
+        assert maps.shape == (20, 3, 3) and np.isfinite(maps).all()
 
 
 def test_mirrored_views_of_maps_differ(cache: Cache, tmp_path: Path) -> None:
@@ -177,6 +239,8 @@ def test_missing_features_are_named_with_their_command(
         ("time_shift=true", "time_shift belongs to audio_encoder = 'resnet18'"),
         ("audio_init=runs/x", "audio_init belongs to audio_encoder = 'resnet18'"),
         ("whiten=true", ""),
+        ("image_pca=0", "mean_shift is of principal components: it needs image_pca above 0"),
+        ("mean_shift=-.1", "mean_shift = -0.1: must be at least 0"),
     ],
 )
 def test_parts_that_exclude_each_other(settings: str, says: str) -> None:
@@ -197,8 +261,8 @@ def test_more_components_than_features(cache: Cache, tmp_path: Path) -> None:
 
 def test_features_of_another_network_are_refused(cache: Cache, run: Path, tmp_path: Path) -> None:
     localizer = load_run(run, "cpu", weights=("random",))
-    other = replace(localizer.page.features["audio"], weights="0123")
-    localizer.page.features["audio"] = other  # type: ignore[index]
+    other = replace(localizer.record.features["audio"], weights="0123")
+    localizer.record.features["audio"] = other  # type: ignore[index]
     with pytest.raises(InputError, match="are others than this run learnt from"):
         localizer.maps(cache, [0])
     with pytest.raises(MissingDependencyError, match=r"this run learnt from .* 0123"):

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 import torch
-from avpipe.train.data.columns import Column, Inputs
+from avpipe.train.data.columns import BatchColumn, Inputs
 from avpipe.train.learner import build_student
 from avpipe.train.losses import hint_mse
 from avpipe.train.nets.hints import hint_heads, hint_terms
@@ -29,14 +29,18 @@ def test_the_papers_students_have_the_papers_sizes() -> None:
 
 def test_a_student_of_the_teachers_size_needs_no_head() -> None:
     assert hint_heads(2048, TEACHERS) == {}
-    inputs = Inputs({name: Column("s", "value", False, shape) for name, shape in TEACHERS.items()})
+    inputs = Inputs(
+        {name: BatchColumn("s", "value", False, shape) for name, shape in TEACHERS.items()}
+    )
     student = build_student(load_recipe("distill"), load_objective("ez-vsl"), 0, inputs)
     assert not list(student.heads.parameters())
 
 
 def test_another_width_gets_a_head_that_only_training_has() -> None:
     recipe = load_recipe("distill", ["embed_dim=32", "width=16", "image_init=scratch", "ema=0.9"])
-    inputs = Inputs({name: Column("s", "value", False, shape) for name, shape in TEACHERS.items()})
+    inputs = Inputs(
+        {name: BatchColumn("s", "value", False, shape) for name, shape in TEACHERS.items()}
+    )
     student = build_student(recipe, load_objective("ez-vsl"), 0, inputs)
     shapes = {name: tuple(head.weight.shape) for name, head in student.heads.items()}
     assert shapes == {"audio_hint": (2048, 32), "visual_hint": (2048, 32, 1, 1)}

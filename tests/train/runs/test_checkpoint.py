@@ -67,7 +67,7 @@ def test_no_checkpoint_names_the_command(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["weights.safetensors", "optimizer.pt"])
-@pytest.mark.parametrize("how", ["flip", "cut", "gone", "page"])
+@pytest.mark.parametrize("how", ["flip", "cut", "gone", "record"])
 def test_damage_is_found(tmp_path: Path, state: Any, name: str, how: str) -> None:
     path = save_checkpoint(tmp_path, 5, *state)
     content = bytearray((path / name).read_bytes())
@@ -126,5 +126,5 @@ def test_a_kill_between_the_files_leaves_the_last_checkpoint(
 
 
 def test_the_page_says_what_is_there(tmp_path: Path, state: Any) -> None:
-    page = json.loads((save_checkpoint(tmp_path, 5, *state) / "checkpoint.json").read_text())
-    assert page["step"] == 5 and set(page["sha256"]) == {"weights.safetensors", "optimizer.pt"}
+    record = json.loads((save_checkpoint(tmp_path, 5, *state) / "checkpoint.json").read_text())
+    assert record["step"] == 5 and set(record["sha256"]) == {"weights.safetensors", "optimizer.pt"}

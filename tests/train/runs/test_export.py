@@ -22,7 +22,7 @@ from avpipe.train.objectives import load_objective
 from avpipe.train.recipe import load_recipe
 from avpipe.train.runs.checkpoint import save_checkpoint
 from avpipe.train.runs.export import export_run
-from avpipe.train.runs.record import RunPage, write_page
+from avpipe.train.runs.record import RunRecord, write_record
 from PIL import Image
 from safetensors.torch import load_file
 from torch import Tensor, nn
@@ -49,7 +49,7 @@ def write_run(folder: Path, name: str) -> Path:
             module.running_mean.normal_(0, 0.1)
             module.running_var.uniform_(0.5, 1.5)
     save_checkpoint(folder, 5, student.state_dict(), {})
-    write_page(folder, RunPage(recipe, name, 0, "avcache", "d", 4, ("a", "b"), {"torch": "x"}))
+    write_record(folder, RunRecord(recipe, name, 0, "avcache", "d", 4, ("a", "b"), {"torch": "x"}))
     return folder
 
 
@@ -227,7 +227,7 @@ def test_the_command_says_where_the_files_are(
 
 def test_a_run_that_only_hears_has_nothing_to_export(tmp_path: Path) -> None:
     recipe = load_recipe("spm-audio", [])
-    write_page(tmp_path, RunPage(recipe, "spm-audio", 0, "", "d", 4, (), {}))
+    write_record(tmp_path, RunRecord(recipe, "spm-audio", 0, "", "d", 4, (), {}))
     with pytest.raises(InputError, match="only classifies sounds"):
         export_run(tmp_path, tmp_path / "out")
     assert not (tmp_path / "out").exists()

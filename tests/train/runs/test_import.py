@@ -21,7 +21,7 @@ from avpipe.train import load_run
 from avpipe.train.data.clips import AT_TEST
 from avpipe.train.runs import peers
 from avpipe.train.runs.peers import import_checkpoint
-from avpipe.train.runs.record import read_page
+from avpipe.train.runs.record import read_record
 from cache_factory import make_cache
 from evaluation_factory import write_world
 from peer_factory import (
@@ -46,7 +46,7 @@ SOUND = {  # rate, hop, seconds
 
 @pytest.fixture(scope="module")
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Cache:
-    return make_cache(tmp_path_factory.mktemp("cache"), 3, frame_hw=(256, 340))
+    return make_cache(tmp_path_factory.mktemp("cache"), 2, frame_hw=(256, 340))
 
 
 @pytest.fixture(scope="module")
@@ -87,9 +87,9 @@ def test_an_imported_run_gives_the_maps_of_the_formulas(
     network = network_of(peer)
     slow = slower(network) if peer == "slavc" else None
     path = write_released(tmp_path, peer, network, slow)
-    page, was_there = import_checkpoint(path, peer, tmp_path / "run")
-    assert not was_there and page.imported is not None
-    assert page.imported["tensors"] == TENSORS[peer] and page.imported["from"] == peer
+    record, was_there = import_checkpoint(path, peer, tmp_path / "run")
+    assert not was_there and record.imported is not None
+    assert record.imported["tensors"] == TENSORS[peer] and record.imported["from"] == peer
     clips = [cache.clip(name) for name in cache.ids]
     frames = torch.stack([seen(clip, peer) for clip in clips])
     sounds = torch.stack([heard(clip, peer) for clip in clips])
@@ -128,19 +128,21 @@ def test_frames_are_resized_in_three_ways(cache: Cache) -> None:
 def test_a_variant_is_told_by_its_name_or_by_the_user(tmp_path: Path) -> None:
     network = network_of("ssl-alignment")
     path = write_released(tmp_path, "ssl-alignment", network)
-    page, _ = import_checkpoint(path, "ssl-alignment", tmp_path / "one")
-    assert page.recipe_name == "ssl-alignment-sup-previs" and page.recipe.image_init == "imagenet"
-    assert page.imported and "all rights reserved" in page.imported["licence"]
-    page, _ = import_checkpoint(path, "ssl-alignment", tmp_path / "two", variant="selfsup")
-    assert page.recipe_name == "ssl-alignment-selfsup"
+    record, _ = import_checkpoint(path, "ssl-alignment", tmp_path / "one")
+    assert (
+        record.recipe_name == "ssl-alignment-sup-previs" and record.recipe.image_init == "imagenet"
+    )
+    assert record.imported and "all rights reserved" in record.imported["licence"]
+    record, _ = import_checkpoint(path, "ssl-alignment", tmp_path / "two", variant="selfsup")
+    assert record.recipe_name == "ssl-alignment-selfsup"
     with pytest.raises(UsageError, match="--variant x: ssl-alignment has sup, selfsup, sup-previs"):
         import_checkpoint(path, "ssl-alignment", tmp_path / "three", variant="x")
     state = {**released_state("ssl-alignment", network), "proj_v.weight": torch.zeros(3)}
     torch.save({"model_state_dict": state}, tmp_path / "any.pth.tar")
-    page, _ = import_checkpoint(tmp_path / "any.pth.tar", "ssl-alignment", tmp_path / "four")
-    assert page.imported and page.imported["variant"] is None
-    assert "proj_v.weight" in page.imported["left_out"]
-    assert len(page.imported["left_out"]) == 2 * 4 + 1
+    record, _ = import_checkpoint(tmp_path / "any.pth.tar", "ssl-alignment", tmp_path / "four")
+    assert record.imported and record.imported["variant"] is None
+    assert "proj_v.weight" in record.imported["left_out"]
+    assert len(record.imported["left_out"]) == 2 * 4 + 1
 
 
 Change = Callable[[dict[str, Tensor]], dict[str, Tensor]]
@@ -226,7 +228,7 @@ def test_tensors_that_share_their_memory_are_taken(
     state["module.img_proj.bias"] = state["module.aud_proj.bias"]
     torch.save({"model": state}, tmp_path / "best.pth")
     import_checkpoint(tmp_path / "best.pth", "ez-vsl", tmp_path / "run")
-    assert load_run(tmp_path / "run", "cpu").page.imported
+    assert load_run(tmp_path / "run", "cpu").record.imported
 
 
 def refused(
@@ -311,8 +313,8 @@ def test_weights_of_fewer_networks_are_taken(tmp_path: Path) -> None:
     network = network_of("slavc")
     path = write_released(tmp_path, "slavc", network)
     settings = ["momentum=0", "test_weights=online"]
-    page, _ = import_checkpoint(path, "slavc", tmp_path / "run", settings=settings)
-    assert page.imported and page.imported["tensors"] == TENSORS["slavc"] // 2
+    record, _ = import_checkpoint(path, "slavc", tmp_path / "run", settings=settings)
+    assert record.imported and record.imported["tensors"] == TENSORS["slavc"] // 2
 
 
 def test_an_empty_training_list_is_called_by_its_option(
@@ -339,13 +341,13 @@ def test_an_import_is_done_once_and_never_over_another_run(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(peers, "write_page", killed)
+        patch.setattr(peers, "write_record", killed)
         assert main([*words, "run"]) == 130
     assert [item.name for item in tmp_path.iterdir()] == ["list.txt"]
     assert main([*words, "run", "--trained-on", "list.txt", "--json"]) == 0
     document = json.loads(capsys.readouterr().out)
     assert (document["done"], document["tensors"], document["trained_on"]) == (1, 244, "2 clips")
-    assert read_page(Path("run")).ids == ("clip000", "clip002")
+    assert read_record(Path("run")).ids == ("clip000", "clip002")
     stamp = Path("run/run.json").stat().st_mtime_ns
     assert main([*words, "run", "--trained-on", "list.txt"]) == 0
     assert "skipped" in capsys.readouterr().out

@@ -21,7 +21,7 @@ from avpipe.train.recipe import load_recipe
 from avpipe.train.runs.checkpoint import latest_checkpoint, load_weights
 from avpipe.train.runs.export import export_run
 from avpipe.train.runs.localizer import Localizer, centre_window
-from avpipe.train.runs.record import read_page
+from avpipe.train.runs.record import read_record
 from avpipe.train.runs.sealed import DIGEST, seal
 from cache_factory import make_cache, tone_of
 
@@ -191,13 +191,13 @@ def test_a_run_without_a_checkpoint(run_dir: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize("damage", ["cut", "list", "unknown", "missing"])
 def test_a_damaged_page(run_dir: Path, tmp_path: Path, damage: str) -> None:
     text = (run_dir / "run.json").read_text()
-    page = json.loads(text)
-    page.pop("seed")
+    record = json.loads(text)
+    record.pop("seed")
     bad = {
         "cut": text[:100],
         "list": "[]",
         "unknown": text.replace('"lr"', '"lrr"'),
-        "missing": json.dumps(page),
+        "missing": json.dumps(record),
     }
     (tmp_path / "run.json").write_text(bad[damage])
     with pytest.raises(CacheCorruptError, match=r"run\.json is damaged") as caught:
@@ -208,10 +208,10 @@ def test_a_damaged_page(run_dir: Path, tmp_path: Path, damage: str) -> None:
 def test_a_page_of_another_network_is_one_line(run_dir: Path, tmp_path: Path) -> None:
     """Pages of older versions have no digest."""
     shutil.copytree(run_dir, tmp_path / "run")
-    page = json.loads((run_dir / "run.json").read_text())
-    del page["sha256"]
-    page["recipe"]["width"] = 17
-    (tmp_path / "run/run.json").write_text(json.dumps(page))
+    record = json.loads((run_dir / "run.json").read_text())
+    del record["sha256"]
+    record["recipe"]["width"] = 17
+    (tmp_path / "run/run.json").write_text(json.dumps(record))
     for act in (load_run, lambda run: export_run(run, tmp_path / "out")):
         with pytest.raises(CacheCorruptError, match=r"run\.json is damaged: its recipe") as caught:
             act(tmp_path / "run")
@@ -245,9 +245,9 @@ def test_another_branch_may_be_opened(cache: Cache, run_dir: Path, run: Localize
 def test_older_runs_keep_drawing_the_nearest_sound_half_of_the_time(
     run_dir: Path, tmp_path: Path
 ) -> None:
-    record = json.loads((run_dir / "run.json").read_text())
-    del record["recipe"]["nearest_share"], record[DIGEST]
+    values = json.loads((run_dir / "run.json").read_text())
+    del values["recipe"]["nearest_share"], values[DIGEST]
     for partners, share in (("own", 1.0), ("nearest", 0.5), ("both", 0.5)):
-        record["recipe"]["partners"] = partners
-        (tmp_path / "run.json").write_text(json.dumps(seal(record)))
-        assert read_page(tmp_path).recipe.nearest_share == share
+        values["recipe"]["partners"] = partners
+        (tmp_path / "run.json").write_text(json.dumps(seal(values)))
+        assert read_record(tmp_path).recipe.nearest_share == share

@@ -1,4 +1,4 @@
-"""What a run keeps says whether it is still what was written: its page, its maps, its objects."""
+"""What a run keeps says whether it is still what was written: its record, its maps, its objects."""
 
 import hashlib
 import io
@@ -13,13 +13,13 @@ from avpipe.cache.store import Cache
 from avpipe.errors import CacheCorruptError, InputError
 from avpipe.train.notices import collected
 from avpipe.train.recipe import load_recipe
-from avpipe.train.runs.record import RunPage, read_page, write_page
+from avpipe.train.runs.record import RunRecord, read_record, write_record
 from avpipe.train.runs.sealed import seal, unseal
 from avpipe.train.score.maps import stored_object_maps
 from avpipe.train.score.stored_arrays import DamagedArraysError, pack, unpack
 from cache_factory import make_cache
 
-PAGE = RunPage(
+RECORD = RunRecord(
     recipe=load_recipe("compact", ["spectrogram_mean=-10", "lr=1e-3"]),
     recipe_name="compact",
     seed=3,
@@ -43,29 +43,29 @@ def flips(content: bytes, num: int) -> list[bytes]:
     return found
 
 
-# The page
+# The record
 
 
 def test_the_digest_is_that_of_the_canonical_json(tmp_path: Path) -> None:
-    write_page(tmp_path, PAGE)
+    write_record(tmp_path, RECORD)
     record = json.loads((tmp_path / "run.json").read_text())
     assert list(record)[-1] == "sha256"
     found = record.pop("sha256")
     text = json.dumps(record, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
     assert found == hashlib.sha256(text.encode()).hexdigest()
     with collected() as told:
-        assert read_page(tmp_path) == PAGE
+        assert read_record(tmp_path) == RECORD
     assert told == []
 
 
 def test_no_flipped_bit_of_a_page_is_silent(tmp_path: Path) -> None:
-    write_page(tmp_path, PAGE)
+    write_record(tmp_path, RECORD)
     path = tmp_path / "run.json"
     refused = 0
     for content in flips(path.read_bytes(), 300):
         path.write_bytes(content)
         try:
-            assert read_page(tmp_path) == PAGE  # as `1e-05` and `1E-05` are one number
+            assert read_record(tmp_path) == RECORD  # as `1e-05` and `1E-05` are one number
         except CacheCorruptError as error:
             refused += 1
             assert error.exit_code == 5
@@ -74,8 +74,8 @@ def test_no_flipped_bit_of_a_page_is_silent(tmp_path: Path) -> None:
 
 
 def older(tmp_path: Path, **values: Any) -> Path:
-    """Write the page as older versions did, with other values."""
-    write_page(tmp_path, PAGE)
+    """Write the record as older versions did, with other values."""
+    write_record(tmp_path, RECORD)
     record = {**json.loads((tmp_path / "run.json").read_text()), **values}
     del record["sha256"]
     (tmp_path / "run.json").write_text(json.dumps(record))
@@ -85,7 +85,7 @@ def older(tmp_path: Path, **values: Any) -> Path:
 def test_a_page_without_a_digest_is_read_with_a_notice(tmp_path: Path) -> None:
     path = older(tmp_path)
     with collected() as told:
-        assert read_page(tmp_path) == PAGE == read_page(tmp_path)
+        assert read_record(tmp_path) == RECORD == read_record(tmp_path)
     (line,) = told
     assert line.startswith(f"{path} has no sha256, an older avpipe wrote it")
 
@@ -102,7 +102,7 @@ def test_a_page_without_a_digest_is_read_with_a_notice(tmp_path: Path) -> None:
 def test_other_things_than_a_pages_are_one_line(tmp_path: Path, values: dict[str, Any]) -> None:
     path = older(tmp_path, **values)
     with pytest.raises(CacheCorruptError, match=re.escape(f"{path} is damaged (")) as caught:
-        read_page(tmp_path)
+        read_record(tmp_path)
     assert "\n" not in str(caught.value)
 
 
@@ -110,13 +110,13 @@ def test_other_things_than_a_pages_are_one_line(tmp_path: Path, values: dict[str
 def test_what_is_not_a_page_is_one_line(tmp_path: Path, text: bytes) -> None:
     (tmp_path / "run.json").write_bytes(text)
     with pytest.raises(CacheCorruptError, match="is damaged") as caught:
-        read_page(tmp_path)
+        read_record(tmp_path)
     assert "\n" not in str(caught.value)
 
 
 def test_no_page_is_no_run(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="holds no run"):
-        read_page(tmp_path)
+        read_record(tmp_path)
 
 
 def test_a_record_is_sealed_as_json_reads_it() -> None:

@@ -12,7 +12,7 @@ from avpipe.stages.synth.lists import draw_pairs, lists
 from avpipe.stages.synth.scenes import plan_clips
 from avpipe.stages.synth.world import draw_classes
 from avpipe.train.benchmarks import MapSource, Pair, benchmark_names, load_benchmark
-from avpipe.train.benchmarks.synth import Item, Synth, load
+from avpipe.train.benchmarks.synth import Synth, SynthItem, load
 from avpipe.train.metrics import Floats, Maps
 
 SIZE = 224
@@ -210,8 +210,8 @@ def test_unreadable_worlds_are_refused_in_one_line(folder: Path, tmp_path: Path)
 
 def test_the_ceiling_is_of_what_the_headline_counts() -> None:
     small, large = np.array([[0, 0, 0.1, 0.1]]), np.array([[0, 0, 0.9, 0.9]])
-    heard = Item("positive", Pair("a", "a"), "x", unheard=False, target=0)
-    unheard = Item("positive", Pair("b", "b"), "y", unheard=True, target=0)
+    heard = SynthItem("positive", Pair("a", "a"), "x", unheard=False, target=0)
+    unheard = SynthItem("positive", Pair("b", "b"), "y", unheard=True, target=0)
     assert Synth((heard, unheard), {"a": small, "b": large}).ceiling == 0
     assert Synth((heard, unheard), {"a": large, "b": small}).ceiling == 1
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 from avpipe.cache.store import Cache
 from avpipe.errors import CacheUnwritableError, InputError, UsageError
-from avpipe.pipeline.training import run_folders
+from avpipe.pipeline.run_folders import run_folders
 from avpipe.train import load_run
 from avpipe.train.benchmarks import load_benchmark
 from avpipe.train.loop import train

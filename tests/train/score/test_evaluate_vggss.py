@@ -21,7 +21,7 @@ from avpipe.train.loop import train
 from avpipe.train.metrics import retrieval_scores
 from avpipe.train.nets.encoders import IMAGENET
 from avpipe.train.recipe import load_recipe
-from avpipe.train.runs.record import read_page
+from avpipe.train.runs.record import read_record
 from avpipe.train.score import evaluate as module
 from avpipe.train.score.controls import center_prior
 from avpipe.train.score.evaluate import evaluate
@@ -368,7 +368,7 @@ def test_flickr(cache: Cache, runs: list[Path], tmp_path: Path) -> None:
 
 @pytest.mark.skipif(not (PUBLISHED / "vggss_144k.txt").exists(), reason=f"no lists in {PUBLISHED}")
 def test_the_released_training_list_leaks_3709_clips(runs: list[Path], tmp_path: Path) -> None:
-    """A run whose page holds that list, on a cache of eight leaked clips and five others."""
+    """A run whose record holds that list, on a cache of eight leaked clips and five others."""
     listed = (PUBLISHED / "vggss_144k.txt").read_text().split()
     official = load_benchmark("vggss", PUBLISHED).clip_ids
     trained_on = set(listed)
@@ -408,7 +408,7 @@ def test_an_imported_run_without_its_list_may_have_leaks(
 def test_clips_that_an_encoder_brings_along_are_leaks(
     run_evaluate: Evaluate, cache: Cache, runs: list[Path], tmp_path: Path
 ) -> None:
-    """Sounds of a run that learnt two test clips, taken over twice; a page that does not say so."""
+    """Sounds of a run that learnt two test clips, taken over twice; one that does not say so."""
 
     def taught_by(teacher: Path, name: str) -> Path:
         sets = [*TINY, "image_encoder=compact", "image_init=scratch", "momentum=0", "ema=0",
@@ -426,10 +426,10 @@ def test_clips_that_an_encoder_brings_along_are_leaks(
     first = taught_by(runs[0], "first")
     second = taught_by(first, "second")
     assert leaks(first) == leaks(second) == ["clip014", "clip015"]
-    assert read_page(first).inherited == tuple(cache.ids[:16])
+    assert read_record(first).inherited == tuple(cache.ids[:16])
     change_page(first, without="inherited")  # as it was written formerly
     assert leaks(first) is leaks(taught_by(first, "third")) is None
-    assert read_page(runs[2]).inherited == ()
+    assert read_record(runs[2]).inherited == ()
     shutil.copytree(runs[2], tmp_path / "plain", ignore=shutil.ignore_patterns("evaluate"))
     change_page(tmp_path / "plain", without="inherited")
     assert leaks(tmp_path / "plain") == []

@@ -1,0 +1,21 @@
+"""What commands make and recipes read unless told otherwise: each default that several need, once.
+
+They stand here because messages that name a command leave out what is the default, and because
+nothing heavy is imported here.
+"""
+
+SPECTROGRAM = "257x276"
+"""A name of `stages.front_ends.FRONT_ENDS`."""
+AUDIO_SECONDS = 10.0
+"""Sound kept around a frame."""
+DECODER = "pyav"
+
+VISUAL_TEACHER = "detr-r50"
+AUDIO_TEACHER = "panns-wavegram"
+IMAGE_ENCODER = "imagenet-resnet18"
+"""Compares frames."""
+AUDIO_ENCODER = "vggsound-resnet18"
+"""Compares sounds."""
+NUM_NEIGHBORS = 1000
+"""Senocak et al. 2023."""
+NUM_CLUSTERS = 11

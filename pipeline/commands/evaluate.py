@@ -1,0 +1,147 @@
+"""`avpipe evaluate`: runs are scored on a benchmark."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ...errors import UsageError
+from ...machine import AUTO
+from ...train.choices import DEFAULT_BENCHMARK, DEFAULT_PROTOCOL, MAPS_AT_A_TIME, Branch, Head
+from .. import output
+from ..options import (
+    DEFAULT_CACHE,
+    Annotations,
+    BatchSize,
+    Benchmark,
+    Cache,
+    Device,
+    Json,
+    Paper,
+    Protocol,
+    ProtocolGeometry,
+    Runs,
+    Threads,
+)
+from ..settings import ONE_RUN
+
+
+def evaluate(
+    runs: Runs,
+    cache: Cache = DEFAULT_CACHE,
+    benchmark: Benchmark = DEFAULT_BENCHMARK,
+    annotations: Annotations = None,
+    protocol: Protocol = DEFAULT_PROTOCOL,
+    paper: Paper = None,
+    alpha: Annotated[
+        str | None,
+        typer.Option(
+            "--alpha",
+            metavar="A,A,...",
+            show_default="the protocol's",
+            help="Share of the audio-visual map in the blend; several make a table.",
+        ),
+        ONE_RUN,
+    ] = None,
+    branch: Annotated[
+        Branch | None,
+        typer.Option(
+            "--branch", show_default="the recipe's", help="Which of a run's weights are tested."
+        ),
+        ONE_RUN,
+    ] = None,
+    head: Annotated[
+        Head | None,
+        typer.Option(
+            "--head", show_default="the mean of all", help="Which of SLAVC's heads makes the maps."
+        ),
+        ONE_RUN,
+    ] = None,
+    ids: Annotated[
+        Path | None,
+        typer.Option("--ids", metavar="LIST", help="Test only the clips of this list or CSV."),
+        ONE_RUN,
+    ] = None,
+    predicted: Annotated[
+        str | None,
+        typer.Option(
+            "--predicted",
+            metavar="S,S,...",
+            help="Shares of the pixels to predict, scored beside the half.",
+        ),
+        ONE_RUN,
+    ] = None,
+    at: Annotated[
+        str | None,
+        typer.Option(
+            "--at",
+            metavar="C,C,...",
+            help="Values of cIoU from which on a source counts as found, scored beside 0.5.",
+        ),
+        ONE_RUN,
+    ] = None,
+    geometry: ProtocolGeometry = None,
+    device: Device = AUTO,
+    threads: Threads = AUTO,
+    batch_size: BatchSize = MAPS_AT_A_TIME,
+    json: Json = False,
+) -> None:
+    """Score runs on a benchmark, beside what needs no sound."""
+    from ...cache.store import Cache
+    from ...train.score.sweeps import Sweeps
+    from ...train.score.table import evaluate_text
+    from ..id_lists import read_ids_to_take
+    from ..networks.threads import network_threads
+    from ..run_folders import run_folders
+    from ..scoring import mark_random, require_truth
+    from ..watch import watch
+
+    alphas = parse_alphas(alpha)
+    sweeps = Sweeps(
+        parse_shares(predicted, "--predicted", positive=True),
+        parse_shares(at, "--at", positive=True),
+    )
+    folders, opened = run_folders(runs), Cache(cache)
+    truth = require_truth(benchmark, annotations, protocol, paper, sweeps)
+    taken = read_ids_to_take(ids)
+    from ...train.score import evaluate as scores  # torch: no mistyped name has to wait for it
+
+    with network_threads(threads, device), watch("maps", unit="maps") as progress:
+        document = scores.evaluate(
+            folders, opened, annotations=truth, benchmark=benchmark, protocol=protocol,
+            paper=paper, geometry=geometry, alphas=alphas, branch=branch, head=head, ids=taken,
+            sweeps=sweeps, device=device, batch_size=batch_size, progress=progress,
+        )  # fmt: skip
+    output.show(mark_random(document), json, evaluate_text)
+
+
+def parse_alphas(text: str | None) -> tuple[float, ...]:
+    """Parse `--alpha 0.4` or `--alpha 0.2,0.4,0.6`.
+
+    Raises:
+        UsageError: Not numbers from 0 to 1, or one comes twice.
+    """
+    return parse_shares(text, "--alpha")
+
+
+def parse_shares(text: str | None, option: str, *, positive: bool = False) -> tuple[float, ...]:
+    """Parse the numbers of an option, `0.4` or `0.2,0.4,0.6`.
+
+    Args:
+        text: What was given.
+        option: Its name.
+        positive: Whether 0 is none of them.
+
+    Raises:
+        UsageError: Not numbers from 0 to 1, or one comes twice.
+    """
+    try:
+        shares = [float(word) for word in text.split(",")] if text else []
+    except ValueError:
+        shares = [-1]
+    if not all((share > 0 if positive else share >= 0) and share <= 1 for share in shares):
+        least = "above 0 and at most 1" if positive else "from 0 to 1"
+        raise UsageError(f"{option} {text}: should be numbers {least}, as in 0.4 or 0.2,0.4,0.6")
+    if len(set(shares)) < len(shares):
+        raise UsageError(f"{option} {text}: a number comes twice")
+    return tuple(shares)

@@ -1,0 +1,36 @@
+"""`avpipe export`: a run as files that load without avpipe."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .. import output
+from ..options import Json
+from ..settings import ONE_RUN
+
+
+def export(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a run."), ONE_RUN],
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", metavar="DIR", show_default="RUN/export", help="Where the files go."),
+        ONE_RUN,
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Write a run as safetensors and JSON that load without avpipe."""
+    from ...train.runs.record import one_run, read_record
+
+    folder = one_run(run)
+    read_record(folder)
+    from ...train.runs.export import export_run  # torch: no damaged page has to wait for it
+
+    files = export_run(folder, folder / "export" if out is None else out)
+    document = {
+        "schema": "avpipe.export/1",
+        "run": str(folder),
+        **{name: str(path) for name, path in files.items()},
+        "bytes": sum(path.stat().st_size for path in files.values()),
+    }
+    output.show(document, json, output.fields_text)

@@ -1,0 +1,190 @@
+"""`avpipe extract`: every clip is decoded once into the cache."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ...cache.defaults import AUDIO_SECONDS, DECODER, SPECTROGRAM
+from ...errors import Reason, UsageError
+from ...stages.workers import BACKEND, TIMEOUT_S
+from .. import output
+from ..extract.settings import (
+    ID_FROM,
+    Backend,
+    Decoder,
+    ExtractSettings,
+    IdFrom,
+    Spectrogram,
+    failure_limit,
+    parse_part,
+    parse_reason,
+    parse_roots,
+)
+from ..options import (
+    ALL_CORES,
+    DEFAULT_CACHE,
+    Cache,
+    DryRun,
+    Jobs,
+    Json,
+    Overwrite,
+    checked,
+    inputs_argument,
+)
+from ..output import Document, fields_text
+from ..settings import FILE_NAME, ONE_RUN, Example
+
+MAX_SECONDS = 86_400.0
+_ESTIMATE_WORDS = {
+    "new": "new clips",
+    "pending": "clips planned before",
+    "bytes_in": "to read",
+    "bytes_out": "to write",
+    "seconds": "time",
+    "sampled": "clips tried for that",
+    "sample_failed": "of them failed",
+}
+
+
+def extract(
+    inputs: Annotated[
+        list[Path] | None,
+        inputs_argument("Folders, videos, lists, CSVs."),
+        Example(["videos"]),
+    ] = None,
+    cache: Cache = DEFAULT_CACHE,
+    jobs: Jobs = ALL_CORES,
+    backend: Annotated[
+        Backend, typer.Option("--backend", help="How the workers are run.")
+    ] = BACKEND,
+    part: Annotated[
+        str | None,
+        typer.Option("--part", metavar="I/N", help="Every N-th shard, from the I-th; I from 0."),
+        ONE_RUN,
+    ] = None,
+    retry_failed: Annotated[
+        str | None,
+        typer.Option(
+            "--retry-failed",
+            metavar="[=REASON]",
+            help="Try failed clips again: all, or those with one reason.",
+        ),
+        ONE_RUN,
+    ] = None,
+    segment: Annotated[
+        float | None,
+        typer.Option(
+            "--segment",
+            metavar="SECONDS",
+            min=0.2,
+            max=MAX_SECONDS,
+            help="Cut videos into clips of so many seconds.",
+        ),
+        Example(10.0),
+    ] = None,
+    decoder: Annotated[
+        Decoder, typer.Option("--decoder", help="What decodes the clips.")
+    ] = DECODER,
+    spectrogram: Annotated[
+        Spectrogram, typer.Option("--spectrogram", help="Which kind is stored.")
+    ] = SPECTROGRAM,
+    audio_seconds: Annotated[
+        float,
+        typer.Option(
+            "--audio-seconds",
+            metavar="SECONDS",
+            min=3,
+            max=600,
+            help="Seconds of sound kept around the frame.",
+        ),
+    ] = AUDIO_SECONDS,
+    timeout: Annotated[
+        float,
+        typer.Option(
+            "--timeout",
+            metavar="SECONDS",
+            min=1,
+            max=MAX_SECONDS,
+            help="Seconds a clip may take.",
+        ),
+    ] = TIMEOUT_S,
+    shard_clips: Annotated[
+        int | None,
+        typer.Option(
+            "--shard-clips",
+            metavar="N",
+            min=1,
+            show_default="16 to 256, by the number of clips",
+            help="Clips per shard of new clips.",
+        ),
+        Example(256),
+    ] = None,
+    id_from: Annotated[
+        IdFrom,
+        typer.Option("--id-from", help="A clip's id: its file's stem, or its whole path."),
+    ] = ID_FROM,
+    root: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--root",
+            metavar="DIR",
+            callback=checked(lambda paths: parse_roots([str(path) for path in paths])),
+            help="Where a list's paths start; N=DIR: where root N of the cache is mounted now.",
+        ),
+        Example(["0=/data/videos"]),
+    ] = None,
+    max_failures: Annotated[
+        str,
+        typer.Option(
+            "--max-failures",
+            metavar="N|P%",
+            # a typing error is told before hours of work, not after
+            callback=checked(lambda text: failure_limit(text, tried=0)),
+            help="Stop with exit code 3 above this.",
+        ),
+    ] = "100%",
+    overwrite: Overwrite = False,
+    dry_run: DryRun = False,
+    json: Json = False,
+) -> None:
+    """Decode every clip once into the cache; run it again to resume."""
+    from ...cache.schema import MANIFEST
+
+    if not inputs and not (cache / MANIFEST).is_dir():
+        raise UsageError(f"nothing to extract: name an INPUT, or set inputs in {FILE_NAME}")
+    for path in inputs or []:
+        if retry_failed == "" and str(path) in set(Reason) and not path.exists():
+            raise UsageError(f"{path} is no input: to retry a reason, write --retry-failed={path}")
+    list_root, root_map = parse_roots([str(path) for path in root or []])
+    settings = ExtractSettings(
+        inputs=tuple(str(path) for path in inputs or []),
+        cache=cache,
+        jobs=jobs,
+        backend=backend,
+        part=parse_part(part) if part else None,
+        retry_failed=parse_reason(retry_failed),
+        segment_s=segment,
+        decoder=decoder,
+        spectrogram=spectrogram,
+        audio_seconds=audio_seconds,
+        timeout_s=timeout,
+        shard_clips=shard_clips,
+        id_from=id_from,
+        root=list_root,
+        root_map=root_map,
+        overwrite=overwrite,
+        max_failures=max_failures,
+        dry_run=dry_run,
+    )
+    from ..extract.run import extract
+
+    done = extract(settings)
+    text = estimate_text if dry_run else output.run_text
+    output.show(done.as_json(), json, text)
+    done.raise_for_failures()
+
+
+def estimate_text(document: Document) -> str:
+    """Render `avpipe extract --dry-run`."""
+    return fields_text(document, _ESTIMATE_WORDS)

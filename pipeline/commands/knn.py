@@ -1,0 +1,136 @@
+"""`avpipe knn`: every clip's nearest others, by sight and by sound."""
+
+import time
+from typing import Annotated
+
+import typer
+
+from ...cache.defaults import AUDIO_ENCODER, IMAGE_ENCODER, NUM_NEIGHBORS
+from ...machine import AUTO
+from ...stages.embed import BATCH_SIZE
+from .. import output
+from ..options import (
+    DEFAULT_CACHE,
+    PRETRAINED,
+    BatchSize,
+    Cache,
+    Device,
+    DryRun,
+    HoldOut,
+    Ids,
+    Json,
+    Overwrite,
+    Threads,
+    Weights,
+)
+
+
+def knn(
+    cache: Cache = DEFAULT_CACHE,
+    k: Annotated[
+        int, typer.Option("--k", metavar="N", min=1, help="Neighbours of each clip.")
+    ] = NUM_NEIGHBORS,
+    image: Annotated[
+        str,
+        typer.Option(
+            "--image",
+            metavar="NAME",
+            help="What compares frames: a teacher, run:RUN (where a run sees the sound), or none.",
+        ),
+    ] = IMAGE_ENCODER,
+    audio: Annotated[
+        str,
+        typer.Option(
+            "--audio",
+            metavar="NAME",
+            help="What compares sounds: a teacher, run:RUN (the encoder of a run), or none.",
+        ),
+    ] = AUDIO_ENCODER,
+    ids: Ids = None,
+    hold_out: HoldOut = None,
+    weights: Weights = None,
+    device: Device = AUTO,
+    threads: Threads = AUTO,
+    batch_size: BatchSize = BATCH_SIZE,
+    overwrite: Overwrite = False,
+    dry_run: DryRun = False,
+    json: Json = False,
+) -> None:
+    """Embed every clip and find its nearest others, by sight and by sound."""
+    from ...cache.schema import EMBEDDINGS
+    from ...errors import UsageError
+    from ..networks.choose import encoders_of, require_weights
+    from ..networks.run_encoder import is_run
+
+    names = encoders_of(image, audio)
+    if dry_run:
+        if is_run(image):
+            raise UsageError("--dry-run cannot tell what the regions of a run take; leave it out")
+        from ..networks.dry_run import estimate, estimate_text
+
+        stages = [(EMBEDDINGS, name) for name in names]
+        output.show(estimate(cache, stages, device, audio), json, estimate_text)
+        return
+    from ...cache.store import Cache
+    from ...devices import usable_device
+    from ...stages.neighbors.run import neighbors
+    from ...stages.neighbors.vectors import id_set
+    from ..id_lists import hold_out_notices, read_ids, read_ids_to_take
+    from ..networks.regions import embed_regions, regions_of
+    from ..networks.run_encoder import given_networks, leak_notices
+    from ..networks.source import embed_source
+    from ..networks.threads import network_threads, search_threads
+    from ..tally import todo_notices
+    from ..watch import watch_stages
+
+    started, opened, specs = time.monotonic(), Cache(cache), tuple(weights or PRETRAINED)
+    taken, held_out = read_ids_to_take(ids), read_ids(hold_out) or []
+    id_set(opened, taken, held_out)  # a list of other clips is told before hours of work
+    device = usable_device(device)
+    given, sounds = given_networks(audio)
+    regions = regions_of(image)
+    teachers = [name for name in names if name not in {**given, **regions}]
+    notices = hold_out_notices(hold_out, held_out, opened.ids)
+    notices += [*todo_notices(cache), *leak_notices(sounds, held_out)]
+    notices += [line for run in regions.values() for line in leak_notices(run, held_out)]
+    require_weights(cache, teachers, specs)
+    with (
+        network_threads(threads, device),
+        search_threads(threads),
+        watch_stages() as progress,
+    ):
+        embedded = [
+            embed_source(
+                opened, name, specs=specs, device=device, batch_size=batch_size,
+                overwrite=overwrite, given=given, progress=progress,
+            )
+            for name in names
+            if name not in regions
+        ]  # fmt: skip
+        embedded += [
+            embed_regions(opened, name, run, device=device, overwrite=overwrite, progress=progress)
+            for name, run in regions.items()
+        ]
+        found = [
+            neighbors(
+                opened, name, k, ids=taken, hold_out=held_out, device=device,
+                overwrite=overwrite, progress=progress,
+            )
+            for name in names
+        ]  # fmt: skip
+    done, seconds = sum(part.done for part in found), time.monotonic() - started
+    document = {
+        "schema": "avpipe.knn/1",
+        "k": found[0].k,
+        "stages": [part.stage for part in found],
+        "embedded": sum(part.done for part in embedded),
+        "done": done,
+        "skipped": sum(part.skipped for part in found),
+        "failed": 0,
+        "failed_total": 0,
+        "weights": {name: digest for part in embedded for name, digest in part.weights.items()},
+        "seconds": round(seconds, 3),
+        "per_second": round(done / seconds, 3) if done else 0.0,
+        "notices": [*notices, *dict.fromkeys(line for part in found for line in part.notices)],
+    }
+    output.show(document, json, output.teachers_text)

@@ -1,0 +1,1 @@
+"""Pretrained networks that commands run: which, from which files, on how many threads."""

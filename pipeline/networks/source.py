@@ -1,0 +1,58 @@
+"""The vectors that neighbours and clusters are made from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ...cache.schema import HINTS
+from ...cache.store import Cache
+from ...stages.embed.run import EmbedProgress, EmbedSummary, embed
+from ...stages.embed.todo import Given
+from ...stages.neighbors.vectors import source_kind
+from ...stages.teachers.protocol import network_of
+
+
+def embed_source(
+    cache: Cache,
+    name: str,
+    *,
+    specs: Sequence[str],
+    device: str,
+    batch_size: int,
+    overwrite: bool,
+    given: Given,
+    progress: EmbedProgress,
+) -> EmbedSummary:
+    """Make what is missing of an encoder's vectors: of its hints, if it is a teacher already.
+
+    Args:
+        cache: Where the clips are.
+        name: A teacher, or a name of `given`.
+        specs: What `--weights` says, of other networks too.
+        device: Where the network runs.
+        batch_size: Clips at a time.
+        overwrite: Speaks of embeddings; hints may be what a student is learning from.
+        given: Networks that no module defines.
+        progress: As `embed` takes it.
+
+    Raises:
+        Errors as `stages.embed.embed` does.
+    """
+    kind = source_kind(cache, name)
+    return embed(
+        cache,
+        kind,
+        [name],
+        specs=[spec for spec in specs if _is_for(spec, network_of(name))],
+        device=device,
+        batch_size=batch_size,
+        overwrite=overwrite and kind != HINTS,
+        given=given,
+        progress=progress,
+    )
+
+
+def _is_for(spec: str, network: str) -> bool:
+    """Whether a `--weights` speaks of this network, or of all."""
+    other, sign, _ = spec.partition("=")
+    return not sign or other == network or "/" in other
