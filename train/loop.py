@@ -137,7 +137,7 @@ def train(
     rows, absent = select_rows(cache, ids, [*(hold_out or ()), *(val_ids or ())])
     if not recipe.sound_teacher:
         front_end_to_compute(cache, rows, recipe.spectrogram)  # what is missing is told first
-    inputs = find_inputs(cache, rows, recipe, objective.NEEDS)
+    inputs = find_inputs(cache, rows, recipe, objective.NEEDS, validated)
     notices.tell(*absent, *inputs.notices)
     batch_size = batch_size_of(recipe, len(rows), ranks.size, notices)
     plan = Plan(recipe, seed, len(rows), batch_size, ranks.rank, ranks.size)

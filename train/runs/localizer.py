@@ -20,15 +20,17 @@ from ...cache.store import Cache
 from ...errors import CacheCorruptError, InputError, UsageError
 from ...machine import AUTO
 from ...stages.spectrogram import FRONT_ENDS, log_spectrogram, resample
-from ...stages.teachers.live import LiveTeacher
+from ...stages.teachers.live import LiveTeacher, fetch_weights, weights_option
 from ...weights import PRETRAINED
 from ..choices import DEFAULT_GEOMETRY, MAPS_AT_A_TIME, Branch
 from ..data.augment import evaluation_views, hear, normalise_frames
 from ..data.batches import Batch, Pick, Stream
 from ..data.clips import AT_TEST, ClipReader, whole_clips
-from ..data.columns import BatchColumn, cached_features, feature_columns, reduced
+from ..data.columns import cached_features, feature_columns, reduced
+from ..data.features import Cached
 from ..data.mixed import mixed_sound
 from ..data.sources import reading_threads
+from ..data.teacher_columns import Wanted, filling, short
 from ..device import choose_device
 from ..nets.cached import CachedEncoder
 from ..nets.geometry import Geometry, upsample
@@ -230,7 +232,10 @@ class Localizer:
 
     @torch.inference_mode()
     def region_features(
-        self, cache: Cache, rows: Sequence[int] | NDArray[np.int64], batch_size: int = 64
+        self,
+        cache: Cache,
+        rows: Sequence[int] | NDArray[np.int64],
+        batch_size: int = MAPS_AT_A_TIME,
     ) -> NDArray[np.float32]:
         """Return what is seen where the sound is: features of the best cells of each clip's map.
 
@@ -314,17 +319,24 @@ class Localizer:
         Raises:
             InputError: The cache lacks features, or has those of another network.
         """
-        columns: dict[str, BatchColumn] = {}
+        found = cached_features(cache, rows, self.record.features)
         for modality, mine in self.record.features.items():
-            found = cached_features(cache, rows, modality, mine.teacher)
-            if found != mine:
-                raise InputError(
-                    f"{cache.path} has features of {mine.teacher} (version {found.stage_version}, "
-                    f"weights {found.weights}) that are others than this run learnt from (version "
-                    f"{mine.stage_version}, weights {mine.weights})"
-                )
-            columns |= feature_columns({modality: mine})
+            if found[modality] != mine:
+                raise InputError(f"{cache.path} {_otherwise(cache, found[modality], mine)}")
+        columns = feature_columns(self.record.features)
         return whole_clips(cache, rows, self.recipe, reduced(columns, self._model))
+
+    def load_teachers(self) -> None:
+        """Load the teachers of a run on cached features, before work that they would end.
+
+        Raises:
+            MissingDependencyError: Weights are missing, or others than the run learnt from; what
+                cannot be fetched is told at once.
+        """
+        mine = self.record.features.values()
+        fetch_weights([(one.teacher, one.weights) for one in mine], self._specs)
+        for modality in self.record.features:
+            self._teacher(modality)
 
     def _teacher(self, modality: str) -> LiveTeacher:
         """Load the teacher whose features stand for an encoder, once."""
@@ -374,6 +386,23 @@ class Localizer:
         spectrogram = log_spectrogram(window, self.recipe.spectrogram)
         heard = torch.from_numpy(spectrogram).to(self.device)[None]
         return hear(heard, np.zeros(1, np.int64), self.recipe)
+
+
+def _otherwise(cache: Cache, found: Cached, mine: Cached) -> str:
+    """Say how a cache's features are others than those that a run learnt from, and what helps."""
+    wanted = Wanted("audio" if len(mine.shape) == 1 else "visual", mine.teacher, mine.weights)
+    if found.weights == mine.weights:
+        return (
+            f"has features of {mine.teacher} of version {found.stage_version}, this run learnt "
+            f"from version {mine.stage_version}: train again on these, or name a cache that the "
+            "run's avpipe made"
+        )
+    option = f" --overwrite --weights {weights_option(mine.teacher, mine.weights)}"
+    return (
+        f"has features of {mine.teacher} that are others than this run learnt from (weights "
+        f"{short(found.weights)}, the run's {short(mine.weights)}): name a cache with the run's, "
+        f"or make these again: {filling(cache, [wanted], option)}"
+    )
 
 
 def mean_of_best(features: Tensor, maps: Tensor, share: float) -> Tensor:

@@ -166,6 +166,13 @@ def remarks(document: Document, form: Form) -> Iterator[str]:
         yield f"missing: {len(missing)} test clips are not in the cache ({missing[0]}, ...)"
     if len(runs[0]["alphas"]) > 1:
         yield "alphas: the best one here was chosen on the test; choose on other clips"
+    for prefix, group in _prefixed(document):
+        if (own := group["mean"]["scores"].get("own_sound")) and own["above_other"] is not None:
+            yield (
+                f"{prefix}own sound: the map is higher inside the truth than with another clip's "
+                f"in {100 * own['above_other']:.1f} % of the clips (chance 50), "
+                f"AUROC {own['auroc']:.3f}"
+            )
     names = short_names([run["run"] for run in runs])
     title = form.columns[form.accuracy] if form.percent else "LocAcc"
     for run in runs:

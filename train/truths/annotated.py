@@ -21,6 +21,7 @@ from ..score.binarize import Bools, Floats
 from ..score.protocols import PROTOCOLS, Protocol
 from ..score.scoring import SIZES, Measured, curves, measure, measure_all, size_of, summary
 from .boxes import union_masks
+from .exchanged import exchanges, score_exchanged
 
 PairKind = Literal["positive", "real", "easy", "hard", "negative"]
 NEGATIVES: tuple[PairKind, ...] = ("real", "easy", "hard", "negative")
@@ -122,8 +123,10 @@ class Annotated:
         return {item.pair: _source(item) for item in reversed(self.items)}
 
     def pairs(self) -> list[Pair]:
-        """All pairs, each once."""
-        return list(dict.fromkeys(item.pair for item in self.items))
+        """All pairs, and those of the frames with sounds of other clips; each once."""
+        own = [item.pair for item in self.items]
+        exchanged = (pair for pairs in exchanges(self._alone.items) for pair in pairs)
+        return list(dict.fromkeys([*own, *exchanged]))
 
     def score(
         self,
@@ -159,8 +162,14 @@ class Annotated:
         return max(1, _AT_ONCE // size) * size
 
     def controls(self, source: MapSource, protocol: Protocol) -> dict[str, Subsets]:
-        """Nothing beside the priors: who sounds is not known beyond the boxes."""
-        return {}
+        """Score the clips with a source with sounds of other clips; see `score_exchanged`."""
+        return score_exchanged(self._alone, source, protocol)
+
+    @cached_property
+    def _alone(self) -> Annotated:
+        """The clips whose source is in the picture, where a frame has one truth."""
+        alone = (item for item in self.items if item.kind == "positive" and not item.source)
+        return replace(self, items=tuple(alone))
 
     def subsets(self) -> dict[str, Bools]:
         """Return which items each subset takes: all, by size of the truth, by list."""

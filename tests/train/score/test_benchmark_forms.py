@@ -366,6 +366,12 @@ def test_a_duet_has_a_map_for_each_class(tmp_path: Path) -> None:
     assert scores(rest, lambda pairs: 10 * sure(pairs))["duet_auc"] == 1
 
 
+def test_sounds_are_not_exchanged_where_a_frame_has_several_truths(tmp_path: Path) -> None:
+    test = duet_of_two(tmp_path)
+    assert test.controls(perfect(test), PROTOCOLS["avpipe"]) == {}
+    assert len(test.pairs()) == len(test.items)
+
+
 def test_a_map_that_does_not_follow_the_sound_finds_no_class(tmp_path: Path) -> None:
     test = duet_of_two(tmp_path)
     left = np.broadcast_to(np.arange(SIZE) < 90, (SIZE, SIZE)).astype(np.float32)
