@@ -117,6 +117,13 @@ class LiveTeacher:
         stored = _as_stored(waveform, rate_hz)
         return self._value(self._teacher.prepare(stored, len(stored) // 2))
 
+    def of_loud_sound(self, waveform: NDArray[np.float32]) -> NDArray[Any]:
+        """Return the features of the middle of a sound `(L,)`, 32 kHz, that may exceed full scale.
+
+        What a teacher prepares are then floats in the units of int16, which are not clipped.
+        """
+        return self._value(self._teacher.prepare(waveform * FULL_SCALE, len(waveform) // 2))
+
     def _value(self, given: NDArray[Any]) -> NDArray[Any]:
         value = self._network(np.stack([given]))["value"][0]
         return np.ascontiguousarray(value, self._teacher.COLUMNS["value"][0])

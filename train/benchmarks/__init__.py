@@ -6,7 +6,10 @@ import importlib
 from collections.abc import Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from pathlib import Path
-from typing import Literal, NamedTuple, Protocol, cast
+from typing import Any, Literal, NamedTuple, Protocol, cast, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
 
 from ...errors import UsageError
 from ..score import protocols
@@ -16,12 +19,33 @@ from ..truths.forms import Form
 SIZE_PX = 224
 """Side of the maps that are scored, as in every protocol of the family."""
 
+_AND = "/"
+"""Between the clips of a mixture; no id holds it."""
+
 
 class Pair(NamedTuple):
-    """The frame of one clip and the sound of one, the same or another: what a map is made of."""
+    """The frame of one clip and the sound of one, the same or another: what a map is made of.
+
+    The sound may be a mixture, the sum of two clips' sounds: its name is that of `mixture`.
+    """
 
     video: str
     audio: str
+
+    @property
+    def sounds(self) -> tuple[str, ...]:
+        """Ids of the clips that are heard: one, or the two of a mixture."""
+        return tuple(self.audio.split(_AND))
+
+    @property
+    def clips(self) -> tuple[str, ...]:
+        """Ids of all clips it is made of."""
+        return (self.video, *self.sounds)
+
+
+def mixture(first: str, second: str) -> str:
+    """Return the name of the sum of two clips' sounds, as `Pair.audio`."""
+    return f"{first}{_AND}{second}"
 
 
 MapSource = Callable[[Sequence[Pair]], Maps]
@@ -47,6 +71,32 @@ class Truth(NamedTuple):
     mask: Bools | None = None
 
 
+class Sources(NamedTuple):
+    """The pairs of a test whose sound's source is in the picture, and what else it knows of sounds.
+
+    Attributes:
+        pairs: The pairs.
+        classes: What the frame of each shows; empty where no class is known.
+        sounds: Classes of each sound whose source is in its own picture; empty if not known.
+        truths: Draws the truths `(m, 224, 224)` of a part of the pairs.
+        own: Pairs whose sound is of nothing in the picture.
+    """
+
+    pairs: Sequence[Pair]
+    classes: Sequence[frozenset[str]]
+    sounds: Mapping[str, frozenset[str]]
+    truths: Callable[[slice], NDArray[Any]]
+    own: Sequence[Pair]
+
+
+@runtime_checkable
+class WithSources(Protocol):
+    """A benchmark that can be tested with any sounds of nothing in the picture."""
+
+    def sources(self) -> Sources:
+        """Return what sounds in which picture."""
+
+
 class Scored(Protocol):
     """What a benchmark says about one source of maps."""
 
@@ -68,6 +118,18 @@ class Scored(Protocol):
     @property
     def curves(self) -> dict[str, list[float]]:
         """Curves behind the headline's scores; empty where there are none."""
+
+
+@runtime_checkable
+class Resampled(Protocol):
+    """Scores that can be given again of rows drawn with replacement."""
+
+    @property
+    def clips(self) -> Sequence[str]:
+        """The clip of each row, whose frame it is."""
+
+    def drawn(self, rows: NDArray[np.int64]) -> Scores:
+        """Return the headline's scores of some rows, each as often as it is named."""
 
 
 class Benchmark(Protocol):
@@ -131,6 +193,9 @@ class Benchmark(Protocol):
 class Module(Protocol):
     """What a file of this folder defines.
 
+    Where a protocol reads the annotations otherwise than they are meant, it also has
+    `load_by(annotations, rules)`.
+
     Attributes:
         FORM: How its scores are shown.
         GEOMETRY: Whose geometry its maps have where a protocol places those of VGG-SS otherwise.
@@ -159,18 +224,25 @@ def require_benchmark(name: str) -> None:
         raise UsageError(f"no benchmark {name!r}: one of {', '.join(benchmark_names())}")
 
 
-def load_benchmark(name: str, annotations: Path) -> Benchmark:
+def load_benchmark(
+    name: str, annotations: Path, rules: protocols.Protocol | None = None
+) -> Benchmark:
     """Read the annotations of a benchmark.
 
     Args:
         name: One of `benchmark_names()`.
         annotations: Its file or folder.
+        rules: The protocol, where a peer's may read them otherwise; None: as they are meant.
 
     Raises:
         UsageError: If there is no such benchmark.
         InputError: If the annotations are missing or cannot be read.
     """
-    return module_of(name).load(annotations)
+    module = module_of(name)
+    load_by = getattr(module, "load_by", None)
+    if rules is None or load_by is None:
+        return module.load(annotations)
+    return cast(Benchmark, load_by(annotations, rules))
 
 
 def module_of(name: str) -> Module:

@@ -19,7 +19,6 @@ from ...cache.shard import Shard, read_header
 from ...cache.state import shard_numbers
 from ...cache.store import Cache
 from ...errors import InputError
-from ...stages.spectrogram import NUM_BINS
 from ..nets.cached import AUDIO as AUDIO_FEATURES
 from ..nets.cached import IMAGE
 from ..recipe import Recipe
@@ -224,7 +223,7 @@ class ClipReader:
     def spectrogram_shape(self) -> tuple[int, ...]:
         """Shape of a wide spectrogram."""
         if self._computed:
-            return NUM_BINS, self._computed.wide_columns
+            return self._computed.num_bins, self._computed.wide_columns
         return self.locate(0)[0].header.columns["spectrogram_wide"].shape[1:]
 
     def _facts(self, name: str) -> NDArray[Any]:

@@ -15,7 +15,7 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ...cache.schema import FULL_SCALE
+from ...cache.schema import AUDIO_RATE_HZ, FULL_SCALE
 from ...cache.store import Cache
 from ...errors import CacheCorruptError, InputError, UsageError
 from ...machine import AUTO
@@ -28,9 +28,11 @@ from ..data.batches import Batch, Pick, Stream
 from ..data.clips import AT_TEST, ClipReader, whole_clips
 from ..data.columns import cached_features, feature_columns, reduced
 from ..data.features import Cached
+from ..data.mixed import mixed_sound
 from ..data.sources import reading_threads
 from ..data.teacher_columns import Wanted, filling, short
 from ..device import choose_device
+from ..negatives.made import Made
 from ..nets.cached import CachedEncoder
 from ..nets.geometry import Geometry, upsample
 from ..nets.model import AudioVisualModel, build_model
@@ -128,6 +130,7 @@ class Localizer:
         rows: Sequence[int] | NDArray[np.int64],
         audio_rows: Sequence[int] | NDArray[np.int64] | None = None,
         batch_size: int = MAPS_AT_A_TIME,
+        added_rows: Sequence[int] | NDArray[np.int64] | None = None,
     ) -> NDArray[np.float32]:
         """Return the similarity maps of clips of a cache, the whole frame with the centre window.
 
@@ -136,6 +139,7 @@ class Localizer:
             rows: `(n,)` whose frames.
             audio_rows: `(n,)` whose sounds; the frames' own if None.
             batch_size: Clips at a time.
+            added_rows: `(n,)` whose sounds are added to those, -1 for none.
 
         Each frame and each sound is embedded once, however many pairs it is in.
 
@@ -149,14 +153,12 @@ class Localizer:
         require_sight(self.recipe.objective)
         images = np.asarray(rows, np.int64)
         sounds = images if audio_rows is None else np.asarray(audio_rows, np.int64)
-        heard, sound_of = np.unique(sounds, return_inverse=True)
+        added = np.full(len(sounds), -1) if added_rows is None else np.asarray(added_rows, np.int64)
+        both = np.stack([added, sounds], 1)  # sounds of one clip sort before mixtures
+        heard, sound_of = np.unique(both, axis=0, return_inverse=True)
+        sound_of = sound_of.ravel()
         seen, frame_of = np.unique(images, return_inverse=True)
-        parts = [
-            self._model.embed_spectrograms(
-                evaluation_views(batch, self.recipe, self.device).spectrograms
-            )
-            for batch in self._read(cache, heard, batch_size, frames=False)
-        ]
+        parts = list(self._embedded_sounds(cache, heard, batch_size))
         audio = [torch.cat(heads) for heads in zip(*parts, strict=True)]
         found: list[NDArray[np.float32]] = []
         order, done = np.argsort(frame_of, kind="stable"), 0
@@ -174,6 +176,80 @@ class Localizer:
         result = np.empty((len(order), *found[0].shape[1:]), np.float32)
         result[order] = np.concatenate(found)
         return result
+
+    def _embedded_sounds(
+        self, cache: Cache, heard: NDArray[np.int64], batch_size: int
+    ) -> Iterator[tuple[Tensor, ...]]:
+        """Yield the features of sounds, of each head `(b, D)`.
+
+        Args:
+            cache: The cache.
+            heard: `(n, 2)` the row that is added, -1 for none, and the row itself; those first.
+            batch_size: Sounds at a time.
+        """
+        alone = int((heard[:, 0] < 0).sum())
+        for batch in self._read(cache, heard[:alone, 1], batch_size, frames=False) if alone else ():
+            views = evaluation_views(batch, self.recipe, self.device)
+            yield self._model.embed_spectrograms(views.spectrograms)
+        for start in range(alone, len(heard), batch_size):
+            rows = heard[start : start + batch_size].tolist()
+            mixtures = (mixed_sound(cache, first, second) for second, first in rows)
+            parts = [self._heard(mixture, AUDIO_RATE_HZ) for mixture in mixtures]
+            yield self._model.embed_spectrograms(torch.cat(parts))
+
+    @torch.inference_mode()
+    def maps_with(
+        self,
+        cache: Cache,
+        rows: Sequence[int] | NDArray[np.int64],
+        names: Sequence[str],
+        made: Made,
+        batch_size: int = MAPS_AT_A_TIME,
+    ) -> NDArray[np.float32]:
+        """Return the similarity maps of clips' frames with made sounds, heard as any other is.
+
+        Args:
+            cache: The cache.
+            rows: `(n,)` whose frames.
+            names: `(n,)` what each sound is drawn for.
+            made: The kind of sound.
+            batch_size: Clips at a time.
+
+        Returns:
+            `(n, h, w)` float32 cosines.
+
+        Raises:
+            InputError: As `maps` does.
+            MissingDependencyError: The teacher whose features stand for sounds is missing.
+        """
+        require_sight(self.recipe.objective)
+        found, done = [], 0
+        alike = self._made(names[:1], made) if made.same_for_all else None
+        for batch in self._read(cache, np.asarray(rows, np.int64), batch_size, sounds=False):
+            visual = self._model.embed_frames(
+                evaluation_views(batch, self.recipe, self.device).frames
+            )
+            num = len(batch.rows)
+            sounds = alike or self._made(names[done : done + num], made)
+            own = tuple(head.expand(num, -1) for head in sounds)
+            found.append(self._map_of(visual, own).cpu().numpy())
+            done += num
+        return np.concatenate(found)
+
+    def _made(self, names: Sequence[str], made: Made) -> tuple[Tensor, ...]:
+        """Embed made sounds, of each head `(n, D)`."""
+        if isinstance(self._model.audio_encoder, CachedEncoder):
+            encoder, teacher = self._model.audio_encoder, self._teacher("audio")
+            length = round(teacher.window_s * AUDIO_RATE_HZ)
+            sounds = made.sounds(names, length)
+            features = [encoder.reduce(teacher.of_loud_sound(sound)) for sound in sounds]
+            heard = torch.from_numpy(np.stack(features)).to(self.device).float()
+        else:
+            front_end = FRONT_ENDS[self.recipe.spectrogram]
+            sounds = made.sounds(names, front_end.window_samples)
+            parts = [self._heard(sound, front_end.rate_hz) for sound in sounds]
+            heard = torch.cat(parts)
+        return self._model.embed_spectrograms(heard)
 
     @torch.inference_mode()
     def embeddings(

@@ -22,6 +22,7 @@ from ...errors import InputError
 from ..benchmarks import Pair
 from ..choices import MAPS_AT_A_TIME
 from ..data.clips import data_fingerprint
+from ..negatives.made import Made
 from ..notices import tell
 from ..recipe import Recipe
 from ..runs.checkpoint import require_checkpoint
@@ -45,8 +46,19 @@ class MapMaker(Protocol):
         rows: Sequence[int] | NDArray[np.int64],
         audio_rows: Sequence[int] | NDArray[np.int64] | None = None,
         batch_size: int = MAPS_AT_A_TIME,
+        added_rows: Sequence[int] | NDArray[np.int64] | None = None,
     ) -> NDArray[np.float32]:
-        """Return similarity maps `(n, h, w)` of frames with sounds."""
+        """Return similarity maps `(n, h, w)` of frames with sounds, or with mixtures of two."""
+
+    def maps_with(
+        self,
+        cache: Cache,
+        rows: Sequence[int] | NDArray[np.int64],
+        names: Sequence[str],
+        made: Made,
+        batch_size: int = MAPS_AT_A_TIME,
+    ) -> NDArray[np.float32]:
+        """Return similarity maps `(n, h, w)` of frames with made sounds."""
 
     def embeddings(
         self,
@@ -90,6 +102,7 @@ def stored_maps(
     reads: Literal["maps", "embeddings"] = "maps",
     branch: str | None = None,
     head: str | None = None,
+    made: Made | None = None,
     batch_size: int = MAPS_AT_A_TIME,
     progress: Callable[[int, int], None] | None = None,
 ) -> StoredMaps:
@@ -106,6 +119,8 @@ def stored_maps(
         reads: What is wanted: maps, or embeddings of the pairs' frames and sounds.
         branch: Which of the run's weights, if not those its recipe tests; has a file of its own.
         head: Which of its projections, if not all; likewise.
+        made: The sound that all frames get instead of their pairs'; noise is drawn for each pair's
+            sound.
         batch_size: Pairs at a time.
         progress: Called with (maps made, maps wanted).
 
@@ -113,17 +128,21 @@ def stored_maps(
         InputError: If the run has no checkpoint, or its spectrograms cannot be had.
         CacheUnwritableError: If the maps cannot be stored.
     """
-    rows = np.array([[cache.row_of(name) for name in pair] for pair in pairs], np.int64)
+    rows = np.array([_rows_of(cache, pair) for pair in pairs], np.int64)
     facts = {"weights": weights_digest(run_dir), "branch": branch or "", "reads": reads}
-    key = _key(cache, rows, **facts, **({"head": head} if head else {}))
+    facts |= {"head": head} if head else {}
+    facts |= {"made": made.key} if made else {}
+    key = _key(cache, rows, **facts)
     stem = "-".join(filter(None, (benchmark, branch, head)))
     make = _make if reads == "maps" else _embed
-    return _kept(
-        run_dir / "evaluate" / f"{stem}-{reads}.npz",
-        key,
-        pairs,
-        lambda: make(open_run(), cache, rows, batch_size, progress),
-    )
+    sounds = [pair.audio for pair in pairs]
+
+    def compute() -> Arrays:
+        if made is None:
+            return make(open_run(), cache, rows, batch_size, progress)
+        return _make_with(open_run(), cache, rows, sounds, made, batch_size, progress)
+
+    return _kept(run_dir / "evaluate" / f"{stem}-{reads}.npz", key, pairs, compute)
 
 
 def stored_object_maps(
@@ -163,11 +182,19 @@ def stored_object_maps(
     return _kept(run_dir / "evaluate" / f"{benchmark}-object-maps.npz", key, videos, make)
 
 
+def _rows_of(cache: Cache, pair: Pair) -> list[int]:
+    """Return the rows of a pair's frame and sound, and of the sound that is added, -1 for none."""
+    rows = [cache.row_of(name) for name in pair.clips]
+    return rows if len(rows) == 3 else [*rows, -1]
+
+
 def _key(cache: Cache, rows: NDArray[np.int64], **facts: str) -> dict[str, str]:
     """Return all that stored maps depend on."""
+    if rows.ndim == 2 and (rows[:, 2] < 0).all():
+        rows = rows[:, :2]  # as before there were mixtures
     return {
         "schema": SCHEMA,
-        "data": data_fingerprint(cache, np.unique(rows)),
+        "data": data_fingerprint(cache, np.unique(rows[rows >= 0])),
         "rows": hashlib.sha256(rows.tobytes()).hexdigest(),
         **facts,
     }
@@ -195,14 +222,14 @@ def _make(
     batch_size: int,
     progress: Callable[[int, int], None] | None,
 ) -> Arrays:
-    """Compute the maps of `(n, 2)` rows, frame and sound; pairs of one frame in a row."""
+    """Compute the maps of `(n, 3)` rows, frame, sound and added; pairs of one frame in a row."""
     order = np.argsort(rows[:, 0], kind="stable")
     parts = []
     if progress:
         progress(0, len(rows))
     for start in range(0, len(rows), _PAIRS_AT_ONCE):
         part = rows[order[start : start + _PAIRS_AT_ONCE]]
-        parts.append(maker.maps(cache, part[:, 0], part[:, 1], batch_size))
+        parts.append(maker.maps(cache, part[:, 0], part[:, 1], batch_size, *_added(part)))
         if progress:
             progress(start + len(part), len(rows))
     sorted_maps = np.concatenate(parts)
@@ -215,6 +242,36 @@ def _make(
     }
 
 
+def _make_with(
+    maker: MapMaker,
+    cache: Cache,
+    rows: NDArray[np.int64],
+    names: Sequence[str],
+    made: Made,
+    batch_size: int,
+    progress: Callable[[int, int], None] | None,
+) -> Arrays:
+    """Compute the maps of `(n, 2)` rows' frames with sounds made for the names."""
+    parts = []
+    if progress:
+        progress(0, len(rows))
+    for start in range(0, len(rows), _PAIRS_AT_ONCE):
+        part = slice(start, start + _PAIRS_AT_ONCE)
+        parts.append(maker.maps_with(cache, rows[part, 0], names[part], made, batch_size))
+        if progress:
+            progress(min(part.stop, len(rows)), len(rows))
+    return {
+        "maps": np.concatenate(parts),
+        "centres_px": maker.centres_px,
+        "image_px": np.array(maker.recipe.image_size),
+    }
+
+
+def _added(rows: NDArray[np.int64]) -> tuple[NDArray[np.int64], ...]:
+    """Return the rows of the sounds that are added, where any is."""
+    return (rows[:, 2],) if (rows[:, 2] >= 0).any() else ()
+
+
 def _embed(
     maker: MapMaker,
     cache: Cache,
@@ -222,7 +279,7 @@ def _embed(
     batch_size: int,
     progress: Callable[[int, int], None] | None,
 ) -> Arrays:
-    """Compute the embeddings of `(n, 2)` rows, where each pair is one clip's."""
+    """Compute the embeddings of `(n, 3)` rows, where each pair is one clip's."""
     parts = []
     if progress:
         progress(0, len(rows))

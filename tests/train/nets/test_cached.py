@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from avpipe.cache.store import Cache
 from avpipe.errors import InputError, MissingDependencyError, UsageError
 from avpipe.pipeline.main import main
@@ -14,6 +15,7 @@ from avpipe.stages.embed.run import embed
 from avpipe.stages.neighbors.cluster import cluster
 from avpipe.train.data.features import Cached
 from avpipe.train.loop import train
+from avpipe.train.negatives.made import Made
 from avpipe.train.nets.cached import (
     CachedEncoder,
     clips_to_fit,
@@ -152,6 +154,25 @@ def test_a_run_scores_clips_of_the_cache_as_files(
     own = found.localize(seen.frame, heard.waveform, heard.waveform_rate_hz)
     np.testing.assert_allclose(own, wanted, atol=0.02)
     assert np.ptp(wanted) > 0.01
+
+
+def test_made_sounds_are_heard_by_the_teacher(cache: Cache, run: Path) -> None:
+    """Noise of deviation 1 reaches the teacher as it is: a third of it is beyond full scale."""
+    found, made = load_run(run, "cpu"), Made("noise")
+    (noise,) = made.sounds(["x"], 96_000)
+    cells = found.maps_with(cache, [3], ["x"], made)
+    live = found._teacher("audio")
+    loud = live.of_loud_sound(noise)
+    own = live._network(noise[None])["value"][0]
+    np.testing.assert_allclose(loud, own, atol=1e-3)
+    assert np.abs(loud - live.of_sound(noise, 32_000)).max() > 1e-3  # clipped, as the cache keeps
+    audio = found._model.embed_spectrograms(torch.from_numpy(loud)[None])
+    visual = found._embed_frame(cache.clip("clip003").frame)
+    with torch.inference_mode():
+        wanted = found._map_of(visual, audio).numpy()
+    np.testing.assert_allclose(cells, wanted, atol=0.02)
+    silent = found.maps_with(cache, [3, 4], ["a", "b"], Made("silence"))
+    assert silent.shape == (2, *cells.shape[1:]) and np.abs(silent[0] - silent[1]).max() > 0
 
 
 def test_the_cells_lie_where_the_teachers_do(cache: Cache, run: Path) -> None:
