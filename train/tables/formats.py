@@ -18,6 +18,7 @@ from ..negatives.lines import NEGATIVE_ALL, NEGATIVE_KIND
 from ..score.table import (
     OF_ALL,
     OF_RUN,
+    Document,
     Figures,
     alpha_rows,
     figure_text,
@@ -31,7 +32,6 @@ from ..score.table import (
 from ..truths.forms import Form
 
 TableFormat = Literal["latex", "markdown", "csv"]
-Document = Mapping[str, Any]
 _LATEX = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_",
     "{": r"\{", "}": r"\}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
