@@ -10,7 +10,7 @@ DEMO_OUT ?= demo-out
 # Files of tests that run beside each other
 TEST_JOBS ?= 2
 # Those of bench/ that need no arguments; learning.py takes hours
-BENCHES := startup manifest read extract memory loader train evaluate knn
+BENCHES := startup manifest read extract memory loader train evaluate knn teachers
 
 .DEFAULT_GOAL := help
 .PHONY: help venv demo test test-all slow faults lint types fmt docs bench wheel check clean

@@ -284,7 +284,8 @@ class Cache:
         shard, index = self.locate(EXTRACT, row)
         jpeg = ColumnView(self, EXTRACT, "frame_jpeg")[row]
         wide = shard.item("spectrogram_wide", index).astype(np.float32)
-        centre = int(shard.header.params["spectrogram"].rpartition("x")[2])
+        columns = shard.header.params["spectrogram"].rpartition("x")[2]
+        centre = int(columns) if columns.isdecimal() else wide.shape[1]  # mel bands: no margins
         margin = (wide.shape[1] - centre) // 2
         audio = ColumnView(self, AUDIO, "waveform")
         heard = row in audio

@@ -195,7 +195,7 @@ def _publish(task: ExtractTask, done: dict[int, Row], failed: dict[int, ClipErro
     jpegs = (np.frombuffer(row["frame_jpeg"], np.uint8) for row in rows)
     frame_jpeg, frame_offset = Rows.ragged(jpegs, "|u1")
     spectrograms = (row["spectrogram_wide"] for row in rows)
-    wide_columns = FRONT_ENDS[task.params.spectrogram].wide_columns
+    front_end = FRONT_ENDS[task.params.spectrogram]
     reasons = [str(error.reason) for error in failed.values()]
     details = [_cut(error.detail) for error in failed.values()]
     written = write_shard(
@@ -206,7 +206,9 @@ def _publish(task: ExtractTask, done: dict[int, Row], failed: dict[int, ClipErro
             "frame_jpeg": frame_jpeg,
             "frame_offset": frame_offset,
             "frame_hw": column("frame_hw", "<i4", 2),
-            "spectrogram_wide": Rows.stack(spectrograms, "<f2", (257, wide_columns)),
+            "spectrogram_wide": Rows.stack(
+                spectrograms, "<f2", (front_end.num_bins, front_end.wide_columns)
+            ),
             "valid_cols": column("valid_cols", "<i4", 2),
             "frame_pts_s": column("frame_pts_s", "<f8"),
             "duration_s": column("duration_s", "<f8"),

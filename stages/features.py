@@ -57,7 +57,7 @@ class Row(TypedDict):
             keeps its bytes.
         frame_hw: Its height and width.
         spectrogram_wide: (257, wide_columns) float16, natural log; the centred window and its
-            margins.
+            margins. Of `16k-mel64` (64, 201) decibels.
         valid_cols: Half-open range of columns computed from the clip's own sound alone.
         frame_pts_s: When the picture appears, in seconds from the container's start.
         duration_s: Length of the file's video.
@@ -144,6 +144,7 @@ def make_row(
         row,
         wide_columns=front_end.wide_columns,
         max_samples=round(params.audio_seconds * AUDIO_RATE_HZ),
+        decibels=front_end.mel,
     )
     return row
 

@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from ..cache.defaults import SPECTROGRAM
+
+SEGMENT = 512
+"""Samples per segment, hence 257 frequencies."""
+NUM_BINS = SEGMENT // 2 + 1
+FLOOR = 1e-7
+"""Added before the logarithm, as SLAVC, EZ-VSL and LVS do: silence becomes -16.118."""
+NUM_BANDS = 64
+LEAST = 1e-10
+"""What decibels of mel bands are taken of at least: silence is -100 dB."""
 
 # Kept on each side of a 3 s window for the time-shift view: 1.004 s at 22.05 kHz and hop 238.
 _MARGIN_COLUMNS = 93
@@ -21,6 +31,7 @@ class FrontEnd:
         num_columns: Columns of the centred window.
         window_s: Length of the centred window in seconds.
         margin: Columns stored on each side of the window.
+        mel: Whether it is of mel bands in decibels, not of the density's natural logarithm.
     """
 
     name: str
@@ -29,6 +40,17 @@ class FrontEnd:
     num_columns: int
     window_s: float
     margin: int
+    mel: bool = False
+
+    @property
+    def num_bins(self) -> int:
+        """Rows: frequencies, or mel bands."""
+        return NUM_BANDS if self.mel else NUM_BINS
+
+    @property
+    def silence(self) -> float:
+        """What silence becomes, the lowest value there is."""
+        return 10 * math.log10(LEAST) if self.mel else math.log(FLOOR)
 
     @property
     def window_samples(self) -> int:
@@ -61,5 +83,8 @@ FRONT_ENDS = {
         FrontEnd(
             "16k-257x1004", 16000, 159, 1004, 10.0, 0
         ),  # VGGSound's classifier hears the whole 10 s
+        FrontEnd(
+            "16k-mel64", 16000, 80, 201, 1.0, 0, mel=True
+        ),  # DSOL and sound promotion hear 1 s
     )
 }

@@ -13,18 +13,19 @@ from .media.moments import SHORT_SIDE
 if TYPE_CHECKING:
     from .features import Row
 
-_LEAST_LOG = -16.2  # log(1e-7), rounded to float16
-_LARGEST_LOG = 10.0
-"""More than 60 dB above a tone of full scale."""
+_LEAST = {False: -16.2, True: -100.1}  # log(1e-7) and -100 dB, rounded to float16
+_LARGEST = {False: 10.0, True: 80.0}
+"""More than 60 dB above a tone of full scale; by whether a spectrogram is of mel decibels."""
 
 
-def require_sane(row: Row, *, wide_columns: int, max_samples: int) -> None:
+def require_sane(row: Row, *, wide_columns: int, max_samples: int, decibels: bool = False) -> None:
     """Refuse a row that no clip can have.
 
     Args:
         row: What a clip became.
         wide_columns: Of its spectrogram.
         max_samples: Of its waveform.
+        decibels: Whether the spectrogram is in decibels, not in natural logarithms.
 
     Raises:
         ClipError: no_audio when no sample of the waveform is left; else decode_error.
@@ -40,8 +41,9 @@ def require_sane(row: Row, *, wide_columns: int, max_samples: int) -> None:
         ),
         f"a picture of {row['frame_hw']}": min(row["frame_hw"]) != SHORT_SIDE,
         "an empty JPEG": not row["frame_jpeg"],
-        "sound too loud to compute with": not np.isfinite(wide).all() or wide.max() > _LARGEST_LOG,
-        "a spectrogram below silence": wide.min() < _LEAST_LOG,
+        "sound too loud to compute with": not np.isfinite(wide).all()
+        or wide.max() > _LARGEST[decibels],
+        "a spectrogram below silence": wide.min() < _LEAST[decibels],
         f"columns {low} to {high} of {wide_columns}": not (
             wide.shape[1] == wide_columns and 0 <= low < high <= wide_columns
         ),

@@ -2,7 +2,8 @@
 
 The spectrogram is `scipy.signal.spectrogram` with its defaults (periodic Tukey window, every
 segment minus its own mean, one-sided power density, no padding), computed with numpy alone. Every
-front-end of the family is one entry of `FRONT_ENDS`; they differ in rate and hop only.
+front-end of the family is one entry of `FRONT_ENDS`; they differ in rate and hop only, but for that
+of sound promotion, which is of mel bands (`mel`).
 """
 
 from __future__ import annotations
@@ -17,15 +18,15 @@ from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import ArrayLike, NDArray
 
 from ..cache.defaults import SPECTROGRAM
+from .front_ends import FLOOR as FLOOR
 from .front_ends import FRONT_ENDS as FRONT_ENDS
+from .front_ends import NUM_BINS as NUM_BINS
+from .front_ends import SEGMENT as SEGMENT
 from .front_ends import FrontEnd as FrontEnd
-
-SEGMENT = 512
-"""Samples per segment, hence 257 frequencies."""
-
-NUM_BINS = SEGMENT // 2 + 1
-FLOOR = 1e-7
-"""Added before the logarithm, as SLAVC, EZ-VSL and LVS do: silence becomes -16.118."""
+from .mel import LEAST as LEAST
+from .mel import NUM_FFT as NUM_FFT
+from .mel import TOP_DB as TOP_DB
+from .mel import mel_decibels
 
 CONTEXT_S = 0.05
 """Sound on both sides of a cut that lets the resampler ring before it."""
@@ -59,7 +60,8 @@ def log_spectrogram(waveform: ArrayLike, kind: str = SPECTROGRAM) -> NDArray[np.
         kind: A name of `FRONT_ENDS`; it sets rate and hop.
 
     Returns:
-        (..., 257, T) float32, T = (L - 512) // hop + 1: 276 columns for 3 s of the default kind.
+        (..., 257, T) float32, T = (L - 512) // hop + 1: 276 columns for 3 s of the default kind. Of
+        `16k-mel64` (..., 64, L // 80 + 1) decibels, as `mel.mel_decibels` has them.
 
     Raises:
         ValueError: The kind is unknown, or there are fewer than 512 samples.
@@ -70,6 +72,8 @@ def log_spectrogram(waveform: ArrayLike, kind: str = SPECTROGRAM) -> NDArray[np.
     if samples.ndim == 0 or samples.shape[-1] < SEGMENT:
         raise ValueError(f"a spectrogram needs at least {SEGMENT} samples, got {samples.shape}")
     front_end = FRONT_ENDS[kind]
+    if front_end.mel:
+        return mel_decibels(samples, front_end.rate_hz, front_end.hop)
     segments = sliding_window_view(samples, SEGMENT, axis=-1)[..., :: front_end.hop, :]
     scale = np.full(NUM_BINS, 2 / front_end.rate_hz)
     scale[[0, -1]] /= 2  # neither the constant nor the Nyquist bin has a mirror image

@@ -21,7 +21,7 @@ LIGHT = ("avpipe.pipeline.cli",)
 """What every command loads."""
 HEAVY = (
     "avpipe.pipeline.cli", "avpipe.train.loop", "avpipe.train.score.evaluate",
-    "avpipe.pipeline.localize.files", "avpipe.pipeline.training", "avpipe.stages.embed.run",
+    "avpipe.pipeline.localize.files", "avpipe.pipeline.scoring", "avpipe.stages.embed.run",
     "avpipe.stages.neighbors.run", "avpipe.train.benchmarks.synth",
     "avpipe.stages.teachers.visual.imagenet_resnet18", "matplotlib.backends.backend_agg",
     "torch._dynamo", "tensorboard.summary.writer.record_writer",

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from .data.augment import Views, training_views
+from .data.bank import Bank
 from .data.batches import Batch
 from .data.columns import Inputs
 from .data.features import Cells
 from .device import compute_dtype
 from .nets.hints import hint_heads, hint_terms
-from .nets.model import build_model
+from .nets.model import build_model, without_made
 from .nets.student import Student
 from .objectives import Objective, Seen
 from .ranks import Ranks, gather, share_buffers
@@ -54,14 +56,19 @@ class Losses(nn.Module):
     def forward(self, views: Views) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the weighted loss of a batch, and its unweighted terms."""
         student, recipe = self.student, self._recipe
-        with self.autocast(views.spectrograms.device):
-            own = student.online(views.frames, views.spectrograms)
-            slow = student.embed_momentum(views.frames, views.spectrograms)
+        sounds, num_made = views.spectrograms, 0
+        if views.made is not None:
+            sounds, num_made = torch.cat([sounds, views.made]), len(views.made)
+        with self.autocast(sounds.device):
+            own, made = without_made(student.online(views.frames, sounds), num_made)
+            slow = student.embed_momentum(views.frames, sounds)
+        if slow:
+            slow, made = without_made(slow, num_made)
         online, target = own, slow or own
         if not self._objective.NEEDS.classes_of:  # a contrast is with all of the batch
             online = gather(own, views.num_views, self._ranks)
             target = gather(slow, views.num_views, self._ranks) if slow else online
-        seen = Seen(online, target, views.num_views, views.labels, student.heads)
+        seen = Seen(online, target, views.num_views, views.labels, student.heads, made)
         terms = self._objective.terms(seen, recipe)
         terms |= hint_terms(own.projected, views.hints, student.heads, recipe)
         return self.weigh(terms), terms
@@ -98,6 +105,7 @@ class Learner:
         device: torch.device,
         ranks: Ranks | None = None,
         hint_cells: Cells = "corners",
+        bank: Bank | None = None,
     ) -> None:
         """Set the optimizer up for what the student trains.
 
@@ -108,7 +116,9 @@ class Learner:
             device: Where they are.
             ranks: The processes that train; None for one.
             hint_cells: Where the cells of visual hints lie.
+            bank: Sounds of no clip, where the objective wants some.
         """
+        self.bank = bank
         self.plan, self.student, self.device = plan, student, device
         self.ranks = ranks or Ranks()
         self.bf16 = compute_dtype(plan.recipe.precision, device) == torch.bfloat16
@@ -145,6 +155,8 @@ class Learner:
             self._hint_cells,
             self._feature_cells,
         )
+        if self.bank:
+            views = replace(views, made=self.bank.draw(rng))
         self.student.update_momentum()
         values = self.backward(views)
         self.optimizer.step()

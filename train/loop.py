@@ -17,6 +17,7 @@ from ..cache.store import Cache
 from ..machine import AUTO
 from ..stopping import stop_signals
 from ..weights import PRETRAINED, check_specs
+from .data.bank import made_bank
 from .data.batches import DataMode
 from .data.clips import data_fingerprint, select_rows
 from .data.columns import find_inputs, fit_components, reduced
@@ -27,7 +28,7 @@ from .data.standard import standard_hints
 from .device import choose_device, cuda_devices, keep_freed_memory
 from .learner import Learner, build_student
 from .nets.encoders import IMAGENET_NETWORK, PRETRAINED_NETWORKS
-from .objectives import load_objective
+from .objectives import load_objective, made_names
 from .ranks import join_ranks, share_norms
 from .recipe import Recipe
 from .runs.board import open_board
@@ -132,12 +133,15 @@ def train(
     objective = load_objective(recipe.objective)
     check_weights(recipe, objective)
     network, *_ = PRETRAINED_NETWORKS.get(recipe.image_encoder, (IMAGENET_NETWORK,))
-    check_specs(weights, [network])
+    teachers = (
+        [recipe.sound_teacher] if recipe.sound_teacher and made_names(objective, recipe) else []
+    )
+    check_specs(weights, [network, *teachers])
     validated = None if val_ids is None else validation_rows(cache, val_ids, objective)
     rows, absent = select_rows(cache, ids, [*(hold_out or ()), *(val_ids or ())])
     if not recipe.sound_teacher:
         front_end_to_compute(cache, rows, recipe.spectrogram)  # what is missing is told first
-    inputs = find_inputs(cache, rows, recipe, objective.NEEDS)
+    inputs = find_inputs(cache, rows, recipe, objective.NEEDS, validated)
     notices.tell(*absent, *inputs.notices)
     batch_size = batch_size_of(recipe, len(rows), ranks.size, notices)
     plan = Plan(recipe, seed, len(rows), batch_size, ranks.rank, ranks.size)
@@ -164,7 +168,8 @@ def train(
             open_record(folder, record, student, weights)
         ranks.wait()
         student = share_norms(student, recipe, ranks).to(place).train()
-        learner = Learner(plan, objective, student, place, ranks, inputs.hint_cells)
+        bank = made_bank(recipe, made_names(objective, recipe), student.online, weights, place)
+        learner = Learner(plan, objective, student, place, ranks, inputs.hint_cells, bank)
         if place.type == "cpu":
             keep_freed_memory()
         first_step = resume(folder, learner, notices)
@@ -184,7 +189,12 @@ def train(
                 threads,
                 learner,
                 lambda: Learner(
-                    plan, objective, copy.deepcopy(student), place, hint_cells=inputs.hint_cells
+                    plan,
+                    objective,
+                    copy.deepcopy(student),
+                    place,
+                    hint_cells=inputs.hint_cells,
+                    bank=bank,
                 ),
                 feed,
                 first_step,

@@ -80,6 +80,7 @@ def ez_vsl(
     pooling: Pooling = "max",
     pooling_temperature: float = 0.1,
     pooling_share: float = 0.1,
+    others: Tensor | None = None,
 ) -> dict[str, Tensor]:
     """Multiple-instance contrastive loss (EZ-VSL, section 3.1).
 
@@ -90,6 +91,7 @@ def ez_vsl(
         pooling: How a map becomes a score; the paper takes `max`.
         pooling_temperature: Of `lse` pooling.
         pooling_share: Of `topk` pooling.
+        others: `(K, D)` sounds that no image fits; each image is told from them too.
 
     Returns:
         `image_to_audio` (each image among all sounds) and `audio_to_image`, means over the batch.
@@ -97,8 +99,12 @@ def ez_vsl(
     cosines = similarity(visual, audio)
     scores = pool(cosines, pooling, pooling_temperature, pooling_share) / temperature
     own = torch.arange(len(scores), device=scores.device)
+    among = scores
+    if others is not None:
+        beside = pool(similarity(visual, others), pooling, pooling_temperature, pooling_share)
+        among = torch.cat([scores, beside / temperature], 1)
     return {
-        "image_to_audio": F.cross_entropy(scores, own),
+        "image_to_audio": F.cross_entropy(among, own),
         "audio_to_image": F.cross_entropy(scores.T, own),
     }
 

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from ..machine import AUTO, try_threads
-from ..stages.spectrogram import FRONT_ENDS, NUM_BINS
+from ..stages.spectrogram import FRONT_ENDS
 from .data.batches import Batch
 from .data.columns import Inputs
 from .device import choose_device, cuda_devices, keep_freed_memory
@@ -54,9 +54,10 @@ def seconds_per_step(recipe: Recipe, device: str = AUTO, threads: Threads = AUTO
 
 def _noise(recipe: Recipe) -> Batch:
     rng, size = np.random.default_rng(0), recipe.batch_size
-    columns = FRONT_ENDS[recipe.spectrogram].wide_columns
+    front_end = FRONT_ENDS[recipe.spectrogram]
+    columns = front_end.wide_columns
     frames = rng.integers(0, 256, (size, _SIDE_PX, _SIDE_PX, 3), np.uint8)
-    spectrograms = rng.normal(-10, 4, (size, NUM_BINS, columns)).astype(np.float16)
+    spectrograms = rng.normal(-10, 4, (size, front_end.num_bins, columns)).astype(np.float16)
     return Batch(
         rows=np.arange(size),
         frames=torch.from_numpy(frames),

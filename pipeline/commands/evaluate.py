@@ -1,7 +1,8 @@
 """`avpipe evaluate`: runs are scored on a benchmark."""
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -24,6 +25,8 @@ from ..options import (
     Threads,
 )
 from ..settings import ONE_RUN
+
+Format = Literal["text", "latex", "markdown", "csv"]
 
 
 def evaluate(
@@ -80,6 +83,50 @@ def evaluate(
         ),
         ONE_RUN,
     ] = None,
+    negatives: Annotated[
+        str | None,
+        typer.Option(
+            "--negatives",
+            metavar="KIND,...",
+            help="Sounds of nothing in the picture, tested beside: silence, noise, offscreen, own.",
+        ),
+        ONE_RUN,
+    ] = None,
+    negatives_seed: Annotated[
+        int,
+        typer.Option("--negatives-seed", min=0, help="Of what is drawn for --negatives."),
+        ONE_RUN,
+    ] = 0,
+    bootstrap: Annotated[
+        int,
+        typer.Option(
+            "--bootstrap", metavar="N", min=0, help="Draws of the clips, for 95 % intervals."
+        ),
+        ONE_RUN,
+    ] = 0,
+    copies: Annotated[
+        bool,
+        typer.Option(
+            "--copies", help="Look for test clips that were trained on under other names."
+        ),
+        ONE_RUN,
+    ] = False,
+    training_cache: Annotated[
+        Path | None,
+        typer.Option(
+            "--training-cache",
+            metavar="DIR",
+            show_default="--cache",
+            help="Where --copies finds the clips trained on.",
+        ),
+        ONE_RUN,
+    ] = None,
+    format: Annotated[
+        Format, typer.Option("--format", help="How the table is written."), ONE_RUN
+    ] = "text",
+    bold: Annotated[
+        bool, typer.Option("--bold", help="The best of each column in bold."), ONE_RUN
+    ] = False,
     geometry: ProtocolGeometry = None,
     device: Device = AUTO,
     threads: Threads = AUTO,
@@ -88,12 +135,12 @@ def evaluate(
 ) -> None:
     """Score runs on a benchmark, beside what needs no sound."""
     from ...cache.store import Cache
+    from ...train.negatives.asked import parse_kinds
     from ...train.score.sweeps import Sweeps
-    from ...train.score.table import evaluate_text
     from ..id_lists import read_ids_to_take
     from ..networks.threads import network_threads
     from ..run_folders import run_folders
-    from ..scoring import mark_random, require_truth
+    from ..scoring import copy_search, mark_random, require_truth
     from ..watch import watch
 
     alphas = parse_alphas(alpha)
@@ -101,8 +148,10 @@ def evaluate(
         parse_shares(predicted, "--predicted", positive=True),
         parse_shares(at, "--at", positive=True),
     )
+    asked, written = parse_kinds(negatives, negatives_seed), writer(format, bold)
     folders, opened = run_folders(runs), Cache(cache)
-    truth = require_truth(benchmark, annotations, protocol, paper, sweeps)
+    truth = require_truth(benchmark, annotations, protocol, paper, sweeps, asked)
+    find_copies = copy_search(opened, training_cache, copies)
     taken = read_ids_to_take(ids)
     from ...train.score import evaluate as scores  # torch: no mistyped name has to wait for it
 
@@ -110,9 +159,26 @@ def evaluate(
         document = scores.evaluate(
             folders, opened, annotations=truth, benchmark=benchmark, protocol=protocol,
             paper=paper, geometry=geometry, alphas=alphas, branch=branch, head=head, ids=taken,
-            sweeps=sweeps, device=device, batch_size=batch_size, progress=progress,
+            sweeps=sweeps, negatives=asked, bootstrap=bootstrap, find_copies=find_copies,
+            device=device, batch_size=batch_size, progress=progress,
         )  # fmt: skip
-    output.show(mark_random(document), json, evaluate_text)
+    output.show(mark_random(document), json, written)
+
+
+def writer(how: Format, bold: bool) -> Callable[[output.Document], str]:
+    """Return what writes the result.
+
+    Raises:
+        UsageError: Bold is asked of a format that has none.
+    """
+    from ...train.score.table import evaluate_text
+    from ...train.tables.formats import formatted
+
+    if bold and how not in ("latex", "markdown"):
+        raise UsageError(f"--bold goes with --format latex or markdown, not with {how}")
+    if how == "text":
+        return evaluate_text
+    return lambda document: formatted(document, how, bold=bold)
 
 
 def parse_alphas(text: str | None) -> tuple[float, ...]:

@@ -83,11 +83,13 @@ def localize_files(
 
     Raises:
         InputError: No run.
+        MissingDependencyError: Weights of its teachers are missing.
         ClipsFailedError: No clip could be used.
         CacheUnwritableError: The pictures cannot be written.
     """
     localizer = load_run(run, device, weights=weights)
     truth_of = read_true_boxes(annotations)
+    localizer.load_teachers()
     failures: list[Failure] = []
     with DecoderChild(FeatureParams(decoder=decoder), timeout_s=timeout_s) as child:
         clips = _decoded(localizer, candidates, child, geometry, truth_of, failures)
@@ -125,12 +127,14 @@ def localize_videos(
     Raises:
         UsageError: `out` is a file.
         InputError: No run.
+        MissingDependencyError: Weights of its teachers are missing.
         ClipsFailedError: No clip could be used.
         CacheUnwritableError: The films cannot be written.
     """
     localizer = load_run(run, device, weights=weights)
     if out.exists() and not out.is_dir():
         raise UsageError(f"{out} is no folder: name one with --out")
+    localizer.load_teachers()
     remove_orphans(out)
     done = LocalizeResult()
     with RenderChild(timeout_s=timeout_s) as child:

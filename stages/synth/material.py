@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import unicodedata
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePath
 
@@ -29,6 +29,8 @@ class Material:
         files: What can be used, in the order of kinds, classes and names.
         unusable: Name and reason of every file that cannot.
         num_other: Files of other kinds, which were left alone.
+        unsorted: How many pictures or recordings lie beside the folders of the classes, by kind,
+            and the name of the first.
     """
 
     folders: dict[MaterialKind, Path]
@@ -36,6 +38,7 @@ class Material:
     files: tuple[MaterialFile, ...]
     unusable: tuple[tuple[str, str], ...]
     num_other: int
+    unsorted: Mapping[MaterialKind, tuple[int, str]]
 
     def of(self, kind: MaterialKind, label: str = "") -> list[MaterialFile]:
         """Return the files of a kind and class."""
@@ -72,9 +75,13 @@ def read_material(
     }
     found: list[MaterialFile] = []
     labels: dict[MaterialKind, tuple[str, ...]] = {}
+    unsorted: dict[MaterialKind, tuple[int, str]] = {}
     num_other = 0
     for kind, folder in folders.items():
+        suffixes = SOUNDS if kind == "sound" else PICTURES
         try:
+            if kind != "background" and (loose := _loose(folder, suffixes)):
+                unsorted[kind] = len(loose), loose[0]
             places = {"": folder} if kind == "background" else _class_folders(folder)
             files = [
                 MaterialFile(
@@ -88,13 +95,12 @@ def read_material(
             raise InputError(
                 f"{error.filename or folder}: {reason}; name it with --{kind}s"
             ) from None
-        suffixes = SOUNDS if kind == "sound" else PICTURES
         wanted = [file for file in files if PurePath(file.path).suffix.lower() in suffixes]
         labels[kind] = tuple(sorted(places))
         num_other += len(files) - len(wanted)
         found += wanted
     usable, unusable = _decoded(found, jobs, progress)
-    return Material(folders, labels, tuple(usable), tuple(unusable), num_other)
+    return Material(folders, labels, tuple(usable), tuple(unusable), num_other, unsorted)
 
 
 def label_of(name: str) -> str:
@@ -124,6 +130,15 @@ def _class_folders(folder: Path) -> dict[str, Path]:
                 )
             places[label] = place
     return places
+
+
+def _loose(folder: Path, suffixes: Collection[str]) -> list[str]:
+    """Return the names of files that could be used, were they in the folder of a class."""
+    return sorted(
+        path.name
+        for path in folder.iterdir()
+        if path.suffix.lower() in suffixes and not path.name.startswith(".") and path.is_file()
+    )
 
 
 def _files(folder: Path) -> list[str]:

@@ -12,7 +12,7 @@ from typing import Literal, get_args
 
 from ...errors import InputError, UsageError
 from .load import MaterialFile, MaterialKind
-from .material import Material, label_of
+from .material import Material, label_of, shown
 
 Split = Literal["train", "test"]
 BySplit = dict[str, tuple[MaterialFile, ...]]
@@ -146,6 +146,13 @@ def _complete(material: Material) -> tuple[list[str], list[str]]:
         f"{material.folders[kind]} has no folder for a class"
         for kind in _NOUNS
         if not material.labels[kind]
+    ]
+    if notes:
+        return [], notes
+    notes += [
+        f"{material.folders[kind]}: {num} {_NOUNS[kind]}{'s' if num > 1 else ''} in no folder of a"
+        f" class, left out: {shown(first)}{', ...' if num > 1 else ''}"
+        for kind, (num, first) in material.unsorted.items()
     ]
     for name in sorted({*material.labels["photo"], *material.labels["sound"]}):
         lacking = []

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,9 +10,12 @@ from numpy.typing import NDArray
 
 from ...cache.schema import AUDIO_RATE_HZ, FULL_SCALE
 from ...errors import MissingDependencyError
-from ...weights import RANDOM, Weights, remember, resolve
+from ...weights import RANDOM, Weights, check_specs, remember, require, resolve
 from ..spectrogram import resample
 from .protocol import Network, Teacher, load_teacher, network_of
+
+_DIGITS = 12
+"""Of a digest, as `status` and the summaries show it."""
 
 _KEPT_S = 10.0
 """Seconds of sound that a cache keeps around a frame, which the others hear whole."""
@@ -40,6 +43,33 @@ def build_network(teacher: Teacher, weights: Weights, device: str) -> Network:
     return faster
 
 
+def fetch_weights(teachers: Iterable[tuple[str, str | None]], specs: Sequence[str]) -> None:
+    """Fetch what some teachers lack, so that all that does not come is told at once.
+
+    Args:
+        teachers: Name, and digest of the weights that are wanted; random ones are made.
+        specs: As `LiveTeacher` takes them.
+
+    Raises:
+        MissingDependencyError: Weights are missing.
+        UsageError: A spec names another network than these.
+    """
+    needed = {network_of(name): (name, weights or "") for name, weights in teachers}
+    if needed:
+        check_specs(specs, needed)
+    files = {
+        network: load_teacher(name).FILES
+        for network, (name, weights) in needed.items()
+        if not weights.startswith(RANDOM)
+    }
+    require(files, specs)
+
+
+def weights_option(name: str, weights: str | None) -> str:
+    """Return the `--weights` that gives a teacher weights of some digest."""
+    return RANDOM if (weights or "").startswith(RANDOM) else f"{network_of(name)}=FILE"
+
+
 class LiveTeacher:
     """A teacher that is run on single frames or sounds, as it was run over a cache."""
 
@@ -65,9 +95,9 @@ class LiveTeacher:
         found = resolve(network, self._teacher.FILES, specs)
         if (found.digest, self._teacher.VERSION) != (weights, version):
             raise MissingDependencyError(
-                f"{name} here is version {self._teacher.VERSION} with weights {found.digest}, and "
-                f"this run learnt from version {version} with {weights}; name its file with "
-                f"--weights {network}=FILE"
+                f"{name} here is version {self._teacher.VERSION} with weights "
+                f"{found.digest[:_DIGITS]}, and this run learnt from version {version} with "
+                f"{str(weights)[:_DIGITS]}; name its file with --weights {network}=FILE"
             )
         self._network = build_network(self._teacher, found, device)
 
@@ -86,6 +116,13 @@ class LiveTeacher:
             raise ValueError(f"a sound should be mono (L,), got {waveform.shape}")
         stored = _as_stored(waveform, rate_hz)
         return self._value(self._teacher.prepare(stored, len(stored) // 2))
+
+    def of_loud_sound(self, waveform: NDArray[np.float32]) -> NDArray[Any]:
+        """Return the features of the middle of a sound `(L,)`, 32 kHz, that may exceed full scale.
+
+        What a teacher prepares are then floats in the units of int16, which are not clipped.
+        """
+        return self._value(self._teacher.prepare(waveform * FULL_SCALE, len(waveform) // 2))
 
     def _value(self, given: NDArray[Any]) -> NDArray[Any]:
         value = self._network(np.stack([given]))["value"][0]

@@ -73,7 +73,7 @@ def test_other_vectors_make_neighbours_and_clusters_stale(cache: Cache) -> None:
     recipe = Recipe(partners="nearest", clusters="vggsound-resnet18-k2")
     lines = find_inputs(cache, rows, recipe, Needs(classes_of="sounds")).notices
     assert [line for line in lines if "is stale" in line and f"--cache {cache.path}`" in line] == [
-        line for line in lines if "`avpipe knn --audio" in line or "`avpipe cluster --" in line
+        line for line in lines if "`avpipe knn " in line or "`avpipe cluster --" in line
     ]
     assert sum("is stale" in line for line in lines) == 2
     search(cache, overwrite=True)

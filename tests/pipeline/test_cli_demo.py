@@ -34,7 +34,7 @@ def test_a_small_demo_goes_the_whole_way_and_resumes(
     monkeypatch.setattr(demo_module, "measure_pace", lambda *how: asked.append(how) or pace)
     small = demo_module.SETTINGS.replace("panns-cnn14", "efficientat-mn04")
     small = small.replace("[embed-teachers]", '[embed-teachers]\nvisual = "mobilenet-v2"')
-    monkeypatch.setattr(demo_module, "SETTINGS", small.replace("detr-r50", "mobilenet-v2"))
+    monkeypatch.setattr(demo_module, "SETTINGS", small.replace("{visual}", "mobilenet-v2"))
     demo(out, seed=0, clips=24, epochs=1, threads="1")
     said = capsys.readouterr().out
     assert asked == [("compact", "1")]

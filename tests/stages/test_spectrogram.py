@@ -32,7 +32,7 @@ def by_scipy(waveform: NDArray[np.float64], rate_hz: int, hop: int) -> NDArray[n
     return np.log(power + 1e-7)
 
 
-@pytest.mark.parametrize("kind", FRONT_ENDS)
+@pytest.mark.parametrize("kind", [kind for kind, one in FRONT_ENDS.items() if not one.mel])
 @pytest.mark.parametrize("name", SIGNALS)
 def test_equals_scipy(name: str, kind: str) -> None:
     front_end = FRONT_ENDS[kind]

@@ -435,7 +435,21 @@ def test_pictures_that_lie_in_no_class(
     more = ("--photos", str(material / "backgrounds"))
     assert main(words(tmp_path / "w", material, *more)) == 4
     line = capsys.readouterr().err.splitlines()[-1]
-    assert f"{material / 'backgrounds'} has no folder for a class" in line
+    assert line.endswith(f"needed; {material / 'backgrounds'} has no folder for a class")
+
+
+def test_files_beside_the_folders_of_classes_are_told(
+    material: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    own = shutil.copytree(material, tmp_path / "own")
+    write_photo(own / "photos/stray.png", (1, 2, 3))
+    write_tone(own / "sounds/a.wav", 700)
+    write_tone(own / "sounds/b.wav", 800)
+    (own / "photos/readme.txt").write_text("mine")
+    assert main(words(tmp_path / "w", own)) == 0
+    told = capsys.readouterr().err
+    assert f"{own}/photos: 1 photograph in no folder of a class, left out: stray.png\n" in told
+    assert f"{own}/sounds: 2 recordings in no folder of a class, left out: a.wav, ...\n" in told
 
 
 def test_two_classes_do(material: Path, tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from avpipe.train.recipe import (
 
 def test_every_shipped_recipe_loads_and_is_described() -> None:
     recipes = list_recipes()
-    papers = {"ez-vsl", "slavc", "slavc-paper", "multi-positive", "distill", "lvs"}
+    papers = {"ez-vsl", "slavc", "slavc-paper", "multi-positive", "distill", "lvs", "silence"}
     ours = {"best", "compact", "cached", "cached-alignment", "cached-slavc"}
     assert papers | {"spm-audio", "spm"} | ours == recipes.keys()
     for name, description in recipes.items():
@@ -118,7 +118,7 @@ def test_a_users_file(tmp_path: Path) -> None:
         ("poolin=max", "unknown key 'poolin' (did you mean 'pooling'?)"),
         ("zzz=1", "unknown key 'zzz'"),
         ("pooling=median", "pooling = 'median': expected one of max, lse, mean, topk"),
-        ("objective=avc", "expected one of alignment, ez-vsl, lvs, slavc"),
+        ("objective=avc", "expected one of alignment, ez-vsl, lvs, silence, slavc"),
         ("lr=fast", "lr = 'fast': expected a number"),
         ("lr=nan", "lr = nan: must be above 0"),
         ("lr=inf", "lr = inf: must be above 0"),

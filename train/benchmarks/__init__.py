@@ -6,7 +6,10 @@ import importlib
 from collections.abc import Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from pathlib import Path
-from typing import Literal, NamedTuple, Protocol, cast
+from typing import Any, Literal, NamedTuple, Protocol, cast, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
 
 from ...errors import UsageError
 from ..score import protocols
@@ -47,6 +50,32 @@ class Truth(NamedTuple):
     mask: Bools | None = None
 
 
+class Sources(NamedTuple):
+    """The pairs of a test whose sound's source is in the picture, and what else it knows of sounds.
+
+    Attributes:
+        pairs: The pairs.
+        classes: What the frame of each shows; empty where no class is known.
+        sounds: Classes of each sound whose source is in its own picture; empty if not known.
+        truths: Draws the truths `(m, 224, 224)` of a part of the pairs.
+        own: Pairs whose sound is of nothing in the picture.
+    """
+
+    pairs: Sequence[Pair]
+    classes: Sequence[frozenset[str]]
+    sounds: Mapping[str, frozenset[str]]
+    truths: Callable[[slice], NDArray[Any]]
+    own: Sequence[Pair]
+
+
+@runtime_checkable
+class WithSources(Protocol):
+    """A benchmark that can be tested with any sounds of nothing in the picture."""
+
+    def sources(self) -> Sources:
+        """Return what sounds in which picture."""
+
+
 class Scored(Protocol):
     """What a benchmark says about one source of maps."""
 
@@ -68,6 +97,18 @@ class Scored(Protocol):
     @property
     def curves(self) -> dict[str, list[float]]:
         """Curves behind the headline's scores; empty where there are none."""
+
+
+@runtime_checkable
+class Resampled(Protocol):
+    """Scores that can be given again of rows drawn with replacement."""
+
+    @property
+    def clips(self) -> Sequence[str]:
+        """The clip of each row, whose frame it is."""
+
+    def drawn(self, rows: NDArray[np.int64]) -> Scores:
+        """Return the headline's scores of some rows, each as often as it is named."""
 
 
 class Benchmark(Protocol):

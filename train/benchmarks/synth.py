@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ...errors import InputError
 from .. import metrics
@@ -27,7 +28,7 @@ from ..score.protocols import PROTOCOLS, Protocol
 from ..score.scoring import Measured, curves, measure, measure_all, summary
 from ..truths.annotations import flag, read_json_boxes, read_rows
 from ..truths.forms import Form
-from . import SIZE_PX, MapSource, Pair, Prior, Sample, Scores, Subsets, Truth
+from . import SIZE_PX, MapSource, Pair, Prior, Sample, Scores, Sources, Subsets, Truth
 
 FORM = Form(
     {
@@ -83,10 +84,12 @@ class Synth:
     Attributes:
         items: All pairs.
         boxes: Boxes of each clip's objects, `(k, 4)` shares of the side; one that sounds is first.
+        silent: Classes of each clip's objects that do not sound.
     """
 
     items: tuple[SynthItem, ...]
     boxes: dict[str, Floats] = field(repr=False)
+    silent: dict[str, frozenset[str]] = field(default_factory=dict, repr=False)
     reads: Literal["maps"] = "maps"
     priors: tuple[Prior, ...] = ("saliency", "center", "object")
     notices: tuple[str, ...] = ()
@@ -164,6 +167,18 @@ class Synth:
         if confidence is not None:
             measured = measured._replace(confidence=confidence)
         return SynthScores(self, measured, right, protocol)
+
+    def sources(self) -> Sources:
+        """Return what sounds in which picture, of heard classes; see `WithSources`."""
+        heard = [item for item in self.items if _subset(item) == SUBSETS[0]]
+        positives = [item for item in heard if item.group == "positive"]
+        return Sources(
+            [item.pair for item in positives],
+            [self.silent.get(item.pair.video, frozenset()) | {item.label} for item in positives],
+            {item.pair.audio: frozenset([item.label]) for item in positives},
+            lambda part: self._truths(positives[part]),
+            [item.pair for item in heard if item.group in ("offscreen", "mismatched")],
+        )
 
     def controls(self, source: MapSource, protocol: Protocol) -> dict[str, Subsets]:
         """Score what chance gives: sounds of other clips, and boxes without listening."""
@@ -282,6 +297,17 @@ class SynthScores:
         keep &= self._of(SUBSETS[0])
         return int((keep & self._groups["positive"]).sum()), self._summary(keep)
 
+    @property
+    def clips(self) -> list[str]:
+        """The clip of each item, whose frame it is."""
+        return [item.pair.video for item in self.test.items]
+
+    def drawn(self, rows: NDArray[np.int64]) -> Scores:
+        """Return the scores of heard classes of some items, each as often as it is named."""
+        test = replace(self.test, items=tuple(self.test.items[row] for row in rows.tolist()))
+        drawn = SynthScores(test, self.measured.only(rows), self.right[rows], self.protocol)
+        return drawn.headline()[1]
+
     def _of(self, subset: str) -> Bools:
         return np.array([_subset(item) == subset for item in self.test.items], bool)
 
@@ -359,9 +385,9 @@ def load(annotations: Path) -> Synth:
 
 
 def _read(folder: Path) -> Synth:
-    sounding, silent = (
-        read_json_boxes(folder / name).by_clip for name in ("vggss.json", "silent_boxes.json")
-    )
+    sounding = read_json_boxes(folder / "vggss.json").by_clip
+    beside = read_json_boxes(folder / "silent_boxes.json")
+    silent = beside.by_clip
     table = folder / "labels.csv"
     clips = {row["id"]: row for row in read_rows(table, "id", "label", "held_out", "offscreen")}
     unheard_of = {name: flag(table, row, "held_out") for name, row in clips.items()}
@@ -388,4 +414,5 @@ def _read(folder: Path) -> Synth:
             raise InputError(f"{folder / 'swapped.csv'}: silent is {row['silent']!r}, no number")
         target = len(sounding[row["video"]]) + int(row["silent"])
         items.append(item("swapped", row["video"], row["audio"], target))
-    return Synth(tuple(items), boxes)
+    shown = {name: frozenset(text.split()) for name, text in beside.labels.items()}
+    return Synth(tuple(items), boxes, shown)

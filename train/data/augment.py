@@ -37,6 +37,7 @@ class Views:
         num_views: V.
         hints: What the anchor should imitate, `(B, ...)` float32, by name.
         labels: `(B,)` pseudo-labels, None if there are none.
+        made: `(K, ...)` sounds of no clip, as `spectrograms`; None if there are none.
     """
 
     frames: Tensor
@@ -44,6 +45,7 @@ class Views:
     num_views: int = 1
     hints: dict[str, Tensor] = field(default_factory=dict)
     labels: Tensor | None = None
+    made: Tensor | None = None
 
 
 def training_views(

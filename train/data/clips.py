@@ -14,17 +14,17 @@ from PIL import Image
 from torch.nn import functional as F
 
 from ...advice import advice
-from ...cache.schema import AUDIO, EXTRACT, digest, shard_path
+from ...cache.schema import AUDIO, EXTRACT, HINTS, digest, shard_path
 from ...cache.shard import Shard, read_header
 from ...cache.state import shard_numbers
 from ...cache.store import Cache
 from ...errors import InputError
-from ...stages.spectrogram import NUM_BINS
 from ..nets.cached import AUDIO as AUDIO_FEATURES
 from ..nets.cached import IMAGE
 from ..recipe import Recipe
 from .columns import BatchColumn
 from .spectrograms import compute_spectrogram, front_end_to_compute, valid_columns
+from .teacher_columns import finite_item
 
 FrameSize = Callable[[int, int], tuple[int, int]]
 """From a stored frame's height and width to those it is brought to."""
@@ -78,7 +78,10 @@ def data_fingerprint(cache: Cache, rows: NDArray[np.int64], stages: Sequence[str
     shards = {cache.manifest.shard_of(row): 0 for row in rows.tolist()}
     content: list[object] = [_fingerprints(cache, EXTRACT, list(shards)), rows.tolist()]
     for stage in stages:
-        content += [stage, _fingerprints(cache, stage, sorted(shard_numbers(cache.path, stage)))]
+        there = shard_numbers(cache.path, stage)
+        if stage.startswith(f"{HINTS}/"):  # those of other clips are nothing to this run
+            there = there.intersection(shards)
+        content += [stage, _fingerprints(cache, stage, sorted(there))]
     return digest(content)
 
 
@@ -193,9 +196,13 @@ class ClipReader:
             target[...] = shard.item("spectrogram_wide", index)
 
     def read_column(self, target: NDArray[Any], name: str, shard: Shard, index: int) -> None:
-        """Copy an element of a column into `target`, `(1, ...)`."""
+        """Copy an element of a column into `target`, `(1, ...)`.
+
+        Raises:
+            InputError: It holds NaN or infinity.
+        """
         column = self.columns[name]
-        value = shard.item(column.name, index)
+        value = finite_item(self.cache, shard, column.name, index)
         target[...] = column.reduce(value) if column.reduce else value
 
     @cached_property
@@ -216,7 +223,7 @@ class ClipReader:
     def spectrogram_shape(self) -> tuple[int, ...]:
         """Shape of a wide spectrogram."""
         if self._computed:
-            return NUM_BINS, self._computed.wide_columns
+            return self._computed.num_bins, self._computed.wide_columns
         return self.locate(0)[0].header.columns["spectrogram_wide"].shape[1:]
 
     def _facts(self, name: str) -> NDArray[Any]:

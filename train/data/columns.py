@@ -24,6 +24,7 @@ from ..nets.cached import AUDIO, IMAGE, CachedEncoder, clips_to_fit
 from ..nets.model import AudioVisualModel, Needs
 from ..recipe import OWN, Recipe
 from .features import Cached, Cells
+from .teacher_columns import MODALITIES, Wanted, filling, finite_item, require_teachers
 
 _SHARE_OF_NEIGHBORS = 0.05
 """Above this share of all clips, neighbours are no longer alike (Senocak et al. take 0.7 %)."""
@@ -92,7 +93,13 @@ class Inputs:
         )
 
 
-def find_inputs(cache: Cache, rows: NDArray[np.int64], recipe: Recipe, needs: Needs) -> Inputs:
+def find_inputs(
+    cache: Cache,
+    rows: NDArray[np.int64],
+    recipe: Recipe,
+    needs: Needs,
+    validated: NDArray[np.int64] | None = None,
+) -> Inputs:
     """Find what a recipe reads beside clips.
 
     Args:
@@ -100,20 +107,31 @@ def find_inputs(cache: Cache, rows: NDArray[np.int64], recipe: Recipe, needs: Ne
         rows: Clips trained on.
         recipe: Which hints, clusters and neighbours.
         needs: What its objective needs.
+        validated: Clips held back to validate on, which need cached features too.
 
     Raises:
         InputError: Something is missing or made for another set of clips.
+        CacheCorruptError: Features are of different networks.
     """
-    columns = {
-        name: _teacher_column(cache, rows, name.removesuffix("_hint"), teacher)
-        for name in recipe.hint_names
-        for teacher in [getattr(recipe, f"{name.removesuffix('_hint')}_teacher")]
+    hints = {
+        name: Wanted(modality, getattr(recipe, f"{modality}_teacher"))
+        for modality in MODALITIES
+        if (name := f"{modality}_hint") in recipe.hint_names
     }
-    cached = {
-        modality: cached_features(cache, rows, modality, teacher)
-        for modality, teacher in (("image", recipe.image_teacher), ("audio", recipe.sound_teacher))
+    encoders = {
+        modality: Wanted(sense, teacher)
+        for modality, sense, teacher in (
+            ("image", MODALITIES[0], recipe.image_teacher),
+            ("audio", MODALITIES[1], recipe.sound_teacher),
+        )
         if teacher and (needs.frames or modality == "audio")
     }
+    everyone = list(dict.fromkeys([*encoders.values(), *hints.values()]))
+    require_teachers(cache, rows, everyone)
+    if validated is not None:
+        require_teachers(cache, np.union1d(rows, validated), list(encoders.values()))
+    columns = {name: _teacher_column(cache, one) for name, one in hints.items()}
+    cached = {modality: _cached(cache, one) for modality, one in encoders.items()}
     for modality, found in cached.items():
         wanted = getattr(recipe, f"{modality}_pca")
         if wanted > found.shape[0]:
@@ -125,7 +143,8 @@ def find_inputs(cache: Cache, rows: NDArray[np.int64], recipe: Recipe, needs: Ne
     num_classes, neighbors = 0, dict[str, str]()
     notices: list[str] = []
     if needs.classes_of:
-        stage = _of_same_clips(cache, f"{CLUSTERS}/{recipe.clusters}", rows)
+        name = f"{CLUSTERS}/{recipe.clusters}"
+        stage = _of_same_clips(cache, name, rows, _command(cache, name))
         num_classes = _any_header(cache, stage).params["k"]
         columns["label"] = BatchColumn(stage, "label", of_frames=False, shape=())
     if "neighbour" in recipe.view_names and recipe.image_neighbors != OWN:
@@ -133,8 +152,9 @@ def find_inputs(cache: Cache, rows: NDArray[np.int64], recipe: Recipe, needs: Ne
     hears = "neighbour" in recipe.view_names or recipe.partners in ("nearest", "both")
     if hears and recipe.audio_neighbors != OWN:
         neighbors["audio"] = f"{NEIGHBORS}/audio-{recipe.audio_neighbors}"
+    command = _search(cache, neighbors)
     for modality, name in neighbors.items():
-        neighbors[modality] = stage = _of_same_clips(cache, name, rows)
+        neighbors[modality] = stage = _of_same_clips(cache, name, rows, command)
         if "neighbour" in recipe.view_names:
             k = _any_header(cache, stage).params["k"]
             notices += _doubtful(stage, k, recipe.num_neighbors, len(rows))
@@ -164,17 +184,34 @@ def _doubtful(stage: str, k: int, wanted: int, num_clips: int) -> Iterator[str]:
         )
 
 
-def cached_features(cache: Cache, rows: NDArray[np.int64], modality: str, teacher: str) -> Cached:
-    """Find the features of one modality, `image` or `audio`, that stand for an encoder.
+def cached_features(
+    cache: Cache, rows: NDArray[np.int64], learnt: Mapping[str, Cached]
+) -> dict[str, Cached]:
+    """Find the features that stand for the encoders of a run, by modality, `image` or `audio`.
+
+    Args:
+        cache: The cache.
+        rows: Clips whose features are wanted.
+        learnt: What the run learnt from.
 
     Raises:
         InputError: The cache has them not of all these clips.
+        CacheCorruptError: They are of different networks.
     """
-    column = _teacher_column(cache, rows, "visual" if modality == "image" else "audio", teacher)
+    wanted = {
+        modality: Wanted(MODALITIES[modality == "audio"], mine.teacher, mine.weights)
+        for modality, mine in learnt.items()
+    }
+    require_teachers(cache, rows, list(wanted.values()))
+    return {modality: _cached(cache, one) for modality, one in wanted.items()}
+
+
+def _cached(cache: Cache, wanted: Wanted) -> Cached:
+    column = _teacher_column(cache, wanted)
     header = _any_header(cache, column.stage)
     image_px = header.params.get("image_size", 224)
     return Cached(
-        teacher, column.shape, header.stage_version, header.weights, column.cells, image_px
+        wanted.teacher, column.shape, header.stage_version, header.weights, column.cells, image_px
     )
 
 
@@ -211,21 +248,15 @@ def fit_components(
     for name, encoder in ((IMAGE, model.image_encoder), (AUDIO, model.audio_encoder)):
         if name in columns and isinstance(encoder, CachedEncoder) and encoder.rotates:
             chosen = rows[clips_to_fit(len(rows))]
-            values = ColumnView(cache, columns[name].stage, columns[name].name)
-            encoder.fit((values[row] for row in chosen.tolist()), len(chosen), whiten)
+            column = columns[name]
+            places = (cache.locate(column.stage, row) for row in chosen.tolist())
+            values = (finite_item(cache, shard, column.name, at) for shard, at in places)
+            encoder.fit(values, len(chosen), whiten)
 
 
-def _teacher_column(
-    cache: Cache, rows: NDArray[np.int64], modality: str, teacher: str
-) -> BatchColumn:
+def _teacher_column(cache: Cache, wanted: Wanted) -> BatchColumn:
     """Find what a teacher left of one modality: a vector of a sound, a map of a frame."""
-    stage = f"{HINTS}/{teacher}"
-    missing = np.setdiff1d(rows, _rows(cache, stage))
-    if len(missing):
-        raise InputError(
-            f"{cache.path} lacks {stage} of {len(missing)} of {len(rows)} clips; run "
-            f"{advice(f'embed-teachers --{modality} {teacher}', cache.path)}"
-        )
+    stage, modality = wanted.stage, wanted.modality
     header = _any_header(cache, stage)
     shape = header.columns["value"].shape[1:]
     if len(shape) != {"audio": 1, "visual": 3}[modality]:
@@ -236,10 +267,9 @@ def _teacher_column(
     return BatchColumn(stage, "value", of_frames=modality == "visual", shape=shape, cells=cells)
 
 
-def _of_same_clips(cache: Cache, name: str, rows: NDArray[np.int64]) -> str:
+def _of_same_clips(cache: Cache, name: str, rows: NDArray[np.int64], command: str) -> str:
     """Return the stage of that name (and `@`, a digest of ids) that is of exactly these clips."""
     found = [s for s in stages(cache.path) if s == name or s.startswith(f"{name}@")]
-    command = _command(cache, name)
     if not found:
         raise InputError(f"{cache.path} has no {name}; run {command} for the clips trained on")
     for stage in found:
@@ -258,10 +288,22 @@ def _command(cache: Cache, stage: str) -> str:
         encoder, _, k = name.rpartition("-k")
         return advice(f"cluster --encoder {encoder_option(encoder)} --k {k}", cache.path)
     if kind == NEIGHBORS:
-        modality, _, encoder = name.partition("-")
-        return advice(f"knn --{modality} {encoder_option(encoder)}", cache.path)
-    modality = "audio" if len(_any_header(cache, stage).columns["value"].shape) == 2 else "visual"
-    return advice(f"embed-teachers --{modality} {name}", cache.path)
+        return _search(cache, {name.partition("-")[0]: stage})
+    is_sound = len(_any_header(cache, stage).columns["value"].shape) == 2
+    return filling(cache, [Wanted(MODALITIES[is_sound], name)])
+
+
+def _search(cache: Cache, neighbors: Mapping[str, str]) -> str:
+    """Return the command that finds neighbours and none beside, in backquotes."""
+    chosen = {
+        modality: stage.partition("@")[0].partition(f"/{modality}-")[2]
+        for modality, stage in neighbors.items()
+    }
+    words = (
+        f"--{modality} {encoder_option(chosen[modality]) if modality in chosen else 'none'}"
+        for modality in ("image", "audio")
+    )
+    return advice(f"knn {' '.join(words)}", cache.path)
 
 
 def _rows(cache: Cache, stage: str) -> NDArray[np.int64]:

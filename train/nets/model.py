@@ -23,12 +23,15 @@ class Needs(NamedTuple):
         pooled: Also a projection of whole images and one of sounds (alignment).
         frames: Whether it looks at frames at all.
         classes_of: Whose pseudo-labels it learns.
+        made: Sounds beside those of the clips, names of `negatives.made.MADE`. The objective has an
+            option of each name that takes it out, and `noises`, how many of a step.
     """
 
     heads: int = 1
     pooled: bool = False
     frames: bool = True
     classes_of: Literal["", "sounds", "objects"] = ""
+    made: tuple[str, ...] = ()
 
 
 class Features(NamedTuple):
@@ -60,6 +63,25 @@ class Embeddings(NamedTuple):
     pooled: tuple[Tensor, ...]
     features: Features
     projected: Features
+
+
+def without_made(embedded: Embeddings, num: int) -> tuple[Embeddings, tuple[Tensor, ...]]:
+    """Part the last `num` sounds from the others, which belong to images.
+
+    Returns:
+        The embeddings of the others, and those sounds of each head `(num, D)`; none of 0.
+    """
+    if not num:
+        return embedded, ()
+    audio, pooled = (tuple(head[:-num] for head in heads) for heads in (embedded.audio,
+                     embedded.pooled[1:]))  # fmt: skip
+    features, projected = (
+        both._replace(audio=both.audio[:-num]) for both in (embedded.features, embedded.projected)
+    )
+    own = embedded._replace(
+        audio=audio, pooled=(*embedded.pooled[:1], *pooled), features=features, projected=projected
+    )
+    return own, tuple(head[-num:] for head in embedded.audio)
 
 
 class AudioVisualModel(nn.Module):

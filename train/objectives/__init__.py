@@ -24,6 +24,8 @@ class Seen(NamedTuple):
         num_views: V; every embedding holds V * B items.
         labels: `(B,)` pseudo-labels of the sounds, None if the objective needs none.
         heads: What only training needs, by name.
+        made: Of each head `(K, D)` sounds that belong to no image, of `target`; empty where the
+            objective wants none, and where clips are validated on.
     """
 
     online: Embeddings
@@ -31,6 +33,7 @@ class Seen(NamedTuple):
     num_views: int
     labels: Tensor | None
     heads: nn.ModuleDict
+    made: tuple[Tensor, ...] = ()
 
 
 class Objective(Protocol):
@@ -60,6 +63,11 @@ class Objective(Protocol):
 def load_objective(name: str) -> Objective:
     """Import the objective of that name (`recipe.objective_names`)."""
     return cast(Objective, importlib.import_module(f".{name.replace('-', '_')}", __name__))
+
+
+def made_names(objective: Objective, recipe: Recipe) -> tuple[str, ...]:
+    """Return the made sounds that an objective wants under a recipe's options."""
+    return tuple(name for name in objective.NEEDS.made if recipe.option(name))
 
 
 def require_sight(name: str) -> Objective:

@@ -19,7 +19,7 @@ from torch import nn
 from ...cache.schema import id_set_digest
 from ...drafts import remove_orphans, write_whole
 from ...errors import UsageError
-from ...stages.spectrogram import FLOOR, FRONT_ENDS, SEGMENT
+from ...stages.spectrogram import FLOOR, FRONT_ENDS, LEAST, NUM_FFT, SEGMENT, TOP_DB
 from ..data.augment import IMAGE_MEAN, IMAGE_STD
 from ..nets.encoders import Block
 from ..nets.model import AudioVisualModel, build_model
@@ -117,22 +117,32 @@ def _image(recipe: Recipe) -> dict[str, Any]:
 def _audio(recipe: Recipe) -> dict[str, Any]:
     """Say how sound becomes the network's input."""
     front_end = FRONT_ENDS[recipe.spectrogram]
-    return {
-        "kind": front_end.name,
-        "rate_hz": front_end.rate_hz,
-        "window_samples": front_end.window_samples,
+    density = {
         "segment": SEGMENT,
-        "hop": front_end.hop,
-        "num_columns": front_end.num_columns,
         "window": "Tukey, alpha 0.25, periodic; each segment minus its mean; no padding",
         "density": "one-sided power density, as scipy.signal.spectrogram by default",
         "log": f"natural, of density + {FLOOR:g}",
         "log_floor": FLOOR,
+    }
+    bands = {
+        "segment": NUM_FFT,
+        "window": "Hann, periodic; half a segment of zeros on both sides",
+        "density": "magnitudes in mel bands, as librosa.filters.mel by default",
+        "log": f"10 log10 of at least {LEAST:g}, at most {TOP_DB:g} below the window's largest",
+        "log_floor": LEAST,
+    }
+    return {
+        "kind": front_end.name,
+        "rate_hz": front_end.rate_hz,
+        "window_samples": front_end.window_samples,
+        "hop": front_end.hop,
+        "num_columns": front_end.num_columns,
+        **(bands if front_end.mel else density),
         "pool": recipe.audio_pool,
         "mean": recipe.spectrogram_mean,
         "std": recipe.spectrogram_std,
-        "input": "(B, 1, 257 // pool, num_columns // pool): averaged over pool x pool, then "
-        "(log - mean) / std",
+        "input": f"(B, 1, {front_end.num_bins} // pool, num_columns // pool): averaged over pool x "
+        "pool, then (log - mean) / std",
     }
 
 

@@ -15,20 +15,23 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ...cache.schema import FULL_SCALE
+from ...cache.schema import AUDIO_RATE_HZ, FULL_SCALE
 from ...cache.store import Cache
 from ...errors import CacheCorruptError, InputError, UsageError
 from ...machine import AUTO
 from ...stages.spectrogram import FRONT_ENDS, log_spectrogram, resample
-from ...stages.teachers.live import LiveTeacher
+from ...stages.teachers.live import LiveTeacher, fetch_weights, weights_option
 from ...weights import PRETRAINED
 from ..choices import DEFAULT_GEOMETRY, MAPS_AT_A_TIME, Branch
 from ..data.augment import evaluation_views, hear, normalise_frames
 from ..data.batches import Batch, Pick, Stream
 from ..data.clips import AT_TEST, ClipReader, whole_clips
-from ..data.columns import BatchColumn, cached_features, feature_columns, reduced
+from ..data.columns import cached_features, feature_columns, reduced
+from ..data.features import Cached
 from ..data.sources import reading_threads
+from ..data.teacher_columns import Wanted, filling, short
 from ..device import choose_device
+from ..negatives.made import Made
 from ..nets.cached import CachedEncoder
 from ..nets.geometry import Geometry, upsample
 from ..nets.model import AudioVisualModel, build_model
@@ -174,6 +177,60 @@ class Localizer:
         return result
 
     @torch.inference_mode()
+    def maps_with(
+        self,
+        cache: Cache,
+        rows: Sequence[int] | NDArray[np.int64],
+        names: Sequence[str],
+        made: Made,
+        batch_size: int = MAPS_AT_A_TIME,
+    ) -> NDArray[np.float32]:
+        """Return the similarity maps of clips' frames with made sounds, heard as any other is.
+
+        Args:
+            cache: The cache.
+            rows: `(n,)` whose frames.
+            names: `(n,)` what each sound is drawn for.
+            made: The kind of sound.
+            batch_size: Clips at a time.
+
+        Returns:
+            `(n, h, w)` float32 cosines.
+
+        Raises:
+            InputError: As `maps` does.
+            MissingDependencyError: The teacher whose features stand for sounds is missing.
+        """
+        require_sight(self.recipe.objective)
+        found, done = [], 0
+        alike = self._made(names[:1], made) if made.same_for_all else None
+        for batch in self._read(cache, np.asarray(rows, np.int64), batch_size, sounds=False):
+            visual = self._model.embed_frames(
+                evaluation_views(batch, self.recipe, self.device).frames
+            )
+            num = len(batch.rows)
+            sounds = alike or self._made(names[done : done + num], made)
+            own = tuple(head.expand(num, -1) for head in sounds)
+            found.append(self._map_of(visual, own).cpu().numpy())
+            done += num
+        return np.concatenate(found)
+
+    def _made(self, names: Sequence[str], made: Made) -> tuple[Tensor, ...]:
+        """Embed made sounds, of each head `(n, D)`."""
+        if isinstance(self._model.audio_encoder, CachedEncoder):
+            encoder, teacher = self._model.audio_encoder, self._teacher("audio")
+            length = round(teacher.window_s * AUDIO_RATE_HZ)
+            sounds = made.sounds(names, length)
+            features = [encoder.reduce(teacher.of_loud_sound(sound)) for sound in sounds]
+            heard = torch.from_numpy(np.stack(features)).to(self.device).float()
+        else:
+            front_end = FRONT_ENDS[self.recipe.spectrogram]
+            sounds = made.sounds(names, front_end.window_samples)
+            parts = [self._heard(sound, front_end.rate_hz) for sound in sounds]
+            heard = torch.cat(parts)
+        return self._model.embed_spectrograms(heard)
+
+    @torch.inference_mode()
     def embeddings(
         self,
         cache: Cache,
@@ -209,7 +266,10 @@ class Localizer:
 
     @torch.inference_mode()
     def region_features(
-        self, cache: Cache, rows: Sequence[int] | NDArray[np.int64], batch_size: int = 64
+        self,
+        cache: Cache,
+        rows: Sequence[int] | NDArray[np.int64],
+        batch_size: int = MAPS_AT_A_TIME,
     ) -> NDArray[np.float32]:
         """Return what is seen where the sound is: features of the best cells of each clip's map.
 
@@ -293,17 +353,24 @@ class Localizer:
         Raises:
             InputError: The cache lacks features, or has those of another network.
         """
-        columns: dict[str, BatchColumn] = {}
+        found = cached_features(cache, rows, self.record.features)
         for modality, mine in self.record.features.items():
-            found = cached_features(cache, rows, modality, mine.teacher)
-            if found != mine:
-                raise InputError(
-                    f"{cache.path} has features of {mine.teacher} (version {found.stage_version}, "
-                    f"weights {found.weights}) that are others than this run learnt from (version "
-                    f"{mine.stage_version}, weights {mine.weights})"
-                )
-            columns |= feature_columns({modality: mine})
+            if found[modality] != mine:
+                raise InputError(f"{cache.path} {_otherwise(cache, found[modality], mine)}")
+        columns = feature_columns(self.record.features)
         return whole_clips(cache, rows, self.recipe, reduced(columns, self._model))
+
+    def load_teachers(self) -> None:
+        """Load the teachers of a run on cached features, before work that they would end.
+
+        Raises:
+            MissingDependencyError: Weights are missing, or others than the run learnt from; what
+                cannot be fetched is told at once.
+        """
+        mine = self.record.features.values()
+        fetch_weights([(one.teacher, one.weights) for one in mine], self._specs)
+        for modality in self.record.features:
+            self._teacher(modality)
 
     def _teacher(self, modality: str) -> LiveTeacher:
         """Load the teacher whose features stand for an encoder, once."""
@@ -353,6 +420,23 @@ class Localizer:
         spectrogram = log_spectrogram(window, self.recipe.spectrogram)
         heard = torch.from_numpy(spectrogram).to(self.device)[None]
         return hear(heard, np.zeros(1, np.int64), self.recipe)
+
+
+def _otherwise(cache: Cache, found: Cached, mine: Cached) -> str:
+    """Say how a cache's features are others than those that a run learnt from, and what helps."""
+    wanted = Wanted("audio" if len(mine.shape) == 1 else "visual", mine.teacher, mine.weights)
+    if found.weights == mine.weights:
+        return (
+            f"has features of {mine.teacher} of version {found.stage_version}, this run learnt "
+            f"from version {mine.stage_version}: train again on these, or name a cache that the "
+            "run's avpipe made"
+        )
+    option = f" --overwrite --weights {weights_option(mine.teacher, mine.weights)}"
+    return (
+        f"has features of {mine.teacher} that are others than this run learnt from (weights "
+        f"{short(found.weights)}, the run's {short(mine.weights)}): name a cache with the run's, "
+        f"or make these again: {filling(cache, [wanted], option)}"
+    )
 
 
 def mean_of_best(features: Tensor, maps: Tensor, share: float) -> Tensor:

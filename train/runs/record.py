@@ -14,6 +14,7 @@ from ...cache.schema import MANIFEST
 from ...drafts import write_whole
 from ...errors import CacheCorruptError, InputError, UsageError
 from ..data.features import Cached, cached_of
+from ..data.teacher_columns import short
 from ..notices import tell
 from ..recipe import Recipe, first_difference, recipe_from, recipe_values
 from .sealed import DIGEST, seal, unseal
@@ -183,6 +184,8 @@ def require_same(run_dir: Path, found: RunRecord, wanted: RunRecord) -> None:
         CacheCorruptError: If the folder holds a run of another recipe, seed, or other clips.
     """
     difference = first_difference(recipe_values(found.recipe), wanted.recipe)
+    if difference is None:
+        _require_same_networks(run_dir, found, wanted)
     for name in ("seed", "data", "batch_size", "num_ranks"):
         if difference is None and getattr(found, name) != getattr(wanted, name):
             difference = name, getattr(found, name), getattr(wanted, name)
@@ -192,3 +195,25 @@ def require_same(run_dir: Path, found: RunRecord, wanted: RunRecord) -> None:
             f"{run_dir} holds a run with {name} = {old!r}, this one has {new!r}; name another "
             "folder with --run"
         )
+
+
+def _require_same_networks(run_dir: Path, found: RunRecord, wanted: RunRecord) -> None:
+    """See that what is read beside clips was made by the networks that the run began with.
+
+    Raises:
+        CacheCorruptError: It was not.
+    """
+    for stage, weights in found.inputs.items():
+        if stage in wanted.inputs and wanted.inputs[stage] != weights:
+            raise CacheCorruptError(
+                f"{run_dir} learnt from {stage} with weights {short(weights)}, which has weights "
+                f"{short(wanted.inputs[stage])} now; put back the former with `avpipe "
+                "embed-teachers --overwrite`, or name another folder with --run"
+            )
+    for modality, mine in found.features.items():
+        theirs = wanted.features.get(modality, mine)
+        if theirs.stage_version != mine.stage_version:
+            raise CacheCorruptError(
+                f"{run_dir} learnt from {mine.teacher} of version {mine.stage_version}, the cache "
+                f"has version {theirs.stage_version} now; name another folder with --run"
+            )

@@ -5,11 +5,9 @@ from __future__ import annotations
 import csv
 import io
 import json
-import math
-import re
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
-from functools import cached_property
+from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -19,85 +17,46 @@ from ...errors import InputError, MissingDependencyError, UsageError
 from ...machine import AUTO
 from ...printable import cell
 from ...weights import weights_dir
-from ..benchmarks import Benchmark, MapSource, Scored, Scores, Subsets, load_benchmark, module_of
+from ..benchmarks import (
+    Benchmark,
+    MapSource,
+    Pair,
+    Scored,
+    Subsets,
+    load_benchmark,
+    module_of,
+)
 from ..choices import DEFAULT_BENCHMARK, DEFAULT_PROTOCOL, MAPS_AT_A_TIME
 from ..data.features import Cached
+from ..negatives.asked import NO_NEGATIVES, Asked
+from ..negatives.made import Made
 from ..nets.encoders import IMAGENET, IMAGENET_NETWORK
 from ..nets.geometry import Geometry
 from ..notices import collected
 from ..runs.localizer import load_run
 from ..runs.record import RunRecord, read_record
+from ..tables.beside import (
+    copies_of,
+    differences_of,
+    intervals_of,
+    is_nan,
+    leaks_of,
+    negatives_of,
+    reached,
+)
+from ..tables.copies import FindCopies
 from . import map_sources
-from .binarize import Threshold
 from .controls import center_prior, saliency
 from .maps import StoredMaps, stored_maps, stored_object_maps, write_whole
 from .object_prior import ObjectPrior
 from .over_runs import over_runs
-from .protocols import Protocol, load_protocol
+from .protocols import load_protocol
 from .published import published_rows
+from .shared import Evaluation
 from .surrounded import surrounded_maps
 from .sweeps import NO_SWEEPS, Sweeps
 
 SCHEMA = "avpipe.evaluate/1"
-OG_AVC_ALPHA = 0.6
-"""Share of the audio-visual map in OG-AVC; a third in OG-AVC-DETR (AVC distillation, section 3)."""
-
-
-@dataclass(frozen=True)
-class _Evaluation:
-    """What all runs of one evaluation share.
-
-    Attributes:
-        name: The benchmark's.
-        stem: How files of its maps and results begin: where a list says which clips, the digest of
-            their ids follows the name.
-        full: What is tested of the benchmark.
-        num_official: Clips with a source in the whole benchmark.
-        at_hand: What the cache has of it.
-        objects: Object maps by name, `object` of OGL, `detr` and `surrounded`.
-        priors: Scores of what is the same for all runs; None for what cannot be had.
-    """
-
-    cache: Cache
-    name: str
-    stem: str
-    full: Benchmark
-    num_official: int
-    at_hand: Benchmark
-    protocol: Protocol
-    geometry: Geometry
-    branch: str | None
-    head: str | None
-    alphas: tuple[float, ...]
-    sweeps: Sweeps
-    device: str
-    batch_size: int
-    progress: Callable[[int, int], None] | None
-    objects: dict[str, MapSource]
-    priors: dict[str, Scored | None]
-
-    @property
-    def alpha(self) -> float:
-        """Share of the audio-visual map in `blend`."""
-        return self.alphas[0] if len(self.alphas) == 1 else self.protocol.alpha
-
-    @cached_property
-    def blends(self) -> dict[str, dict[str, tuple[float, MapSource]] | None]:
-        """What is mixed in, by the blend's name; None for what cannot be had."""
-        ogl, detr = self.objects.get("object"), self.objects.get("detr")
-        found: dict[str, dict[str, tuple[float, MapSource]] | None] = {}
-        if "object" in self.at_hand.priors:
-            found["blend"] = ogl and {"object": (1 - self.alpha, ogl)}
-            found["og_avc"] = ogl and {"object": (1 - OG_AVC_ALPHA, ogl)}
-        if surrounded := self.objects.get("surrounded"):
-            one = map_sources.stretched(surrounded)
-            found["blend_surrounded"] = {"surrounded": (1 - self.alpha, one)}
-        if detr:
-            found["og_avc_detr"] = ogl and {
-                "object": (1 / 3, ogl),
-                "detr": (1 / 3, map_sources.stretched(detr)),
-            }
-        return found
 
 
 def evaluate(
@@ -114,6 +73,9 @@ def evaluate(
     head: str | None = None,
     ids: Sequence[str] | None = None,
     sweeps: Sweeps = NO_SWEEPS,
+    negatives: Asked = NO_NEGATIVES,
+    bootstrap: int = 0,
+    find_copies: FindCopies | None = None,
     device: str = AUTO,
     batch_size: int = MAPS_AT_A_TIME,
     progress: Callable[[int, int], None] | None = None,
@@ -140,6 +102,9 @@ def evaluate(
         ids: Test only the pairs whose clips are all in this list; files of the results then have
             the list's digest in their names.
         sweeps: What is varied beside.
+        negatives: Which sounds of nothing in the picture are tested beside.
+        bootstrap: Draws of the clips that 95 % intervals are taken from; 0 for none.
+        find_copies: Searches the clips trained on for copies of test clips; None: nobody looks.
         device: For maps that have to be computed.
         batch_size: Pairs at a time.
         progress: Called with (maps made, maps wanted) of each run.
@@ -157,6 +122,9 @@ def evaluate(
         raise UsageError("name at least one run to evaluate")
     whole = full = load_benchmark(benchmark, annotations)
     sweeps.require_boxes(benchmark, whole)
+    negatives.require_fit(benchmark, whole)
+    if bootstrap and whole.reads == "embeddings":
+        raise UsageError(f"--bootstrap goes with scores of single maps, not with {benchmark}")
     stem = benchmark
     with collected() as told:
         records = [read_record(Path(folder)) for folder in run_dirs]
@@ -172,11 +140,12 @@ def evaluate(
         )
     if head is not None and full.reads == "embeddings":
         raise UsageError(f"--head {head}: {benchmark} embeds wholes, there is no map of a head")
-    shared = _Evaluation(
+    shared = Evaluation(
         cache,
         benchmark,
         stem,
         full,
+        frozenset(whole.clip_ids),
         whole.num_official,
         at_hand,
         rules,
@@ -185,6 +154,10 @@ def evaluate(
         head,
         tuple(alphas),
         sweeps,
+        negatives,
+        bootstrap,
+        find_copies,
+        {},
         device,
         batch_size,
         progress,
@@ -203,6 +176,7 @@ def evaluate(
         "schema": SCHEMA,
         "runs": entries,
         **over_runs(entries, records),
+        **differences_of(entries, shared),
         "published": published_rows(benchmark),
         "notices": notices,
     }
@@ -217,7 +191,7 @@ def _listed(whole: Benchmark, ids: Sequence[str], annotations: Path) -> Benchmar
     return part
 
 
-def _add_priors(shared: _Evaluation, first_run: Path, seen: Cached | None) -> list[str]:
+def _add_priors(shared: Evaluation, first_run: Path, seen: Cached | None) -> list[str]:
     """Score what is the same for all runs; return lines about what cannot be had.
 
     `seen`: the features of images that the first run to have some learnt from.
@@ -242,7 +216,7 @@ def _add_priors(shared: _Evaluation, first_run: Path, seen: Cached | None) -> li
 
 
 def _object_maps(
-    shared: _Evaluation, first_run: Path, seen: Cached | None
+    shared: Evaluation, first_run: Path, seen: Cached | None
 ) -> tuple[dict[str, StoredMaps], list[str]]:
     """Return the object maps that can be had, and a line that says why OGL cannot."""
     found, notices = {}, []
@@ -270,21 +244,10 @@ def _object_maps(
     return found, notices
 
 
-def _run_entry(folder: Path, record: RunRecord, shared: _Evaluation) -> dict[str, Any]:
+def _run_entry(folder: Path, record: RunRecord, shared: Evaluation) -> dict[str, Any]:
     """Return one run's part of the document, and leave maps, csv and scores in its folder."""
     full, at_hand = shared.full, shared.at_hand
-    stored = stored_maps(
-        folder,
-        shared.stem,
-        at_hand.pairs(),
-        shared.cache,
-        lambda: load_run(folder, shared.device, shared.branch, head=shared.head),
-        reads=at_hand.reads,
-        branch=shared.branch,
-        head=shared.head,
-        batch_size=shared.batch_size,
-        progress=shared.progress,
-    )
+    stored = _stored(folder, shared, shared.stem, at_hand.pairs())
     source: MapSource = stored.cells
     if at_hand.reads == "maps":
         source = map_sources.of_run(stored, shared.protocol, shared.geometry)
@@ -295,7 +258,7 @@ def _run_entry(folder: Path, record: RunRecord, shared: _Evaluation) -> dict[str
         **at_hand.controls(source, shared.protocol),
     }
     by_source = {
-        name: subsets and {subset: _reached(own, shared) for subset, own in subsets.items()}
+        name: subsets and {subset: reached(own, shared) for subset, own in subsets.items()}
         for name, subsets in by_source.items()
     }
     headline, *others = av.scores
@@ -316,34 +279,41 @@ def _run_entry(folder: Path, record: RunRecord, shared: _Evaluation) -> dict[str
         "pairs": at_hand.counts,
         "pairs_official": full.counts,
         "missing": sorted(set(full.clip_ids).difference(shared.cache.ids)),
-        **_leaks(record, shared, scored),
+        **leaks_of(record, shared, scored),
+        **copies_of(record, shared, scored),
         "ceiling": at_hand.ceiling,
         "scores": _of_subset(by_source, headline),
         "subsets": {name: _of_subset(by_source, name) for name in others},
         "alphas": _alphas(source, av, shared),
         "sweeps": _sweeps(source, av, scored, shared),
+        **negatives_of(source, shared, partial(_stored, folder, shared)),
+        **intervals_of(folder, av, shared),
         "maps_reused": stored.reused,
     }
     _write_results(folder, shared, entry, av)
     return entry
 
 
-def _reached(scores: Scores, shared: _Evaluation) -> Scores:
-    """Take out zeros that say nothing: half of the picture cannot reach a cIoU of 0.5 there.
+def _stored(
+    folder: Path, shared: Evaluation, stem: str, pairs: Sequence[Pair], made: Made | None = None
+) -> StoredMaps:
+    """Return a run's maps of pairs, stored under a name or computed."""
+    return stored_maps(
+        folder,
+        stem,
+        pairs,
+        shared.cache,
+        lambda: load_run(folder, shared.device, shared.branch, head=shared.head),
+        reads=shared.at_hand.reads,
+        branch=shared.branch,
+        head=shared.head,
+        made=made,
+        batch_size=shared.batch_size,
+        progress=shared.progress,
+    )
 
-    What other rules predict can, so their scores stay.
-    """
-    if shared.at_hand.ceiling != 0:
-        return scores
-    suffix = "" if shared.protocol.headline is Threshold.MEDIAN else f"_{Threshold.MEDIAN}"
-    capped = re.compile(rf"(swapped_)?(loc_acc|ap|max_f1){suffix}(_\d+)?")
-    return {
-        name: math.nan if value == 0 and capped.fullmatch(name) else value
-        for name, value in scores.items()
-    }
 
-
-def _blends(source: MapSource, av: Scored, shared: _Evaluation) -> dict[str, Scored | None]:
+def _blends(source: MapSource, av: Scored, shared: Evaluation) -> dict[str, Scored | None]:
     return {
         name: None if others is None else _blend(source, av, shared, others)
         for name, others in shared.blends.items()
@@ -351,7 +321,7 @@ def _blends(source: MapSource, av: Scored, shared: _Evaluation) -> dict[str, Sco
 
 
 def _blend(
-    source: MapSource, av: Scored, shared: _Evaluation, others: dict[str, tuple[float, MapSource]]
+    source: MapSource, av: Scored, shared: Evaluation, others: dict[str, tuple[float, MapSource]]
 ) -> Scored:
     rules = shared.protocol
     maps = map_sources.blended(rules, source, others)
@@ -359,13 +329,13 @@ def _blend(
     return shared.at_hand.score(maps, rules, sure)
 
 
-def _alphas(source: MapSource, av: Scored, shared: _Evaluation) -> dict[str, dict[str, float]]:
+def _alphas(source: MapSource, av: Scored, shared: Evaluation) -> dict[str, dict[str, float]]:
     """Return the scores of the blend at each of several alphas."""
     ogl = shared.objects.get("object")
     if len(shared.alphas) < 2 or not ogl:
         return {}
     return {
-        f"{alpha:g}": _reached(
+        f"{alpha:g}": reached(
             _blend(source, av, shared, {"object": (1 - alpha, ogl)}).headline()[1], shared
         )
         for alpha in shared.alphas
@@ -373,36 +343,13 @@ def _alphas(source: MapSource, av: Scored, shared: _Evaluation) -> dict[str, dic
 
 
 def _sweeps(
-    source: MapSource, av: Scored, scored: dict[str, Scored | None], shared: _Evaluation
+    source: MapSource, av: Scored, scored: dict[str, Scored | None], shared: Evaluation
 ) -> dict[str, Any]:
     """Return the scores of the run's maps, and of their blend with OGL, over what is varied."""
     sources = {"av": (source, av)}
     if (blend := scored.get("blend")) and (others := shared.blends.get("blend")):
         sources["blend"] = map_sources.blended(shared.protocol, source, others), blend
     return shared.sweeps.of(shared.at_hand, sources, shared.protocol)
-
-
-def _leaks(
-    record: RunRecord, shared: _Evaluation, scored: dict[str, Scored | None]
-) -> dict[str, Any]:
-    """Return the test clips that a run was trained on, and the scores without them.
-
-    Null where a run came without the list of its training, or began with weights that did.
-    """
-    if record.trained_on is None:
-        return {"leaked": None, "leak_free": None}
-    leaked = sorted(record.trained_on.intersection(shared.full.clip_ids))
-    if not leaked:
-        return {"leaked": leaked, "leak_free": None}
-    clean = {name: one and one.headline(set(leaked)) for name, one in scored.items()}
-    assert clean["av"]
-    return {
-        "leaked": leaked,
-        "leak_free": {
-            "n_scored": clean["av"][0],
-            "scores": {name: found and _reached(found[1], shared) for name, found in clean.items()},
-        },
-    }
 
 
 def _of_subset(by_source: dict[str, Subsets | None], subset: str) -> dict[str, Any]:
@@ -421,7 +368,7 @@ def results_path(
     return folder / "evaluate" / f"{stem}-{protocol}"
 
 
-def _write_results(folder: Path, shared: _Evaluation, entry: dict[str, Any], av: Scored) -> None:
+def _write_results(folder: Path, shared: Evaluation, entry: dict[str, Any], av: Scored) -> None:
     """Write the csv of pairs and the json of scores and curves, the same however often."""
     path = results_path(folder, shared.stem, shared.protocol.name, shared.branch, shared.head)
     samples, text = av.samples, io.StringIO()
@@ -429,7 +376,7 @@ def _write_results(folder: Path, shared: _Evaluation, entry: dict[str, Any], av:
     writer.writeheader()
     for sample in samples:
         writer.writerow(
-            {name: "" if _is_nan(value) else cell(value) for name, value in sample.items()}
+            {name: "" if is_nan(value) else cell(value) for name, value in sample.items()}
         )
     write_whole(path.with_name(f"{path.name}.csv"), text.getvalue().encode())
     kept = {name: value for name, value in entry.items() if name not in ("run", "maps_reused")}
@@ -438,14 +385,10 @@ def _write_results(folder: Path, shared: _Evaluation, entry: dict[str, Any], av:
     write_whole(path.with_name(f"{path.name}.json"), content.encode())
 
 
-def _is_nan(value: object) -> bool:
-    return isinstance(value, float) and math.isnan(value)
-
-
 def _without_nan(value: Any) -> Any:
     """Return the same with null for NaN, which JSON has no word for."""
     if isinstance(value, dict):
         return {name: _without_nan(item) for name, item in value.items()}
     if isinstance(value, list):
         return [_without_nan(item) for item in value]
-    return None if _is_nan(value) else value
+    return None if is_nan(value) else value

@@ -22,6 +22,7 @@ from ...errors import InputError
 from ..benchmarks import Pair
 from ..choices import MAPS_AT_A_TIME
 from ..data.clips import data_fingerprint
+from ..negatives.made import Made
 from ..notices import tell
 from ..recipe import Recipe
 from ..runs.checkpoint import require_checkpoint
@@ -47,6 +48,16 @@ class MapMaker(Protocol):
         batch_size: int = MAPS_AT_A_TIME,
     ) -> NDArray[np.float32]:
         """Return similarity maps `(n, h, w)` of frames with sounds."""
+
+    def maps_with(
+        self,
+        cache: Cache,
+        rows: Sequence[int] | NDArray[np.int64],
+        names: Sequence[str],
+        made: Made,
+        batch_size: int = MAPS_AT_A_TIME,
+    ) -> NDArray[np.float32]:
+        """Return similarity maps `(n, h, w)` of frames with made sounds."""
 
     def embeddings(
         self,
@@ -90,6 +101,7 @@ def stored_maps(
     reads: Literal["maps", "embeddings"] = "maps",
     branch: str | None = None,
     head: str | None = None,
+    made: Made | None = None,
     batch_size: int = MAPS_AT_A_TIME,
     progress: Callable[[int, int], None] | None = None,
 ) -> StoredMaps:
@@ -106,6 +118,8 @@ def stored_maps(
         reads: What is wanted: maps, or embeddings of the pairs' frames and sounds.
         branch: Which of the run's weights, if not those its recipe tests; has a file of its own.
         head: Which of its projections, if not all; likewise.
+        made: The sound that all frames get instead of their pairs'; noise is drawn for each pair's
+            sound.
         batch_size: Pairs at a time.
         progress: Called with (maps made, maps wanted).
 
@@ -115,15 +129,19 @@ def stored_maps(
     """
     rows = np.array([[cache.row_of(name) for name in pair] for pair in pairs], np.int64)
     facts = {"weights": weights_digest(run_dir), "branch": branch or "", "reads": reads}
-    key = _key(cache, rows, **facts, **({"head": head} if head else {}))
+    facts |= {"head": head} if head else {}
+    facts |= {"made": made.key} if made else {}
+    key = _key(cache, rows, **facts)
     stem = "-".join(filter(None, (benchmark, branch, head)))
     make = _make if reads == "maps" else _embed
-    return _kept(
-        run_dir / "evaluate" / f"{stem}-{reads}.npz",
-        key,
-        pairs,
-        lambda: make(open_run(), cache, rows, batch_size, progress),
-    )
+    sounds = [pair.audio for pair in pairs]
+
+    def compute() -> Arrays:
+        if made is None:
+            return make(open_run(), cache, rows, batch_size, progress)
+        return _make_with(open_run(), cache, rows, sounds, made, batch_size, progress)
+
+    return _kept(run_dir / "evaluate" / f"{stem}-{reads}.npz", key, pairs, compute)
 
 
 def stored_object_maps(
@@ -210,6 +228,31 @@ def _make(
     maps[order] = sorted_maps
     return {
         "maps": maps,
+        "centres_px": maker.centres_px,
+        "image_px": np.array(maker.recipe.image_size),
+    }
+
+
+def _make_with(
+    maker: MapMaker,
+    cache: Cache,
+    rows: NDArray[np.int64],
+    names: Sequence[str],
+    made: Made,
+    batch_size: int,
+    progress: Callable[[int, int], None] | None,
+) -> Arrays:
+    """Compute the maps of `(n, 2)` rows' frames with sounds made for the names."""
+    parts = []
+    if progress:
+        progress(0, len(rows))
+    for start in range(0, len(rows), _PAIRS_AT_ONCE):
+        part = slice(start, start + _PAIRS_AT_ONCE)
+        parts.append(maker.maps_with(cache, rows[part, 0], names[part], made, batch_size))
+        if progress:
+            progress(min(part.stop, len(rows)), len(rows))
+    return {
+        "maps": np.concatenate(parts),
         "centres_px": maker.centres_px,
         "image_px": np.array(maker.recipe.image_size),
     }

@@ -13,7 +13,7 @@ import numpy as np
 from ..runs.record import RunRecord
 
 RunEntry = dict[str, Any]
-_PARTS = ("scores", "subsets", "alphas", "sweeps")
+_PARTS = ("scores", "subsets", "alphas", "sweeps", "negatives")
 
 
 def over_runs(entries: Sequence[RunEntry], records: Sequence[RunRecord]) -> dict[str, Any]:

@@ -50,8 +50,8 @@ class Measured(NamedTuple):
     area_px: Floats
     num_boxes: NDArray[np.int64]
 
-    def only(self, keep: Bools) -> Measured:
-        """Return the rows that count."""
+    def only(self, keep: Bools | NDArray[np.int64]) -> Measured:
+        """Return the rows that count: by a mask, or by their numbers."""
         return Measured._make(column[keep] for column in self)
 
 

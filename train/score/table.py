@@ -6,6 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from ..benchmarks import module_of
+from ..negatives.lines import negative_lines
+from ..tables.copies import copies_line
 from ..truths.forms import Form
 
 Document = Mapping[str, Any]
@@ -52,6 +54,8 @@ def evaluate_text(document: Document) -> str:
         *_published(document, published, width, form),
         "",
         form.legend,
+        *_negatives(document),
+        *interval_lines(document, form),
         *remarks(document, form),
         *document["notices"],
     ]
@@ -141,6 +145,42 @@ def alpha_rows(document: Document) -> Iterator[tuple[str, Figures]]:
                     yield "  blend with OGL", by_source["blend"]
 
 
+def _negatives(document: Document) -> Iterator[str]:
+    """Yield the lines about sounds of nothing in the picture, where they were tested."""
+    if told := document["runs"][0].get("negatives_from"):
+        rows = [
+            (f"{prefix}audio-visual map", group["mean"]["negatives"])
+            for prefix, group in _prefixed(document)
+        ]
+        yield from negative_lines(rows, told)
+
+
+def interval_lines(document: Document, form: Form) -> Iterator[str]:
+    """Yield the lines about intervals over clips: of each run, and of the difference of two."""
+    names = short_names([run["run"] for run in document["runs"]])
+    for run in document["runs"]:
+        if ends := run.get("intervals"):
+            parts = [f"{title} {_ends(ends.get(key), form)}" for key, title in form.columns.items()]
+            yield (
+                f"{names[run['run']]}: 95 % intervals over clips, {run['bootstrap']:,} draws: "
+                f"{'; '.join(parts)}"
+            )
+    if found := document.get("difference"):
+        parts = [
+            f"{title} {figure_text(own['difference'], form)} "
+            f"{_ends((own['low'], own['high']), form)}"
+            for key, title in form.columns.items()
+            if (own := found["scores"].get(key)) and own["difference"] is not None
+        ]
+        one, other = (names[run] for run in found["runs"])
+        told = "; ".join(parts)
+        yield f"{one} less {other}, 95 % of the draws of clips, both on the same: {told}"
+
+
+def _ends(ends: Sequence[float] | None, form: Form) -> str:
+    return f"[{figure_text(ends[0], form)}, {figure_text(ends[1], form)}]" if ends else "-"
+
+
 def _published(
     document: Document, main: Sequence[Document], width: int, form: Form
 ) -> Iterator[str]:
@@ -166,6 +206,13 @@ def remarks(document: Document, form: Form) -> Iterator[str]:
         yield f"missing: {len(missing)} test clips are not in the cache ({missing[0]}, ...)"
     if len(runs[0]["alphas"]) > 1:
         yield "alphas: the best one here was chosen on the test; choose on other clips"
+    for prefix, group in _prefixed(document):
+        if (own := group["mean"]["scores"].get("own_sound")) and own["above_other"] is not None:
+            yield (
+                f"{prefix}own sound: the map is higher inside the truth than with another clip's "
+                f"in {100 * own['above_other']:.1f} % of the clips (chance 50), "
+                f"AUROC {own['auroc']:.3f}"
+            )
     names = short_names([run["run"] for run in runs])
     title = form.columns[form.accuracy] if form.percent else "LocAcc"
     for run in runs:
@@ -179,6 +226,8 @@ def remarks(document: Document, form: Form) -> Iterator[str]:
                 f"leaked: {names[run['run']]} was trained on {len(run['leaked'])} test clips; "
                 f"{title} is {on_all} with them, {on_others} on the {clean['n_scored']} others"
             )
+        name = names[run["run"]]
+        yield from copies_line(name, run, form.accuracy, title, lambda v: figure_text(v, form))
 
 
 def short_names(runs: Sequence[str]) -> dict[str, str]:

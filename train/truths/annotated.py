@@ -14,12 +14,23 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ..benchmarks import SIZE_PX, MapSource, Pair, Prior, Sample, Scores, Subsets, Truth
+from ..benchmarks import (
+    SIZE_PX,
+    MapSource,
+    Pair,
+    Prior,
+    Sample,
+    Scores,
+    Sources,
+    Subsets,
+    Truth,
+)
 from ..metrics import mean
 from ..score.binarize import Bools, Floats
 from ..score.protocols import PROTOCOLS, Protocol
 from ..score.scoring import SIZES, Measured, curves, measure, measure_all, size_of, summary
 from .boxes import union_masks
+from .exchanged import exchanges, score_exchanged
 
 PairKind = Literal["positive", "real", "easy", "hard", "negative"]
 NEGATIVES: tuple[PairKind, ...] = ("real", "easy", "hard", "negative")
@@ -107,8 +118,10 @@ class Annotated:
         return Truth(NOTHING, NOTHING) if known is None else self.show(known)
 
     def pairs(self) -> list[Pair]:
-        """All pairs."""
-        return [item.pair for item in self.items]
+        """All pairs, and those of the frames with sounds of other clips; each once."""
+        own = [item.pair for item in self.items]
+        exchanged = (pair for pairs in exchanges(self._alone.items) for pair in pairs)
+        return list(dict.fromkeys([*own, *exchanged]))
 
     def score(
         self,
@@ -129,8 +142,28 @@ class Annotated:
         return AnnotatedScores(self, measured, protocol)
 
     def controls(self, source: MapSource, protocol: Protocol) -> dict[str, Subsets]:
-        """Nothing beside the priors: who sounds is not known beyond the boxes."""
-        return {}
+        """Score the clips with a source with sounds of other clips; see `score_exchanged`."""
+        return score_exchanged(self._alone, source, protocol)
+
+    @cached_property
+    def _alone(self) -> Annotated:
+        """The clips whose source is in the picture."""
+        return replace(self, items=tuple(item for item in self.items if item.kind == "positive"))
+
+    def sources(self) -> Sources:
+        """Return what sounds in which picture; see `WithSources`."""
+        positives = [item for item in self.items if item.kind == "positive"]
+        shown, heard = dict[str, set[str]](), dict[str, set[str]]()
+        for item in positives:
+            for classes, name in ((shown, item.pair.video), (heard, item.pair.audio)):
+                classes.setdefault(name, set()).update(filter(None, [item.label]))
+        return Sources(
+            [item.pair for item in positives],
+            [frozenset(shown[item.pair.video]) for item in positives],
+            {name: frozenset(classes) for name, classes in heard.items()},
+            lambda part: self._truths(positives[part]),
+            [item.pair for item in self.items if item.kind != "positive"],
+        )
 
     def subsets(self) -> dict[str, Bools]:
         """Return which items each subset takes: all, by size of the truth, by list."""
@@ -219,6 +252,16 @@ class AnnotatedScores:
         keep = np.array([without.isdisjoint(item.pair) for item in self.test.items], bool)
         num = int((keep & self.test.positive).sum())
         return num, summary(self.measured, keep, self.protocol)
+
+    @property
+    def clips(self) -> list[str]:
+        """The clip of each pair, whose frame it is."""
+        return [item.pair.video for item in self.test.items]
+
+    def drawn(self, rows: NDArray[np.int64]) -> Scores:
+        """Return the scores of some pairs, each as often as it is named."""
+        test = replace(self.test, items=tuple(self.test.items[row] for row in rows.tolist()))
+        return replace(self, test=test, measured=self.measured.only(rows)).headline()[1]
 
     def at(self, level: float) -> Scores:
         """Return the scores of all pairs where a source counts as localized from a cIoU on."""

@@ -11,7 +11,7 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from ....cache.schema import Header
-from ....stages.spectrogram import FLOOR, NUM_BINS, SEGMENT, FrontEnd
+from ....stages.spectrogram import SEGMENT, FrontEnd
 from ....train.show.drawing import Panel, cut, draw_panel, plain
 from .gather import Card, Neighbor
 
@@ -26,35 +26,39 @@ _DB_PER_NEPER = 10 / math.log(10)
 _DYNAMICS_DB = 70.0
 _LEAST_DB = 20.0
 """The colours span at least so much: silence stays dark."""
-_FLOOR_DB = 10 * math.log10(FLOOR)
 
 
 def draw_spectrogram(axes: Axes, card: Card) -> None:
-    """Draw the wide spectrogram: seconds from the start of the window that networks hear, kHz."""
+    """Draw the wide spectrogram: seconds from the start of the window that networks hear, kHz.
+
+    Of mel bands the axis has their numbers.
+    """
     front_end, clip = card.front_end, card.clip
-    decibels = clip.spectrogram_wide * _DB_PER_NEPER
+    scale = 1.0 if front_end.mel else _DB_PER_NEPER
+    decibels, floor_db = clip.spectrogram_wide * scale, front_end.silence * scale
     low, high = clip.valid_cols
     heard = decibels[:, low:high]
-    peak = max(float(heard.max(initial=_FLOOR_DB)), _FLOOR_DB + _LEAST_DB)
+    peak = max(float(heard.max(initial=floor_db)), floor_db + _LEAST_DB)
     column = np.arange(decibels.shape[1])
     is_margin = (column < low) | (column >= high)
     picture = np.ma.array(decibels, mask=np.broadcast_to(is_margin, decibels.shape))
     hop_s = front_end.hop / front_end.rate_hz
-    starts_s = SEGMENT / 2 / front_end.rate_hz - (front_end.margin + 0.5) * hop_s
+    first = 0 if front_end.mel else SEGMENT / 2  # the middle of the first segment, in samples
+    starts_s = first / front_end.rate_hz - (front_end.margin + 0.5) * hop_s
     ends_s = starts_s + decibels.shape[1] * hop_s
-    top_khz = front_end.rate_hz / 2000
-    half_bin = top_khz / (NUM_BINS - 1) / 2
+    top = front_end.num_bins - 1 if front_end.mel else front_end.rate_hz / 2000
+    half_bin = top / (front_end.num_bins - 1) / 2
     axes.set_facecolor("0.9")
     image = axes.imshow(
         picture, origin="lower", aspect="auto", cmap="magma", interpolation="nearest",
-        extent=(starts_s, ends_s, -half_bin, top_khz + half_bin),
-        vmin=max(peak - _DYNAMICS_DB, _FLOOR_DB), vmax=peak,
+        extent=(starts_s, ends_s, -half_bin, top + half_bin),
+        vmin=max(peak - _DYNAMICS_DB, floor_db), vmax=peak,
     )  # fmt: skip
     if front_end.margin:
         for edge in (0, front_end.window_s):
             axes.axvline(edge, color="white", linewidth=0.9, linestyle=(0, (4, 3)))
     axes.set_xlabel("seconds", fontsize=SMALL, labelpad=1)
-    axes.set_ylabel("kHz", fontsize=SMALL, labelpad=2)
+    axes.set_ylabel("band" if front_end.mel else "kHz", fontsize=SMALL, labelpad=2)
     axes.tick_params(labelsize=7, length=2.5, pad=2)
     bar = axes.figure.colorbar(image, cax=axes.inset_axes((1.015, 0, 0.018, 1)))
     bar.locator = MaxNLocator(5, integer=True)

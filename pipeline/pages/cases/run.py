@@ -75,7 +75,9 @@ def make_gallery(
 
     Raises:
         CacheUnwritableError: `out` cannot be written.
+        MissingDependencyError: Weights of the run's teachers are missing.
     """
+    localizer.load_teachers()
     make_films_folder(out)
     remove_orphans(out)
     cases = world.plan(each)

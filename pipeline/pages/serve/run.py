@@ -112,6 +112,7 @@ def _loaded(
     from .nearest import embed_cache
 
     localizer = load_run(run, device, weights=weights)
+    localizer.load_teachers()
     if cache is None:
         return localizer, None
     with watch("neighbours") as update:

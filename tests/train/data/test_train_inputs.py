@@ -72,7 +72,7 @@ def test_other_hints_are_other_data(cache: Cache, rows: np.ndarray, tmp_path: Pa
 @pytest.mark.parametrize(
     ("settings", "says"),
     [
-        ({"hints": "visual", "visual_teacher": "gone"}, "--visual gone --cache "),
+        ({"hints": "visual", "visual_teacher": "gone"}, "--visual gone --audio none --cache "),
         ({"hints": "audio", "audio_teacher": "gone"}, "of 22 of 22 clips"),
         (
             {"hints": "audio", "audio_teacher": "detr-r50"},
@@ -80,11 +80,11 @@ def test_other_hints_are_other_data(cache: Cache, rows: np.ndarray, tmp_path: Pa
         ),
         (
             {"views": "neighbour", "image_neighbors": "gone"},
-            "image-gone; run `avpipe knn --image gone --cache ",
+            "image-gone; run `avpipe knn --image gone --audio vggsound-resnet18 --cache ",
         ),
         (
             {"partners": "nearest", "audio_neighbors": "gone"},
-            "audio-gone; run `avpipe knn --audio gone --cache ",
+            "audio-gone; run `avpipe knn --image none --audio gone --cache ",
         ),
     ],
 )

@@ -1,17 +1,21 @@
 """Cached features as encoders: what is trained, tested and localized from a teacher's hints."""
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from avpipe.cache.store import Cache
 from avpipe.errors import InputError, MissingDependencyError, UsageError
+from avpipe.pipeline.main import main
 from avpipe.stages.embed.run import embed
 from avpipe.stages.neighbors.cluster import cluster
 from avpipe.train.data.features import Cached
 from avpipe.train.loop import train
+from avpipe.train.negatives.made import Made
 from avpipe.train.nets.cached import (
     CachedEncoder,
     clips_to_fit,
@@ -24,6 +28,9 @@ from avpipe.train.runs.export import export_run
 from avpipe.train.runs.localizer import load_run
 from avpipe.train.runs.record import read_record
 from cache_factory import make_cache
+from evaluation_factory import change_page
+from material_factory import write_tone
+from PIL import Image
 from safetensors.torch import load_file
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -149,6 +156,25 @@ def test_a_run_scores_clips_of_the_cache_as_files(
     assert np.ptp(wanted) > 0.01
 
 
+def test_made_sounds_are_heard_by_the_teacher(cache: Cache, run: Path) -> None:
+    """Noise of deviation 1 reaches the teacher as it is: a third of it is beyond full scale."""
+    found, made = load_run(run, "cpu"), Made("noise")
+    (noise,) = made.sounds(["x"], 96_000)
+    cells = found.maps_with(cache, [3], ["x"], made)
+    live = found._teacher("audio")
+    loud = live.of_loud_sound(noise)
+    own = live._network(noise[None])["value"][0]
+    np.testing.assert_allclose(loud, own, atol=1e-3)
+    assert np.abs(loud - live.of_sound(noise, 32_000)).max() > 1e-3  # clipped, as the cache keeps
+    audio = found._model.embed_spectrograms(torch.from_numpy(loud)[None])
+    visual = found._embed_frame(cache.clip("clip003").frame)
+    with torch.inference_mode():
+        wanted = found._map_of(visual, audio).numpy()
+    np.testing.assert_allclose(cells, wanted, atol=0.02)
+    silent = found.maps_with(cache, [3, 4], ["a", "b"], Made("silence"))
+    assert silent.shape == (2, *cells.shape[1:]) and np.abs(silent[0] - silent[1]).max() > 0
+
+
 def test_the_cells_lie_where_the_teachers_do(cache: Cache, run: Path) -> None:
     found = load_run(run, "cpu")
     size = found.recipe.image_size
@@ -267,6 +293,29 @@ def test_features_of_another_network_are_refused(cache: Cache, run: Path, tmp_pa
         localizer.maps(cache, [0])
     with pytest.raises(MissingDependencyError, match=r"this run learnt from .* 0123"):
         localizer.embed_audio(np.zeros(32_000, np.int16), 32_000)
+
+
+def test_weights_that_are_missing_are_told_before_work_and_at_once(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A run that learnt from files, which are gone."""
+    copy = Path(shutil.copytree(run, tmp_path / "run"))
+    features = json.loads((copy / "run.json").read_text())["features"]
+    change_page(copy, features={name: {**one, "weights": "0123"} for name, one in features.items()})
+    Image.new("RGB", (40, 30), (9, 99, 9)).save(tmp_path / "photo.png")
+    write_tone(tmp_path / "sound.wav", 500)
+    specs = [f"{name}={tmp_path}/gone.pt" for name in ("mobilenet-v2", "efficientat-mn04")]
+    words = ["localize", str(tmp_path / "photo.png"), "--sound", str(tmp_path / "sound.wav")]
+    words += ["--run", str(copy), "--out", str(tmp_path / "out"), "--device", "cpu"]
+    assert main([*words, *(w for spec in specs for w in ("--weights", spec))]) == 6
+    (told,) = [line for line in capsys.readouterr().err.splitlines() if "error" in line]
+    assert "gone.pt" in told and not (tmp_path / "out").exists()
+    with pytest.raises(MissingDependencyError) as caught:
+        load_run(copy, "cpu", weights=specs).load_teachers()
+    assert "mobilenet" in str(caught.value) and "mn04" in str(caught.value)
+    with pytest.raises(UsageError, match="this run has no detr-r50"):
+        load_run(copy, "cpu", weights=["detr-r50=random"]).load_teachers()
+    load_run(run, "cpu", weights=specs).load_teachers()  # of random weights nothing is looked for
 
 
 def test_a_cache_without_the_features_is_told_the_command(run: Path, tmp_path: Path) -> None:

@@ -26,7 +26,7 @@ published = pytest.mark.skipif(
 
 def test_names() -> None:
     assert benchmark_names() == [
-        "flickr", "flickr-extended", "retrieval", "synth", "vggss", "vggss-extended",
+        "avatar", "flickr", "flickr-extended", "retrieval", "synth", "vggss", "vggss-extended",
         "vggss-heard", "vggss-unheard",
     ]  # fmt: skip
     told = cli.commands()["evaluate"]["benchmark"].help
@@ -39,7 +39,8 @@ def test_counts_of_the_published_files() -> None:
     extended = load_benchmark("vggss-extended", PUBLISHED)
     everything = {"positive": 5158, "real": 379, "easy": 3594, "hard": 1185}
     assert extended.counts["all"] == everything
-    assert len(extended.pairs()) == len(set(extended.pairs())) == 10316
+    assert len(extended.pairs()) == len(set(extended.pairs()))
+    assert len(extended.items) == len({item.pair for item in extended.items}) == 10316
     assert {name: extended.counts[name] for name in ("small", "medium", "large", "huge")} == {
         "small": {"positive": 134},
         "medium": {"positive": 1796},
@@ -100,7 +101,8 @@ def test_scores_of_vggss_extended_against_a_loop(
     test = load_benchmark("vggss-extended", folder)
     found = test.score(source)
     rows = []
-    for pair, record in zip(test.pairs(), found.samples, strict=True):
+    for item, record in zip(test.items, found.samples, strict=True):
+        pair = item.pair
         (one,) = source([pair])
         chosen = one >= np.sort(one.ravel())[SIZE * SIZE // 2]
         positive = record["kind"] == "positive"
@@ -320,7 +322,7 @@ def test_retrieval_finds_what_is_alike(tmp_path: Path) -> None:
 
 def test_confidence_may_be_anothers(tmp_path: Path) -> None:
     test = load_benchmark("vggss-extended", write_vggss(tmp_path, NAMES, negatives=12))
-    sure = np.arange(len(test.pairs()), dtype=np.float64)
+    sure = np.arange(len(test.items), dtype=np.float64)
     scored = test.score(ramps, PROTOCOLS["avpipe"], sure)
     assert np.array_equal(scored.confidence, sure)
     assert scored.scores["all"]["loc_acc"] == test.score(ramps).scores["all"]["loc_acc"]

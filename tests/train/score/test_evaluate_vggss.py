@@ -100,8 +100,13 @@ def test_document(run_evaluate: Evaluate, runs: list[Path]) -> None:
         assert entry["missing"] == ["gone028", "other000", "other003", "other006"]
         assert entry["pairs"]["all"] == {"positive": 14, "easy": 2, "hard": 3}
         assert entry["pairs_official"]["all"] == {"positive": 15, "real": 3, "easy": 2, "hard": 3}
-        assert list(entry["scores"]) == ["av", "center", "object", "blend", "og_avc"]
+        assert list(entry["scores"]) == [
+            "av", "center", "object", "blend", "og_avc", "av_shuffled", "own_sound"
+        ]  # fmt: skip
         assert set(entry["subsets"]) == {"small", "medium", "large", "huge", "easy", "hard"}
+        own_sound = entry["scores"].pop("own_sound")
+        assert all(0 <= own_sound[name] <= 1 for name in ("above_other", "auroc"))
+        assert entry["scores"].pop("av_shuffled")["ap"] is None  # no negatives are among them
         for scores in entry["scores"].values():
             assert 0 <= scores["loc_acc"] <= 1
             assert 0 < scores["ap"] <= 1 or scores["max_f1"] == 0

@@ -1,0 +1,114 @@
+"""AVATAR: frames of videos with polygons of what sounds, and frames whose sound is off-screen.
+
+`metadata/<video>/<frame>.json` holds `original_width`, `original_height` and `annotations`, each
+with a `task`, the scenario, and `segmentation`, polygons of corners x, y, x, y, ... in pixels. The
+clip of a frame is `<video>_<frame>`. A frame whose annotations are all `Off-Screen` has no source
+in the picture: its score is a true-negative rate (`evaluate --negatives own`). Scenarios are
+subsets.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...errors import InputError
+from ...reading import parse_json
+from ..score.binarize import Bools
+from ..truths.annotated import Annotated, AnnotatedItem, PairKind
+from ..truths.forms import EXTENDED
+from ..truths.masks import draw_masks, show_mask
+from ..truths.polygons import fill, shrink
+from . import Pair
+
+FORM = EXTENDED
+GEOMETRY = "elsewhere"
+
+OFF_SCREEN = "Off-Screen"
+_MOST_PX = 1 << 26
+
+
+def load(annotations: Path) -> Annotated:
+    """Read the test.
+
+    Args:
+        annotations: The folder that holds `metadata/`, or that folder itself.
+
+    Raises:
+        InputError: It holds no such files, or one cannot be read.
+    """
+    folder = annotations / "metadata" if (annotations / "metadata").is_dir() else annotations
+    paths = sorted(folder.glob("*/*.json"))
+    if not paths:
+        raise InputError(
+            f"{folder} has no <video>/<frame>.json; --annotations names the folder of AVATAR's "
+            "metadata"
+        )
+    items, masks, lists = (
+        dict[str, AnnotatedItem](),
+        dict[str, NDArray[Any]](),
+        dict[str, set[str]](),
+    )
+    for path in paths:
+        name = f"{path.parent.name}_{path.stem}"
+        if name in items:
+            raise InputError(f"{path}: another frame is {name} too")
+        tasks, mask = read_frame(path)
+        kind: PairKind = "negative" if tasks == {OFF_SCREEN} else "positive"
+        items[name] = AnnotatedItem(Pair(name, name), kind, "")
+        if kind == "positive":
+            masks[name] = mask
+        for task in tasks - {OFF_SCREEN}:
+            lists.setdefault(task, set()).add(name)
+    return Annotated(
+        tuple(items.values()),
+        masks,
+        draw_masks,
+        show_mask,
+        num_official=len(masks),
+        lists={task: frozenset(names) for task, names in sorted(lists.items())},
+        notices=_empty(folder, masks),
+    )
+
+
+def _empty(folder: Path, masks: Mapping[str, Bools]) -> tuple[str, ...]:
+    """Return a line about frames that should have a source and show none."""
+    names = [name for name, mask in masks.items() if not mask.any()]
+    if not names:
+        return ()
+    return (f"{folder}: polygons of {len(names)} frames ({names[0]}) cover nothing: cIoU is 0",)
+
+
+def read_frame(path: Path) -> tuple[set[str], Bools]:
+    """Read a frame's scenarios, and what sounds in it, `(224, 224)`.
+
+    Raises:
+        InputError: It cannot be read, or is not a frame of AVATAR.
+    """
+    try:
+        record = parse_json(path.read_bytes())
+        size_hw = int(record["original_height"]), int(record["original_width"])
+        found = [_annotation(entry) for entry in record["annotations"]]
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
+        raise InputError(f"{path}: not a frame of AVATAR ({error!r})") from None
+    except OSError as error:
+        raise InputError(f"{path} cannot be read ({error.strerror})") from None
+    if not found:
+        raise InputError(f"{path}: a frame without annotations")
+    if min(size_hw) < 1 or size_hw[0] * size_hw[1] > _MOST_PX:
+        raise InputError(f"{path}: a frame of {size_hw[1]} x {size_hw[0]} pixels")
+    polygons = [own for task, shapes in found if task != OFF_SCREEN for own in shapes]
+    return {task for task, _ in found}, shrink(fill(polygons, size_hw))
+
+
+def _annotation(entry: Mapping[str, Any]) -> tuple[str, list[list[float]]]:
+    """Return an annotation's scenario and polygons."""
+    shapes = [[float(value) for value in corners] for corners in entry.get("segmentation") or []]
+    for corners in shapes:
+        if len(corners) < 6 or len(corners) % 2 or not np.isfinite(corners).all():
+            raise ValueError(f"a polygon of {len(corners)} numbers")
+    return str(entry["task"]), shapes

@@ -1,0 +1,76 @@
+"""What the table of `evaluate` says about sounds of nothing in the picture."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+NegativeFigures = Mapping[str, Any]
+
+NEGATIVE_ALL = {
+    "threshold": "threshold",
+    "f": "F",
+    "f_auc": "F_AUC",
+    "ciou_mean": "mean cIoU",
+    "auc": "AUC",
+}
+NEGATIVE_KIND = {
+    "pia": "pIA",
+    "auc_n": "AUC_N",
+    "tnr": "TNR",
+    "tnr_05": "TNR 5 %",
+    "alike": "alike",
+}
+LEGEND = """\
+one threshold for all maps. pIA: share of the picture predicted at a sound of nothing in it; AUC_N:
+area under the share of those with pIA <= t; TNR: share of them with no pixel predicted, or at most
+5 % of them; alike: IoU with the prediction for the picture's own sound. F, F_AUC: harmonic means of
+mean cIoU and 1 - pIA, of AUC and AUC_N. Percent, but for the threshold, a cosine."""
+
+
+def negative_lines(
+    groups: list[tuple[str, NegativeFigures]], told: NegativeFigures
+) -> Iterator[str]:
+    """Yield the lines about negatives.
+
+    Args:
+        groups: Of each row its title and its figures by threshold, means over runs.
+        told: How the first run's came about (`run.score_negatives`).
+    """
+    calibration = told["calibration"]
+    yield ""
+    yield (
+        f"sounds of nothing in the picture: {', '.join(told['kinds'])} (seed {told['seed']}); "
+        f"thresholds are from {calibration['maps']:,} maps of {calibration['clips']:,} clips "
+        f"({calibration['from']}; {', '.join(calibration['kinds'])}):"
+    )
+    for name, rule in told["rules"].items():
+        yield f"  {name}: {rule}"
+    for title, levels in groups:
+        for name, figures in levels.items():
+            if "threshold" in figures:
+                yield from _level(f"{title}, {name}", figures)
+            else:
+                yield f"{title}, {name}: {_row(figures, {'loc_acc': 'LocAcc', 'auc': 'AUC'})}"
+    yield LEGEND
+    if not told["classes_known"] and "offscreen" in told["kinds"]:
+        yield "offscreen: classes are not known, so a borrowed sound may be of the picture's class"
+
+
+def _level(title: str, figures: NegativeFigures) -> Iterator[str]:
+    yield f"{title}: {_row(figures, NEGATIVE_ALL)}"
+    for kind, own in figures.items():
+        if isinstance(own, Mapping):
+            yield f"  {kind:<10}{_row(own, NEGATIVE_KIND)}"
+
+
+def _row(figures: NegativeFigures, names: Mapping[str, str]) -> str:
+    return "  ".join(
+        f"{title} {_text(key, figures[key])}" for key, title in names.items() if key in figures
+    )
+
+
+def _text(key: str, value: float | None) -> str:
+    if value is None:
+        return "-"
+    return f"{value:.4f}" if key == "threshold" else f"{100 * value:.2f}"

@@ -1,0 +1,226 @@
+r"""The table of `evaluate` for papers and spreadsheets: LaTeX, Markdown, CSV.
+
+LaTeX needs `\usepackage{booktabs}`. Text is escaped for each.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from ...printable import cell, printable
+from ..negatives.lines import NEGATIVE_ALL, NEGATIVE_KIND
+from ..score.table import (
+    OF_ALL,
+    OF_RUN,
+    Figures,
+    alpha_rows,
+    figure_text,
+    form_of,
+    head_text,
+    interval_lines,
+    remarks,
+    short_names,
+    subset_rows,
+)
+from ..truths.forms import Form
+
+TableFormat = Literal["latex", "markdown", "csv"]
+Document = Mapping[str, Any]
+_LATEX = {
+    "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_",
+    "{": r"\{", "}": r"\}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class TableLine:
+    """A row of the table.
+
+    Attributes:
+        title: What was scored.
+        source: The paper and table it is from; "" for what was measured here.
+        scores: By column.
+        std: Standard deviation over runs, where there are several.
+        ends: 95 % intervals over clips, where they were asked for.
+    """
+
+    title: str
+    source: str
+    scores: Figures
+    std: Figures
+    ends: Mapping[str, Sequence[float] | None]
+
+
+def formatted(document: Document, how: TableFormat, *, bold: bool = False) -> str:
+    """Return the table of an evaluation.
+
+    Args:
+        document: What `evaluate` returned.
+        how: `csv` has figures as they are, shares of 1, with the ends of intervals and deviations
+            in columns of their own; the others as papers print them.
+        bold: Print the best of each column in bold, published rows included; not in CSV.
+    """
+    form = form_of(document["runs"][0]["benchmark"])
+    lines = list(lines_of(document))
+    beside = negative_table(document)
+    if how == "csv":
+        return _csv(lines, list(form.columns)) + (f"\n\n{_plain_csv(beside)}" if beside else "")
+    best = _best(lines, form) if bold else {}
+    cells = [[line.title, *_cells(line, form, best, how), line.source] for line in lines]
+    heads = ["", *form.columns.values(), "source"]
+    notes = [head_text(document["runs"][0]), *remarks(document, form), *document["notices"]]
+    notes += interval_lines(document, form)
+    write = _latex if how == "latex" else _markdown
+    text = write(heads, cells, notes)
+    if not beside:
+        return text
+    head, *rows = beside
+    figures = [[row[0], *map(_percent, head[1:-1], row[1:-1]), str(row[-1])] for row in rows]
+    return f"{text}\n\n{write(head, figures, [])}"
+
+
+def negative_table(document: Document) -> list[list[Any]]:
+    """Return the heading and rows of what sounds of nothing in the picture score; may be empty."""
+    told = document["runs"][0].get("negatives_from")
+    if not told:
+        return []
+    of_kind = [(kind, key) for kind in told["kinds"] for key in NEGATIVE_KIND]
+    heads = [*NEGATIVE_ALL.values(), *(f"{NEGATIVE_KIND[key]} {kind}" for kind, key in of_kind)]
+    found: list[list[Any]] = [["", *heads, "rule"]]
+    names = short_names([group["name"] for group in document["groups"]])
+    for group in document["groups"]:
+        for level, rule in told["rules"].items():
+            figures = group["mean"]["negatives"][level]
+            values = [figures[key] for key in NEGATIVE_ALL]
+            values += [figures[kind].get(key) for kind, key in of_kind]
+            found.append([f"{names[group['name']]}, {level}", *values, rule])
+    return found
+
+
+def _percent(head: str, value: float | None) -> str:
+    if value is None:
+        return "-"
+    return f"{value:.4f}" if head == NEGATIVE_ALL["threshold"] else f"{100 * value:.2f}"
+
+
+def _plain_csv(rows: Sequence[Sequence[Any]]) -> str:
+    """Write a table whose figures stay as they are."""
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(
+        [f"{one:.10g}" if isinstance(one, float) else cell("" if one is None else one)
+         for one in row]
+        for row in rows
+    )  # fmt: skip
+    return text.getvalue().rstrip("\n")
+
+
+def lines_of(document: Document) -> Iterator[TableLine]:
+    """Yield the rows: runs and their means, what needs no sound, subsets, what papers print."""
+    groups, runs = document["groups"], {run["run"]: run for run in document["runs"]}
+    names = short_names([group["name"] for group in groups])
+    for group in groups:
+        num = len(group["runs"])
+        mean, std = group["mean"]["scores"], group["std"]["scores"]
+        title = names[group["name"]] + (f", mean of {num}" if num > 1 else "")
+        ends = runs[group["runs"][0]].get("intervals", {}) if num == 1 else {}
+        yield TableLine(title, "", mean["av"], std["av"] if num > 1 else {}, ends)
+        for source, words in OF_RUN.items():
+            if mean.get(source):
+                yield TableLine(
+                    f"{title}, {words}", "", mean[source], std[source] if num > 1 else {}, {}
+                )
+    for source, words in OF_ALL.items():
+        if found := document["runs"][0]["scores"].get(source):
+            yield TableLine(words, "", found, {}, {})
+    for title, scores in (*subset_rows(document), *alpha_rows(document)):
+        yield TableLine(title.strip(), "", scores, {}, {})
+    for row in document["published"]:
+        if row["main"]:
+            where = f"{row['source']}, trained on {row['trained_on']}"
+            yield TableLine(row["method"], where, row["scores"], {}, {})
+
+
+def _cells(line: TableLine, form: Form, best: Mapping[str, str], how: TableFormat) -> Iterator[str]:
+    """Yield a row's figures; LaTeX as it is to be read, the rest to be escaped."""
+    for column in form.columns:
+        figure = text = figure_text(line.scores.get(column), form)
+        if text != "-" and best.get(column) == text:
+            text = rf"\textbf{{{text}}}" if how == "latex" else f"**{text}**"
+        if figure != "-" and (spread := line.std.get(column)) is not None:
+            sign = r" $\pm$ " if how == "latex" else " ± "
+            text += sign + figure_text(spread, form)
+        if figure != "-" and (ends := line.ends.get(column)):
+            low, high = (figure_text(end, form) for end in ends)
+            text += f" [{low}, {high}]"
+        yield text
+
+
+def _best(lines: Sequence[TableLine], form: Form) -> dict[str, str]:
+    """Return the largest figure of each column, as it is printed: what looks alike is a tie."""
+    found = {}
+    for column in form.columns:
+        values = [value for line in lines if (value := line.scores.get(column)) is not None]
+        if known := [value for value in values if math.isfinite(value)]:
+            found[column] = figure_text(max(known), form)
+    return found
+
+
+def _latex(heads: Sequence[str], rows: Sequence[Sequence[str]], notes: Sequence[str]) -> str:
+    columns = "l" + "r" * (len(heads) - 2) + "l"
+    body = [rf"% {printable(note)}" for text in notes for note in text.splitlines()]
+    body += [rf"\begin{{tabular}}{{{columns}}}", r"\toprule", _latex_row(map(_tex, heads))]
+    body.append(r"\midrule")
+    body += [_latex_row([_tex(row[0]), *row[1:-1], _tex(row[-1])]) for row in rows]
+    return "\n".join([*body, r"\bottomrule", r"\end{tabular}"])
+
+
+def _latex_row(cells: Iterator[str] | Sequence[str]) -> str:
+    return " & ".join(cells) + r" \\"
+
+
+def _tex(text: str) -> str:
+    return "".join(_LATEX.get(character, character) for character in printable(text))
+
+
+def _markdown(heads: Sequence[str], rows: Sequence[Sequence[str]], notes: Sequence[str]) -> str:
+    def row(cells: Sequence[str], escape: Callable[[str], str] = str) -> str:
+        return f"| {' | '.join(map(escape, cells))} |"
+
+    lines = [row(heads, _mark), "|---|" + "---:|" * (len(heads) - 2) + "---|"]
+    lines += [row([_mark(own[0]), *own[1:-1], _mark(own[-1])]) for own in rows]
+    told = [f"{_mark(note)}  " for text in notes for note in text.splitlines()]
+    return "\n".join([*lines, *([""] if told else []), *told])
+
+
+def _mark(text: str) -> str:
+    return re.sub(r"([\\|`*_<\[\]])", r"\\\1", printable(text))
+
+
+def _csv(lines: Sequence[TableLine], columns: Sequence[str]) -> str:
+    text = io.StringIO()
+    extra = [f"{column}{end}" for column in columns for end in ("", "_std", "_low", "_high")]
+    used = [name for name in extra if any(_values(line, columns).get(name) for line in lines)]
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["title", "source", *used])
+    for line in lines:
+        values = _values(line, columns)
+        named = [cell(line.title), cell(line.source)]
+        writer.writerow([*named, *(values.get(name, "") for name in used)])
+    return text.getvalue().rstrip("\n")
+
+
+def _values(line: TableLine, columns: Sequence[str]) -> dict[str, str]:
+    """Return a row's figures as they are, by the column of the CSV."""
+    found: dict[str, str] = {}
+    for column in columns:
+        low, high = line.ends.get(column) or (None, None)
+        parts = {"": line.scores.get(column), "_std": line.std.get(column), "_low": low,
+                 "_high": high}  # fmt: skip
+        found |= {f"{column}{end}": f"{v:.10g}" for end, v in parts.items() if v is not None}
+    return found
