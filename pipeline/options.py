@@ -183,7 +183,7 @@ Protocol = Annotated[
     typer.Option(
         "--protocol",
         metavar="NAME",
-        help="How it is scored: avpipe, slavc, ez-vsl, ssl-alignment, lvs, paper.",
+        help="How it is scored: avpipe, slavc, ez-vsl, ssl-alignment, lvs, avgn, avsbench, paper.",
     ),
 ]
 Paper = Annotated[

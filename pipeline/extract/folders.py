@@ -1,6 +1,6 @@
 """Clips in a folder and all below it: names, types and sizes only, no file is opened."""
 
-# ruff: noqa: PTH110, PTH116, PTH118, PTH122 - millions of names stay plain strings
+# ruff: noqa: PTH110, PTH116, PTH118 - millions of names stay plain strings
 
 from __future__ import annotations
 
@@ -11,31 +11,25 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import NamedTuple
 
 from ...errors import InputError
+from .layouts import (
+    Folder,
+    FoundFile,
+    Sounds,
+    above,
+    inner_folder,
+    of_layout,
+    suffixes_of,
+    without_picture,
+)
 from .lists import VIDEO_SUFFIXES, shown, suffix_of
 
 HIDDEN = "(hidden)"
 SPECIAL = "(not a file)"
 DRAWN = "(folder of films by avpipe)"
-_NUM_NAMED = 3
 _MARK = ".avpipe-films"
 """A file in folders that avpipe made for its films: heat is burnt in, nothing to learn from."""
-
-
-class FoundFile(NamedTuple):
-    """A clip's file, and a picture's sound; both relative to the folder searched."""
-
-    path: str
-    bytes: int
-    audio_path: str | None = None
-
-
-class _Folder(NamedTuple):
-    prefix: str  # relative to the folder searched; empty or ending in "/"
-    sounds: str | None = None  # prefix of the audio folder beside this frames folder
-    is_sounds: bool = False
 
 
 def find_clips(
@@ -43,9 +37,10 @@ def find_clips(
 ) -> Iterator[FoundFile]:
     """Videos below `root`, and the pictures of `frames/<id>.jpg` + `audio/<id>.wav` layouts.
 
-    Where the folder that holds such a layout also holds videos, the pictures were cut from them:
-    they are left alone. Hidden files and folders are left alone, folders of avpipe's films, and
-    sounds of such a layout that have no picture.
+    AVSBench's `visual_frames/.../<v>/<v>_<i>.png` + `audio_wav/.../<v>.wav` is one too. Where the
+    folder that holds such a layout also holds videos, the pictures were cut from them: they are
+    left alone. Hidden files and folders are left alone, folders of avpipe's films, and sounds of
+    such a layout that have no picture.
 
     Args:
         root: absolute folder.
@@ -56,24 +51,22 @@ def find_clips(
     Raises:
         InputError: a folder cannot be read.
     """
-    pictures: list[tuple[str, FoundFile]] = []
+    pictures: list[tuple[Folder, str, int]] = []
     sounds: list[str] = []
     with_videos: set[str] = set()
     for folder, entry in _walk(root, visited, ignored):
         suffix = suffix_of(entry.name)
-        is_picture = folder.sounds is not None and suffix == ".jpg"
+        is_picture = folder.pictures is not None and suffix in suffixes_of(folder)
         if entry.name.startswith("."):
             ignored[HIDDEN] += 1
-        elif folder.is_sounds and suffix == ".wav":
+        elif folder.sounds and not folder.pictures and suffix == ".wav":
             sounds.append(folder.prefix + entry.name)
         elif suffix not in VIDEO_SUFFIXES and not is_picture:
             ignored[suffix] += 1
         elif (size := _size(entry)) is None:
             ignored[SPECIAL] += 1
         elif is_picture:
-            sound = f"{folder.sounds}{os.path.splitext(entry.name)[0]}.wav"
-            above = folder.prefix.removesuffix("frames/")
-            pictures.append((above, FoundFile(folder.prefix + entry.name, size, sound)))
+            pictures.append((folder, entry.name, size))
         else:
             with_videos.add(folder.prefix)
             yield FoundFile(folder.prefix + entry.name, size)
@@ -84,31 +77,18 @@ def find_clips(
         return at < len(prefixes) and prefixes[at].startswith(above)
 
     heard = set()
-    for above, picture in pictures:
-        if holds_videos(above):
-            ignored[".jpg"] += 1
+    known = Sounds(sounds)
+    for folder, name, size in pictures:
+        if holds_videos(above(folder.pictures or "")):
+            ignored[suffix_of(name)] += 1
         else:
+            picture = known.of(folder, name, size)
             heard.add(picture.audio_path)
             yield picture
     if alone := [sound for sound in sounds if sound not in heard]:
         ignored[".wav"] += len(alone)
-        lost = [name for name in alone if not holds_videos(_above(name))]
-        notices.extend(_without_picture(lost, root))
-
-
-def _above(sound: str) -> str:
-    """Return the prefix of the folder that holds a sound's `audio` folder."""
-    return sound[: sound.rfind("/")].removesuffix("audio")
-
-
-def _without_picture(sounds: list[str], root: str) -> list[str]:
-    """Name sounds that have no picture, in one line."""
-    if not sounds:
-        return []
-    names = ", ".join(shown(name) for name in sorted(sounds)[:_NUM_NAMED])
-    more = f" and {len(sounds) - _NUM_NAMED} more" if len(sounds) > _NUM_NAMED else ""
-    number = "a sound has" if len(sounds) == 1 else f"{len(sounds)} sounds have"
-    return [f"{shown(root)}: {number} no picture in frames: {names}{more}"]
+        lost = [sound for sound in alone if not holds_videos(of_layout(sound))]
+        notices.extend(without_picture(lost, root))
 
 
 def make_films_folder(folder: Path) -> None:
@@ -121,14 +101,14 @@ def make_films_folder(folder: Path) -> None:
 
 def _walk(
     root: str, visited: set[tuple[int, int]], ignored: Counter[str]
-) -> Iterator[tuple[_Folder, os.DirEntry[str]]]:
+) -> Iterator[tuple[Folder, os.DirEntry[str]]]:
     """Every entry below `root` that is no folder, with the folder it is in.
 
     Each real folder is visited once, so links that loop end; linked folders wait until the real
     tree is done, so that a new link never renames a clip.
     """
-    waiting = [_Folder("")]
-    links: list[_Folder] = []
+    waiting = [Folder("")]
+    links: list[Folder] = []
     while waiting or links:
         if not waiting:
             links.sort(key=lambda link: os.fsencode(link.prefix), reverse=True)
@@ -152,15 +132,10 @@ def _walk(
                         below[entry.name] = entry.is_symlink()
         except OSError as error:
             raise InputError(f"{shown(full)}: cannot be read ({error.strerror})") from error
-        is_layout = below.keys() >= {"frames", "audio"}
         for name, is_link in below.items():
-            inner = _Folder(f"{folder.prefix}{name}/")
-            if is_layout and name == "frames":
-                waiting.append(inner._replace(sounds=f"{folder.prefix}audio/"))
-            elif is_layout and name == "audio":
-                waiting.append(inner._replace(is_sounds=True))
-            else:
-                (links if is_link else waiting).append(inner)
+            inner = inner_folder(folder, name, below.keys())
+            in_layout = inner.sounds is not None and folder.sounds is None
+            (links if is_link and not in_layout else waiting).append(inner)
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:

@@ -209,7 +209,12 @@ def _outermost(roots: set[str]) -> dict[str, str]:
 
 
 def default_id(path: str, id_from: IdFrom) -> str:
-    """The id of a clip whose list gives it none, from its path below the root."""
+    """The id of a clip whose list gives it none, from its path below the root.
+
+    Frames that AVSBench names `<video>.mp4_<number>.png` are `<video>_<number>`, as their masks.
+    """
+    if path.endswith(".png"):
+        path = path.replace(".mp4_", "_")
     base = path.rfind("/") + 1
     dot = path.rfind(".")
     if dot > base and path[base:dot].strip("."):  # else there is none, or it is a hidden file's
@@ -243,9 +248,9 @@ def _from_folder(
     ignored: Counter[str],
     notices: list[str],
 ) -> Iterator[Candidate]:
-    for path, size, audio_path in find_clips(root, visited, ignored, notices):
+    for path, size, audio_path, source in find_clips(root, visited, ignored, notices):
         clip_id = default_id(path, id_from)
-        yield Candidate(clip_id, root, path, size, clip_id, audio_path)
+        yield Candidate(clip_id, root, path, size, source or clip_id, audio_path)
 
 
 def _from_list(path: str, root: str, id_from: IdFrom, notices: list[str]) -> Iterator[Candidate]:

@@ -21,7 +21,7 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from ...errors import ClipError, Reason
-from ..media.container import MAX_PIXELS, STILL, open_media, raise_if_environment
+from ..media.container import MAX_PIXELS, is_still, open_media, raise_if_environment
 from ..media.moments import SPAN_S, choose_audio, choose_video, find_target
 from ..media.packets import (
     further_back,
@@ -110,11 +110,15 @@ def open_source(
             audio_path=audio_path,
             max_pixels=MAX_PIXELS,
         )
-        is_still = target.container.format.name == STILL
+        still = is_still(target.container)
         span, length_s = target.span, target.duration_s
         counted, size = target.pictures.counted, target.size
-    last_s = length_s if is_still else span.last_s
-    with open_media(path, MAX_PIXELS) as container, open_media(audio_path or path) as sound:
+    last_s = length_s if still else span.last_s
+    png = audio_path is not None
+    with (
+        open_media(path, MAX_PIXELS, png=png) as container,
+        open_media(audio_path or path) as sound,
+    ):
         video, audio = choose_video(container), choose_audio(sound)
         yield FilmSource(
             container=container,
@@ -167,7 +171,7 @@ def shown_pictures(source: FilmSource) -> Generator[ShownPicture]:
     if current is None:
         raise ClipError(Reason.DECODE_ERROR, "none of its pictures can be decoded")
     rest_s = first_s + source.duration_s - end_s
-    if source.container.format.name != STILL:
+    if not is_still(source.container):
         rest_s = min(rest_s, _LONGEST_REST_S)
     end_s = min(end_s + max(rest_s, 0), source.last_s)
     yield from _standing(current[1], max(current[0], first_s), end_s)

@@ -29,6 +29,8 @@ from .avi import index_is_wrong
 
 STILL = "jpeg_pipe"
 """A picture file. It must be asked for: of a file named `.jpg` FFmpeg makes numbered pictures."""
+STILL_PNG = "png_pipe"
+"""One that is a clip only beside a sound, as AVSBench's frames are; alone a PNG is no media."""
 
 FORMATS = f"mov,mp4,3gp,matroska,webm,avi,flv,mpegts,mpeg,ogg,wav,mp3,flac,{STILL}"
 MAX_PIXELS = 67_000_000
@@ -36,7 +38,7 @@ PATIENCE = {"analyzeduration": "60000000", "probesize": "50000000"}
 """How far a file is probed, in microseconds and bytes, whose first picture comes late."""
 
 _ENOUGH_BYTES = 256 << 20
-_JPEG = b"\xff\xd8\xff"
+_JPEG, _PNG = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n"
 _MP4_BOXES = (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip", b"styp")
 _SIGNATURES = (
     b"\x1aE\xdf\xa3",
@@ -68,7 +70,9 @@ def check_file(path: str) -> None:
 
 
 @contextmanager
-def open_media(path: str, max_pixels: int = MAX_PIXELS) -> Iterator[InputContainer]:
+def open_media(
+    path: str, max_pixels: int = MAX_PIXELS, *, png: bool = False
+) -> Iterator[InputContainer]:
     """Open a media file for reading and close it at the end of the `with` block.
 
     Errors of FFmpeg that nobody handles inside the block become `ClipError` too.
@@ -76,6 +80,7 @@ def open_media(path: str, max_pixels: int = MAX_PIXELS) -> Iterator[InputContain
     Args:
         path: File name, surrogate-escaped where it is not UTF-8.
         max_pixels: Probing decodes no picture with more pixels.
+        png: Whether the file may be a PNG, since its sound is another.
 
     Raises:
         ClipError: missing, empty, not_media, truncated (a media file without its index),
@@ -83,10 +88,10 @@ def open_media(path: str, max_pixels: int = MAX_PIXELS) -> Iterator[InputContain
     """
     check_file(path)
     try:
-        container = _open(path, max_pixels)
+        container = _open(path, max_pixels, png=png)
         if any(_has_no_size(stream) for stream in container.streams.video):
             container.close()
-            container = _open(path, max_pixels, PATIENCE)
+            container = _open(path, max_pixels, PATIENCE, png=png)
     except FFmpegError as error:
         raise_if_environment(path, error)
         raise _refusal(path, error) from None
@@ -107,17 +112,27 @@ def _has_no_size(stream: VideoStream) -> bool:
     return codec is not None and not codec.width
 
 
+def is_still(container: InputContainer) -> bool:
+    """Tell whether a file is one picture."""
+    return container.format.name in (STILL, STILL_PNG)
+
+
 def _open(
-    path: str, max_pixels: int, more: Mapping[str, str] = MappingProxyType({})
+    path: str,
+    max_pixels: int,
+    more: Mapping[str, str] = MappingProxyType({}),
+    *,
+    png: bool = True,
 ) -> InputContainer:
+    still = _still_format(path)
     return av.open(
         f"file:{path}",
         mode="r",
-        format=STILL if _is_jpeg(path) else None,
+        format=still if png or still == STILL else None,
         # for the pictures that probing decodes: only their kind is asked for
         options={"max_pixels": str(max_pixels), "skip_loop_filter": "all"},
         container_options={
-            "format_whitelist": FORMATS,
+            "format_whitelist": f"{FORMATS},{STILL_PNG}" if png else FORMATS,
             "protocol_whitelist": "file",
             "enable_drefs": "0",
             **more,
@@ -126,11 +141,15 @@ def _open(
     )
 
 
-def _is_jpeg(path: str) -> bool:
-    """Tell whether a file begins as a JPEG; what cannot be read FFmpeg reports better."""
+def _still_format(path: str) -> str | None:
+    """Return the format of a picture file by how it begins; FFmpeg reports better what is wrong."""
     with suppress(OSError), Path(path).open("rb") as file:
-        return file.read(len(_JPEG)) == _JPEG
-    return False
+        begins = file.read(len(_PNG))
+        if begins.startswith(_JPEG):
+            return STILL
+        if begins == _PNG:
+            return STILL_PNG
+    return None
 
 
 def refused_picture_size(path: str, max_pixels: int) -> str | None:

@@ -18,7 +18,7 @@ from av.stream import Disposition
 from av.video.stream import VideoStream
 
 from ...errors import ClipError, Reason
-from .container import STILL, open_media, refused_picture_size
+from .container import is_still, open_media, refused_picture_size
 from .length import duration_s
 from .packets import start_s as container_start_s
 from .packets import time_base
@@ -92,7 +92,7 @@ def find_target(
 
     Args:
         stack: Closes the files.
-        path: The video file, or a JPEG beside `audio_path`.
+        path: The video file, or a JPEG or PNG beside `audio_path`.
         start_s: Where the clip starts inside a longer file; None when the clip is the whole file.
         span_s: Length of a clip inside a longer file.
         audio_path: Where the sound is, if not in the same file.
@@ -101,7 +101,8 @@ def find_target(
     Raises:
         ClipError: Refused; the reasons are tried in the order of their precedence.
     """
-    container = stack.enter_context(open_media(path, max_pixels))
+    opened = open_media(path, max_pixels, png=audio_path is not None)
+    container = stack.enter_context(opened)
     video = choose_video(container)
     sound_container = container
     if audio_path is None:
@@ -109,7 +110,7 @@ def find_target(
     else:
         sound_container, audio = _open_sound(stack, audio_path)
     # a picture is shown for as long as its sound lasts
-    still = container.format.name == STILL and audio_path is not None
+    still = is_still(container) and audio_path is not None
     length_s = duration_s(sound_container, audio) if still else duration_s(container, video)
     span = place(length_s, start_s, span_s)
     size = header_scaled_size(path, video, max_pixels)

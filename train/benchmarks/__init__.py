@@ -19,12 +19,33 @@ from ..truths.forms import Form
 SIZE_PX = 224
 """Side of the maps that are scored, as in every protocol of the family."""
 
+_AND = "/"
+"""Between the clips of a mixture; no id holds it."""
+
 
 class Pair(NamedTuple):
-    """The frame of one clip and the sound of one, the same or another: what a map is made of."""
+    """The frame of one clip and the sound of one, the same or another: what a map is made of.
+
+    The sound may be a mixture, the sum of two clips' sounds: its name is that of `mixture`.
+    """
 
     video: str
     audio: str
+
+    @property
+    def sounds(self) -> tuple[str, ...]:
+        """Ids of the clips that are heard: one, or the two of a mixture."""
+        return tuple(self.audio.split(_AND))
+
+    @property
+    def clips(self) -> tuple[str, ...]:
+        """Ids of all clips it is made of."""
+        return (self.video, *self.sounds)
+
+
+def mixture(first: str, second: str) -> str:
+    """Return the name of the sum of two clips' sounds, as `Pair.audio`."""
+    return f"{first}{_AND}{second}"
 
 
 MapSource = Callable[[Sequence[Pair]], Maps]
@@ -172,6 +193,9 @@ class Benchmark(Protocol):
 class Module(Protocol):
     """What a file of this folder defines.
 
+    Where a protocol reads the annotations otherwise than they are meant, it also has
+    `load_by(annotations, rules)`.
+
     Attributes:
         FORM: How its scores are shown.
         GEOMETRY: Whose geometry its maps have where a protocol places those of VGG-SS otherwise.
@@ -200,18 +224,25 @@ def require_benchmark(name: str) -> None:
         raise UsageError(f"no benchmark {name!r}: one of {', '.join(benchmark_names())}")
 
 
-def load_benchmark(name: str, annotations: Path) -> Benchmark:
+def load_benchmark(
+    name: str, annotations: Path, rules: protocols.Protocol | None = None
+) -> Benchmark:
     """Read the annotations of a benchmark.
 
     Args:
         name: One of `benchmark_names()`.
         annotations: Its file or folder.
+        rules: The protocol, where a peer's may read them otherwise; None: as they are meant.
 
     Raises:
         UsageError: If there is no such benchmark.
         InputError: If the annotations are missing or cannot be read.
     """
-    return module_of(name).load(annotations)
+    module = module_of(name)
+    load_by = getattr(module, "load_by", None)
+    if rules is None or load_by is None:
+        return module.load(annotations)
+    return cast(Benchmark, load_by(annotations, rules))
 
 
 def module_of(name: str) -> Module:

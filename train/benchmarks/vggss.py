@@ -1,7 +1,8 @@
 """VGG-SS: 5,158 clips of VGGSound's test with boxes of what sounds (Chen et al., CVPR 2021).
 
 With the lists of heard and unheard classes beside the boxes, their clips are subsets; `rest` is
-the class "singing choir", which neither list has.
+the class "singing choir", which neither list has. With `vggsounder.csv` beside them, so are clips
+whose class is seen and heard, and the rest by what is judged of it.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from ...errors import InputError
 from ..truths.annotated import Annotated, AnnotatedItem
 from ..truths.annotations import Boxes, find_file, read_json_boxes, read_list, short_of
 from ..truths.forms import BOXES
+from ..truths.sounder import FILE, read_judged
 from . import Pair
 
 FORM = BOXES
@@ -64,13 +66,22 @@ def positives_of(
     Raises:
         InputError: If a clip has no boxes.
     """
-    if absent := [name for name in ids if name not in boxes.by_clip]:
-        raise InputError(f"{path}: {absent[0]} is in no entry of vggss.json")
+    require_boxes(path, ids, boxes)
     notices = (*boxes.notices, *short_of(path, len(ids), num_clips, "clips"))
     items = tuple(AnnotatedItem(Pair(name, name), "positive", boxes.labels[name]) for name in ids)
     return Annotated(
         items, boxes.by_clip, num_official=len(ids), lists=lists or {}, notices=notices
     )
+
+
+def require_boxes(path: Path, ids: Sequence[str], boxes: Boxes) -> None:
+    """See that all clips of a list have boxes.
+
+    Raises:
+        InputError: One has none.
+    """
+    if absent := [name for name in ids if name not in boxes.by_clip]:
+        raise InputError(f"{path}: {absent[0]} is in no entry of vggss.json")
 
 
 def listed(annotations: Path, name: str, num_clips: int) -> Annotated:
@@ -93,4 +104,6 @@ def _lists(folder: Path, boxes: Boxes) -> dict[str, frozenset[str]]:
     }
     if len(found) == len(LISTS):
         found["rest"] = frozenset(boxes.by_clip).difference(*found.values())
+    if (folder / FILE).is_file():
+        found |= read_judged(folder / FILE, boxes.labels)
     return found

@@ -28,6 +28,7 @@ from ..data.batches import Batch, Pick, Stream
 from ..data.clips import AT_TEST, ClipReader, whole_clips
 from ..data.columns import cached_features, feature_columns, reduced
 from ..data.features import Cached
+from ..data.mixed import mixed_sound
 from ..data.sources import reading_threads
 from ..data.teacher_columns import Wanted, filling, short
 from ..device import choose_device
@@ -129,6 +130,7 @@ class Localizer:
         rows: Sequence[int] | NDArray[np.int64],
         audio_rows: Sequence[int] | NDArray[np.int64] | None = None,
         batch_size: int = MAPS_AT_A_TIME,
+        added_rows: Sequence[int] | NDArray[np.int64] | None = None,
     ) -> NDArray[np.float32]:
         """Return the similarity maps of clips of a cache, the whole frame with the centre window.
 
@@ -137,6 +139,7 @@ class Localizer:
             rows: `(n,)` whose frames.
             audio_rows: `(n,)` whose sounds; the frames' own if None.
             batch_size: Clips at a time.
+            added_rows: `(n,)` whose sounds are added to those, -1 for none.
 
         Each frame and each sound is embedded once, however many pairs it is in.
 
@@ -150,14 +153,12 @@ class Localizer:
         require_sight(self.recipe.objective)
         images = np.asarray(rows, np.int64)
         sounds = images if audio_rows is None else np.asarray(audio_rows, np.int64)
-        heard, sound_of = np.unique(sounds, return_inverse=True)
+        added = np.full(len(sounds), -1) if added_rows is None else np.asarray(added_rows, np.int64)
+        both = np.stack([added, sounds], 1)  # sounds of one clip sort before mixtures
+        heard, sound_of = np.unique(both, axis=0, return_inverse=True)
+        sound_of = sound_of.ravel()
         seen, frame_of = np.unique(images, return_inverse=True)
-        parts = [
-            self._model.embed_spectrograms(
-                evaluation_views(batch, self.recipe, self.device).spectrograms
-            )
-            for batch in self._read(cache, heard, batch_size, frames=False)
-        ]
+        parts = list(self._embedded_sounds(cache, heard, batch_size))
         audio = [torch.cat(heads) for heads in zip(*parts, strict=True)]
         found: list[NDArray[np.float32]] = []
         order, done = np.argsort(frame_of, kind="stable"), 0
@@ -175,6 +176,26 @@ class Localizer:
         result = np.empty((len(order), *found[0].shape[1:]), np.float32)
         result[order] = np.concatenate(found)
         return result
+
+    def _embedded_sounds(
+        self, cache: Cache, heard: NDArray[np.int64], batch_size: int
+    ) -> Iterator[tuple[Tensor, ...]]:
+        """Yield the features of sounds, of each head `(b, D)`.
+
+        Args:
+            cache: The cache.
+            heard: `(n, 2)` the row that is added, -1 for none, and the row itself; those first.
+            batch_size: Sounds at a time.
+        """
+        alone = int((heard[:, 0] < 0).sum())
+        for batch in self._read(cache, heard[:alone, 1], batch_size, frames=False) if alone else ():
+            views = evaluation_views(batch, self.recipe, self.device)
+            yield self._model.embed_spectrograms(views.spectrograms)
+        for start in range(alone, len(heard), batch_size):
+            rows = heard[start : start + batch_size].tolist()
+            mixtures = (mixed_sound(cache, first, second) for second, first in rows)
+            parts = [self._heard(mixture, AUDIO_RATE_HZ) for mixture in mixtures]
+            yield self._model.embed_spectrograms(torch.cat(parts))
 
     @torch.inference_mode()
     def maps_with(

@@ -120,7 +120,7 @@ def evaluate(
     rules = load_protocol(protocol, paper)
     if not run_dirs:
         raise UsageError("name at least one run to evaluate")
-    whole = full = load_benchmark(benchmark, annotations)
+    whole = full = load_benchmark(benchmark, annotations, rules)
     sweeps.require_boxes(benchmark, whole)
     negatives.require_fit(benchmark, whole)
     if bootstrap and whole.reads == "embeddings":

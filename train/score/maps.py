@@ -46,8 +46,9 @@ class MapMaker(Protocol):
         rows: Sequence[int] | NDArray[np.int64],
         audio_rows: Sequence[int] | NDArray[np.int64] | None = None,
         batch_size: int = MAPS_AT_A_TIME,
+        added_rows: Sequence[int] | NDArray[np.int64] | None = None,
     ) -> NDArray[np.float32]:
-        """Return similarity maps `(n, h, w)` of frames with sounds."""
+        """Return similarity maps `(n, h, w)` of frames with sounds, or with mixtures of two."""
 
     def maps_with(
         self,
@@ -127,7 +128,7 @@ def stored_maps(
         InputError: If the run has no checkpoint, or its spectrograms cannot be had.
         CacheUnwritableError: If the maps cannot be stored.
     """
-    rows = np.array([[cache.row_of(name) for name in pair] for pair in pairs], np.int64)
+    rows = np.array([_rows_of(cache, pair) for pair in pairs], np.int64)
     facts = {"weights": weights_digest(run_dir), "branch": branch or "", "reads": reads}
     facts |= {"head": head} if head else {}
     facts |= {"made": made.key} if made else {}
@@ -181,11 +182,19 @@ def stored_object_maps(
     return _kept(run_dir / "evaluate" / f"{benchmark}-object-maps.npz", key, videos, make)
 
 
+def _rows_of(cache: Cache, pair: Pair) -> list[int]:
+    """Return the rows of a pair's frame and sound, and of the sound that is added, -1 for none."""
+    rows = [cache.row_of(name) for name in pair.clips]
+    return rows if len(rows) == 3 else [*rows, -1]
+
+
 def _key(cache: Cache, rows: NDArray[np.int64], **facts: str) -> dict[str, str]:
     """Return all that stored maps depend on."""
+    if rows.ndim == 2 and (rows[:, 2] < 0).all():
+        rows = rows[:, :2]  # as before there were mixtures
     return {
         "schema": SCHEMA,
-        "data": data_fingerprint(cache, np.unique(rows)),
+        "data": data_fingerprint(cache, np.unique(rows[rows >= 0])),
         "rows": hashlib.sha256(rows.tobytes()).hexdigest(),
         **facts,
     }
@@ -213,14 +222,14 @@ def _make(
     batch_size: int,
     progress: Callable[[int, int], None] | None,
 ) -> Arrays:
-    """Compute the maps of `(n, 2)` rows, frame and sound; pairs of one frame in a row."""
+    """Compute the maps of `(n, 3)` rows, frame, sound and added; pairs of one frame in a row."""
     order = np.argsort(rows[:, 0], kind="stable")
     parts = []
     if progress:
         progress(0, len(rows))
     for start in range(0, len(rows), _PAIRS_AT_ONCE):
         part = rows[order[start : start + _PAIRS_AT_ONCE]]
-        parts.append(maker.maps(cache, part[:, 0], part[:, 1], batch_size))
+        parts.append(maker.maps(cache, part[:, 0], part[:, 1], batch_size, *_added(part)))
         if progress:
             progress(start + len(part), len(rows))
     sorted_maps = np.concatenate(parts)
@@ -258,6 +267,11 @@ def _make_with(
     }
 
 
+def _added(rows: NDArray[np.int64]) -> tuple[NDArray[np.int64], ...]:
+    """Return the rows of the sounds that are added, where any is."""
+    return (rows[:, 2],) if (rows[:, 2] >= 0).any() else ()
+
+
 def _embed(
     maker: MapMaker,
     cache: Cache,
@@ -265,7 +279,7 @@ def _embed(
     batch_size: int,
     progress: Callable[[int, int], None] | None,
 ) -> Arrays:
-    """Compute the embeddings of `(n, 2)` rows, where each pair is one clip's."""
+    """Compute the embeddings of `(n, 3)` rows, where each pair is one clip's."""
     parts = []
     if progress:
         progress(0, len(rows))

@@ -39,6 +39,12 @@ class Protocol:
         blend_confidence: `blend`: a blend's own. `av`: that of its audio-visual map, because
             what min-max brought to [0, 1] tells one picture's places apart, not pictures.
         thresholds: Of AP and max-F1: `exhaustive`, or `subsampled` as SLAVC's code does.
+        f_batch: Of masks, how many videos make a test batch, whose F-measure is the best of its own
+            thresholds, maps being logits (AVSBench). 0: one threshold for all, maps being brought
+            to [0, 1] one by one.
+        boxes: How a file whose boxes are x, y, width, height is read: `sizes`, as it is meant, or
+            `corners`, as AVGN's code does.
+        piap: Average precision of pixels: of the `map`, or with the arguments `swapped` (AVGN).
     """
 
     name: str
@@ -57,6 +63,9 @@ class Protocol:
     confidence: Literal["max", "top-quarter"] = "max"
     blend_confidence: Literal["blend", "av"] = "av"
     thresholds: Literal["exhaustive", "subsampled"] = "exhaustive"
+    f_batch: int = 0
+    boxes: Literal["sizes", "corners"] = "sizes"
+    piap: Literal["map", "swapped"] = "map"
 
     def geometry_on(self, rule: Literal["vggss", "elsewhere"]) -> Geometry:
         """Return the geometry of a benchmark's maps, by its file's `GEOMETRY`."""
@@ -109,6 +118,15 @@ PROTOCOLS: dict[str, Protocol] = {
             peak_stays=True,
             confidence="top-quarter",
             thresholds="subsampled",
+        ),
+        _with(_SLAVC, name="avgn", alpha=0.4, boxes="corners", piap="swapped"),
+        Protocol(
+            "avsbench",
+            geometry="cell-centred",
+            scale="unit",
+            strict=True,
+            headline=Threshold.FIXED,
+            f_batch=1,
         ),
     )
 }

@@ -51,7 +51,7 @@ class Measured(NamedTuple):
     num_boxes: NDArray[np.int64]
 
     def only(self, keep: Bools | NDArray[np.int64]) -> Measured:
-        """Return the rows that count: by a mask, or by their numbers."""
+        """Return the rows that count, given as flags or as numbers."""
         return Measured._make(column[keep] for column in self)
 
 

@@ -25,6 +25,7 @@ from ..benchmarks import (
     Subsets,
     Truth,
 )
+from ..extras import Extra
 from ..metrics import mean
 from ..score.binarize import Bools, Floats
 from ..score.protocols import PROTOCOLS, Protocol
@@ -39,6 +40,7 @@ ALL = "all"
 _HALF_PX = SIZE_PX**2 // 2
 _DRAWS = 5
 _CHUNK = 256
+_AT_ONCE = 32
 NOTHING = np.zeros((0, 4))
 """The truth of a sound of nothing in the picture."""
 Draw = Callable[[Sequence[NDArray[Any]]], NDArray[Any]]
@@ -56,11 +58,15 @@ class AnnotatedItem(NamedTuple):
         pair: Its frame and its sound.
         kind: Whether the sound's source is in the picture, and if not, why.
         label: Class of the sound, where it is known.
+        source: Whose truth it is, by its name in `boxes`, if not all of the frame's clip.
+        group: What it is counted with in `Extra.scores`, if not alone.
     """
 
     pair: Pair
     kind: PairKind
     label: str
+    source: str = ""
+    group: str = ""
 
 
 @dataclass(frozen=True)
@@ -76,6 +82,7 @@ class Annotated:
         num_official: Clips with a source in the picture, unreadable ones included.
         lists: Subsets by name: the clips of each.
         notices: Lines about broken boxes and missing files.
+        extra: What is scored beside cIoU.
     """
 
     items: tuple[AnnotatedItem, ...]
@@ -87,11 +94,12 @@ class Annotated:
     notices: tuple[str, ...] = ()
     reads: Literal["maps"] = "maps"
     priors: tuple[Prior, ...] = ("center", "object")
+    extra: Extra | None = field(default=None, repr=False)
 
     @cached_property
     def clip_ids(self) -> list[str]:
         """Ids of all clips it needs."""
-        return list(dict.fromkeys(name for item in self.items for name in item.pair))
+        return list(dict.fromkeys(name for item in self.items for name in item.pair.clips))
 
     @cached_property
     def counts(self) -> dict[str, dict[str, int]]:
@@ -110,12 +118,19 @@ class Annotated:
 
     def only(self, have: AbstractSet[str]) -> Annotated:
         """Leave out what needs other clips than these."""
-        return replace(self, items=tuple(item for item in self.items if have >= set(item.pair)))
+        return replace(
+            self, items=tuple(item for item in self.items if have >= set(item.pair.clips))
+        )
 
     def truth(self, pair: Pair, positive: bool) -> Truth:
         """Return what to draw on a pair's frame; see `Benchmark.truth`."""
-        known = self.boxes.get(pair.video) if positive else None
+        known = self.boxes.get(self._source_of.get(pair, pair.video)) if positive else None
         return Truth(NOTHING, NOTHING) if known is None else self.show(known)
+
+    @cached_property
+    def _source_of(self) -> dict[Pair, str]:
+        """Name in `boxes` of each pair's truth, the first where it has several."""
+        return {item.pair: _source(item) for item in reversed(self.items)}
 
     def pairs(self) -> list[Pair]:
         """All pairs, and those of the frames with sounds of other clips; each once."""
@@ -130,16 +145,31 @@ class Annotated:
         confidence: Floats | None = None,
     ) -> AnnotatedScores:
         """Score a source of maps; see `Benchmark.score`."""
+        more: dict[int, Floats] = {}
 
         def look(part: slice) -> Measured:
             items = self.items[part]
-            maps = source([item.pair for item in items])
-            return measure(maps, self._truths(items), self._num_boxes(items), protocol)
+            maps, truths = source([item.pair for item in items]), self._truths(items)
+            if self.extra and items:
+                more[part.start] = self.extra.look(maps, truths, items, protocol)
+            return measure(maps, truths, self._num_boxes(items), protocol)
 
-        measured = measure_all(len(self.items), look)
+        measured = measure_all(len(self.items), look, chunk=self._chunk)
         if confidence is not None:
             measured = measured._replace(confidence=confidence)
-        return AnnotatedScores(self, measured, protocol)
+        rows = np.concatenate([more[start] for start in sorted(more)]) if more else None
+        return AnnotatedScores(self, measured, protocol, rows)
+
+    @property
+    def _chunk(self) -> int:
+        """Items looked at together: whole groups, all as large as the first, where they must be."""
+        size = 1
+        if self.extra and self.extra.joint and self.items:
+            first = self.items[0].group
+            size = next(
+                (n for n, item in enumerate(self.items) if item.group != first), len(self.items)
+            )
+        return max(1, _AT_ONCE // size) * size
 
     def controls(self, source: MapSource, protocol: Protocol) -> dict[str, Subsets]:
         """Score the clips with a source with sounds of other clips; see `score_exchanged`."""
@@ -147,8 +177,9 @@ class Annotated:
 
     @cached_property
     def _alone(self) -> Annotated:
-        """The clips whose source is in the picture."""
-        return replace(self, items=tuple(item for item in self.items if item.kind == "positive"))
+        """The clips whose source is in the picture, where a frame has one truth."""
+        alone = (item for item in self.items if item.kind == "positive" and not item.source)
+        return replace(self, items=tuple(alone))
 
     def sources(self) -> Sources:
         """Return what sounds in which picture; see `WithSources`."""
@@ -189,7 +220,7 @@ class Annotated:
         return self.draw([self._boxes_of(item) for item in items])
 
     def _boxes_of(self, item: AnnotatedItem) -> NDArray[Any]:
-        return self.boxes[item.pair.video] if item.kind == "positive" else NOTHING
+        return self.boxes[_source(item)] if item.kind == "positive" else NOTHING
 
     def _num_boxes(self, items: Sequence[AnnotatedItem]) -> NDArray[np.int64]:
         """Count boxes; a clip with broken ones alone is no negative, a mask counts as one."""
@@ -222,13 +253,25 @@ class Annotated:
             yield self._truths(items[start : start + _CHUNK])
 
 
+def _source(item: AnnotatedItem) -> str:
+    return item.source or item.pair.video
+
+
 @dataclass(frozen=True)
 class AnnotatedScores:
-    """What a test says about one source of maps; see `Scored`."""
+    """What a test says about one source of maps; see `Scored`.
+
+    Attributes:
+        test: The test.
+        measured: Of every item.
+        protocol: How it was measured.
+        more: `(items, k)` what `test.extra` keeps of each.
+    """
 
     test: Annotated
     measured: Measured
     protocol: Protocol
+    more: Floats | None = None
 
     @property
     def confidence(self) -> Floats:
@@ -239,9 +282,7 @@ class AnnotatedScores:
     def scores(self) -> Subsets:
         """Scores of all, by size, by list, and by kind of negative."""
         subsets = self.test.subsets()
-        scores = {
-            name: summary(self.measured, keep, self.protocol) for name, keep in subsets.items()
-        }
+        scores = {name: self._summary(keep) for name, keep in subsets.items()}
         kinds = [kind for kind in NEGATIVES if kind in self.test.counts[ALL]]
         if len(kinds) > 1:
             scores.update({kind: self._against(kind) for kind in kinds})
@@ -249,19 +290,31 @@ class AnnotatedScores:
 
     def headline(self, without: AbstractSet[str] = frozenset()) -> tuple[int, Scores]:
         """Return how many clips count without those, and the scores of all pairs."""
-        keep = np.array([without.isdisjoint(item.pair) for item in self.test.items], bool)
+        keep = np.array([without.isdisjoint(item.pair.clips) for item in self.test.items], bool)
         num = int((keep & self.test.positive).sum())
-        return num, summary(self.measured, keep, self.protocol)
+        return num, self._summary(keep)
+
+    def _summary(self, keep: Bools) -> Scores:
+        """Reduce the rows of some items to scores."""
+        return self._of_rows(np.flatnonzero(keep))
+
+    def _of_rows(self, rows: NDArray[np.int64]) -> Scores:
+        """Return the scores of some items, by their numbers, each as often as it is named."""
+        measured = self.measured.only(rows)
+        found = summary(measured, np.ones(len(rows), bool), self.protocol)
+        if self.more is None or self.test.extra is None or not len(rows):
+            return found
+        items = [self.test.items[row] for row in rows.tolist()]
+        return found | self.test.extra.scores(self.more[rows], measured, items, self.protocol)
 
     @property
     def clips(self) -> list[str]:
-        """The clip of each pair, whose frame it is."""
-        return [item.pair.video for item in self.test.items]
+        """What each item is drawn with: its group, else the clip whose frame it is."""
+        return [item.group or item.pair.video for item in self.test.items]
 
     def drawn(self, rows: NDArray[np.int64]) -> Scores:
-        """Return the scores of some pairs, each as often as it is named."""
-        test = replace(self.test, items=tuple(self.test.items[row] for row in rows.tolist()))
-        return replace(self, test=test, measured=self.measured.only(rows)).headline()[1]
+        """Return the scores of some items, by their numbers, each as often as it is named."""
+        return self._of_rows(rows)
 
     def at(self, level: float) -> Scores:
         """Return the scores of all pairs where a source counts as localized from a cIoU on."""

@@ -68,7 +68,7 @@ def read_rows(path: Path, *columns: str) -> list[dict[str, str]]:
     except (ValueError, csv.Error) as error:
         raise InputError(f"{path}: no CSV ({error})") from None
     except OSError as error:
-        raise _unreadable(path, error) from None
+        raise unreadable(path, error) from None
     for row in rows:
         if absent := [name for name in columns if row.get(name) is None]:
             raise InputError(f"{path}: a line without {absent[0]}")
@@ -102,12 +102,34 @@ def read_list(path: Path) -> list[str]:
     except ValueError as error:
         raise InputError(f"{path}: no list ({error})") from None
     except OSError as error:
-        raise _unreadable(path, error) from None
+        raise unreadable(path, error) from None
     ids = [name for line in lines if (name := line.partition(",")[0].strip())]
     if not ids:
         raise InputError(f"{path} is empty")
-    _refuse_twice(path, ids)
+    refuse_twice(path, ids)
     return ids
+
+
+def read_pairs(path: Path) -> list[tuple[str, str]]:
+    """Read pairs of clips: lines `id,class,id,class` without a header.
+
+    Raises:
+        InputError: The file cannot be read, is empty, a line is another, or a pair comes twice.
+    """
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            rows = [row for row in csv.reader(file) if row]
+    except (ValueError, csv.Error) as error:
+        raise InputError(f"{path}: no CSV ({error})") from None
+    except OSError as error:
+        raise unreadable(path, error) from None
+    if not rows:
+        raise InputError(f"{path} is empty")
+    if wrong := [row for row in rows if len(row) != 4]:
+        raise InputError(f"{path}: {','.join(wrong[0])!r} is not id,class,id,class")
+    pairs = [(row[0], row[2]) for row in rows]
+    refuse_twice(path, [f"{one} with {other}" for one, other in pairs])
+    return pairs
 
 
 def read_json_boxes(path: Path, only: Collection[str] | None = None) -> Boxes:
@@ -136,8 +158,8 @@ def read_json_boxes(path: Path, only: Collection[str] | None = None) -> Boxes:
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
         raise InputError(f"{path}: not the boxes of clips ({error!r})") from None
     except OSError as error:
-        raise _unreadable(path, error) from None
-    _refuse_twice(path, names)
+        raise unreadable(path, error) from None
+    refuse_twice(path, names)
     if only is not None:
         wanted = set(only)
         boxes = {name: own for name, own in boxes.items() if name in wanted}
@@ -152,11 +174,13 @@ def _broken(path: Path, boxes: Mapping[str, Floats], whole: Mapping[str, Floats]
     bare = [name for name, own in whole.items() if not _has_area(own)]
     lines = []
     if outside:
-        lines.append(f"{path.name}: {_clips(outside)} with overflowed boxes, clipped to the frame")
+        lines.append(
+            f"{path.name}: {clips_text(outside)} with overflowed boxes, clipped to the frame"
+        )
     if endless:
-        lines.append(f"{path.name}: {_clips(endless)} with boxes that hold no number, left out")
+        lines.append(f"{path.name}: {clips_text(endless)} with boxes that hold no number, left out")
     if bare:
-        lines.append(f"{path.name}: {_clips(bare)} whose boxes have no area: cIoU is 0 there")
+        lines.append(f"{path.name}: {clips_text(bare)} whose boxes have no area: cIoU is 0 there")
     return lines
 
 
@@ -185,9 +209,9 @@ def read_xml_boxes(folder: Path, ids: Sequence[str]) -> Boxes:
     boxes = {name: _xml_boxes(files[name]) for name in have}
     lines = []
     if absent := [name for name in ids if name not in files]:
-        lines.append(f"{folder}: {_clips(absent)} without an XML file, left out")
+        lines.append(f"{folder}: {clips_text(absent)} without an XML file, left out")
     if bare := [name for name, own in boxes.items() if not _has_area(own / 256)]:
-        lines.append(f"{folder}: {_clips(bare)} whose boxes have no area: cIoU is 0 there")
+        lines.append(f"{folder}: {clips_text(bare)} whose boxes have no area: cIoU is 0 there")
     return Boxes(boxes, {}, tuple(lines))
 
 
@@ -204,10 +228,15 @@ def _xml_boxes(path: Path) -> Floats:
     except (ValueError, OverflowError) as error:
         raise InputError(f"{path}: not the boxes of annotators ({error})") from None
     except OSError as error:
-        raise _unreadable(path, error) from None
+        raise unreadable(path, error) from None
 
 
-def _refuse_twice(path: Path, ids: Sequence[str]) -> None:
+def refuse_twice(path: Path, ids: Sequence[str]) -> None:
+    """Refuse a list that has an id twice.
+
+    Raises:
+        InputError: It has.
+    """
     seen: set[str] = set()
     for name in ids:
         if name in seen:
@@ -215,11 +244,12 @@ def _refuse_twice(path: Path, ids: Sequence[str]) -> None:
         seen.add(name)
 
 
-def _clips(ids: Sequence[str]) -> str:
+def clips_text(ids: Sequence[str]) -> str:
     """Return how many clips, and the first of them."""
     named = ", ".join(ids[:_FIRST]) + (", ..." if len(ids) > _FIRST else "")
     return f"{len(ids)} clip{'s' if len(ids) > 1 else ''} ({named})"
 
 
-def _unreadable(path: Path, error: OSError) -> InputError:
+def unreadable(path: Path, error: OSError) -> InputError:
+    """Return the error of a file that the disk does not give."""
     return InputError(f"{path} cannot be read ({error.strerror})")

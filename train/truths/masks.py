@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,57 @@ def read_mask(path: Path) -> Bools:
     except (OSError, Image.DecompressionBombError) as error:
         raise InputError(f"{path}: {getattr(error, 'strerror', None) or error}") from None
     return np.asarray(pixels.any(2) if pixels.ndim == 3 else pixels != 0)
+
+
+class MaskFiles(Mapping[str, Bools]):
+    """Masks of clips, read once and kept as bits.
+
+    Attributes:
+        shapes: Height and width of each.
+        bare: Clips whose mask is empty.
+    """
+
+    def __init__(self, paths: Mapping[str, Path]) -> None:
+        """Read the masks.
+
+        Raises:
+            InputError: One is missing or not a picture.
+        """
+        self.shapes: dict[str, tuple[int, ...]] = {}
+        self.bare: list[str] = []
+        self._bits: dict[str, NDArray[np.uint8]] = {}
+        for name, path in paths.items():
+            mask = read_mask(path)
+            self.shapes[name], self._bits[name] = mask.shape, np.packbits(mask)
+            if not mask.any():
+                self.bare.append(name)
+
+    def __getitem__(self, name: str) -> Bools:
+        """Return the mask of a clip, `(H, W)`."""
+        shape = self.shapes[name]
+        bits = np.unpackbits(self._bits[name], count=int(np.prod(shape)))
+        return np.asarray(bits.reshape(shape), bool)
+
+    def __iter__(self) -> Iterator[str]:
+        """Iterate over the clips."""
+        return iter(self._bits)
+
+    def __len__(self) -> int:
+        """Return how many there are."""
+        return len(self._bits)
+
+
+def find_masks(folder: Path) -> dict[str, Path]:
+    """Return the masks in a folder and all below it, by the stems of their names.
+
+    Raises:
+        InputError: Two have the same name.
+    """
+    found: dict[str, Path] = {}
+    for path in sorted(folder.rglob("*.png")):
+        if (first := found.setdefault(path.stem, path)) is not path:
+            raise InputError(f"{path} and {first}: two masks of {path.stem}; remove one")
+    return found
 
 
 def draw_masks(masks: Sequence[NDArray[Any]]) -> Bools:

@@ -18,7 +18,7 @@ from av.container import InputContainer
 from numpy.typing import NDArray
 
 from ....errors import ClipError, Reason
-from ..container import FORMATS, MAX_PIXELS, PATIENCE, STILL, open_media, sizes_in
+from ..container import FORMATS, MAX_PIXELS, PATIENCE, STILL_PNG, is_still, open_media, sizes_in
 from ..made import write_made_clip
 from ..moments import SHORT_SIDE, Target
 from ..mono import PREROLL_S, SoundWindow
@@ -194,8 +194,9 @@ def _input(container: InputContainer, seek_s: float | None, max_pixels: int) -> 
     }
     said = container.container_options
     options |= {name: said[name] for name in PATIENCE if name in said}
-    if container.format.name == STILL:
-        options["format"] = STILL
+    if is_still(container):
+        options["format"] = container.format.name
+        options["format_whitelist"] = f"{FORMATS},{STILL_PNG}"
     if seek_s is not None and seek_s > 0:
         options["ss"] = f"{seek_s:.6f}"
     return ffmpeg.input(_URL, **options)

@@ -20,7 +20,7 @@ from av.video.reformatter import ColorRange, Interpolation, VideoReformatter
 from numpy.typing import NDArray
 
 from ....errors import ClipError, Reason
-from ..container import STILL, picture_sizes_refused, raise_if_environment
+from ..container import is_still, picture_sizes_refused, raise_if_environment
 from ..moments import Target, scaled_size
 from ..pictures import Pictures, from_an_earlier_key
 from ..pyav_sound import decode_sound
@@ -89,7 +89,7 @@ def _decode_all(target: Target) -> VideoFrame | None:
 def _scaled(frame: VideoFrame, target: Target) -> NDArray[np.uint8]:
     """Scale a picture by its own size: a stream may change it on the way."""
     codec, aspect = target.video.codec_context, target.video.sample_aspect_ratio
-    if target.container.format.name == STILL:  # PyAV cannot read what FFmpeg makes of its EXIF
+    if is_still(target.container):  # PyAV cannot read what FFmpeg makes of its EXIF
         stored = scaled(frame, target.size)
         return turned(stored, exif_orientation(target.container.name.removeprefix("file:")))
     if (frame.width, frame.height) == target.header_size:

@@ -191,6 +191,55 @@ def test_frames_cut_from_videos_beside_them_are_left_alone(tmp_path: Path) -> No
     assert (found.ignored, found.notices) == ({".jpg": 1, ".wav": 1}, [])
 
 
+def test_avsbench_has_five_frames_for_a_sound(tmp_path: Path) -> None:
+    """S4 has its classes among the sounds as well, MS3 splits among the sounds alone."""
+    for number in range(1, 6):
+        touch(tmp_path / f"s4/visual_frames/test/dog/vid_a/vid_a_{number}.png")
+        touch(tmp_path / f"s4/gt_masks/test/dog/vid_a/vid_a_{number}.png")
+        touch(tmp_path / f"ms3/visual_frames/vid_b_2/vid_b_2.mp4_{number}.png")
+    touch(tmp_path / "s4/audio_wav/test/dog/vid_a.wav")
+    touch(tmp_path / "ms3/audio_wav/test/vid_b_2.wav")
+    touch(tmp_path / "ms3/audio_wav/train/alone.wav")
+    touch(tmp_path / "ms3/visual_frames/gone/gone.mp4_1.png")
+    found = scan([str(tmp_path)])
+    clips = {clip.id: (clip.path, clip.audio_path, clip.source) for clip in found.candidates}
+    assert clips == {
+        **{
+            f"vid_a_{number}": (
+                f"s4/visual_frames/test/dog/vid_a/vid_a_{number}.png",
+                "s4/audio_wav/test/dog/vid_a.wav",
+                "vid_a",
+            )
+            for number in range(1, 6)
+        },
+        **{
+            f"vid_b_2_{number}": (
+                f"ms3/visual_frames/vid_b_2/vid_b_2.mp4_{number}.png",
+                "ms3/audio_wav/test/vid_b_2.wav",
+                "vid_b_2",
+            )
+            for number in range(1, 6)
+        },
+        "gone_1": (
+            "ms3/visual_frames/gone/gone.mp4_1.png", "ms3/audio_wav/gone.wav", "gone"
+        ),  # fails as missing
+    }  # fmt: skip
+    assert found.ignored == {".png": 5, ".wav": 1}
+    told = "a sound has no picture in visual_frames: ms3/audio_wav/train/alone.wav"
+    assert found.notices == [f"{tmp_path}: {told}"]
+
+
+@pytest.mark.parametrize("folder", ["visual_frames", "images"])
+def test_pictures_of_composed_benchmarks_have_sounds_of_their_names(
+    folder: str, tmp_path: Path
+) -> None:
+    touch(tmp_path / folder / "cat_dog_7_cat.jpg")
+    touch(tmp_path / "audio_wav" / "cat_dog_7_cat.wav")
+    (clip,) = scan([str(tmp_path)]).candidates
+    assert (clip.id, clip.source) == ("cat_dog_7_cat", "cat_dog_7_cat")
+    assert clip.audio_path == "audio_wav/cat_dog_7_cat.wav"
+
+
 def test_pictures_without_an_audio_folder_are_no_clips(tmp_path: Path) -> None:
     touch(tmp_path / "frames" / "a.jpg")
     with pytest.raises(InputError, match=r"no clips found \(left alone: 1 \.jpg\)"):

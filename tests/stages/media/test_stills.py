@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from avpipe.errors import ClipError
 from avpipe.stages.features import FeatureParams, make_row
 from avpipe.stages.media import DECODERS
 from media_factory import sound, write_wav
@@ -107,3 +108,16 @@ def test_a_damaged_jpeg_is_not_kept(wav: str, tmp_path: Path) -> None:
     row = make_row(str(path), audio_path=wav)
     assert row["frame_jpeg"] != path.read_bytes()
     assert pixels(row["frame_jpeg"]).shape == (256, 320, 3)
+
+
+@pytest.mark.parametrize("decoder", DECODERS)
+def test_a_png_is_a_clip_beside_a_sound_alone(decoder: str, wav: str, tmp_path: Path) -> None:
+    """AVSBench's frames are PNGs; a PNG that should hold its own sound is no media."""
+    path = tmp_path / "a.png"
+    drawing().save(path)
+    row = make_row(str(path), audio_path=wav, params=FeatureParams(decoder=decoder))
+    assert row["frame_hw"] == SIZE[::-1]
+    assert row["frame_sample"] == 2 * 32_000  # the middle of 4 s of sound
+    assert np.abs(pixels(row["frame_jpeg"]) - np.asarray(drawing()).astype(float)).mean() < 4
+    with pytest.raises(ClipError, match="not_media"):
+        make_row(str(path), params=FeatureParams(decoder=decoder))

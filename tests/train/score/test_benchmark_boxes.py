@@ -26,11 +26,13 @@ published = pytest.mark.skipif(
 
 def test_names() -> None:
     assert benchmark_names() == [
-        "avatar", "flickr", "flickr-extended", "retrieval", "synth", "vggss", "vggss-extended",
-        "vggss-heard", "vggss-unheard",
+        "avatar", "avsbench-ms3", "avsbench-s4", "flickr", "flickr-extended", "is3", "music-duet",
+        "music-duet-avgn", "music-solo", "music-solo-avgn", "retrieval", "synth", "vggsound-duet",
+        "vggsound-single", "vggss", "vggss-extended", "vggss-heard", "vggss-unheard", "vpo-ms",
+        "vpo-ss",
     ]  # fmt: skip
     told = cli.commands()["evaluate"]["benchmark"].help
-    assert sorted(re.findall(r"[a-z-]+", told.partition(":")[2])) == benchmark_names()
+    assert sorted(re.findall(r"[a-z0-9-]+", told.partition(":")[2])) == benchmark_names()
 
 
 @published
@@ -59,6 +61,11 @@ def test_lists_of_the_published_files() -> None:
     shares = {name: vggss.counts[name]["positive"] for name in ("heard", "unheard", "rest")}
     assert shares == {"heard": 2564, "unheard": 2575, "rest": 19}
     assert isinstance(vggss, Annotated)
+    judged = {name: len(vggss.lists[name]) for name in list(vggss.lists)[3:]}
+    assert judged == {
+        "seen-and-heard": 3230, "heard-only": 542, "seen-only": 45, "no-longer": 584,
+        "static": 236, "not-judged": 5158 - 4401,
+    }  # fmt: skip
     rest = {item.label for item in vggss.items if item.pair.video in vggss.lists["rest"]}
     assert rest == {"singing choir"}
     for name, number in (("vggss-heard", 2564), ("vggss-unheard", 2575), ("retrieval", 5158)):

@@ -26,12 +26,15 @@ PEERS = {
     "slavc": loops.slavc,
     "ssl-alignment": loops.ssl_alignment,
     "lvs": loops.lvs,
+    "avgn": loops.slavc,
 }
 FILLED = {
     "ez-vsl": ("bilinear", True),
     "slavc": ("bicubic", True),
     "ssl-alignment": ("bilinear", False),
     "lvs": ("bilinear", False),
+    "avgn": ("bicubic", True),
+    "avsbench": ("bilinear", False),
 }
 cosines = st.integers(-8, 8).map(lambda eighths: eighths / 8)  # exact through every scaling
 maps = arrays(np.float32, (2, 6, 6), elements=cosines)
@@ -47,7 +50,7 @@ def test_maps_are_filled_in_as_the_peer_does(name: str) -> None:
     )[:, 0].numpy()
     objects = object_maps(similarity, PROTOCOLS[name])
     np.testing.assert_allclose(objects, expected, atol=5e-6)  # torch: float32 places
-    if name == "slavc":
+    if PROTOCOLS[name].scale == "unit":
         expected = (expected / 0.03 + 1 / 0.03) / (2 / 0.03)
     found = localization_maps(similarity, PROTOCOLS[name])
     np.testing.assert_allclose(found, expected, atol=5e-6)
@@ -144,6 +147,8 @@ def test_alphas_are_those_that_were_reported() -> None:
         "ez-vsl": 0.4,
         "ssl-alignment": 0.4,
         "lvs": 0.4,
+        "avgn": 0.4,
+        "avsbench": 0.4,
         "paper-slavc": 0.9,
         "paper-alignment": 0.4,
         "paper-avc": 0.6,
@@ -177,5 +182,6 @@ def test_the_page_has_every_field_of_every_protocol() -> None:
         written = dict(zip(names, table[field.name], strict=True))
         for name, protocol in ALL.items():
             value = getattr(protocol, field.name)
-            text = {None: "the same", True: "yes", False: "no"}.get(value, str(value))
+            told = {None: "the same", True: "yes", False: "no"}
+            text = told[value] if value is None or isinstance(value, bool) else str(value)
             assert written[name] == text, (field.name, name)
