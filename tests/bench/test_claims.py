@@ -151,7 +151,7 @@ def test_claims_at_toy_size(tmp_path: Path) -> None:
     assert document["arms"]["spm"]["before"][0]["purity"] > 0.25
     assert document["machine"]["versions"]["torch"]
     text = (tmp_path / "out/claims.md").read_text()
-    assert "avpipe train --recipe cached --set pooling=lse" in text
+    assert "--set temperature=0.03 --set pooling=lse --set epochs=1    # ez-lse, 1 steps" in text
     again = subprocess.run(words, check=True, capture_output=True, text=True)
     assert "avpipe train" not in "".join(
         line for line in again.stdout.splitlines() if line.startswith("$")
