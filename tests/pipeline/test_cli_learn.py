@@ -20,6 +20,7 @@ from avpipe.pipeline.commands.train import train_text
 from avpipe.pipeline.main import main
 from avpipe.pipeline.run_folders import one_run_folder
 from avpipe.train.runs.localizer import load_run
+from avpipe.train.negatives.asked import Asked
 from avpipe.train.score.sweeps import Sweeps
 from cache_factory import make_cache
 from warm import Warm
@@ -179,16 +180,19 @@ def test_every_option_of_evaluate_reaches_it(noted: Noted) -> None:
     scores = noted("avpipe.train.score.evaluate.evaluate", {"runs": [], "notices": []})
     words = "evaluate r s --cache c --annotations w --benchmark b --protocol p --paper q "
     words += "--geometry corners --device cuda --batch-size 7 --threads 3 --alpha 0.2,0.4 "
-    words += "--branch ema --head localization --ids i.txt --predicted 0.1 --at 0.3,0.7 --json"
+    words += "--branch ema --head localization --ids i.txt --predicted 0.1 --at 0.3,0.7 --json "
+    words += "--negatives noise,own --negatives-seed 4 --bootstrap 9"
     assert main(words.split()) == 0
     assert folders == [{"named": [Path("r"), Path("s")]}]
     assert threads == [{"wanted": "3", "device": "cuda"}]
     named = {"benchmark": "b", "annotations": Path("w"), "protocol": "p", "paper": "q"}
     sweeps = Sweeps((0.1,), (0.3, 0.7))
-    assert truths == [{**named, "sweeps": sweeps}]
+    asked = Asked(("noise", "own"), 4)
+    assert truths == [{**named, "sweeps": sweeps, "negatives": asked}]
     expected = {**named, "run_dirs": ["r", "s"], "geometry": "corners", "alphas": (0.2, 0.4)}
     expected |= {"branch": "ema", "head": "localization", "ids": ["clip000"], "sweeps": sweeps}
     expected |= {"device": "cuda", "batch_size": 7}
+    expected |= {"negatives": asked, "bootstrap": 9, "find_copies": None}
     assert {key: scores[0][key] for key in expected} == expected
     assert scores[0]["cache"].path == Path("c").absolute()
 

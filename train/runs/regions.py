@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 
 from ...cache.schema import EXTRACT, HINTS
 from ...cache.store import Cache
-from ..objectives import require_sight
 from .checkpoint import require_checkpoint, weights_digest
 from .record import RunRecord, one_run, read_record
 
@@ -61,6 +60,8 @@ def regions_of_run(folder: Path) -> RunRegions:
         InputError: There is no run, it has no checkpoint, or it only hears.
         CacheCorruptError: It is damaged.
     """
+    from ..objectives import require_sight  # torch: no mistyped name has to wait for it
+
     run = one_run(folder)
     record = read_record(run)
     require_sight(record.recipe.objective)

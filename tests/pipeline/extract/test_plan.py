@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from asked_to_extract import settings_for
 from avpipe.cache.manifest import Manifest, copy_path
 from avpipe.cache.schema import AUDIO, EXTRACT, shard_path
 from avpipe.cache.segment import Root, Segment
@@ -21,7 +22,6 @@ from avpipe.pipeline.extract.pieces import DurationJournal, cut_into_pieces, pro
 from avpipe.pipeline.extract.plan import add_retries, add_segment, shards_to_do
 from avpipe.pipeline.extract.run import extract
 from avpipe.pipeline.extract.scan import Candidate, IdFrom, scan
-from avpipe.pipeline.extract.settings import ExtractSettings
 from avpipe.pipeline.fixes import shown
 from avpipe.pipeline.tally import count_clips, status
 from avpipe.stages.extract import STAGE_VERSION, ExtractTask, extract_shard, header_params
@@ -411,9 +411,7 @@ def test_a_run_reads_each_file_of_the_manifest_once(
     monkeypatch.setattr("avpipe.pipeline.extract.run.decoder_child", lambda *_: FakeDecoder())
     videos = tmp_path / "videos"
     videos.mkdir()
-    settings = ExtractSettings(
-        inputs=(str(videos),), cache=tmp_path / "cache", jobs=1, backend="sequential"
-    )
+    settings = settings_for((str(videos),), tmp_path / "cache", jobs=1, backend="sequential")
     for number, name in enumerate(("a.mp4", "b.mp4")):
         (videos / name).write_bytes(b"x")
         reads.clear()

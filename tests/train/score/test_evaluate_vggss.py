@@ -450,12 +450,16 @@ def test_the_commands_of_the_page(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("AVPIPE_DEVICE", "cpu")
-    (tmp_path / "testcache").symlink_to(cache.path)
+    for name in ("testcache", "avcache"):
+        (tmp_path / name).symlink_to(cache.path)
     (tmp_path / "annotations").symlink_to(annotations)
     (tmp_path / "runs").symlink_to(runs[0].parents[1])
     page = (Path(__file__).parents[3] / "docs" / "benchmarks.md").read_text("utf-8")
     commands = re.findall(r"(?m)^\$ avpipe (evaluate .*)$", page)
-    assert len(commands) == 2
+    assert len(commands) == 6
     for words in commands:
         assert main(words.split()) == 0
-        assert "published, each by its paper's own protocol" in capsys.readouterr().out
+        said = capsys.readouterr().out
+        latex = "latex" in words
+        wanted = r"\begin{tabular}" if latex else "published, each by its paper's own protocol"
+        assert wanted in said
