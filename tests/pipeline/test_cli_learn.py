@@ -19,8 +19,8 @@ from avpipe.pipeline import output
 from avpipe.pipeline.commands.train import train_text
 from avpipe.pipeline.main import main
 from avpipe.pipeline.run_folders import one_run_folder
-from avpipe.train.runs.localizer import load_run
 from avpipe.train.negatives.asked import Asked
+from avpipe.train.runs.localizer import load_run
 from avpipe.train.score.sweeps import Sweeps
 from cache_factory import make_cache
 from warm import Warm

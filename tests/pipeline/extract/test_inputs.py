@@ -498,7 +498,9 @@ def test_lines_that_ask_for_another_clip_of_a_file_stay(
     lines = [f"a.mp4,{cell}\n" for cell in cells]
     table.write_text(f"path,{column}\n" + "".join(lines + lines))
     kept = scan([str(tmp_path), str(table), str(tmp_path)]).candidates
-    assert len(kept) == len(set(map(astuple, kept))) == 3  # what the folder names is the table's first line
+    assert (
+        len(kept) == len(set(map(astuple, kept))) == 3
+    )  # what the folder names is the table's first line
 
 
 @pytest.mark.parametrize("id_from", ["stem", "path"])
