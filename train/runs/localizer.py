@@ -194,7 +194,7 @@ class Localizer:
         for start in range(alone, len(heard), batch_size):
             rows = heard[start : start + batch_size].tolist()
             mixtures = (mixed_sound(cache, first, second) for second, first in rows)
-            parts = [self._heard(mixture, AUDIO_RATE_HZ) for mixture in mixtures]
+            parts = [self._heard_loud(mixture, AUDIO_RATE_HZ) for mixture in mixtures]
             yield self._model.embed_spectrograms(torch.cat(parts))
 
     @torch.inference_mode()
@@ -238,18 +238,13 @@ class Localizer:
 
     def _made(self, names: Sequence[str], made: Made) -> tuple[Tensor, ...]:
         """Embed made sounds, of each head `(n, D)`."""
+        front_end = FRONT_ENDS[self.recipe.spectrogram]
+        rate_hz, length = front_end.rate_hz, front_end.window_samples
         if isinstance(self._model.audio_encoder, CachedEncoder):
-            encoder, teacher = self._model.audio_encoder, self._teacher("audio")
-            length = round(teacher.window_s * AUDIO_RATE_HZ)
-            sounds = made.sounds(names, length)
-            features = [encoder.reduce(teacher.of_loud_sound(sound)) for sound in sounds]
-            heard = torch.from_numpy(np.stack(features)).to(self.device).float()
-        else:
-            front_end = FRONT_ENDS[self.recipe.spectrogram]
-            sounds = made.sounds(names, front_end.window_samples)
-            parts = [self._heard(sound, front_end.rate_hz) for sound in sounds]
-            heard = torch.cat(parts)
-        return self._model.embed_spectrograms(heard)
+            rate_hz = AUDIO_RATE_HZ
+            length = round(self._teacher("audio").window_s * rate_hz)
+        parts = [self._heard_loud(sound, rate_hz) for sound in made.sounds(names, length)]
+        return self._model.embed_spectrograms(torch.cat(parts))
 
     @torch.inference_mode()
     def embeddings(
@@ -441,6 +436,14 @@ class Localizer:
         spectrogram = log_spectrogram(window, self.recipe.spectrogram)
         heard = torch.from_numpy(spectrogram).to(self.device)[None]
         return hear(heard, np.zeros(1, np.int64), self.recipe)
+
+    def _heard_loud(self, waveform: NDArray[np.float32], rate_hz: int) -> Tensor:
+        """Return the same of a sound that may exceed full scale; a teacher hears it at 32 kHz."""
+        encoder = self._model.audio_encoder
+        if not isinstance(encoder, CachedEncoder):
+            return self._heard(waveform, rate_hz)
+        features = encoder.reduce(self._teacher("audio").of_loud_sound(waveform))
+        return torch.from_numpy(features)[None].to(self.device).float()
 
 
 def _otherwise(cache: Cache, found: Cached, mine: Cached) -> str:
