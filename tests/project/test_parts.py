@@ -19,6 +19,8 @@ FAMILIES = (
 )
 OTHER_MEANINGS = {
     ("pipeline/demo/run.py", "synth"): "the command",
+    ("train/data/bank.py", "silence"): "a sound that is made",
+    ("train/negatives/made.py", "silence"): "the same",
     ("train/nets/model.py", "mobilenet-v2"): "a choice of image_encoder",
     ("train/rules.py", "mobilenet-v2"): "the same",
     ("train/score/controls.py", "slavc"): "scales of blends",

@@ -11,33 +11,26 @@ from typing import Any, get_args
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ...cache.schema import AUDIO_RATE_HZ, FULL_SCALE
+from ...cache.schema import AUDIO_RATE_HZ
 from ...cache.store import Cache
-from ...errors import CacheCorruptError, InputError, UsageError
+from ...errors import CacheCorruptError, UsageError
 from ...machine import AUTO
-from ...stages.spectrogram import FRONT_ENDS, log_spectrogram, resample
-from ...stages.teachers.live import LiveTeacher, fetch_weights, weights_option
 from ...weights import PRETRAINED
 from ..choices import DEFAULT_GEOMETRY, MAPS_AT_A_TIME, Branch
-from ..data.augment import evaluation_views, hear, normalise_frames
+from ..data.augment import evaluation_views, hear
 from ..data.batches import Batch, Pick, Stream
-from ..data.clips import AT_TEST, ClipReader, whole_clips
-from ..data.columns import cached_features, feature_columns, reduced
-from ..data.features import Cached
 from ..data.mixed import mixed_sound
 from ..data.sources import reading_threads
-from ..data.teacher_columns import Wanted, filling, short
 from ..device import choose_device
 from ..negatives.made import Made
-from ..nets.cached import CachedEncoder
 from ..nets.geometry import Geometry, upsample
 from ..nets.model import AudioVisualModel, build_model
 from ..objectives import Objective, cosine_map, head_number, load_objective, require_sight
 from .checkpoint import load_weights, require_checkpoint
+from .intake import Intake
 from .record import RunRecord, one_run, read_record
 
 BRANCHES = get_args(Branch)
@@ -63,7 +56,6 @@ class Localizer:
         head: str | None = None,
     ) -> None:
         """Keep the network; see `load_run`."""
-        self._specs = weights
         self.record = record
         self.recipe = record.recipe
         self.device = device
@@ -71,7 +63,7 @@ class Localizer:
         self._model = model.to(device).eval()
         self._objective = objective
         self._head = None if head is None else head_number(objective, record.recipe.objective, head)
-        self._teachers: dict[str, LiveTeacher] = {}
+        self._intake = Intake(record, self._model, device, weights)
 
     def localize(
         self,
@@ -110,9 +102,7 @@ class Localizer:
     @property
     def window_s(self) -> float:
         """Seconds of sound around a frame that are heard."""
-        if isinstance(self._model.audio_encoder, CachedEncoder):
-            return self._teacher("audio").window_s
-        return FRONT_ENDS[self.recipe.spectrogram].window_s
+        return self._intake.window_s
 
     def upsample(
         self,
@@ -194,7 +184,7 @@ class Localizer:
         for start in range(alone, len(heard), batch_size):
             rows = heard[start : start + batch_size].tolist()
             mixtures = (mixed_sound(cache, first, second) for second, first in rows)
-            parts = [self._heard_loud(mixture, AUDIO_RATE_HZ) for mixture in mixtures]
+            parts = [self._intake.loud_sound(mixture, AUDIO_RATE_HZ) for mixture in mixtures]
             yield self._model.embed_spectrograms(torch.cat(parts))
 
     @torch.inference_mode()
@@ -238,13 +228,7 @@ class Localizer:
 
     def _made(self, names: Sequence[str], made: Made) -> tuple[Tensor, ...]:
         """Embed made sounds, of each head `(n, D)`."""
-        front_end = FRONT_ENDS[self.recipe.spectrogram]
-        rate_hz, length = front_end.rate_hz, front_end.window_samples
-        if isinstance(self._model.audio_encoder, CachedEncoder):
-            rate_hz = AUDIO_RATE_HZ
-            length = round(self._teacher("audio").window_s * rate_hz)
-        parts = [self._heard_loud(sound, rate_hz) for sound in made.sounds(names, length)]
-        return self._model.embed_spectrograms(torch.cat(parts))
+        return self._model.embed_spectrograms(self._intake.made_sounds(names, made))
 
     @torch.inference_mode()
     def embeddings(
@@ -319,7 +303,7 @@ class Localizer:
     ) -> NDArray[np.float32]:
         """Embed a frame and a sound, given as to `localize`, as `embeddings` does: `(2, D)`."""
         embedded: NDArray[np.float32] = self._wholes(
-            self._pixels(frame), self._heard(waveform, rate_hz)
+            self._intake.frame(frame), self._intake.sound(waveform, rate_hz)
         )[0].numpy()
         return embedded
 
@@ -358,23 +342,10 @@ class Localizer:
         sounds: bool = True,
     ) -> Iterator[Batch]:
         """Read whole clips, or only their frames or their sounds."""
-        reader, none = self._reader(cache, rows), np.zeros(0, np.int64)
+        reader, none = self._intake.reader(cache, rows), np.zeros(0, np.int64)
         parts = np.split(np.arange(len(rows)), range(batch_size, len(rows), batch_size))
         picks = (Pick(part, part if frames else none, part if sounds else none) for part in parts)
         return Stream(reader, reading_threads(None)).batches(picks)
-
-    def _reader(self, cache: Cache, rows: NDArray[np.int64]) -> ClipReader:
-        """Open whole clips, or their cached features.
-
-        Raises:
-            InputError: The cache lacks features, or has those of another network.
-        """
-        found = cached_features(cache, rows, self.record.features)
-        for modality, mine in self.record.features.items():
-            if found[modality] != mine:
-                raise InputError(f"{cache.path} {_otherwise(cache, found[modality], mine)}")
-        columns = feature_columns(self.record.features)
-        return whole_clips(cache, rows, self.recipe, reduced(columns, self._model))
 
     def load_teachers(self) -> None:
         """Load the teachers of a run on cached features, before work that they would end.
@@ -383,19 +354,7 @@ class Localizer:
             MissingDependencyError: Weights are missing, or others than the run learnt from; what
                 cannot be fetched is told at once.
         """
-        mine = self.record.features.values()
-        fetch_weights([(one.teacher, one.weights) for one in mine], self._specs)
-        for modality in self.record.features:
-            self._teacher(modality)
-
-    def _teacher(self, modality: str) -> LiveTeacher:
-        """Load the teacher whose features stand for an encoder, once."""
-        if modality not in self._teachers:
-            mine = self.record.features[modality]
-            self._teachers[modality] = LiveTeacher(
-                mine.teacher, mine.stage_version, mine.weights, self._specs, str(self.device)
-            )
-        return self._teachers[modality]
+        self._intake.load_teachers()
 
     def _wholes(self, frames: Tensor, sounds: Tensor) -> Tensor:
         """Embed frames and sounds, `(n, ...)` each, as wholes: `(n, 2, D)` of unit length."""
@@ -409,58 +368,10 @@ class Localizer:
 
     def _embed_frame(self, frame: NDArray[np.uint8]) -> tuple[Tensor, ...]:
         require_sight(self.recipe.objective)
-        return self._model.embed_frames(self._pixels(frame))
+        return self._model.embed_frames(self._intake.frame(frame))
 
     def _embed_audio(self, waveform: NDArray[Any], rate_hz: int) -> tuple[Tensor, ...]:
-        return self._model.embed_spectrograms(self._heard(waveform, rate_hz))
-
-    def _pixels(self, frame: NDArray[np.uint8]) -> Tensor:
-        """Return what the network takes of a frame `(H, W, 3)`, as a batch of one."""
-        encoder = self._model.image_encoder
-        if isinstance(encoder, CachedEncoder):
-            features = encoder.reduce(self._teacher("image").of_frame(frame))
-            return torch.from_numpy(features)[None].to(self.device).float()
-        size = self.recipe.image_size
-        resize = AT_TEST[self.recipe.image_test]
-        seen = np.array(resize(Image.fromarray(frame), (size, size)))
-        pixels = torch.from_numpy(seen).to(self.device).permute(2, 0, 1)[None].float()
-        return normalise_frames(pixels)
-
-    def _heard(self, waveform: NDArray[Any], rate_hz: int) -> Tensor:
-        """Return what the network takes of a sound `(L,)`, as a batch of one."""
-        encoder = self._model.audio_encoder
-        if isinstance(encoder, CachedEncoder):
-            features = encoder.reduce(self._teacher("audio").of_sound(waveform, rate_hz))
-            return torch.from_numpy(features)[None].to(self.device).float()
-        window = centre_window(waveform, rate_hz, self.recipe.spectrogram)
-        spectrogram = log_spectrogram(window, self.recipe.spectrogram)
-        heard = torch.from_numpy(spectrogram).to(self.device)[None]
-        return hear(heard, np.zeros(1, np.int64), self.recipe)
-
-    def _heard_loud(self, waveform: NDArray[np.float32], rate_hz: int) -> Tensor:
-        """Return the same of a sound that may exceed full scale; a teacher hears it at 32 kHz."""
-        encoder = self._model.audio_encoder
-        if not isinstance(encoder, CachedEncoder):
-            return self._heard(waveform, rate_hz)
-        features = encoder.reduce(self._teacher("audio").of_loud_sound(waveform))
-        return torch.from_numpy(features)[None].to(self.device).float()
-
-
-def _otherwise(cache: Cache, found: Cached, mine: Cached) -> str:
-    """Say how a cache's features are others than those that a run learnt from, and what helps."""
-    wanted = Wanted("audio" if len(mine.shape) == 1 else "visual", mine.teacher, mine.weights)
-    if found.weights == mine.weights:
-        return (
-            f"has features of {mine.teacher} of version {found.stage_version}, this run learnt "
-            f"from version {mine.stage_version}: train again on these, or name a cache that the "
-            "run's avpipe made"
-        )
-    option = f" --overwrite --weights {weights_option(mine.teacher, mine.weights)}"
-    return (
-        f"has features of {mine.teacher} that are others than this run learnt from (weights "
-        f"{short(found.weights)}, the run's {short(mine.weights)}): name a cache with the run's, "
-        f"or make these again: {filling(cache, [wanted], option)}"
-    )
+        return self._model.embed_spectrograms(self._intake.sound(waveform, rate_hz))
 
 
 def mean_of_best(features: Tensor, maps: Tensor, share: float) -> Tensor:
@@ -483,34 +394,6 @@ def mean_of_best(features: Tensor, maps: Tensor, share: float) -> Tensor:
 def _joined(heads: tuple[Tensor, ...]) -> NDArray[np.float32]:
     joined: NDArray[np.float32] = (torch.cat(heads, 1)[0] / math.sqrt(len(heads))).cpu().numpy()
     return joined
-
-
-def centre_window(waveform: NDArray[Any], rate_hz: int, kind: str) -> NDArray[np.float32]:
-    """Cut the window that a front-end hears out of the middle of a sound.
-
-    Args:
-        waveform: `(L,)` mono, float in [-1, 1] or int16 of full scale 32767, as the cache holds it.
-        rate_hz: Its rate.
-        kind: A name of `FRONT_ENDS`.
-
-    Returns:
-        `(window_samples,)` float32 at the front-end's rate; a shorter sound is repeated.
-
-    Raises:
-        ValueError: If there is no sound, or more than one channel.
-    """
-    front_end = FRONT_ENDS[kind]
-    if waveform.ndim != 1 or not len(waveform):
-        raise ValueError(f"localizing needs mono sound (L,), got {waveform.shape}")
-    sound = waveform.astype(np.float32)
-    if waveform.dtype == np.int16:
-        sound /= FULL_SCALE
-    length = max(1, round(len(waveform) * front_end.rate_hz / rate_hz))
-    sound = resample(sound, rate_hz, front_end.rate_hz, length)
-    if length < front_end.window_samples:
-        return np.resize(sound, front_end.window_samples)
-    start = (length - front_end.window_samples) // 2
-    return sound[start : start + front_end.window_samples]
 
 
 def load_run(

@@ -148,7 +148,7 @@ def test_a_run_scores_clips_of_the_cache_as_files(
     assert cells.shape == (1, 3, 3)
     seen, heard = cache.clip("clip003"), cache.clip("clip005")
     audio = cache.column("hints/efficientat-mn04")[heard.row]
-    live = found._teacher("audio").of_sound(heard.waveform, heard.waveform_rate_hz)
+    live = found._intake.teacher("audio").of_sound(heard.waveform, heard.waveform_rate_hz)
     np.testing.assert_allclose(live, audio, atol=2e-3)
     wanted = found.upsample(cells)[0]
     own = found.localize(seen.frame, heard.waveform, heard.waveform_rate_hz)
@@ -161,7 +161,7 @@ def test_made_sounds_are_heard_by_the_teacher(cache: Cache, run: Path) -> None:
     found, made = load_run(run, "cpu"), Made("noise")
     (noise,) = made.sounds(["x"], 96_000)
     cells = found.maps_with(cache, [3], ["x"], made)
-    live = found._teacher("audio")
+    live = found._intake.teacher("audio")
     loud = live.of_loud_sound(noise)
     own = live._network(noise[None])["value"][0]
     np.testing.assert_allclose(loud, own, atol=1e-3)
