@@ -12,7 +12,7 @@ import numpy as np
 
 from ...cache.schema import EXTRACT, shard_path
 from ...cache.shard import read_header
-from ...cache.state import extracted_shards, shard_numbers
+from ...cache.state import extracted_shards, require_cache, shard_numbers
 from ...devices import usable_device
 from ...stages.teachers.live import build_network
 from ...stages.teachers.protocol import Teacher, load_teacher
@@ -43,8 +43,9 @@ def estimate(
 
     Raises:
         UsageError: There is no such device.
-        InputError: There is no such run.
+        InputError: There is no such run, or no cache.
     """
+    require_cache(cache)
     extracted, device = extracted_shards(cache), usable_device(device)
     given, _ = given_networks(audio)
     rows = []

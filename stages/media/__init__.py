@@ -19,10 +19,9 @@ from .length import duration_s
 from .moments import SPAN_S
 from .mono import MIN_SOUND_S, OWN_SOUND_S, SoundWindow
 
-DECODERS = tuple(
-    sorted(path.stem for path in (Path(__file__).parent / "decoders").glob("[a-z]*.py"))
-)
-"""`pyav` carries its own FFmpeg; `ffmpeg` is the program, a process for each picture and sound."""
+_FILES = (Path(__file__).parent / "decoders").glob("[a-z]*.py")
+DECODERS = tuple(sorted(path.stem.replace("_", "-") for path in _FILES))
+"""Named as their files. `pyav` carries its own FFmpeg; `ffmpeg` is the program."""
 
 
 @dataclass(frozen=True)
@@ -147,4 +146,4 @@ def _backend(decoder: str) -> ModuleType:
     """Return a decoder's module, with its `version`, `decode_frame` and `decode_sound`."""
     if decoder not in DECODERS:
         raise ValueError(f"unknown decoder {decoder!r}: choose one of {', '.join(DECODERS)}")
-    return import_module(f".decoders.{decoder}", __package__)
+    return import_module(f".decoders.{decoder.replace('-', '_')}", __package__)

@@ -55,10 +55,10 @@ def test_the_index_names_every_page() -> None:
     assert [name for name in [*pages, *examples] if f"]({name})" not in index] == []
 
 
-def test_the_readme_names_every_command() -> None:
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+def test_the_first_steps_name_every_command() -> None:
+    first_steps = (ROOT / "docs/first-steps.md").read_text(encoding="utf-8")
     names = [name for members in GROUPS.values() for name in members]
-    assert [name for name in names if f"avpipe {name}" not in readme] == []
+    assert [name for name in names if f"avpipe {name}" not in first_steps] == []
 
 
 def test_the_help_says_of_every_command_what_it_does() -> None:

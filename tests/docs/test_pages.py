@@ -50,7 +50,7 @@ def test_links_lead_somewhere(path: Path) -> None:
 
 
 @pytest.mark.usefixtures("one_thread")
-def test_the_readme_runs_from_top_to_bottom(
+def test_the_first_steps_run_from_top_to_bottom(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """In this process but for the first command: importing PyTorch takes longer than most do."""
@@ -59,7 +59,7 @@ def test_the_readme_runs_from_top_to_bottom(
     begin = [sys.executable, "-m", "avpipe", "synth", "made", "--clips", "4", "--classes", "8"]
     subprocess.run(begin, check=True, timeout=540)
     Path("made/videos").rename("videos")
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    text = (ROOT / "docs/first-steps.md").read_text(encoding="utf-8")
     num_commands = 0
     for language, block in re.findall(r"```(console|python)\n(.*?)```", text, re.DOTALL):
         if language == "python":

@@ -27,6 +27,7 @@ from media_factory import (
 )
 
 Maker = Callable[[Path], Path]
+BOTH = ("ffmpeg", "pyav")
 CLIPS = Path(__file__).parents[4] / "shared" / "clips"
 
 
@@ -127,7 +128,7 @@ def offsets_s(clip: Clip, fps: float, seconds: float = 4.0) -> tuple[float, floa
 def test_picture_and_sound_belong_together(name: str, tmp_path: Path) -> None:
     path = ALIGNED[name](tmp_path)
     fps = {"15 per second": 15, "two per second": 2}.get(name, 25)
-    mine, theirs = (decode_clip(str(path), decoder=decoder) for decoder in DECODERS)
+    mine, theirs = (decode_clip(str(path), decoder=decoder) for decoder in BOTH)
     for clip in (mine, theirs):
         picture_s, sound_s = offsets_s(clip, fps)
         assert picture_s == pytest.approx(sound_s, abs=0.002)
@@ -256,7 +257,7 @@ def test_sound_before_the_first_picture(name: str, video_s: str, tmp_path: Path)
     path = str(
         write_clip(tmp_path / name, video_input=("-itsoffset", video_s), **LATE_PICTURES[name])
     )
-    mine, theirs = (decode_clip(path, seconds=10, decoder=decoder) for decoder in DECODERS)
+    mine, theirs = (decode_clip(path, seconds=10, decoder=decoder) for decoder in BOTH)
     assert mine.audio_start_s < 0.06  # encoders' delays and the codecs' first pieces
     assert mine.audio_start_s == pytest.approx(theirs.audio_start_s, abs=0.002)
     assert len(mine.waveform) == pytest.approx(len(theirs.waveform), abs=1024)
@@ -530,7 +531,7 @@ def test_real_clips(name: str, reason: str | None) -> None:
             decode_clip(path)
         assert caught.value.reason == reason
         return
-    mine, theirs = (decode_clip(path, decoder=decoder) for decoder in DECODERS)
+    mine, theirs = (decode_clip(path, decoder=decoder) for decoder in BOTH)
     assert np.abs(mine.frame.astype(float) - theirs.frame).mean() < 3
     assert mine.frame_pts_s == theirs.frame_pts_s
     shared = min(len(mine.waveform), len(theirs.waveform))
@@ -547,14 +548,14 @@ def test_a_decoder_is_a_file_and_nothing_else(tmp_path: Path) -> None:
     package = tmp_path / "avpipe"
     ignored = shutil.ignore_patterns("tests", "docs", "bench", ".*", "*.egg-info")
     shutil.copytree(Path(__file__).parents[3], package, ignore=ignored)
-    (package / "stages/media/decoders/mirror.py").write_text(
+    (package / "stages/media/decoders/mirror_av.py").write_text(
         "from .pyav import decode_frame as _upright, decode_sound, version\n"
         "def decode_frame(target):\n    return _upright(target)[:, ::-1].copy()\n"
     )
     path = write_clip(tmp_path / "a.mp4", fps=8, seconds=1)
     program = (
         "import sys; from avpipe.pipeline.main import main; from avpipe.cache.store import Cache\n"
-        "assert main(['extract', sys.argv[1], '--cache', sys.argv[2], '--decoder', 'mirror', "
+        "assert main(['extract', sys.argv[1], '--cache', sys.argv[2], '--decoder', 'mirror-av', "
         "'--backend', 'sequential']) == 0\n"
         "print(Cache(sys.argv[2]).clip('a').frame[100, 10].tolist())"
     )

@@ -262,7 +262,8 @@ def test_decoders_agree_where_there_are_no_times(name: str, tmp_path: Path) -> N
     path = str(write_clip(tmp_path / name, seconds=4.0, video=(*H264, "-g", "30"), audio=audio))
     for start_s in (None, 0.3, 1.1, 2.5):
         mine, theirs = (
-            decode_clip(path, start_s=start_s, span_s=1.0, decoder=decoder) for decoder in DECODERS
+            decode_clip(path, start_s=start_s, span_s=1.0, decoder=decoder)
+            for decoder in ("ffmpeg", "pyav")
         )
         assert read_number(mine.frame) == read_number(theirs.frame)
         assert abs(read_number(mine.frame) - mine.frame_pts_s * 25) <= 2

@@ -20,7 +20,8 @@ from avpipe.train.nets.model import Needs, build_model
 from avpipe.train.recipe import load_recipe
 from avpipe.train.runs.checkpoint import latest_checkpoint, load_weights
 from avpipe.train.runs.export import export_run
-from avpipe.train.runs.localizer import Localizer, centre_window
+from avpipe.train.runs.intake import centre_window
+from avpipe.train.runs.localizer import Localizer
 from avpipe.train.runs.record import read_record
 from avpipe.train.runs.sealed import DIGEST, seal
 from cache_factory import make_cache, tone_of
