@@ -33,9 +33,8 @@ def strangers(
     found = []
     for (video, audio), shown in zip(pictures, classes, strict=True):
         turned = (names[i] for i in rng.permutation(len(names)).tolist())
-        other = next(
-            (n for n in turned if n not in (video, audio) and sounds[n].isdisjoint(shown)), None
-        )
+        foreign = (n for n in turned if n != audio and video not in Pair(video, n).sounds)
+        other = next((n for n in foreign if sounds[n].isdisjoint(shown)), None)
         if other is None:
             raise InputError(
                 f"offscreen: no clip at hand sounds of another class than {video} shows; test more "

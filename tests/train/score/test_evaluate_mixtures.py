@@ -90,6 +90,28 @@ def test_duets_are_scored(
     assert "vggsound-duet, protocol avgn" in table and "CIoU@.3" in table and "PIAP" in table
 
 
+def test_duets_have_negatives_and_intervals(
+    cache: Cache, run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A borrowed sound is another duet's mixture; a duet is drawn with both its pictures."""
+    write_vggss(tmp_path, cache.ids[8:])
+    duets = ["clip008,a,clip009,b", "clip010,a,clip011,b"]
+    write_lines(tmp_path / "vggsound_duet_test.csv", duets)
+    command = [
+        "evaluate", str(run), "--cache", str(cache.path), "--benchmark", "vggsound-duet",
+        "--annotations", str(tmp_path), "--negatives", "silence,offscreen", "--bootstrap", "5",
+        "--json",
+    ]  # fmt: skip
+    code = main(command)
+    said = capsys.readouterr()
+    assert code == 0, said.err
+    (found,) = json.loads(said.out)["runs"]
+    assert found["n_scored"] == 4
+    assert {"silence", "offscreen"} <= found["negatives"]["q3"].keys()
+    low, high = found["intervals"]["ciou_mean"]
+    assert 0 <= low <= high <= 1
+
+
 def test_annotations_are_read_as_the_protocol_reads_them(
     cache: Cache, run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
