@@ -62,6 +62,11 @@ def headers(cache: Path, stage: str) -> Iterator[Header]:
         yield read_header(shard_path(cache, stage, shard))
 
 
+def published_ns(folder: Path) -> int:
+    """Return when the newest shard of a stage was published, in ns; 0 where there is none."""
+    return max((path.stat().st_mtime_ns for path in folder.glob("*.h5")), default=0)
+
+
 def require_cache(cache: Path) -> None:
     """Check that a folder is a cache.
 

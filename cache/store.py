@@ -16,7 +16,14 @@ from ..errors import Fault, InputError, Wrong
 from .manifest import Manifest
 from .schema import AUDIO, AUDIO_RATE_HZ, EXTRACT, NEIGHBORS, RAGGED, shard_path
 from .shard import Shard, read_header
-from .state import require_cache, require_manifest_of, require_shard_of, shard_numbers, stages
+from .state import (
+    published_ns,
+    require_cache,
+    require_manifest_of,
+    require_shard_of,
+    shard_numbers,
+    stages,
+)
 
 _MAX_OPEN = 256
 """Shards kept open; well below the usual limit of 1,024 files."""
@@ -269,7 +276,7 @@ class Cache:
                 f"{self.path} has no neighbours {name!r}",
                 fault=Fault(Wrong.NO_NEIGHBORS, self.path, f"{NEIGHBORS}/{name}"),
             )
-        return NeighborView(self, max(folders, key=lambda stage: _newest(self.path / stage)))
+        return NeighborView(self, max(folders, key=lambda stage: published_ns(self.path / stage)))
 
     def clip(self, clip_id: str) -> CachedClip:
         """Return one clip.
@@ -333,11 +340,6 @@ class Cache:
                         )
                     )
         return found
-
-
-def _newest(folder: Path) -> int:
-    """Return when the newest shard of a stage was published, ns."""
-    return max(path.stat().st_mtime_ns for path in folder.glob("*.h5"))
 
 
 def _reopen(path: str, verify: bool) -> Cache:

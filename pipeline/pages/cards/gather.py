@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from ....advice import DEFAULT_CACHE, advice
 from ....cache.schema import CLUSTERS, EXTRACT, HINTS, NEIGHBORS, Header
-from ....cache.state import headers, stages
+from ....cache.state import headers, published_ns, stages
 from ....cache.store import Cache, CachedClip
 from ....errors import InputError
 from ....stages.spectrogram import FRONT_ENDS, FrontEnd
@@ -115,7 +115,7 @@ def shown_stages(cache: Cache, rows: Sequence[int] = ()) -> dict[str, Header]:
         "audio": lambda header: _is_of(header, f"{NEIGHBORS}/audio-"),
         "clusters": lambda header: _is_of(header, CLUSTERS),
     }
-    by_age = sorted(stages(cache.path), key=lambda stage: _newest(cache.path / stage))
+    by_age = sorted(stages(cache.path), key=lambda stage: published_ns(cache.path / stage))
     found = [header for stage in by_age for header in list(headers(cache.path, stage))[:1]]
 
     def held(header: Header) -> int:
@@ -133,10 +133,6 @@ def _is_of(header: Header, prefix: str) -> bool:
 
 def _is_map(header: Header) -> bool:
     return "value" in header.columns and len(header.columns["value"].shape) == 4
-
-
-def _newest(folder: Path) -> int:
-    return max((path.stat().st_mtime_ns for path in folder.glob("*.h5")), default=0)
 
 
 def remarks(shown: Mapping[str, Header], cache: Path = DEFAULT_CACHE) -> list[str]:
