@@ -16,7 +16,7 @@ from avpipe.cache.schema import AUDIO, DROPPED, EMBEDDINGS, EXTRACT, NEIGHBORS, 
 from avpipe.cache.segment import Line
 from avpipe.cache.store import Cache
 from avpipe.cache.writer import Rows, write_shard
-from avpipe.stages.neighbors.library import best_kernel, load_faiss
+from avpipe.stages.neighbors.faiss_kernel import best_kernel, load_faiss
 from avpipe.stages.neighbors.run import neighbors
 from common import anonymous_bytes, parser, report, table
 from numpy.typing import NDArray

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ...reading import parse_json
-from ...stages.neighbors.library import KERNEL, best_kernel
+from ...stages.neighbors.faiss_kernel import KERNEL, best_kernel
 from ..output import size_text
 from .finding import Check, ok, problem, warning
 

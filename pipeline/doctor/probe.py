@@ -11,7 +11,7 @@ import sys
 import warnings
 from typing import Any
 
-from ...stages.neighbors.library import load_faiss, products_of
+from ...stages.neighbors.faiss_kernel import load_faiss, products_of
 
 
 def main(modules: list[str]) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from ...machine import Trial, granted_cores, parse_threads, try_threads
-from ...stages.neighbors.library import load_faiss
+from ...stages.neighbors.faiss_kernel import load_faiss
 from .. import output
 
 _CHANNELS = 64

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .library import load_faiss
+from .faiss_kernel import load_faiss
 
 BASE_BLOCK = 65_536
 """Vectors scored at a time on a GPU; FAISS has blocks of its own."""

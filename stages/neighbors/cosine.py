@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .candidates import Candidates, candidates
-from .library import load_faiss
+from .faiss_kernel import load_faiss
 
 QUERY_BLOCK = 256
 """Vectors whose neighbours are searched at a time, by one thread."""

@@ -8,8 +8,8 @@ from contextlib import contextmanager
 import numpy as np
 from numpy.typing import NDArray
 
+from .faiss_kernel import load_faiss
 from .kmeans_parts import kmeans_plus_plus, labels_of, lloyd, swapped
-from .library import load_faiss
 
 ITERATIONS = 50
 """At most; FAISS stops when nothing changes any more."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from .library import load_faiss
+from .faiss_kernel import load_faiss
 
 _SEED_SAMPLE = 256
 """Vectors for each centroid, at most, among which those to start from are drawn."""

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 from avpipe.pipeline.doctor.packages import check_products
-from avpipe.stages.neighbors.library import KERNEL, best_kernel
+from avpipe.stages.neighbors.faiss_kernel import KERNEL, best_kernel
 
 AVX512 = "avx512f avx512dq avx512bw avx512cd avx512vl"
 LOAD = """
 import os
-from avpipe.stages.neighbors.library import load_faiss, products_of
+from avpipe.stages.neighbors.faiss_kernel import load_faiss, products_of
 print(products_of(load_faiss()))
 print(os.environ.get("OPENBLAS_CORETYPE"))
 """
