@@ -17,6 +17,7 @@ from .commands import (
     embed_teachers,
     evaluate,
     export,
+    export_cache,
     extract,
     import_checkpoint,
     init,
@@ -142,6 +143,7 @@ GROUPS: dict[str, dict[str, Callable[..., None]]] = {
         "report": report.report,
         "import-checkpoint": import_checkpoint.import_checkpoint,
         "export": export.export,
+        "export-cache": export_cache.export_cache,
     },
     "Look": {
         "localize": localize.localize,

@@ -9,9 +9,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from .audioset import NUM_CLASSES
@@ -73,20 +71,21 @@ def head_shape(width: float) -> tuple[int, int]:
     return rounded(width * _HIDDEN), 6 * rounded(width * _BLOCKS[-1].out)
 
 
-def mel_bank() -> NDArray[np.float64]:
-    """Return the `(128, 512)` triangles over bins of 31.25 Hz, linear in mel, each of height 1."""
-    low, high = _mel(np.array([0.0, _HIGHEST_HZ]))
-    step = (high - low) / (_MELS + 1)
-    bins = _mel(np.arange(_FFT // 2) * RATE_HZ / _FFT)
-    starts = low + step * np.arange(_MELS)[:, None]
-    sides: NDArray[np.float64] = np.minimum(
-        (bins - starts) / step, (starts + 2 * step - bins) / step
-    )
-    return np.maximum(sides, 0)
+def mel_bank() -> Tensor:
+    """Return the `(128, 512)` triangles over bins of 31.25 Hz, linear in mel, each of height 1.
 
+    They are torchaudio's, which computes Kaldi's, as in the released code.
+    """
+    from torchaudio.compliance.kaldi import get_mel_banks
 
-def _mel(hz: NDArray[np.float64]) -> NDArray[np.float64]:
-    return 1127 * np.log1p(hz / 700)
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)  # computed in float32 they are off by up to 1e-5
+    try:
+        bank: Tensor
+        bank, _ = get_mel_banks(_MELS, _FFT, float(RATE_HZ), 0.0, float(_HIGHEST_HZ), 0.0, 0.0, 1.0)
+    finally:
+        torch.set_default_dtype(before)
+    return bank.float()
 
 
 class LogMel(nn.Module):
@@ -97,7 +96,7 @@ class LogMel(nn.Module):
         super().__init__()
         window = torch.hann_window(_WINDOW, periodic=False, dtype=torch.float64).float()
         self.register_buffer("window", window, persistent=False)
-        self.register_buffer("bank", torch.from_numpy(mel_bank()).float(), persistent=False)
+        self.register_buffer("bank", mel_bank(), persistent=False)
 
     def forward(self, waveform: Tensor) -> Tensor:
         """See the class."""
