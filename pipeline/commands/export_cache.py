@@ -1,11 +1,11 @@
 """`avpipe export-cache`: a cache's clips as WebDataset or Parquet, for programs without avpipe."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
-from ...stages.exchange import WORKERS
+from ...stages.exchange import WORKERS, ExchangeFormat
 from .. import output
 from ..options import DEFAULT_CACHE, Cache, Json
 from ..settings import ONE_RUN
@@ -17,7 +17,7 @@ def export_cache(
     out: Annotated[Path, typer.Argument(metavar="OUT", help="The folder to fill."), ONE_RUN],
     cache: Cache = DEFAULT_CACHE,
     format: Annotated[
-        Literal["webdataset", "parquet"], typer.Option("--format", help="What is written."), ONE_RUN
+        ExchangeFormat, typer.Option("--format", help="What is written."), ONE_RUN
     ] = "webdataset",
     column: Annotated[
         list[str] | None,

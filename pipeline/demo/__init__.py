@@ -27,7 +27,7 @@ class Extent:
 
 
 SHORT = Extent(
-    clips=480, steps=260, visual="mobilenet-v2", audio="efficientat-mn04", teach_passes=0.5,
+    clips=480, steps=200, visual="mobilenet-v2", audio="efficientat-mn04", teach_passes=0.5,
     taught=32,
 )  # fmt: skip
 FULL = Extent(

@@ -13,7 +13,6 @@ import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
-from importlib.util import find_spec
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Protocol, cast
@@ -27,7 +26,7 @@ from ...drafts import remove_orphans, whole, write_whole
 from ...errors import MissingDependencyError, UsageError
 from ...reading import parse_json
 from ..neighbors.vectors import IdSet, id_set
-from . import FORMATS, WORKERS
+from . import WORKERS, ExchangeFormat
 from .items import Reader, Row, Spec, columns_of, spec_of, table_rows
 
 SCHEMA = "avpipe.exchange/1"
@@ -36,7 +35,7 @@ _CLIPS_IN_A_FILE = 1000
 """At most, so that files are neither many nor large: a GB with maps of 2048 x 7 x 7."""
 
 
-class Format(Protocol):
+class FormatModule(Protocol):
     """What a file of a format's name defines."""
 
     SUFFIX: str
@@ -75,7 +74,7 @@ class ExportSummary:
 def export_cache(
     cache: Cache,
     out: Path,
-    name: str,
+    name: ExchangeFormat,
     *,
     ids: Collection[str] | None = None,
     columns: Sequence[str] | None = None,
@@ -87,7 +86,7 @@ def export_cache(
     Args:
         cache: The cache.
         out: Folder, made if needed.
-        name: Format, one of `FORMATS`.
+        name: The format.
         ids: Clips to take; all that are done if None.
         columns: What goes along, as `Cache.column` takes it; None: every teacher's hints.
         workers: Loader workers, each of which is to have a file of its own.
@@ -132,17 +131,18 @@ def export_cache(
     )
 
 
-def load_format(name: str) -> Format:
+def load_format(name: ExchangeFormat) -> FormatModule:
     """Return the module that writes a format.
 
     Raises:
         MissingDependencyError: Its package is missing.
     """
-    if name not in FORMATS:
-        raise UsageError(f"--format {name}: one of {', '.join(FORMATS)}")
-    if name == "parquet" and find_spec("pyarrow") is None:
-        raise MissingDependencyError("parquet needs pyarrow: pip install 'avpipe[exchange]'")
-    return cast(Format, import_module(f".{name}", __package__))
+    try:
+        return cast(FormatModule, import_module(f".{name}", __package__))
+    except ModuleNotFoundError as error:
+        raise MissingDependencyError(
+            f"{name} needs {error.name}: pip install 'avpipe[exchange]'"
+        ) from None
 
 
 def _specs(

@@ -6,6 +6,7 @@ import io
 import json
 import runpy
 import shutil
+import sys
 import tarfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -176,8 +177,9 @@ def test_another_export_is_refused(cache: Cache, tmp_path: Path) -> None:
 def test_parquet_without_its_package(
     cache: Cache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(stage, "find_spec", lambda name: None)
-    with pytest.raises(MissingDependencyError, match=r"pip install 'avpipe\[exchange\]'"):
+    monkeypatch.delitem(sys.modules, "avpipe.stages.exchange.parquet", raising=False)
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    with pytest.raises(MissingDependencyError, match=r"pyarrow: pip install 'avpipe\[exchange\]'"):
         export_cache(cache, tmp_path / "out", "parquet")
     assert not (tmp_path / "out").exists()
 
