@@ -82,6 +82,7 @@ class Annotated:
         num_official: Clips with a source in the picture, unreadable ones included.
         lists: Subsets by name: the clips of each.
         notices: Lines about broken boxes and missing files.
+        left_out: Clips that are listed and have no truth, which are not tested.
         extra: What is scored beside cIoU.
     """
 
@@ -94,6 +95,7 @@ class Annotated:
     notices: tuple[str, ...] = ()
     reads: Literal["maps"] = "maps"
     priors: tuple[Prior, ...] = ("center", "object")
+    left_out: tuple[str, ...] = ()
     extra: Extra | None = field(default=None, repr=False)
 
     @cached_property
@@ -118,9 +120,22 @@ class Annotated:
 
     def only(self, have: AbstractSet[str]) -> Annotated:
         """Leave out what needs other clips than these."""
+        here = np.array([have >= set(item.pair.clips) for item in self.items], bool)
         return replace(
-            self, items=tuple(item for item in self.items if have >= set(item.pair.clips))
+            self, items=tuple(self.items[row] for row in np.flatnonzero(self.whole(here)))
         )
+
+    def whole(self, keep: Bools) -> Bools:
+        """Leave out what is counted with items that are left out, where all or none of them count.
+
+        Args:
+            keep: `(items,)`.
+        """
+        if self.extra is None or not self.extra.joint:
+            return keep
+        lacking = {item.group for item, there in zip(self.items, keep, strict=True) if not there}
+        counts = [not item.group or item.group not in lacking for item in self.items]
+        return np.logical_and(keep, counts)
 
     def truth(self, pair: Pair, positive: bool) -> Truth:
         """Return what to draw on a pair's frame; see `Benchmark.truth`."""
@@ -164,8 +179,7 @@ class Annotated:
     def _chunk(self) -> int:
         """Items looked at together: whole groups, all as large as the first, where they must be."""
         size = 1
-        if self.extra and self.extra.joint and self.items:
-            first = self.items[0].group
+        if self.extra and self.extra.joint and self.items and (first := self.items[0].group):
             size = next(
                 (n for n, item in enumerate(self.items) if item.group != first), len(self.items)
             )
@@ -291,6 +305,7 @@ class AnnotatedScores:
     def headline(self, without: AbstractSet[str] = frozenset()) -> tuple[int, Scores]:
         """Return how many clips count without those, and the scores of all pairs."""
         keep = np.array([without.isdisjoint(item.pair.clips) for item in self.test.items], bool)
+        keep = self.test.whole(keep)
         num = int((keep & self.test.positive).sum())
         return num, self._summary(keep)
 

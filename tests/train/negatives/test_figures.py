@@ -14,13 +14,14 @@ from avpipe.train.negatives.figures import (
     overlap,
     true_negatives,
 )
-from avpipe.train.negatives.levels import STATED, derived, stated
+from avpipe.train.negatives.levels import STATED, Level, derived, stated
 from avpipe.train.negatives.made import Made
 from avpipe.train.negatives.measured import Heard, Looked, figures_of, mixture, score_levels
 from avpipe.train.negatives.strangers import strangers
 from avpipe.train.score.protocols import PROTOCOLS
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 
 SHARES = st.lists(st.sampled_from([0.0, 0.05, 0.1, 0.15, 0.5, 0.999, 1.0]), max_size=12)
 PICTURES = st.lists(st.lists(st.booleans(), min_size=6, max_size=6), min_size=1, max_size=5)
@@ -94,6 +95,69 @@ def test_a_pixel_at_the_threshold_and_one_that_is_no_number_are_dark() -> None:
         assert found["q3"]["noise"]["pia"] == 1 / 16
         assert found["q3"]["ciou_mean"] == 0.5 and found["q3"]["noise"]["alike"] == 1.0
     assert heard.source(pairs).shape == (1, 4, 4)
+
+
+CELLS = st.sampled_from([-1.0, -0.25, 0.0, 0.25, 0.5, math.nan])
+MAPS = arrays(np.float64, (3, 3, 3), elements=CELLS)
+TRUTHS = arrays(bool, (3, 3, 3))
+"""Few levels, so many ties with the threshold; some truths are empty, some maps are no number."""
+
+
+@settings(max_examples=40)
+@given(MAPS, MAPS, MAPS, TRUTHS, st.sampled_from([-0.25, 0.0, 0.25, 0.5]))
+def test_figures_of_maps_are_the_loops(own, silence, noise, truth, at: float) -> None:
+    """Pixel by pixel from the formulas: pIA, AUC_N, TNR, alike, cIoU, F and F_AUC."""
+    pairs = [Pair(str(i), str(i)) for i in range(3)]
+
+    def heard(maps) -> Heard:
+        return Heard(pairs, lambda asked: maps[[int(pair.video) for pair in asked]])
+
+    kinds = {"silence": silence, "noise": noise}
+    level = Level("q3", at, "")
+    found = score_levels(
+        heard(own), lambda part: truth[part], {k: heard(m) for k, m in kinds.items()}, [level],
+        PROTOCOLS["avpipe"],
+    )["q3"]  # fmt: skip
+    cious, lit, alike = [], {kind: [] for kind in kinds}, {kind: [] for kind in kinds}
+    for row in range(3):
+        chosen = [bool(value > at) for value in own[row].ravel()]
+        true = truth[row].ravel().tolist()
+        hits = sum(p and t for p, t in zip(chosen, true, strict=True))
+        whole = sum(true) + sum(p and not t for p, t in zip(chosen, true, strict=True))
+        cious.append(hits / whole if whole else 0.0)
+        for kind, maps in kinds.items():
+            other = [bool(value > at) for value in maps[row].ravel()]
+            lit[kind].append(sum(other) / 9)
+            either = sum(p or q for p, q in zip(chosen, other, strict=True))
+            both = sum(p and q for p, q in zip(chosen, other, strict=True))
+            alike[kind].append(both / either if either else 1.0)
+    positive = sum(cious) / 3
+    rates = [sum(value >= level for value in cious) / 3 for level in [0.05 * i for i in range(21)]]
+    area = sum((low + high) / 2 * 0.05 for low, high in itertools.pairwise(rates))
+    for kind in kinds:
+        own_figures = found[kind]
+        assert own_figures["pia"] == pytest.approx(sum(lit[kind]) / 3)
+        assert own_figures["auc_n"] == pytest.approx(loop_area(lit[kind]))
+        assert own_figures["tnr"] == sum(share == 0 for share in lit[kind]) / 3
+        assert own_figures["alike"] == pytest.approx(sum(alike[kind]) / 3)
+    assert found["ciou_mean"] == pytest.approx(positive) and found["auc"] == pytest.approx(area)
+    dark = sum(1 - sum(shares) / 3 for shares in lit.values()) / 2
+    dark_area_mean = sum(loop_area(shares) for shares in lit.values()) / 2
+    for name, one, two in (("f", positive, dark), ("f_auc", area, dark_area_mean)):
+        assert found[name] == pytest.approx(2 * one * two / (one + two) if one + two else 0)
+
+
+@settings(max_examples=40)
+@given(st.lists(st.sampled_from([-1.0, 0.0, 0.1, 0.1, 0.7, 1.0]), min_size=1, max_size=12))
+def test_derived_thresholds_are_the_loops(peaks: list[float]) -> None:
+    """Third quartile by linear interpolation between ranks, as written out."""
+    ranked = sorted(peaks)
+    place = 0.75 * (len(ranked) - 1)
+    low = int(place)
+    high = min(low + 1, len(ranked) - 1)
+    third = ranked[low] + (place - low) * (ranked[high] - ranked[low])
+    found = {level.name: level.cosine for level in derived(np.array(peaks))}
+    assert found == {"q3": pytest.approx(third), "max": ranked[-1]}
 
 
 def test_thresholds() -> None:
