@@ -246,18 +246,18 @@ class Annotated:
     @cached_property
     def _areas_px(self) -> Floats:
         """`(pairs,)` sum of each truth."""
-        return np.concatenate([t.sum((1, 2), dtype=np.float64) for t in self._drawn(self.items)])
+        return np.concatenate([_areas(truths) for truths in self._drawn(self.items)])
 
     @cached_property
     def _best(self) -> Floats:
         """Largest cIoU that half the picture can have, of each positive."""
         found = [np.zeros(0)]
         for truths in self._drawn([item for item in self.items if item.kind == "positive"]):
-            full = (truths == 1).sum((1, 2))
-            part = (truths > 0).sum((1, 2)) - full  # Flickr: pixels that one annotator marked
+            full = _areas(truths == 1)
+            part = _areas(truths > 0) - full  # Flickr: pixels that one annotator marked
             hit = np.minimum(full, _HALF_PX)
             beside = np.minimum(part, _HALF_PX - hit)
-            whole = truths.sum((1, 2), dtype=np.float64) + _HALF_PX - hit - beside
+            whole = _areas(truths) + _HALF_PX - hit - beside
             found.append((hit + beside / 2) / whole)
         return np.concatenate(found)
 
@@ -265,6 +265,13 @@ class Annotated:
         """Yield the truths of items, some at a time."""
         for start in range(0, len(items), _CHUNK):
             yield self._truths(items[start : start + _CHUNK])
+
+
+def _areas(truths: NDArray[Any]) -> Floats:
+    """Return the sum of each truth, `(n,)`: of masks by counting, which is faster."""
+    if truths.dtype == bool:
+        return np.array([np.count_nonzero(truth) for truth in truths], np.float64)
+    return np.asarray(truths.sum((1, 2), dtype=np.float64))
 
 
 def _source(item: AnnotatedItem) -> str:
