@@ -123,8 +123,6 @@ def evaluate(
     whole = full = load_benchmark(benchmark, annotations, rules)
     sweeps.require_boxes(benchmark, whole)
     negatives.require_fit(benchmark, whole)
-    if bootstrap and whole.reads == "embeddings":
-        raise UsageError(f"--bootstrap goes with scores of single maps, not with {benchmark}")
     stem = benchmark
     with collected() as told:
         records = [read_record(Path(folder)) for folder in run_dirs]

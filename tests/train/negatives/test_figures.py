@@ -64,8 +64,8 @@ def test_harmonic_mean() -> None:
 
 
 def test_figures_of_one_threshold_by_hand() -> None:
-    lit = {"silence": np.array([0.0, 0.5]), "own": np.array([1.0])}
-    found = figures_of(Looked(np.array([0.6, 0.2]), lit, {"silence": np.array([1.0, 0.25])}))
+    lit = {"silence": np.array([[0.0, 0.5]]), "own": np.array([[1.0]])}
+    found = figures_of(Looked(np.array([0.6, 0.2]), lit, {"silence": np.array([[1.0, 0.25]])}))
     assert (found["loc_acc"], found["ciou_mean"]) == (0.5, pytest.approx(0.4))
     assert found["silence"] == {
         "pia": 0.25, "auc_n": pytest.approx(loop_area([0.0, 0.5])), "tnr": 0.5, "tnr_05": 0.5,
@@ -76,6 +76,28 @@ def test_figures_of_one_threshold_by_hand() -> None:
     assert found["f_auc"] == pytest.approx(
         2 * found["auc"] * loop_area([0.0, 0.5]) / (found["auc"] + loop_area([0.0, 0.5]))
     )
+
+
+def test_several_draws_have_a_mean_and_a_deviation() -> None:
+    """F is that of each draw, whose other kinds stay."""
+    drawn = np.array([[0.0, 0.2], [0.4, 0.6], [0.0, 0.0]])
+    looked = Looked(
+        np.array([0.6, 0.2]), {"silence": np.array([[0.1, 0.3]]), "offscreen": drawn},
+        {"silence": np.array([[1.0, 0.0]]), "offscreen": np.ones((3, 2))},
+    )  # fmt: skip
+    found = figures_of(looked)
+    assert found["offscreen"]["pia"] == pytest.approx(0.2) and found["silence"][
+        "pia"
+    ] == pytest.approx(0.2)
+    fs = [2 * 0.4 * dark / (0.4 + dark) for dark in (0.85, 0.65, 0.9)]
+    assert found["f"] == pytest.approx(sum(fs) / 3)
+    mean = sum(fs) / 3
+    assert found["std"]["f"] == pytest.approx(math.sqrt(sum((f - mean) ** 2 for f in fs) / 2))
+    shares = [0.1, 0.5, 0.0]
+    spread = math.sqrt(sum((share - 0.2) ** 2 for share in shares) / 2)
+    assert found["std"]["offscreen"]["pia"] == pytest.approx(spread)
+    assert found["std"]["offscreen"]["tnr"] == pytest.approx(np.std([0.5, 0, 1], ddof=1))
+    assert set(found["std"]) == {"f", "f_auc", "offscreen"}
 
 
 def test_a_pixel_at_the_threshold_and_one_that_is_no_number_are_dark() -> None:
@@ -90,7 +112,7 @@ def test_a_pixel_at_the_threshold_and_one_that_is_no_number_are_dark() -> None:
         unit = PROTOCOLS[name].scale == "unit"
         shown = Heard(pairs, lambda asked, unit=unit: (maps + 1) / 2 if unit else maps)
         found = score_levels(
-            shown, lambda part: truth[part], {"noise": shown}, [level], PROTOCOLS[name]
+            shown, lambda part: truth[part], {"noise": [shown]}, [level], PROTOCOLS[name]
         )
         assert found["q3"]["noise"]["pia"] == 1 / 16
         assert found["q3"]["ciou_mean"] == 0.5 and found["q3"]["noise"]["alike"] == 1.0
@@ -103,7 +125,7 @@ TRUTHS = arrays(bool, (3, 3, 3))
 """Few levels, so many ties with the threshold; some truths are empty, some maps are no number."""
 
 
-@settings(max_examples=40)
+@settings(max_examples=30, deadline=None)
 @given(MAPS, MAPS, MAPS, TRUTHS, st.sampled_from([-0.25, 0.0, 0.25, 0.5]))
 def test_figures_of_maps_are_the_loops(own, silence, noise, truth, at: float) -> None:
     """Pixel by pixel from the formulas: pIA, AUC_N, TNR, alike, cIoU, F and F_AUC."""
@@ -115,7 +137,7 @@ def test_figures_of_maps_are_the_loops(own, silence, noise, truth, at: float) ->
     kinds = {"silence": silence, "noise": noise}
     level = Level("q3", at, "")
     found = score_levels(
-        heard(own), lambda part: truth[part], {k: heard(m) for k, m in kinds.items()}, [level],
+        heard(own), lambda part: truth[part], {k: [heard(m)] for k, m in kinds.items()}, [level],
         PROTOCOLS["avpipe"],
     )["q3"]  # fmt: skip
     cious, lit, alike = [], {kind: [] for kind in kinds}, {kind: [] for kind in kinds}
@@ -147,7 +169,7 @@ def test_figures_of_maps_are_the_loops(own, silence, noise, truth, at: float) ->
         assert found[name] == pytest.approx(2 * one * two / (one + two) if one + two else 0)
 
 
-@settings(max_examples=40)
+@settings(max_examples=30, deadline=None)
 @given(st.lists(st.sampled_from([-1.0, 0.0, 0.1, 0.1, 0.7, 1.0]), min_size=1, max_size=12))
 def test_derived_thresholds_are_the_loops(peaks: list[float]) -> None:
     """Third quartile by linear interpolation between ranks, as written out."""
