@@ -28,7 +28,7 @@ $(READY): pyproject.toml constraints.txt
 		$(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) --editable '.[dev]'
 	@touch $@
 
-demo: $(READY)  ## videos to localized sounds on synthetic clips, in ./demo-out
+demo: $(READY)  ## videos to localized sounds on synthetic clips, in ./demo-out (minutes)
 	@$(BIN)/python -m avpipe demo $(DEMO_OUT)
 
 test: $(READY)  ## the tests of every day (minutes)

@@ -64,13 +64,15 @@ def cluster(
     """Embed every sound and cluster them: pseudo-labels for sound promotion."""
     from ...cache.schema import EMBEDDINGS
     from ..networks.choose import NONE, encoders_of
+    from ..networks.shards import note_missing, shards_of
 
     check_encoder(encoder)
     (name,) = encoders_of(NONE, encoder)
     if dry_run:
         from ..networks.dry_run import estimate, estimate_text
 
-        output.show(estimate(cache, [(EMBEDDINGS, name)], device, encoder), json, estimate_text)
+        stages, shards = [(EMBEDDINGS, name)], shards_of(cache, ids).numbers
+        output.show(estimate(cache, stages, device, encoder, shards), json, estimate_text)
         return
     from ...cache.store import Cache
     from ...stages.neighbors import cluster as stage
@@ -83,12 +85,14 @@ def cluster(
 
     started, opened = time.monotonic(), Cache(cache)
     taken, held_out = read_ids_to_take(ids), read_ids(hold_out) or []
-    id_set(opened, taken, held_out)  # a list of other clips is told before hours of work
+    chosen = id_set(opened, taken, held_out)  # other clips' lists are told before hours of work
+    shards = None if taken is None else chosen.shards
     given, sounds = given_networks(encoder)
+    note_missing(opened, [name], shards)
     with watch_stages() as progress:
         embedded = embed_source(
             opened, name, specs=tuple(weights or PRETRAINED), device=device, batch_size=batch_size,
-            overwrite=overwrite, given=given, progress=progress,
+            overwrite=overwrite, given=given, shards=shards, progress=progress,
         )  # fmt: skip
         found = stage.cluster(
             opened, name, k, seed=seed, ids=taken, hold_out=held_out, overwrite=overwrite,

@@ -1,5 +1,6 @@
 """`avpipe embed-teachers`: each teacher sees or hears every clip once."""
 
+from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
@@ -21,7 +22,7 @@ from ..options import (
     Threads,
     Weights,
 )
-from ..settings import Example
+from ..settings import ONE_RUN, Example
 
 VisualHint = Literal["backbone", "encoder"]
 
@@ -52,6 +53,13 @@ def embed_teachers(
     objects: Annotated[
         bool, typer.Option("--objects", help="Store also where DETR sees objects, as a map.")
     ] = False,
+    ids: Annotated[
+        Path | None,
+        typer.Option(
+            "--ids", metavar="LIST", help="Do only the shards with the clips of this list or CSV."
+        ),
+        ONE_RUN,
+    ] = None,
     weights: Weights = None,
     device: Device = AUTO,
     threads: Threads = AUTO,
@@ -65,6 +73,7 @@ def embed_teachers(
     from ...stages.teachers.protocol import choices
     from ..networks.choose import require_some, require_weights, teacher_of, with_output
     from ..networks.run_encoder import is_run
+    from ..networks.shards import shards_of
 
     if is_run(visual):
         raise UsageError(f"--visual {visual}: a run compares frames, for knn")
@@ -78,7 +87,8 @@ def embed_teachers(
         from ..networks.dry_run import estimate, estimate_text
 
         kinds = [*[HINTS] * len(seen + heard), *[OBJECTS] * len(drawn)]
-        found = estimate(cache, list(zip(kinds, names, strict=True)), device, audio)
+        stages = list(zip(kinds, names, strict=True))
+        found = estimate(cache, stages, device, audio, shards_of(cache, ids).numbers)
         output.show(found, json, estimate_text)
         return
     if is_run(audio):
@@ -90,12 +100,12 @@ def embed_teachers(
     from ..watch import watch_stages
 
     opened = Cache(cache)  # before the network that tries threads is loaded
-    specs = tuple(weights or PRETRAINED)
+    specs, wanted = tuple(weights or PRETRAINED), shards_of(cache, ids)
     require_weights(cache, names, specs)
     with network_threads(threads, device), watch_stages() as progress:
         done = stage.embed(
             opened, HINTS, [*seen, *heard], objects=drawn, specs=specs, device=device,
-            batch_size=batch_size, overwrite=overwrite, progress=progress,
+            batch_size=batch_size, overwrite=overwrite, shards=wanted.numbers, progress=progress,
         )  # fmt: skip
-    document = {**done.as_json(), "notices": todo_notices(cache)}
+    document = {**done.as_json(), "notices": [*wanted.notices, *todo_notices(cache)]}
     output.show(document, json, output.teachers_text)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from ...cache.schema import HINTS
 from ...cache.store import Cache
@@ -21,6 +21,7 @@ def embed_source(
     batch_size: int,
     overwrite: bool,
     given: Given,
+    shards: Collection[int] | None = None,
     progress: EmbedProgress,
 ) -> EmbedSummary:
     """Make what is missing of an encoder's vectors: of its hints, if it is a teacher already.
@@ -33,6 +34,7 @@ def embed_source(
         batch_size: Clips at a time.
         overwrite: Speaks of embeddings; hints may be what a student is learning from.
         given: Networks that no module defines.
+        shards: Do no others; None: all that are extracted.
         progress: As `embed` takes it.
 
     Raises:
@@ -48,6 +50,7 @@ def embed_source(
         batch_size=batch_size,
         overwrite=overwrite and kind != HINTS,
         given=given,
+        shards=shards,
         progress=progress,
     )
 

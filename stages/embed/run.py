@@ -7,7 +7,7 @@ searched by); any teacher can do either. `objects/<network>` says where things a
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -78,6 +78,7 @@ def embed(
     batch_size: int = BATCH_SIZE,
     overwrite: bool = False,
     given: Given = MappingProxyType({}),
+    shards: Collection[int] | None = None,
     progress: EmbedProgress | None = None,
 ) -> EmbedSummary:
     """Run teachers over every extracted shard that they have not done yet.
@@ -92,6 +93,7 @@ def embed(
         batch_size: Clips at a time; a batch never reaches over the end of a shard.
         overwrite: Make shards again that were made with other parameters or weights.
         given: Networks of `names` that are no teachers.
+        shards: Do no others; None: all that are extracted.
         progress: Told after every batch.
 
     Raises:
@@ -105,8 +107,9 @@ def embed(
     started = time.monotonic()
     device = usable_device(device)
     plans = plan_embed(
-        cache.path, kind, names, objects=objects, specs=specs, overwrite=overwrite, given=given
-    )
+        cache.path, kind, names, objects=objects, specs=specs, overwrite=overwrite, given=given,
+        shards=shards,
+    )  # fmt: skip
     for plan in plans:
         remove_orphans(cache.path / plan.stage)
         if not plan.todo:

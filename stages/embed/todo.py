@@ -56,6 +56,7 @@ def plan_embed(
     specs: Sequence[str] = (PRETRAINED,),
     overwrite: bool = False,
     given: Given = MappingProxyType({}),
+    shards: Collection[int] | None = None,
 ) -> list[EmbedPlan]:
     """Find the weights of each teacher and the shards it has to do, from 4 KiB headers alone.
 
@@ -68,7 +69,8 @@ def plan_embed(
         f"{kind}/{name}": given[name][0] if name in given else load_teacher(name, kind)
         for kind, name in wanted
     }
-    numbers = sorted(extracted_shards(cache))
+    extracted = extracted_shards(cache)
+    numbers = sorted(extracted if shards is None else extracted.intersection(shards))
     if not numbers:
         raise InputError(f"{cache} has no extracted clips; run `avpipe extract --cache {cache}`")
     for stage, teacher in teachers.items():
