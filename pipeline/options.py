@@ -101,6 +101,11 @@ Overwrite = Annotated[
     typer.Option("--overwrite", help="Make the stage again if its parameters changed."),
     ONE_RUN,
 ]
+PartOption = Annotated[
+    str | None,
+    typer.Option("--part", metavar="I/N", help="Every N-th shard, from the I-th; I from 0."),
+    ONE_RUN,
+]
 Device = Annotated[
     str,
     typer.Option(

@@ -18,9 +18,11 @@ from ..options import (
     DryRun,
     Json,
     Overwrite,
+    PartOption,
     Threads,
     Weights,
 )
+from ..parts import part_of
 from ..settings import Example
 
 VisualHint = Literal["backbone", "encoder"]
@@ -56,6 +58,7 @@ def embed_teachers(
     device: Device = AUTO,
     threads: Threads = AUTO,
     batch_size: BatchSize = BATCH_SIZE,
+    part: PartOption = None,
     overwrite: Overwrite = False,
     dry_run: DryRun = False,
     json: Json = False,
@@ -74,11 +77,12 @@ def embed_teachers(
         raise UsageError(f"--visual-size {visual_size}: there is no visual teacher")
     drawn = choices(OBJECTS) if objects else []
     names = require_some([*seen, *heard, *drawn])
+    own = part_of(part)
     if dry_run:
         from ..networks.dry_run import estimate, estimate_text
 
         kinds = [*[HINTS] * len(seen + heard), *[OBJECTS] * len(drawn)]
-        found = estimate(cache, list(zip(kinds, names, strict=True)), device, audio)
+        found = estimate(cache, list(zip(kinds, names, strict=True)), device, audio, own)
         output.show(found, json, estimate_text)
         return
     if is_run(audio):
@@ -95,7 +99,7 @@ def embed_teachers(
     with network_threads(threads, device), watch_stages() as progress:
         done = stage.embed(
             opened, HINTS, [*seen, *heard], objects=drawn, specs=specs, device=device,
-            batch_size=batch_size, overwrite=overwrite, progress=progress,
+            batch_size=batch_size, overwrite=overwrite, part=own, progress=progress,
         )  # fmt: skip
     document = {**done.as_json(), "notices": todo_notices(cache)}
     output.show(document, json, output.teachers_text)

@@ -17,7 +17,6 @@ from ..extract.settings import (
     IdFrom,
     Spectrogram,
     failure_limit,
-    parse_part,
     parse_reason,
     parse_roots,
 )
@@ -29,10 +28,12 @@ from ..options import (
     Jobs,
     Json,
     Overwrite,
+    PartOption,
     checked,
     inputs_argument,
 )
 from ..output import Document, fields_text
+from ..parts import parse_part
 from ..settings import FILE_NAME, ONE_RUN, Example
 
 MAX_SECONDS = 86_400.0
@@ -58,11 +59,7 @@ def extract(
     backend: Annotated[
         Backend, typer.Option("--backend", help="How the workers are run.")
     ] = BACKEND,
-    part: Annotated[
-        str | None,
-        typer.Option("--part", metavar="I/N", help="Every N-th shard, from the I-th; I from 0."),
-        ONE_RUN,
-    ] = None,
+    part: PartOption = None,
     retry_failed: Annotated[
         str | None,
         typer.Option(

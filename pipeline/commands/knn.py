@@ -20,9 +20,11 @@ from ..options import (
     Ids,
     Json,
     Overwrite,
+    PartOption,
     Threads,
     Weights,
 )
+from ..parts import part_of
 
 
 def knn(
@@ -52,6 +54,7 @@ def knn(
     device: Device = AUTO,
     threads: Threads = AUTO,
     batch_size: BatchSize = BATCH_SIZE,
+    part: PartOption = None,
     overwrite: Overwrite = False,
     dry_run: DryRun = False,
     json: Json = False,
@@ -62,14 +65,14 @@ def knn(
     from ..networks.choose import encoders_of, require_weights
     from ..networks.run_encoder import is_run
 
-    names = encoders_of(image, audio)
+    names, own = encoders_of(image, audio), part_of(part)
     if dry_run:
         if is_run(image):
             raise UsageError("--dry-run cannot tell what the regions of a run take; leave it out")
         from ..networks.dry_run import estimate, estimate_text
 
         stages = [(EMBEDDINGS, name) for name in names]
-        output.show(estimate(cache, stages, device, audio), json, estimate_text)
+        output.show(estimate(cache, stages, device, audio, own), json, estimate_text)
         return
     from ...cache.store import Cache
     from ...devices import usable_device
@@ -102,19 +105,21 @@ def knn(
         embedded = [
             embed_source(
                 opened, name, specs=specs, device=device, batch_size=batch_size,
-                overwrite=overwrite, given=given, progress=progress,
+                overwrite=overwrite, given=given, part=own, progress=progress,
             )
             for name in names
             if name not in regions
         ]  # fmt: skip
         embedded += [
-            embed_regions(opened, name, run, device=device, overwrite=overwrite, progress=progress)
+            embed_regions(
+                opened, name, run, device=device, overwrite=overwrite, part=own, progress=progress
+            )
             for name, run in regions.items()
         ]
         found = [
             neighbors(
                 opened, name, k, ids=taken, hold_out=held_out, device=device,
-                overwrite=overwrite, progress=progress,
+                overwrite=overwrite, part=own, progress=progress,
             )
             for name in names
         ]  # fmt: skip

@@ -61,18 +61,6 @@ class ExtractSettings:
         return {number: str(folder.absolute()) for number, folder in (self.root_map or {}).items()}
 
 
-def parse_part(text: str) -> tuple[int, int]:
-    """Parse `--part i/n` into (i, n), i from 0.
-
-    Raises:
-        UsageError: not of that form, or i is not below n.
-    """
-    match = re.fullmatch(r"(\d+)/(\d+)", text)
-    if not match or int(match[1]) >= int(match[2]):
-        raise UsageError(f"--part {text}: should be i/n with i from 0 to n - 1, as in 0/8")
-    return int(match[1]), int(match[2])
-
-
 def parse_roots(texts: list[str]) -> tuple[Path | None, dict[int, Path]]:
     """Parse `--root DIR` (at most one) and `--root N=DIR` (any number) into (DIR, {N: DIR}).
 

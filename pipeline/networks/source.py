@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ...cache.schema import HINTS
+from ...cache.state import WHOLE, Part
 from ...cache.store import Cache
 from ...stages.embed.run import EmbedProgress, EmbedSummary, embed
 from ...stages.embed.todo import Given
@@ -21,6 +22,7 @@ def embed_source(
     batch_size: int,
     overwrite: bool,
     given: Given,
+    part: Part = WHOLE,
     progress: EmbedProgress,
 ) -> EmbedSummary:
     """Make what is missing of an encoder's vectors: of its hints, if it is a teacher already.
@@ -33,6 +35,7 @@ def embed_source(
         batch_size: Clips at a time.
         overwrite: Speaks of embeddings; hints may be what a student is learning from.
         given: Networks that no module defines.
+        part: Which shards to do.
         progress: As `embed` takes it.
 
     Raises:
@@ -48,6 +51,7 @@ def embed_source(
         batch_size=batch_size,
         overwrite=overwrite and kind != HINTS,
         given=given,
+        part=part,
         progress=progress,
     )
 

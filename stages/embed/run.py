@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...cache.schema import Header, shard_path
+from ...cache.state import WHOLE, Part
 from ...cache.store import Cache
 from ...cache.writer import Rows, remove_orphans, write_shard
 from ...devices import usable_device
@@ -78,6 +79,7 @@ def embed(
     batch_size: int = BATCH_SIZE,
     overwrite: bool = False,
     given: Given = MappingProxyType({}),
+    part: Part = WHOLE,
     progress: EmbedProgress | None = None,
 ) -> EmbedSummary:
     """Run teachers over every extracted shard that they have not done yet.
@@ -92,6 +94,7 @@ def embed(
         batch_size: Clips at a time; a batch never reaches over the end of a shard.
         overwrite: Make shards again that were made with other parameters or weights.
         given: Networks of `names` that are no teachers.
+        part: Which shards to do; all counts are of them.
         progress: Told after every batch.
 
     Raises:
@@ -105,8 +108,9 @@ def embed(
     started = time.monotonic()
     device = usable_device(device)
     plans = plan_embed(
-        cache.path, kind, names, objects=objects, specs=specs, overwrite=overwrite, given=given
-    )
+        cache.path, kind, names, objects=objects, specs=specs, overwrite=overwrite, given=given,
+        part=part,
+    )  # fmt: skip
     for plan in plans:
         remove_orphans(cache.path / plan.stage)
         if not plan.todo:
