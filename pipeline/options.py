@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -91,6 +91,32 @@ Jobs = Annotated[
         help="Worker processes.",
     ),
     Example(8),
+]
+if TYPE_CHECKING:
+    BackendName = str
+else:  # the files of stages/workers/runners, looked at but not imported
+    BackendName = Literal[tuple(names_in("stages/workers/runners"))]
+Backend = Annotated[
+    BackendName, typer.Option("--backend", help="Who runs the workers; dask and ray: a cluster.")
+]
+Scheduler = Annotated[
+    str | None,
+    typer.Option(
+        "--scheduler",
+        metavar="ADDR",
+        help="Address of the cluster, such as tcp://HOST:8786 (dask) or HOST:6379 (ray).",
+    ),
+    Example("tcp://localhost:8786"),
+]
+NetworkJobs = Annotated[
+    int,
+    typer.Option(
+        "--jobs",
+        metavar="N",
+        min=1,
+        help="Worker processes of networks; on GPUs one for each GPU, at most. 1: this process.",
+    ),
+    Example(2),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON."), ONE_RUN]
 DryRun = Annotated[

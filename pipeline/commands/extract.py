@@ -11,7 +11,6 @@ from ...stages.workers import BACKEND, TIMEOUT_S
 from .. import output
 from ..extract.settings import (
     ID_FROM,
-    Backend,
     Decoder,
     ExtractSettings,
     IdFrom,
@@ -23,12 +22,14 @@ from ..extract.settings import (
 from ..options import (
     ALL_CORES,
     DEFAULT_CACHE,
+    Backend,
     Cache,
     DryRun,
     Jobs,
     Json,
     Overwrite,
     PartOption,
+    Scheduler,
     checked,
     inputs_argument,
 )
@@ -56,9 +57,8 @@ def extract(
     ] = None,
     cache: Cache = DEFAULT_CACHE,
     jobs: Jobs = ALL_CORES,
-    backend: Annotated[
-        Backend, typer.Option("--backend", help="How the workers are run.")
-    ] = BACKEND,
+    backend: Backend = BACKEND,
+    scheduler: Scheduler = None,
     part: PartOption = None,
     retry_failed: Annotated[
         str | None,
@@ -173,6 +173,7 @@ def extract(
         overwrite=overwrite,
         max_failures=max_failures,
         dry_run=dry_run,
+        scheduler=scheduler,
     )
     from ..extract.run import extract
 

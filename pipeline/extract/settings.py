@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Literal
 
 from ...errors import Reason, UsageError
 from ...stages.front_ends import FRONT_ENDS
+from ...stages.workers import Workers
 from ..part_names import names_in
 
-Backend = Literal["loky", "sequential"]
 if TYPE_CHECKING:
     Decoder = str
     Spectrogram = str
@@ -49,6 +49,13 @@ class ExtractSettings:
     overwrite: bool
     max_failures: str
     dry_run: bool
+    scheduler: str | None = None
+    """Address of the cluster, of backends that ask one."""
+
+    @property
+    def workers(self) -> Workers:
+        """Who extracts."""
+        return Workers(self.jobs, self.backend, self.scheduler)
 
     @property
     def list_root(self) -> str | None:
