@@ -19,7 +19,26 @@ from fake_clips import file_bytes
 HEARS = {"audio": "efficientat-mn04", "weights": ["random"], "device": "cpu", "threads": "1"}
 
 
-@pytest.mark.parametrize("backend", ["loky", pytest.param("dask", id="dask")])
+@pytest.mark.parametrize("parts", [(None,), ("1/2", "0/2")])
+def test_shards_and_searches_are_tasks(
+    parts: tuple[str | None, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache = make_cache(tmp_path / "cache", 9, shard_clips=2).path
+    copy = tmp_path / "copy"
+    shutil.copytree(cache, copy)
+    asked = ((embed_teachers, {"visual": "none"}), (knn, {"image": "none", "k": 3}))
+    for command, more in asked:
+        document_of(command, cache=cache, **HEARS, **more)
+    tasks = FanOut(Workers(1, "sequential"), "cpu", "1")
+    monkeypatch.setattr(FanOut, "chosen", lambda *_: tasks)
+    for command, more in asked:
+        made = [document_of(command, cache=copy, part=one, **HEARS, **more) for one in parts]
+        assert sum(one["done"] for one in made) == 9
+    assert file_bytes(copy) == file_bytes(cache)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("backend", ["loky", "dask"])
 def test_teachers_and_neighbors_in_workers(
     backend: str, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
