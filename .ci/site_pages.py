@@ -1,4 +1,4 @@
-"""What `mkdocs build` does beside its own: pages from outside docs/, and Markdown as GitHub reads it.
+"""What `mkdocs build` does beside its own: pages from outside docs/, Markdown as GitHub reads it.
 
 Links are written for readers of the repository. On the site those between pages lead to pages, and
 those to code, which the site does not hold, become plain words.
@@ -35,7 +35,7 @@ _ITEM = re.compile(r"^ *([-*]|\d+\.) ")
 class TwoSpaces(Extension):
     """Lists whose inner parts are indented by two spaces, as GitHub has them; not by four."""
 
-    def extendMarkdown(self, md: Markdown) -> None:  # noqa: N802, D102  # Markdown's name
+    def extendMarkdown(self, md: Markdown) -> None:  # noqa: D102
         md.tab_length = 2
 
 

@@ -23,8 +23,14 @@ OUTSIDE = {"index.md", "pages.md", "bench.md", "contributing.md", "changelog.md"
 needs_mkdocs = pytest.mark.skipif(
     importlib.util.find_spec("material") is None, reason="no mkdocs-material here: make docs-site"
 )
+TEXTS = [ROOT / "README.md", ROOT / "bench/README.md", *sorted((ROOT / "docs").glob("*.md"))]
 FETCHED = {"src", "srcset", "poster", "data"}
 """Attributes whose address a browser loads by itself."""
+
+
+def without_code(path: Path) -> str:
+    """Return a page's text without its blocks of code."""
+    return re.sub(r"(?ms)^( *)```.*?^\1```$", "", path.read_text(encoding="utf-8"))
 
 
 class Page(HTMLParser):
@@ -62,6 +68,15 @@ def test_the_extra_is_pinned() -> None:
     assert "mkdocs-material" in names
     pins = re.findall(r"(?m)^([\w.-]+)==", (ROOT / "constraints.txt").read_text(encoding="utf-8"))
     assert names <= set(pins)
+
+
+@pytest.mark.parametrize("path", TEXTS, ids=lambda path: path.name)
+def test_no_line_of_words_begins_as_an_item_of_a_list(path: Path) -> None:
+    """A number and a full stop at the start of a line make an item, for one reader or the other."""
+    last = 0
+    for number in map(int, re.findall(r"(?m)^ *(\d+)\. ", without_code(path))):
+        assert number in (1, last + 1), f"{path.name}: a line begins with {number}."
+        last = number
 
 
 @pytest.fixture(scope="module")
@@ -115,7 +130,7 @@ def test_a_page_has_the_tables_and_lists_that_its_text_has(
     """Mkdocs reads Markdown otherwise than GitHub: a list or a table may end as words."""
     name = "pages" if path.name == "README.md" else path.stem
     count = pages[site / f"{name}.html"].count
-    text = re.sub(r"(?ms)^( *)```.*?^\1```$", "", path.read_text(encoding="utf-8"))
+    text = without_code(path)
     assert count.get("table", 0) == len(re.findall(r"(?m)^ *\|[-:| ]+\|$", text))
     rows = len(re.findall(r"(?m)^ *\|", text)) - count.get("table", 0)
     assert count.get("tr", 0) == rows
