@@ -23,6 +23,10 @@ from typing import NoReturn, Self
 
 LIGHT = ("avpipe.pipeline.cli",)
 """What every command loads."""
+STORED = (
+    *LIGHT, "avpipe.cache.store", "avpipe.cache.verify", "avpipe.pipeline.extract.run",
+)  # fmt: skip
+"""What commands load that read caches and decode; nothing that learns."""
 HEAVY = (
     "avpipe.pipeline.cli", "avpipe.train.loop", "avpipe.train.score.evaluate",
     "avpipe.pipeline.localize.files", "avpipe.pipeline.scoring", "avpipe.stages.embed.run",
