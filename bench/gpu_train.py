@@ -23,6 +23,7 @@ from common import Stopwatch
 from gpu_parts import Part, Where
 from plain import PlainTrainer
 from safetensors.numpy import load_file
+
 from train import OurTrainer, make_data
 
 WARM_STEPS = 5
