@@ -61,7 +61,7 @@ TOY = Sizes(
         "image_resize=32",
         "crop_pad=0",
         "batch_size=4",
-    ),  # fmt: skip
+    ),
     batch=4,
     steps=1,
     loss_steps=3,
