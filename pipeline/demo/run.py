@@ -169,9 +169,9 @@ def _captured() -> Iterator[io.StringIO]:
 
 def _write_shown(out: Path) -> None:
     """List the first test clips of classes that were trained on: none is chosen by its map."""
-    from ...train.benchmarks.synth import load
+    from ...train.truths.world_lists import read_world
 
-    shown = [item.pair.video for item in load(out / "synth").items
+    shown = [item.pair.video for item in read_world(out / "synth").items
              if item.group == "positive" and not item.unheard][:NUM_PICTURES]  # fmt: skip
     (out / "pictures.txt").write_text("".join(f"{name}\n" for name in shown))
 

@@ -12,7 +12,14 @@ import numpy as np
 
 from ...cache.schema import EXTRACT, shard_path
 from ...cache.shard import read_header
-from ...cache.state import extracted_shards, require_cache, shard_numbers
+from ...cache.state import (
+    WHOLE,
+    Part,
+    extracted_shards,
+    of_part,
+    require_cache,
+    shard_numbers,
+)
 from ...devices import usable_device
 from ...stages.teachers.live import build_network
 from ...stages.teachers.protocol import Teacher, load_teacher
@@ -31,6 +38,7 @@ def estimate(
     device: str,
     audio: str,
     shards: Collection[int] | None = None,
+    part: Part = WHOLE,
 ) -> dict[str, Any]:
     """Say what embedding would do: clips, bytes, and seconds by a few clips of silence and black.
 
@@ -42,6 +50,7 @@ def estimate(
         device: Where the networks would run.
         audio: What hears, as an option names it: the encoder of a run is opened.
         shards: Those that would be done; None: all that are extracted.
+        part: Which of them would be done.
 
     Returns:
         The `avpipe.embed-estimate/1` document.
@@ -57,7 +66,7 @@ def estimate(
     rows = []
     for kind, name in stages:
         teacher = given[name][0] if name in given else load_teacher(name, kind)
-        missing = wanted - shard_numbers(cache, f"{kind}/{name}")
+        missing = of_part(wanted - shard_numbers(cache, f"{kind}/{name}"), part)
         clips = sum(read_header(shard_path(cache, EXTRACT, shard)).done for shard in missing)
         rows.append(
             {

@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ...cache.schema import AUDIO_RATE_HZ
 from ...cache.store import Cache
 from ...errors import CacheCorruptError, UsageError
 from ...machine import AUTO
@@ -186,7 +185,7 @@ class Localizer:
         for start in range(alone, len(heard), batch_size):
             rows = heard[start : start + batch_size].tolist()
             mixtures = (mixed_sound(cache, first, second) for second, first in rows)
-            parts = [self._intake.loud_sound(mixture, AUDIO_RATE_HZ) for mixture in mixtures]
+            parts = [self._intake.loud_sound(*mixture) for mixture in mixtures]
             yield self._model.embed_spectrograms(torch.cat(parts))
 
     @torch.inference_mode()
