@@ -16,7 +16,7 @@ from ...cache.store import Cache, ColumnView
 from ...errors import InputError, UsageError
 from ..teachers.nets.audioset import read_names
 
-Row = dict[str, Any]
+TableRow = dict[str, Any]
 """A line of the table: column to value, None where there is none."""
 
 DONE, FAILED, TODO = "done", "failed", "not extracted"
@@ -32,7 +32,7 @@ class Item(NamedTuple):
         arrays: Of each further column that has something for the clip.
     """
 
-    about: Row
+    about: TableRow
     jpeg: bytes
     sound: NDArray[np.int16] | None
     arrays: Mapping[str, NDArray[Any]]
@@ -100,10 +100,10 @@ class Reader:
                 arrays={name: view[row] for name, view in self._columns.items() if row in view},
             )
 
-    def _about(self, row: int) -> Row:
+    def _about(self, row: int) -> TableRow:
         shard, index = self._cache.locate(EXTRACT, row)
         line = self._cache.manifest.line(row)
-        found: Row = {"id": line["id"], "row": row, "label": line.get("label")}
+        found: TableRow = {"id": line["id"], "row": row, "label": line.get("label")}
         for name, kind in (
             ("duration_s", float), ("frame_pts_s", float), ("silent", bool), ("short", bool)
         ):  # fmt: skip
@@ -116,7 +116,7 @@ class Reader:
 
 def table_rows(
     cache: Cache, file_of_row: Mapping[int, str], wanted: Collection[str] | None
-) -> list[Row]:
+) -> list[TableRow]:
     """Return a line for every clip of the cache, or of a list: done, failed, or not extracted.
 
     Args:

@@ -17,7 +17,7 @@ import pyarrow
 from pyarrow import parquet
 
 from ...cache.schema import AUDIO_RATE_HZ
-from .items import Item, Row, Spec
+from .items import Item, Spec, TableRow
 
 SUFFIX = ".parquet"
 TABLE = "clips.parquet"
@@ -70,7 +70,7 @@ def _arrays(items: Sequence[Item], columns: Mapping[str, Spec]) -> Iterator[pyar
         yield pyarrow.FixedSizeListArray.from_arrays(values, spec.size, mask=lacks)
 
 
-def write_table(path: Path, rows: Sequence[Row]) -> None:
+def write_table(path: Path, rows: Sequence[TableRow]) -> None:
     """Write the table of clips."""
     texts = {name: pyarrow.string() for name in rows[0] if name != "row"}
     schema = pyarrow.schema([("id", texts.pop("id")), ("row", pyarrow.int64()), *texts.items()])

@@ -27,7 +27,7 @@ from ...errors import MissingDependencyError, UsageError
 from ...reading import parse_json
 from ..neighbors.vectors import IdSet, id_set
 from . import WORKERS, ExchangeFormat
-from .items import Reader, Row, Spec, columns_of, spec_of, table_rows
+from .items import Reader, Spec, TableRow, columns_of, spec_of, table_rows
 
 SCHEMA = "avpipe.exchange/1"
 MARK = "export.json"
@@ -44,7 +44,7 @@ class FormatModule(Protocol):
     def write(self, path: Path, items: Any, columns: Mapping[str, Spec]) -> None:
         """Write a file of clips."""
 
-    def write_table(self, path: Path, rows: Sequence[Row]) -> None:
+    def write_table(self, path: Path, rows: Sequence[TableRow]) -> None:
         """Write the table of clips."""
 
 

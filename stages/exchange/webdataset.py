@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...cache.schema import AUDIO_RATE_HZ
-from .items import Item, Row, Spec
+from .items import Item, Spec, TableRow
 
 SUFFIX = ".tar"
 TABLE = "clips.csv"
@@ -64,7 +64,7 @@ def wav_bytes(sound: NDArray[np.int16]) -> bytes:
     return content.getvalue()
 
 
-def write_table(path: Path, rows: Sequence[Row]) -> None:
+def write_table(path: Path, rows: Sequence[TableRow]) -> None:
     """Write the table of clips; an empty cell is none."""
     with path.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file:
         writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")

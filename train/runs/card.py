@@ -21,10 +21,10 @@ NO_LICENCE = "unknown"
 """The Hub's word for it."""
 TASK = "sound-source-localization"
 
-Scores = Mapping[str, Any]
+StoredScores = Mapping[str, Any]
 
 
-def read_scores(run_dir: Path) -> list[Scores]:
+def read_scores(run_dir: Path) -> list[StoredScores]:
     """Read what evaluations left in a run's folder, one for each benchmark and protocol."""
     found = []
     for path in sorted((run_dir / "evaluate").glob("*.json")):
@@ -39,7 +39,7 @@ def read_scores(run_dir: Path) -> list[Scores]:
 
 
 def card_text(
-    name: str, record: RunRecord, step: int, scores: Sequence[Scores], licence: str | None
+    name: str, record: RunRecord, step: int, scores: Sequence[StoredScores], licence: str | None
 ) -> str:
     """Return the card of a run.
 
@@ -99,7 +99,7 @@ def _learnt(record: RunRecord) -> str:
     return "\n".join(lines)
 
 
-def _metrics(one: Scores) -> list[dict[str, Any]]:
+def _metrics(one: StoredScores) -> list[dict[str, Any]]:
     """Return the figures that a table of this benchmark shows, with heading and protocol."""
     columns = module_of(one["benchmark"]).FORM.columns
     figures = one["scores"]["av"]
@@ -110,7 +110,7 @@ def _metrics(one: Scores) -> list[dict[str, Any]]:
     ]
 
 
-def _result(one: Scores) -> dict[str, Any]:
+def _result(one: StoredScores) -> dict[str, Any]:
     return {
         "task": {"type": TASK, "name": "Sound-source localization"},
         "dataset": {"type": one["benchmark"], "name": one["benchmark"], "split": "test"},
@@ -118,7 +118,7 @@ def _result(one: Scores) -> dict[str, Any]:
     }
 
 
-def _scores(scores: Sequence[Scores]) -> str:
+def _scores(scores: Sequence[StoredScores]) -> str:
     """Write a table of the figures, each with its protocol and how many clips were scored."""
     if not scores:
         return "## Scores\n\nNot evaluated."
@@ -132,7 +132,7 @@ def _scores(scores: Sequence[Scores]) -> str:
     return "\n".join(lines)
 
 
-def _leaks(record: RunRecord, scores: Sequence[Scores]) -> str:
+def _leaks(record: RunRecord, scores: Sequence[StoredScores]) -> str:
     """Say how many test clips were trained on."""
     lines = ["## Leaks", ""]
     if record.trained_on is None:
