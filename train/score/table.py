@@ -21,8 +21,9 @@ OF_RUN = {
     "og_avc": "OG-AVC",
     "og_avc_detr": "OG-AVC-DETR",
 }
+KNOWS_TRUTH = "random_true_box"
 OF_ALL = {
-    "random_true_box": "random true box",
+    KNOWS_TRUTH: "random true box",
     "saliency": "saliency",
     "center": "center prior",
     "object": "object prior (OGL)",
