@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from avpipe.printable import from_cell
+from avpipe.train.score.table import form_of, remarks
 from avpipe.train.tables.formats import formatted, lines_of
 
 
@@ -169,3 +170,11 @@ def test_what_cannot_be_compared_is_never_best() -> None:
     text = formatted(whole, "markdown", bold=True)
     assert "**30.00**" in text and not re.search(r"\*\*[789]0", text)
     assert "90.00" in text and "80.00" in text and "70.00" in text
+
+
+def test_lines_about_leaks_give_a_score_that_there_is() -> None:
+    """Where half of the picture can find no source there is no LocAcc to give."""
+    leaked = {"n_scored": 7, "scores": {"av": {"loc_acc": None, "auc": 0.3}}}
+    whole = document(run("a", None, leaked=["x"], leak_free=leaked), groups=[])
+    (line,) = [line for line in remarks(whole, form_of("vggss")) if line.startswith("leaked")]
+    assert line.endswith("AUC is 40.00 with them, 30.00 on the 7 others")
