@@ -19,3 +19,9 @@ AUDIO_ENCODER = "vggsound-resnet18"
 NUM_NEIGHBORS = 1000
 """Senocak et al. 2023."""
 NUM_CLUSTERS = 11
+
+PROBES = 64
+"""Lists that an approximate search for neighbours looks through."""
+
+MIN_RECALL = 0.9
+"""The share of exact neighbours that it has to find."""

@@ -52,6 +52,15 @@ def cluster(
             help="Of the clips that k-means starts from.",
         ),
     ] = 0,
+    sample: Annotated[
+        int | None,
+        typer.Option(
+            "--sample",
+            metavar="N",
+            min=1,
+            help="Find the centroids on N clips drawn at random; all clips are labelled.",
+        ),
+    ] = None,
     ids: Ids = None,
     hold_out: HoldOut = None,
     weights: Weights = None,
@@ -91,8 +100,8 @@ def cluster(
             overwrite=overwrite, given=given, progress=progress,
         )  # fmt: skip
         found = stage.cluster(
-            opened, name, k, seed=seed, ids=taken, hold_out=held_out, overwrite=overwrite,
-            progress=progress,
+            opened, name, k, seed=seed, sample=sample, ids=taken, hold_out=held_out,
+            overwrite=overwrite, progress=progress,
         )  # fmt: skip
     seconds = time.monotonic() - started
     document = {

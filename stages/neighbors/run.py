@@ -6,7 +6,7 @@ Multi-positive alignment draws positives from them (Senocak et al. 2023, k = 100
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Generator
+from collections.abc import Collection, Generator, Iterable
 from contextlib import closing
 from dataclasses import dataclass, replace
 from importlib.metadata import version
@@ -21,9 +21,10 @@ from ...cache.writer import Rows, remove_orphans, write_shard
 from ...errors import CacheCorruptError, InputError
 from ..embed.run import EmbedProgress
 from ..teachers.protocol import modality_of
-from .cosine import QUERY_BLOCK, nearest
+from .cosine import NearestRows
 from .cosine import knn as knn
-from .vectors import id_set, is_done, unit_vectors_of, vector_source
+from .searched import Approximate, Search, vectors_for
+from .vectors import id_set, is_done, vector_source
 
 __all__ = ["NeighborSummary", "knn", "neighbors"]
 
@@ -77,6 +78,7 @@ def neighbors(
     hold_out: Collection[str] = (),
     device: str = "cpu",
     overwrite: bool = False,
+    approximate: Approximate | None = None,
     progress: EmbedProgress | None = None,
 ) -> NeighborSummary:
     """Search the neighbours of every clip of an id set, within that set.
@@ -90,10 +92,12 @@ def neighbors(
         device: `cpu` (FAISS), or where PyTorch is to multiply, for example `cuda`: the same
             neighbours, cosines that may differ in the last digit of float16.
         overwrite: Make shards again that were made with another k or other weights.
+        approximate: Look through a part of the clips only; None: exact.
         progress: Told after every shard.
 
     Raises:
-        InputError: Embeddings are missing or hold NaN, or fewer than two clips are left.
+        InputError: Embeddings are missing or hold NaN, fewer than two clips are left, memory or
+            disk do not suffice, or an approximate search finds too few.
         CacheCorruptError: Shards were made with other parameters or weights.
         CacheUnwritableError: The cache cannot be written.
     """
@@ -111,11 +115,13 @@ def neighbors(
         clipped = f"k {k} is clipped to {others}, the number of other clips in the set"
         notices.append(clipped)
         k = others
+    parts = vectors_for(cache, chosen, source, k, approximate)
+    notices += parts.notices
     common = Header(
         stage=f"{NEIGHBORS}/{_MODALITY[modality_of(encoder)]}-{encoder}@{chosen.digest[:8]}",
         stage_version=STAGE_VERSION,
         shard=-1,
-        params={"k": k, "source": source.stage},
+        params={"k": k, "source": source.stage} | parts.params,
         inputs={"ids": chosen.digest, source.stage: source.digest},
         n=0,
         done=0,
@@ -133,10 +139,8 @@ def neighbors(
     before = done = total - sum(len(chosen.spans[number]) for number in todo)
     if progress:
         progress(common.stage, done, total)
-    unit = np.empty((0, 1), np.float32)
-    if done < total:
-        unit = unit_vectors_of(cache, source.stage, chosen)
-    with closing(_found(unit, k, chosen.spans, todo, device)) as found:
+    search = parts.search(k, device) if done < total else _nothing
+    with closing(_found(search, chosen.spans, todo, parts.block_clips(device))) as found:
         for number, positions, cosines in found:
             span = chosen.spans[number]
             rows = np.where(positions < 0, -1, chosen.rows[positions])
@@ -154,16 +158,21 @@ def neighbors(
     return NeighborSummary(common.stage, k, done - before, before, seconds, tuple(notices))
 
 
+def _nothing(blocks: Iterable[range]) -> Generator[NearestRows]:
+    """Search nothing: all is done."""
+    yield from ()
+
+
 def _found(
-    unit: NDArray[np.float32], k: int, spans: dict[int, range], todo: set[int], device: str
+    search: Search, spans: dict[int, range], todo: set[int], block_clips: int
 ) -> Generator[tuple[int, NDArray[np.int32], NDArray[np.float32]]]:
     """Yield each shard that is to do, its clips' neighbours as positions in the set, and cosines.
 
     The blocks that are searched are the same whatever is done already, and so are the bytes.
     """
-    groups = [group for group in _groups(spans) if todo.intersection(group)]
+    groups = [group for group in _groups(spans, block_clips) if todo.intersection(group)]
     blocks = [range(spans[group[0]].start, spans[group[-1]].stop) for group in groups]
-    with closing(nearest(unit, len(unit), k, blocks, device=device)) as found:
+    with closing(search(blocks)) as found:
         for group, block, (positions, cosines) in zip(groups, blocks, found, strict=True):
             for number in group:
                 if number in todo:
@@ -173,12 +182,12 @@ def _found(
                     yield number, positions[part], cosines[part]
 
 
-def _groups(spans: dict[int, range]) -> list[list[int]]:
-    """Return which shards are searched together: at least `QUERY_BLOCK` clips, but for the last."""
+def _groups(spans: dict[int, range], block_clips: int) -> list[list[int]]:
+    """Return which shards are searched together: at least so many clips, but for the last."""
     groups: list[list[int]] = []
-    num_clips = QUERY_BLOCK
+    num_clips = block_clips
     for number, span in spans.items():
-        if num_clips >= QUERY_BLOCK:
+        if num_clips >= block_clips:
             groups.append([])
             num_clips = 0
         groups[-1].append(number)
