@@ -23,6 +23,7 @@ from .commands import (
     inspect,
     knn,
     localize,
+    plan,
     report,
     serve,
     status,
@@ -119,6 +120,7 @@ def avpipe(
 GROUPS: dict[str, dict[str, Callable[..., None]]] = {
     "Begin": {
         "demo": demo.demo,
+        "plan": plan.plan,
         "doctor": doctor.doctor,
         "init": init.init,
         "config": config.config,

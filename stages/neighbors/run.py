@@ -10,18 +10,20 @@ from collections.abc import Collection, Generator, Iterable
 from contextlib import closing
 from dataclasses import dataclass, replace
 from importlib.metadata import version
+from itertools import chain
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ...cache.schema import NEIGHBORS, Header, shard_path
+from ...cache.state import WHOLE, Part
 from ...cache.store import Cache
 from ...cache.writer import Rows, remove_orphans, write_shard
 from ...errors import CacheCorruptError, InputError
 from ..embed.run import EmbedProgress
 from ..teachers.protocol import modality_of
-from .cosine import NearestRows
+from .cosine import QUERY_BLOCK, NearestRows
 from .cosine import knn as knn
 from .searched import Approximate, Search, vectors_for
 from .vectors import id_set, is_done, vector_source
@@ -78,6 +80,7 @@ def neighbors(
     hold_out: Collection[str] = (),
     device: str = "cpu",
     overwrite: bool = False,
+    part: Part = WHOLE,
     approximate: Approximate | None = None,
     progress: EmbedProgress | None = None,
 ) -> NeighborSummary:
@@ -92,6 +95,7 @@ def neighbors(
         device: `cpu` (FAISS), or where PyTorch is to multiply, for example `cuda`: the same
             neighbours, cosines that may differ in the last digit of float16.
         overwrite: Make shards again that were made with another k or other weights.
+        part: Which of the blocks that are searched together to do; all counts are of them.
         approximate: Look through a part of the clips only; None: exact.
         progress: Told after every shard.
 
@@ -103,7 +107,7 @@ def neighbors(
     """
     started = time.monotonic()
     chosen = id_set(cache, ids, hold_out)
-    source = vector_source(cache, encoder, chosen)
+    source = vector_source(cache, encoder, chosen, part)
     notices = list(chosen.notices)
     others, clipped = len(chosen.rows) - 1, ""
     if not others:
@@ -115,13 +119,13 @@ def neighbors(
         clipped = f"k {k} is clipped to {others}, the number of other clips in the set"
         notices.append(clipped)
         k = others
-    parts = vectors_for(cache, chosen, source, k, approximate)
-    notices += parts.notices
+    vectors = vectors_for(cache, chosen, source, k, approximate, part)
+    notices += vectors.notices
     common = Header(
         stage=f"{NEIGHBORS}/{_MODALITY[modality_of(encoder)]}-{encoder}@{chosen.digest[:8]}",
         stage_version=STAGE_VERSION,
         shard=-1,
-        params={"k": k, "source": source.stage} | parts.params,
+        params={"k": k, "source": source.stage} | vectors.params,
         inputs={"ids": chosen.digest, source.stage: source.digest},
         n=0,
         done=0,
@@ -129,18 +133,19 @@ def neighbors(
         versions={name: version(name) for name in (_LIBRARY[device == "cpu"], "numpy")},
     )
     remove_orphans(cache.path / common.stage)
-    shards = [replace(common, shard=number) for number in chosen.spans]
+    groups = _groups(chosen.spans)[part[0] :: part[1]]
+    shards = [replace(common, shard=number) for group in groups for number in group]
     try:
         todo = {header.shard for header in shards if not is_done(cache, header, overwrite)}
     except CacheCorruptError as error:
         line = f"{error}{f' ({clipped})' if clipped else ''}"
         raise CacheCorruptError(line, fault=error.fault) from error
-    total = len(chosen.rows)
+    total = sum(len(chosen.spans[header.shard]) for header in shards)
     before = done = total - sum(len(chosen.spans[number]) for number in todo)
     if progress:
         progress(common.stage, done, total)
-    search = parts.search(k, device) if done < total else _nothing
-    with closing(_found(search, chosen.spans, todo, parts.block_clips(device))) as found:
+    search = vectors.search(k, device) if done < total else _nothing
+    with closing(_found(search, chosen.spans, todo, vectors.blocks_at_once(device))) as found:
         for number, positions, cosines in found:
             span = chosen.spans[number]
             rows = np.where(positions < 0, -1, chosen.rows[positions])
@@ -158,36 +163,38 @@ def neighbors(
     return NeighborSummary(common.stage, k, done - before, before, seconds, tuple(notices))
 
 
-def _nothing(blocks: Iterable[range]) -> Generator[NearestRows]:
+def _nothing(blocks: Iterable[NDArray[np.int64]]) -> Generator[NearestRows]:
     """Search nothing: all is done."""
     yield from ()
 
 
 def _found(
-    search: Search, spans: dict[int, range], todo: set[int], block_clips: int
+    search: Search, spans: dict[int, range], todo: set[int], blocks_at_once: int
 ) -> Generator[tuple[int, NDArray[np.int32], NDArray[np.float32]]]:
     """Yield each shard that is to do, its clips' neighbours as positions in the set, and cosines.
 
     The blocks that are searched are the same whatever is done already, and so are the bytes.
     """
-    groups = [group for group in _groups(spans, block_clips) if todo.intersection(group)]
-    blocks = [range(spans[group[0]].start, spans[group[-1]].stop) for group in groups]
+    groups = [group for group in _groups(spans) if todo.intersection(group)]
+    starts = range(0, len(groups), blocks_at_once)
+    searched = [list(chain(*groups[start : start + blocks_at_once])) for start in starts]
+    blocks = [np.concatenate([np.asarray(spans[one]) for one in shards]) for shards in searched]
     with closing(search(blocks)) as found:
-        for group, block, (positions, cosines) in zip(groups, blocks, found, strict=True):
-            for number in group:
+        for shards, (positions, cosines) in zip(searched, found, strict=True):
+            at = 0
+            for number in shards:
+                part = slice(at, at + len(spans[number]))
+                at = part.stop
                 if number in todo:
-                    part = slice(
-                        spans[number].start - block.start, spans[number].stop - block.start
-                    )
                     yield number, positions[part], cosines[part]
 
 
-def _groups(spans: dict[int, range], block_clips: int) -> list[list[int]]:
-    """Return which shards are searched together: at least so many clips, but for the last."""
+def _groups(spans: dict[int, range]) -> list[list[int]]:
+    """Return which shards are searched together: at least `QUERY_BLOCK` clips, but for the last."""
     groups: list[list[int]] = []
-    num_clips = block_clips
+    num_clips = QUERY_BLOCK
     for number, span in spans.items():
-        if num_clips >= block_clips:
+        if num_clips >= QUERY_BLOCK:
             groups.append([])
             num_clips = 0
         groups[-1].append(number)

@@ -7,19 +7,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ...cache.defaults import MIN_RECALL, PROBES
+import numpy as np
+from numpy.typing import NDArray
+
+from ...cache.defaults import MIN_RECALL, PROBES, WHOLE, Part
 from ...cache.store import Cache
 from ..teachers.protocol import choices, load_teacher
 from .approximate import Index, index_name, require_recall
-from .cosine import QUERY_BLOCK, NearestRows, nearest
+from .cosine import NearestRows, nearest
 from .room import EXACT_TYPE, ROUGH_TYPE, needs, num_lists, require_room
 from .vector_map import map_path, open_map
 from .vectors import IdSet, VectorSource, unit_vectors_of
 
-STREAMED_BLOCK = 4096
-"""Clips whose neighbours are searched at a time where the base moves to a GPU for each block."""
+STREAMED_BLOCKS = 16
+"""Blocks of clips that are searched at once where the base moves to a GPU for each search."""
 
-Search = Callable[[Iterable[range]], Generator[NearestRows]]
+Search = Callable[[Iterable[NDArray[np.int64]]], Generator[NearestRows]]
 
 
 @dataclass(frozen=True)
@@ -60,9 +63,9 @@ class Searched:
     params: dict[str, Any]
     notices: list[str]
 
-    def block_clips(self, device: str) -> int:
-        """Return how many clips are searched at a time, at least."""
-        return STREAMED_BLOCK if self.is_mapped and device != "cpu" else QUERY_BLOCK
+    def blocks_at_once(self, device: str) -> int:
+        """Return how many blocks of clips are searched at once."""
+        return STREAMED_BLOCKS if self.is_mapped and device != "cpu" else 1
 
     def search(self, k: int, device: str) -> Search:
         """Read or map the vectors and return the search."""
@@ -76,7 +79,12 @@ class Searched:
 
 
 def require_room_for(
-    encoder: str, cache: Path, num_clips: int, k: int, approximate: Approximate | None
+    encoder: str,
+    cache: Path,
+    num_clips: int,
+    k: int,
+    approximate: Approximate | None,
+    part: Part = WHOLE,
 ) -> None:
     """Refuse a search that cannot fit before anything is embedded; of a run nothing is known yet.
 
@@ -85,12 +93,18 @@ def require_room_for(
     """
     if encoder in (*choices("visual"), *choices("audio")):
         dim = load_teacher(encoder).COLUMNS["value"][1][0]
-        wanted = needs(num_clips, dim, k, num_clips, approximate=approximate is not None)
+        num_todo = -(-num_clips // part[1])
+        wanted = needs(num_clips, dim, k, num_todo, approximate=approximate is not None)
         require_room(wanted, num_clips, cache, has_map=True)
 
 
 def vectors_for(
-    cache: Cache, chosen: IdSet, source: VectorSource, k: int, approximate: Approximate | None
+    cache: Cache,
+    chosen: IdSet,
+    source: VectorSource,
+    k: int,
+    approximate: Approximate | None,
+    part: Part = WHOLE,
 ) -> Searched:
     """Decide where vectors lie, before any is read; an index is made and measured here.
 
@@ -98,7 +112,8 @@ def vectors_for(
         InputError: Memory or disk do not suffice, or the index finds too few.
     """
     num, digest = len(chosen.rows), chosen.digest
-    wanted = needs(num, source.dim, k, num, approximate=approximate is not None)
+    num_todo = -(-num // part[1])
+    wanted = needs(num, source.dim, k, num_todo, approximate=approximate is not None)
     path = map_path(cache.path, source, digest, ROUGH_TYPE if approximate else EXACT_TYPE)
     is_mapped = require_room(wanted, num, cache.path, has_map=path.exists())
     notices = []

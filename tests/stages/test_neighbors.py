@@ -150,7 +150,7 @@ def test_small_shards_are_searched_together(cache: Cache, monkeypatch: pytest.Mo
         return search(*call)
 
     monkeypatch.setattr(cosine, "_search", note)
-    monkeypatch.setattr("avpipe.stages.neighbors.searched.QUERY_BLOCK", 10)
+    monkeypatch.setattr("avpipe.stages.neighbors.run.QUERY_BLOCK", 10)
     folder = cache.path / neighbors(cache, "imagenet-resnet18", 7).stage
     assert sorted(asked, key=lambda block: block.start) == [range(12), range(12, 22)]
     before = contents(folder)

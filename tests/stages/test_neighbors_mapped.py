@@ -126,9 +126,9 @@ def test_a_base_that_does_not_fit_a_device_comes_in_blocks(
 def test_more_is_asked_at_a_time_where_the_base_is_streamed(cache: Cache) -> None:
     ids = id_set(cache, None, ())
     chosen = searched.vectors_for(cache, ids, vector_source(cache, NAME, ids), 3, None)
-    assert (chosen.block_clips("cpu"), chosen.block_clips("cuda")) == (256, 256)
+    assert (chosen.blocks_at_once("cpu"), chosen.blocks_at_once("cuda")) == (1, 1)
     chosen.is_mapped = True
-    assert (chosen.block_clips("cpu"), chosen.block_clips("cuda")) == (256, 4096)
+    assert (chosen.blocks_at_once("cpu"), chosen.blocks_at_once("cuda")) == (1, 16)
 
 
 def test_clusters_of_a_sample_label_all_clips(cache: Cache) -> None:
