@@ -127,7 +127,7 @@ def knn(
     chosen = id_set(opened, taken, held_out)  # other clips' lists are told before hours of work
     rough = Approximate(probes, min_recall) if approximate else None
     for name in names:  # so is what cannot fit
-        require_room_for(name, cache, len(chosen.rows), k, rough, own)
+        require_room_for(name, cache, chosen, k, rough, own)
     shards = None if taken is None else chosen.shards
     fan_out = FanOut.chosen(Workers(jobs, backend, scheduler), device, threads)
     if fan_out is None:

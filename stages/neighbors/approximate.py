@@ -68,10 +68,11 @@ class Index:
             path: Its file.
             vectors: `(N, d)` unit vectors, perhaps a map.
         """
-        if not path.exists():
-            build_index(vectors, path)
         self._path = path
-        self._index: Any = load_faiss().read_index(str(path))
+        self._index: Any = _read(path)
+        if self._index is None:
+            build_index(vectors, path)
+            self._index = _read(path)
         self._least: dict[int, list[NDArray[np.float32]]] = {}
         self.vectors = vectors
         self.name = index_name(self._index.nlist)
@@ -139,6 +140,14 @@ class Index:
         for least, (rows, cosine) in zip(self._least[k], found, strict=True):
             hits += int(((cosine >= least - _SAME) & (rows >= 0)).sum())
         return min(1.0, hits / (num * k))
+
+
+def _read(path: Path) -> Any:
+    """Return an index, None where it is not there or not whole."""
+    try:
+        return load_faiss().read_index(str(path)) if path.exists() else None
+    except RuntimeError:  # FAISS has no error of its own
+        return None
 
 
 def require_recall(recall: float, least: float, probes: int) -> None:

@@ -120,7 +120,6 @@ def neighbors(
         notices.append(clipped)
         k = others
     vectors = vectors_for(cache, chosen, source, k, approximate, part)
-    notices += vectors.notices
     common = Header(
         stage=f"{NEIGHBORS}/{_MODALITY[modality_of(encoder)]}-{encoder}@{chosen.digest[:8]}",
         stage_version=STAGE_VERSION,
@@ -144,8 +143,8 @@ def neighbors(
     before = done = total - sum(len(chosen.spans[number]) for number in todo)
     if progress:
         progress(common.stage, done, total)
-    search = vectors.search(k, device) if done < total else _nothing
-    with closing(_found(search, chosen.spans, todo, vectors.blocks_at_once(device))) as found:
+    search, at_once = vectors.search(k, device, total - done) if done < total else (_nothing, 1)
+    with closing(_found(search, chosen.spans, todo, at_once)) as found:
         for number, positions, cosines in found:
             span = chosen.spans[number]
             rows = np.where(positions < 0, -1, chosen.rows[positions])
@@ -159,6 +158,7 @@ def neighbors(
             done += len(span)
             if progress:
                 progress(common.stage, done, total)
+    notices += vectors.notices
     seconds = time.monotonic() - started
     return NeighborSummary(common.stage, k, done - before, before, seconds, tuple(notices))
 

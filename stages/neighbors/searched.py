@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...cache.defaults import MIN_RECALL, PROBES, WHOLE, Part
+from ...cache.schema import NEIGHBORS
 from ...cache.store import Cache
 from ..teachers.protocol import choices, load_teacher
 from .approximate import Index, index_name, require_recall
@@ -46,9 +47,8 @@ class Searched:
         cache: The cache.
         chosen: The clips.
         source: Where their vectors come from.
-        digest: Of their ids.
-        is_mapped: They do not fit in memory.
         index: What an approximate search looks through; None where it is exact.
+        probes: How many of its lists.
         params: What a header says of the search beside k and source.
         notices: What the user should know.
     """
@@ -56,46 +56,53 @@ class Searched:
     cache: Cache
     chosen: IdSet
     source: VectorSource
-    digest: str
-    is_mapped: bool
     index: Index | None
     probes: int
     params: dict[str, Any]
     notices: list[str]
 
-    def blocks_at_once(self, device: str) -> int:
-        """Return how many blocks of clips are searched at once."""
-        return STREAMED_BLOCKS if self.is_mapped and device != "cpu" else 1
+    def search(self, k: int, device: str, num_todo: int) -> tuple[Search, int]:
+        """Read or map the vectors; return the search, and how many blocks it takes at once.
 
-    def search(self, k: int, device: str) -> Search:
-        """Read or map the vectors and return the search."""
+        Raises:
+            InputError: Memory or disk do not suffice.
+        """
         if (index := self.index) is not None:
-            return lambda blocks: index.nearest(k, blocks, self.probes)
-        if self.is_mapped:
-            unit = open_map(self.cache, self.source, self.chosen, self.digest, EXACT_TYPE)
+            return lambda blocks: index.nearest(k, blocks, self.probes), 1
+        num, digest = len(self.chosen.rows), self.chosen.digest
+        path = map_path(self.cache.path, self.source, digest, EXACT_TYPE)
+        wanted = needs(num, self.source.dim, k, num_todo, approximate=False)
+        is_mapped = require_room(wanted, num, self.cache.path, has_map=path.exists())
+        if is_mapped:
+            self.notices.append(f"vectors are read from a map on disk: {path}")
+            unit = open_map(self.cache, self.source, self.chosen, digest, EXACT_TYPE)
         else:
             unit = unit_vectors_of(self.cache, self.source.stage, self.chosen)
-        return lambda blocks: nearest(unit, len(unit), k, blocks, device=device)
+        at_once = STREAMED_BLOCKS if is_mapped and device != "cpu" else 1
+        return lambda blocks: nearest(unit, len(unit), k, blocks, device=device), at_once
 
 
 def require_room_for(
     encoder: str,
     cache: Path,
-    num_clips: int,
+    chosen: IdSet,
     k: int,
     approximate: Approximate | None,
     part: Part = WHOLE,
 ) -> None:
-    """Refuse a search that cannot fit before anything is embedded; of a run nothing is known yet.
+    """Refuse a search that cannot fit before anything is embedded.
+
+    Nothing is refused where some of it is done, and of a run nothing is known yet: then the search
+    itself looks, once its vectors are there.
 
     Raises:
         InputError: See `require_room`.
     """
-    if encoder in (*choices("visual"), *choices("audio")):
-        dim = load_teacher(encoder).COLUMNS["value"][1][0]
-        num_todo = -(-num_clips // part[1])
-        wanted = needs(num_clips, dim, k, num_todo, approximate=approximate is not None)
-        require_room(wanted, num_clips, cache, has_map=True)
+    begun = any(cache.glob(f"{NEIGHBORS}/*-{encoder}@{chosen.digest[:8]}"))
+    if not begun and encoder in (*choices("visual"), *choices("audio")):
+        num, dim = len(chosen.rows), load_teacher(encoder).COLUMNS["value"][1][0]
+        wanted = needs(num, dim, k, -(-num // part[1]), approximate=approximate is not None)
+        require_room(wanted, num, cache, has_map=True)
 
 
 def vectors_for(
@@ -106,25 +113,22 @@ def vectors_for(
     approximate: Approximate | None,
     part: Part = WHOLE,
 ) -> Searched:
-    """Decide where vectors lie, before any is read; an index is made and measured here.
+    """Say how vectors are searched, before any is read; an index is made and measured here.
 
     Raises:
-        InputError: Memory or disk do not suffice, or the index finds too few.
+        InputError: Memory or disk do not suffice for the index, or it finds too few.
     """
-    num, digest = len(chosen.rows), chosen.digest
-    num_todo = -(-num // part[1])
-    wanted = needs(num, source.dim, k, num_todo, approximate=approximate is not None)
-    path = map_path(cache.path, source, digest, ROUGH_TYPE if approximate else EXACT_TYPE)
-    is_mapped = require_room(wanted, num, cache.path, has_map=path.exists())
-    notices = []
-    if is_mapped:
-        notices.append(f"vectors are read from a map on disk: {path}")
     if approximate is None:
-        return Searched(cache, chosen, source, digest, is_mapped, None, 0, {}, notices)
-    vectors = open_map(cache, source, chosen, digest, ROUGH_TYPE)
-    index = Index(path.with_suffix(f".{index_name(num_lists(num)).lower()}"), vectors)
+        return Searched(cache, chosen, source, None, 0, {}, [])
+    num, digest = len(chosen.rows), chosen.digest
+    path = map_path(cache.path, source, digest, ROUGH_TYPE)
+    index_path = path.with_suffix(f".{index_name(num_lists(num)).lower()}")
+    if not index_path.exists():
+        wanted = needs(num, source.dim, k, -(-num // part[1]), approximate=True)
+        require_room(wanted, num, cache.path, has_map=path.exists())
+    index = Index(index_path, open_map(cache, source, chosen, digest, ROUGH_TYPE))
     recall = index.recall(k, approximate.probes)
     require_recall(recall, approximate.min_recall, approximate.probes)
-    notices.append(f"approximate: {recall:.3f} of the exact neighbours are found")
+    notices = [f"approximate: {recall:.3f} of the exact neighbours are found"]
     params = {"approximate": index.name, "probes": approximate.probes, "recall": recall}
-    return Searched(cache, chosen, source, digest, True, index, approximate.probes, params, notices)
+    return Searched(cache, chosen, source, index, approximate.probes, params, notices)

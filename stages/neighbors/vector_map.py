@@ -36,6 +36,7 @@ def open_map(
     shape = len(chosen.rows), source.dim
     if not path.exists() or path.stat().st_size != np.dtype(dtype).itemsize * shape[0] * shape[1]:
         remove_orphans(path.parent)
+        _remove_older(path)
         with temporary(path) as draft:
             # written as a file: a full disk is an error there, and a crash in a map
             with draft.open("wb") as file:
@@ -46,3 +47,11 @@ def open_map(
             draft.replace(path)
     mapped: NDArray[np.floating] = np.memmap(path, dtype, "r", shape=shape)
     return mapped
+
+
+def _remove_older(path: Path) -> None:
+    """Remove maps and indexes of vectors that the encoder and set had before."""
+    of_set = f"{path.name.rpartition('-')[0]}-"
+    for older in path.parent.iterdir() if path.parent.exists() else ():
+        if older.name.startswith(of_set) and not older.name.startswith(f"{path.stem}."):
+            older.unlink(missing_ok=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,12 +11,12 @@ from avpipe.cache.store import Cache
 from avpipe.errors import CacheCorruptError, InputError
 from avpipe.pipeline.commands.status import status_text
 from avpipe.pipeline.tally import status
-from avpipe.stages.neighbors import candidates, room, searched
+from avpipe.stages.neighbors import candidates, room
 from avpipe.stages.neighbors.approximate import Index
 from avpipe.stages.neighbors.cluster import cluster
 from avpipe.stages.neighbors.cosine import nearest
 from avpipe.stages.neighbors.run import neighbors
-from avpipe.stages.neighbors.searched import Approximate
+from avpipe.stages.neighbors.searched import Approximate, require_room_for, vectors_for
 from avpipe.stages.neighbors.vectors import id_set, vector_source
 from cache_factory import make_cache
 from embedded_cache import contents, embedded, stored
@@ -97,6 +98,25 @@ def test_recall_is_the_share_of_exact_neighbours(tmp_path: Path) -> None:
     assert not (rows == np.arange(600)[:, None]).any()
 
 
+def test_a_torn_index_is_made_again(tmp_path: Path) -> None:
+    vectors = clustered(600)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    path = tmp_path / "v.ivf"
+    whole = next(Index(path, vectors).nearest(10, [np.arange(600)], 4))
+    path.write_bytes(path.read_bytes()[:1000])
+    again = next(Index(path, vectors).nearest(10, [np.arange(600)], 4))
+    np.testing.assert_array_equal(again[0], whole[0])
+
+
+def test_maps_of_vectors_that_changed_are_removed(cache: Cache) -> None:
+    neighbors(cache, NAME, 7, approximate=Approximate(1000))
+    before = {path.name for path in (cache.path / "vectors").iterdir()}
+    embedded(cache, clustered(90) + 1, f"embeddings/{NAME}")
+    neighbors(Cache(cache.path), NAME, 7, approximate=Approximate(1000))
+    after = {path.name for path in (cache.path / "vectors").iterdir()}
+    assert len(after) == len(before) == 3 and not after & before
+
+
 def test_rough_vectors_are_searched_in_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     vectors = clustered(300).astype(np.float16)
     whole = next(nearest(vectors.astype(np.float32), 300, 9, [range(300)]))
@@ -123,12 +143,26 @@ def test_a_base_that_does_not_fit_a_device_comes_in_blocks(
         np.testing.assert_array_equal(one, other)
 
 
-def test_more_is_asked_at_a_time_where_the_base_is_streamed(cache: Cache) -> None:
+def test_more_is_asked_at_a_time_where_the_base_is_streamed(
+    cache: Cache, monkeypatch: pytest.MonkeyPatch
+) -> None:
     ids = id_set(cache, None, ())
-    chosen = searched.vectors_for(cache, ids, vector_source(cache, NAME, ids), 3, None)
-    assert (chosen.blocks_at_once("cpu"), chosen.blocks_at_once("cuda")) == (1, 1)
-    chosen.is_mapped = True
-    assert (chosen.blocks_at_once("cpu"), chosen.blocks_at_once("cuda")) == (1, 16)
+    vectors = vectors_for(cache, ids, vector_source(cache, NAME, ids), 3, None)
+    assert vectors.search(3, "cpu", 90)[1] == vectors.search(3, "cuda", 90)[1] == 1
+    monkeypatch.setattr(room, "free_memory_bytes", lambda: room.BESIDE_BYTES)
+    assert [vectors.search(3, device, 90)[1] for device in ("cpu", "cuda")] == [1, 16]
+
+
+def test_what_is_done_needs_no_room(cache: Cache, monkeypatch: pytest.MonkeyPatch) -> None:
+    neighbors(cache, NAME, 7)
+    monkeypatch.setattr(room, "free_memory_bytes", lambda: 0)
+    monkeypatch.setattr(room.shutil, "disk_usage", lambda _: SimpleNamespace(free=0))
+    require_room_for(NAME, cache.path, id_set(cache, None, ()), 7, None)
+    assert neighbors(Cache(cache.path), NAME, 7).skipped == 90
+    with pytest.raises(InputError, match="do not fit"):
+        neighbors(Cache(cache.path), NAME, 8, overwrite=True)
+    with pytest.raises(InputError, match="do not fit"):
+        require_room_for("vggsound-resnet18", cache.path, id_set(cache, None, ()), 7, None)
 
 
 def test_clusters_of_a_sample_label_all_clips(cache: Cache) -> None:
