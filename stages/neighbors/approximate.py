@@ -19,7 +19,7 @@ from ...cache.writer import remove_orphans, temporary
 from ...drafts import write_whole
 from ...errors import InputError
 from ...reading import parse_json
-from .cosine import EQUAL, QUERY_BLOCK, NearestRows, nearest
+from .cosine import EQUAL, QUERY_BLOCK, Block, NearestRows, nearest
 from .faiss_kernel import load_faiss
 from .room import num_lists
 
@@ -77,9 +77,7 @@ class Index:
         self.vectors = vectors
         self.name = index_name(self._index.nlist)
 
-    def nearest(
-        self, k: int, blocks: Iterable[range | NDArray[np.int64]], probes: int
-    ) -> Generator[NearestRows]:
+    def nearest(self, k: int, blocks: Iterable[Block], probes: int) -> Generator[NearestRows]:
         """Find neighbours, block by block.
 
         Args:
@@ -93,26 +91,28 @@ class Index:
         self._index.nprobe = min(probes, self._index.nlist)
         count = min(len(self.vectors), k + 1 + k // _SPARE_SHARE + _SPARE)
         for block in blocks:
-            asked = np.asarray(block)
+            asked = np.asarray(block, np.int64)
             queries = np.ascontiguousarray(self.vectors[asked], np.float32)
             _, rows = self._index.search(queries, count)
             rows[rows == asked[:, None]] = -1
-            found = [self._ranked(*one, k) for one in zip(queries, rows, strict=True)]
-            yield np.stack([one[0] for one in found]), np.stack([one[1] for one in found])
+            nearest_rows = np.full((len(asked), k), -1, np.int32)
+            cosines = np.zeros((len(asked), k), np.float32)
+            for at, one in enumerate(zip(queries, rows, strict=True)):
+                ranked, exact = self._ranked(*one)
+                found = min(k, len(ranked))
+                nearest_rows[at, :found], cosines[at, :found] = ranked[:k], exact[:k]
+            yield nearest_rows, cosines
 
     def _ranked(
-        self, query: NDArray[np.float32], rows: NDArray[np.int64], k: int
-    ) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
-        """Order candidates by their exact cosines, equal ones by row, and keep the first k."""
+        self, query: NDArray[np.float32], rows: NDArray[np.int64]
+    ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        """Order candidates by their exact cosines, equal ones by row."""
         rows = np.sort(rows[rows >= 0])
         exact = self.vectors[rows].astype(np.float64) @ query.astype(np.float64)
         order = np.argsort(-exact, kind="stable")
         rows, exact = rows[order], exact[order]
         level = np.cumsum(np.concatenate([[False], exact[:-1] - exact[1:] > EQUAL]))
-        rows = rows[np.lexsort((rows, level[: len(rows)]))]
-        index, cosine = np.full(k, -1, np.int32), np.zeros(k, np.float32)
-        index[: len(rows)], cosine[: len(rows)] = rows[:k], exact[:k]
-        return index, cosine
+        return rows[np.lexsort((rows, level[: len(rows)]))], exact
 
     def recall(self, k: int, probes: int) -> float:
         """Measure which share of the exact neighbours is found, over some clips.

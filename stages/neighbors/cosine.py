@@ -26,6 +26,9 @@ _SPARE = 8  # candidates beyond those asked for: ties at the end are seen, and m
 _NORM_ROWS = 8192
 _EXACT_VALUES = 1 << 18  # of either side at a time: 2 MiB, which a core's cache holds
 
+Block = range | NDArray[np.int64]
+"""Vectors whose neighbours are searched at a time."""
+
 NearestRows = tuple[NDArray[np.int32], NDArray[np.float32]]
 
 
@@ -94,7 +97,7 @@ def nearest(
     unit: NDArray[np.floating],
     num_base: int,
     k: int,
-    blocks: Iterable[range | NDArray[np.int64]],
+    blocks: Iterable[Block],
     *,
     device: str = "cpu",
 ) -> Generator[NearestRows]:
@@ -135,12 +138,12 @@ def _search(
     unit: NDArray[np.floating],
     num_base: int,
     k: int,
-    block: range | NDArray[np.int64],
+    block: Block,
 ) -> NearestRows:
     """Return the neighbours of one block, `(Q, k)` rows and cosines."""
     index = np.full((len(block), k), -1, np.int32)
     similarity = np.zeros((len(block), k), np.float32)
-    rows_asked = np.asarray(block)
+    rows_asked = np.asarray(block, np.int64)
     pending = np.arange(len(block) if k and num_base else 0)
     count = k + 1 + _SPARE
     while len(pending):

@@ -23,7 +23,7 @@ from ...cache.writer import Rows, remove_orphans, write_shard
 from ...errors import CacheCorruptError, InputError
 from ..embed.run import EmbedProgress
 from ..teachers.protocol import modality_of
-from .cosine import QUERY_BLOCK, NearestRows
+from .cosine import QUERY_BLOCK, Block, NearestRows
 from .cosine import knn as knn
 from .searched import Approximate, Search, vectors_for
 from .vectors import id_set, is_done, vector_source
@@ -163,7 +163,7 @@ def neighbors(
     return NeighborSummary(common.stage, k, done - before, before, seconds, tuple(notices))
 
 
-def _nothing(blocks: Iterable[NDArray[np.int64]]) -> Generator[NearestRows]:
+def _nothing(blocks: Iterable[Block]) -> Generator[NearestRows]:
     """Search nothing: all is done."""
     yield from ()
 
@@ -178,7 +178,7 @@ def _found(
     groups = [group for group in _groups(spans) if todo.intersection(group)]
     starts = range(0, len(groups), blocks_at_once)
     searched = [list(chain(*groups[start : start + blocks_at_once])) for start in starts]
-    blocks = [np.concatenate([np.asarray(spans[one]) for one in shards]) for shards in searched]
+    blocks = [_positions([spans[one] for one in shards]) for shards in searched]
     with closing(search(blocks)) as found:
         for shards, (positions, cosines) in zip(searched, found, strict=True):
             at = 0
@@ -187,6 +187,14 @@ def _found(
                 at = part.stop
                 if number in todo:
                     yield number, positions[part], cosines[part]
+
+
+def _positions(spans: list[range]) -> Block:
+    """Return the positions of several shards' clips in the set, all in a row or not."""
+    whole = range(spans[0].start, spans[-1].stop)
+    if len(whole) == sum(map(len, spans)):
+        return whole
+    return np.concatenate([np.arange(span.start, span.stop) for span in spans])
 
 
 def _groups(spans: dict[int, range]) -> list[list[int]]:

@@ -104,8 +104,9 @@ def test_a_torn_index_is_made_again(tmp_path: Path) -> None:
     path = tmp_path / "v.ivf"
     whole = next(Index(path, vectors).nearest(10, [np.arange(600)], 4))
     path.write_bytes(path.read_bytes()[:1000])
-    again = next(Index(path, vectors).nearest(10, [np.arange(600)], 4))
+    again, nothing = Index(path, vectors).nearest(10, [np.arange(600), range(0)], 4)
     np.testing.assert_array_equal(again[0], whole[0])
+    assert nothing[0].shape == nothing[1].shape == (0, 10)
 
 
 def test_maps_of_vectors_that_changed_are_removed(cache: Cache) -> None:
