@@ -45,8 +45,8 @@ def plan(
     import shutil
 
     from ...machine import free_memory_bytes, granted_cores
-    from ..cost_model import Means
-    from ..cost_model import plan as computed
+    from ..costs.model import Means
+    from ..costs.model import plan as computed
 
     means = Means(
         cores or granted_cores(), gpus, cluster, extract_ms, gpu_factor,
@@ -59,7 +59,7 @@ def plan(
 def plan_text(document: Document) -> str:
     """Render `avpipe plan`."""
     head = ("stage", "what", "core-hours", "GPU-hours", "takes", "grows with", "measured")
-    from ..cost_model import time_of
+    from ..costs.model import time_of
 
     rows = [
         (

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from avpipe.cache.schema import AUDIO_RATE_HZ
-from avpipe.pipeline import cost_model
 from avpipe.pipeline.commands.plan import plan as plan_command
+from avpipe.pipeline.costs import model as cost_model
 from avpipe.stages.spectrogram import FRONT_ENDS
 from avpipe.stages.teachers.protocol import load_teacher
 

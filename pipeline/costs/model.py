@@ -1,4 +1,4 @@
-"""What so many clips cost in each stage, from `costs.toml`: bytes, hours of cores and GPUs."""
+"""What so many clips cost in each stage, from `measured.toml`: bytes, hours of cores and GPUs."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from ..reading import parse_toml
+from ...reading import parse_toml
 
 SIZES = (100_000, 1_000_000, 10_000_000, 100_000_000)
 """Clips of the columns of docs/scale.md."""
-COSTS = Path(__file__).with_name("costs.toml")
+COSTS = Path(__file__).with_name("measured.toml")
 _MOST_ROWS = 2**31 - 1
 _TOO_LONG_H = 30 * 24.0
 """A month: what takes longer counts as stopped."""
