@@ -5,7 +5,8 @@ TORCH_INDEX ?=
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
-PYTEST := $(BIN)/python -m pytest
+# Compiled modules are kept: tests start processes that would compile them each time
+PYTEST := PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest
 DEMO_OUT ?= demo-out
 # Files of tests that run beside each other
 TEST_JOBS ?= 2
@@ -32,7 +33,7 @@ demo: $(READY)  ## videos to localized sounds on synthetic clips, in ./demo-out 
 	@$(BIN)/python -m avpipe demo $(DEMO_OUT)
 
 test: $(READY)  ## the tests of every day (minutes)
-	$(PYTEST) -q -m "not slow" -n $(TEST_JOBS) --dist loadfile --durations 10
+	$(PYTEST) -q -m "not slow" -n $(TEST_JOBS) --dist loadfile --no-loadscope-reorder --durations 10
 
 slow: $(READY)  ## the tests over ten seconds
 	$(PYTEST) -q -m slow

@@ -23,7 +23,8 @@ from common import Stopwatch
 from gpu_parts import Part, Where
 from plain import PlainTrainer
 from safetensors.numpy import load_file
-from train import OurTrainer, make_data
+
+from train import OurTrainer, make_data  # noqa: TID251 (bench/train.py)
 
 WARM_STEPS = 5
 PLAIN_STEPS = 3
