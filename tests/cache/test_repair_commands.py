@@ -28,14 +28,14 @@ def run(cache: Path, words: str) -> None:
 
 @pytest.fixture(scope="module")
 def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Stages of four commands, with two k, a set of ids, an index and a sample."""
+    """Stages of four commands, with two k and a set of ids."""
     folder = tmp_path_factory.mktemp("repair")
     cache = make_cache(folder / "cache", 9, shard_clips=5).path
     (folder / "few.txt").write_text("".join(f"clip00{number}\n" for number in (1, 2, 6, 7)))
     run(cache, f"knn --image {IMAGE} --audio none --k 3")
-    run(cache, f"knn --image none --audio {SOUND} --k 5 --approximate")
+    run(cache, f"knn --image none --audio {SOUND} --k 5")
     run(cache, f"knn --image {IMAGE} --audio none --k 2 --ids {folder / 'few.txt'}")
-    run(cache, f"cluster --encoder {SOUND} --k 2 --seed 4 --sample 6")
+    run(cache, f"cluster --encoder {SOUND} --k 2 --seed 4")
     run(cache, f"embed-teachers --visual {IMAGE} --audio none")
     return folder
 
