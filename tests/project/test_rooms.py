@@ -18,7 +18,8 @@ TWICE_AS_FILES = {
     "pipeline": {"settings", "plan"},
     "stages": {"detr_r50"},
 }
-"""File names that repeat in a layer today: what a file sets, a command and what `extract` does first,
+"""File names that repeat in a layer today: what a file sets, a command and what `extract` does
+first,
 and a network's two outputs."""
 TWICE_AS_TYPES = {
     "Document": "JSON of a command, in three layers",
