@@ -23,3 +23,9 @@ Part = tuple[int, int]
 """(i, n): every n-th shard, from the i-th; i counts from 0."""
 WHOLE: Part = (0, 1)
 """One process does all."""
+
+PROBES = 64
+"""Lists that an approximate search for neighbours looks through."""
+
+MIN_RECALL = 0.9
+"""The share of exact neighbours that it has to find."""

@@ -24,6 +24,7 @@ from .commands import (
     inspect,
     knn,
     localize,
+    plan,
     report,
     serve,
     status,
@@ -120,6 +121,7 @@ def avpipe(
 GROUPS: dict[str, dict[str, Callable[..., None]]] = {
     "Begin": {
         "demo": demo.demo,
+        "plan": plan.plan,
         "doctor": doctor.doctor,
         "init": init.init,
         "config": config.config,

@@ -6,7 +6,7 @@ import shlex
 from pathlib import Path
 from typing import Any
 
-from ..cache.defaults import AUDIO_SECONDS, DECODER, SPECTROGRAM
+from ..cache.defaults import AUDIO_SECONDS, DECODER, MIN_RECALL, SPECTROGRAM
 from ..cache.repair import Lost, Spoilt
 from ..cache.schema import (
     AUDIO,
@@ -106,7 +106,11 @@ def _knn_command(cache: Path, spoilt: Spoilt) -> str:
     modality, _, encoder = spoilt.stage.partition("/")[2].partition("@")[0].partition("-")
     words = ["knn", f"--{modality}", encoder_option(encoder)]
     words += ["--audio" if modality == "image" else "--image", "none"]
-    words += ["--k", str(spoilt.header.params["k"])] if spoilt.header else []
+    params = spoilt.header.params if spoilt.header else {}
+    words += ["--k", str(params["k"])] if params else []
+    if "approximate" in params:
+        words += ["--approximate", "--probes", str(params["probes"])]
+        words += ["--min-recall", str(params["recall"])] if params["recall"] < MIN_RECALL else []
     return _command(cache, words, spoilt.header) + _id_list(spoilt)
 
 
@@ -116,6 +120,8 @@ def _cluster_command(cache: Path, spoilt: Spoilt) -> str:
     words = ["cluster", "--k", k, "--encoder", encoder_option(encoder)]
     if spoilt.header and spoilt.header.params["seed"]:
         words += ["--seed", str(spoilt.header.params["seed"])]
+    if spoilt.header and "sample" in spoilt.header.params:
+        words += ["--sample", str(spoilt.header.params["sample"])]
     return _command(cache, words, spoilt.header) + _id_list(spoilt)
 
 

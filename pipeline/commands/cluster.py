@@ -54,6 +54,15 @@ def cluster(
             help="Of the clips that k-means starts from.",
         ),
     ] = 0,
+    sample: Annotated[
+        int | None,
+        typer.Option(
+            "--sample",
+            metavar="N",
+            min=1,
+            help="Find the centroids on N clips drawn at random; all clips are labelled.",
+        ),
+    ] = None,
     ids: Ids = None,
     hold_out: HoldOut = None,
     weights: Weights = None,
@@ -100,8 +109,8 @@ def cluster(
             overwrite=overwrite, given=given, shards=shards, part=own, progress=progress,
         )  # fmt: skip
         made = stage.cluster(
-            opened, name, k, seed=seed, ids=taken, hold_out=held_out, overwrite=overwrite,
-            part=own, progress=progress,
+            opened, name, k, seed=seed, sample=sample, ids=taken, hold_out=held_out,
+            overwrite=overwrite, part=own, progress=progress,
         )  # fmt: skip
     seconds = time.monotonic() - started
     document = {

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from ...cache.defaults import AUDIO_ENCODER, IMAGE_ENCODER, NUM_NEIGHBORS
+from ...cache.defaults import AUDIO_ENCODER, IMAGE_ENCODER, MIN_RECALL, NUM_NEIGHBORS, PROBES
 from ...machine import AUTO
 from ...stages.embed import BATCH_SIZE
 from ...stages.workers import BACKEND, Workers
@@ -65,6 +65,29 @@ def knn(
     scheduler: Scheduler = None,
     part: PartOption = None,
     overwrite: Overwrite = False,
+    approximate: Annotated[
+        bool,
+        typer.Option(
+            "--approximate",
+            help="Look through a part of all clips, by an index; recall is measured and stored.",
+        ),
+    ] = False,
+    probes: Annotated[
+        int,
+        typer.Option(
+            "--probes", metavar="N", min=1, help="Lists of the index that --approximate reads."
+        ),
+    ] = PROBES,
+    min_recall: Annotated[
+        float,
+        typer.Option(
+            "--min-recall",
+            metavar="R",
+            min=0,
+            max=1,
+            help="Refuse --approximate where it finds less of the exact neighbours.",
+        ),
+    ] = MIN_RECALL,
     dry_run: DryRun = False,
     json: Json = False,
 ) -> None:
@@ -88,6 +111,7 @@ def knn(
     from ...cache.store import Cache
     from ...devices import usable_device
     from ...stages.neighbors.run import neighbors
+    from ...stages.neighbors.searched import Approximate, require_room_for
     from ...stages.neighbors.vectors import id_set
     from ..id_lists import hold_out_notices, read_ids, read_ids_to_take
     from ..networks.fan_out import FanOut
@@ -101,6 +125,9 @@ def knn(
     started, opened, specs = time.monotonic(), Cache(cache), tuple(weights or PRETRAINED)
     taken, held_out = read_ids_to_take(ids), read_ids(hold_out) or []
     chosen = id_set(opened, taken, held_out)  # other clips' lists are told before hours of work
+    rough = Approximate(probes, min_recall) if approximate else None
+    for name in names:  # so is what cannot fit
+        require_room_for(name, cache, chosen, k, rough, own)
     shards = None if taken is None else chosen.shards
     fan_out = FanOut.chosen(Workers(jobs, backend, scheduler), device, threads)
     if fan_out is None:
@@ -143,7 +170,7 @@ def knn(
         found = [
             search(
                 opened, name, k, ids=taken, hold_out=held_out, overwrite=overwrite, part=own,
-                progress=progress,
+                approximate=rough, progress=progress,
             )
             for name in names
         ]  # fmt: skip

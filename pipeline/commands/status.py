@@ -46,6 +46,7 @@ def status_text(document: Document) -> str:
     if "part" in document and any(one["name"].startswith(NEIGHBORS) for one in document["stages"]):
         parts.append("neighbours are counted whole: blocks of clips divide them, not shards")
     parts += [line for stage in document["stages"] if (line := _mixture(stage))]
+    parts += [_recall(stage) for stage in document["stages"] if "recall" in stage["params"]]
     parts += _made_of_noise(document["stages"])
     if "ids" in document:
         parts.append("of the list:\n" + fields_text(document["ids"]))
@@ -62,6 +63,15 @@ def _mixture(stage: Document) -> str:
     return "\n".join(
         f"{stage['name']}: made with {name} {' and '.join(found)}"
         for name, found in stage["mixed"].items()
+    )
+
+
+def _recall(stage: Document) -> str:
+    """Say how good an approximate search was, as it was measured."""
+    params = stage["params"]
+    return (
+        f"{stage['name']}: approximate, {params['recall']:.3f} of the exact neighbours are found "
+        f"({params['approximate']}, {params['probes']} probes)"
     )
 
 

@@ -17,6 +17,7 @@ from ...stages.embed.run import PACKAGES, EmbedProgress
 from ...stages.embed.shard import EmbedTask, embed_shard
 from ...stages.embed.todo import EmbedPlan
 from ...stages.neighbors.run import NeighborSummary, neighbors
+from ...stages.neighbors.searched import Approximate, vectors_for
 from ...stages.neighbors.vectors import id_set, vector_source
 from ...stages.workers import Workers
 from ...stages.workers.fitness import Fitness, Software
@@ -104,6 +105,7 @@ class FanOut:
         hold_out: Collection[str],
         overwrite: bool,
         part: Part = WHOLE,
+        approximate: Approximate | None = None,
         progress: EmbedProgress,
     ) -> NeighborSummary:
         """Search as `stages.neighbors.run.neighbors` does, a part of the clips a task.
@@ -112,7 +114,10 @@ class FanOut:
             Errors as there; what hosts lack is told before any task runs.
         """
         started = time.monotonic()
-        vector_source(cache, encoder, id_set(cache, ids, hold_out), part)  # lacks are told at once
+        chosen = id_set(cache, ids, hold_out)
+        source = vector_source(cache, encoder, chosen, part)  # lacks are told at once
+        if approximate and len(chosen.rows) > 1:  # one index for all workers
+            vectors_for(cache, chosen, source, min(k, len(chosen.rows) - 1), approximate, part)
         num_parts = _PARTS if is_on_other_hosts(self.workers) else 4 * self.workers.jobs
         num_parts = min(num_parts, max(1, cache.manifest.num_shards))
         left = {
@@ -121,7 +126,7 @@ class FanOut:
         work = partial(
             _search, cache=cache.path.absolute(), encoder=encoder, k=k,
             ids=None if ids is None else tuple(ids), hold_out=tuple(hold_out), device=self.device,
-            overwrite=overwrite,
+            overwrite=overwrite, approximate=approximate,
         )  # fmt: skip
         found: list[NeighborSummary] = []
         counts: Counter[str] = Counter()
@@ -157,10 +162,11 @@ def _search(
     hold_out: tuple[str, ...],
     device: str,
     overwrite: bool,
+    approximate: Approximate | None,
 ) -> tuple[Part, NeighborSummary]:
     """Search a part, in a worker."""
     summary = neighbors(
         Cache(cache), encoder, k, ids=ids, hold_out=hold_out, device=own_device(device),
-        overwrite=overwrite, part=part,
+        overwrite=overwrite, part=part, approximate=approximate,
     )  # fmt: skip
     return part, summary

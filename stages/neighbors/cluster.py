@@ -26,7 +26,16 @@ from ...cache.writer import Rows, remove_orphans, write_shard
 from ...errors import CacheCorruptError, InputError
 from ..embed.run import EmbedProgress
 from .kmeans import ITERATIONS, RESTARTS, assign, spherical_kmeans
-from .vectors import IdSet, id_set, is_done, unit_vectors_of, vector_source
+from .room import require_cluster_room
+from .vectors import (
+    IdSet,
+    id_set,
+    is_done,
+    shard_vectors,
+    unit_vectors_by_shard,
+    unit_vectors_of,
+    vector_source,
+)
 
 STAGE_VERSION = 2
 
@@ -79,6 +88,7 @@ def cluster(
     k: int,
     *,
     seed: int = 0,
+    sample: int | None = None,
     ids: Collection[str] | None = None,
     hold_out: Collection[str] = (),
     overwrite: bool = False,
@@ -93,7 +103,9 @@ def cluster(
         cache: The cache; its embeddings (or hints) of that encoder must be there.
         encoder: An audio teacher, for example `vggsound-resnet18`.
         k: Number of clusters.
-        seed: Of the clips that k-means starts from.
+        seed: Of the clips that k-means starts from, and of the sample.
+        sample: Find the centroids on so many clips, drawn at random; on all if None, or if there
+            are no more.
         ids: Clips to take; all that are done if None.
         hold_out: Clips to leave out.
         overwrite: Make shards again that were made with another seed or other weights.
@@ -102,7 +114,8 @@ def cluster(
         progress: Told after every shard.
 
     Raises:
-        InputError: Embeddings are missing or hold NaN, no clip is left, or there are fewer than k.
+        InputError: Embeddings are missing or hold NaN, no clip is left, there are fewer than k, or
+            memory does not hold the vectors.
         CacheCorruptError: Shards were made with other parameters or weights, or parts with other
             centroids.
         CacheUnwritableError: The cache cannot be written.
@@ -113,6 +126,12 @@ def cluster(
         raise InputError(
             f"{len(chosen.rows)} clips make no {k} clusters; give --k {len(chosen.rows)} or less"
         )
+    if sample is not None and sample < k:
+        raise InputError(
+            f"a sample of {sample} clips makes no {k} clusters; give --sample {k} or more"
+        )
+    if sample is not None and sample >= len(chosen.rows):
+        sample = None
     source = vector_source(cache, encoder, chosen, part)
     common = Header(
         stage=f"{CLUSTERS}/{encoder}-k{k}@{chosen.digest[:8]}",
@@ -121,7 +140,7 @@ def cluster(
         params={
             "k": k, "seed": seed, "source": source.stage, "spherical": True,
             "iterations": ITERATIONS, "restarts": RESTARTS,
-        },
+        } | ({} if sample is None else {"sample": sample}),
         inputs={"ids": chosen.digest, source.stage: source.digest},
         n=0,
         done=0,
@@ -135,7 +154,7 @@ def cluster(
     todo = [header for header in lacking if header.shard in own]
     total = sum(len(chosen.spans[number]) for number in own)
     if todo:
-        _fill(cache, chosen, todo, shards, overwrite, total, progress)
+        _fill(cache, chosen, todo, shards, overwrite, total, source.dim, progress)
     clusters, purity, by_chance, notices = _described(cache, chosen, shards, overwrite)
     done = sum(len(chosen.spans[header.shard]) for header in todo)
     return ClusterSummary(
@@ -157,6 +176,7 @@ def _fill(
     shards: list[Header],
     overwrite: bool,
     total: int,
+    dim: int,
     progress: EmbedProgress | None,
 ) -> None:
     """Publish the missing shards, with the centroids of any of `shards` that is there.
@@ -168,15 +188,20 @@ def _fill(
     done = total - sum(len(chosen.spans[header.shard]) for header in todo)
     if progress:
         progress(stage, done, total)
-    unit = unit_vectors_of(cache, params["source"], chosen)
     centroids = _published(cache, shards, overwrite)
     if centroids is None:
+        unit = _vectors_to_learn_from(cache, chosen, params, dim)
         fitted = spherical_kmeans(unit, params["k"], params["seed"])
+        del unit
         published = _published(cache, shards, overwrite)
         centroids = fitted if published is None else published
     for header in todo:
         span = chosen.spans[header.shard]
-        label, similarity = assign(unit[span.start : span.stop], centroids)
+        of_shard = np.empty((0, dim), np.float32)
+        if span:
+            rows = chosen.rows[span.start : span.stop]
+            of_shard = shard_vectors(cache, params["source"], header.shard, rows)
+        label, similarity = assign(of_shard, centroids)
         columns = {
             "row": Rows.array(chosen.rows[span.start : span.stop]),
             "label": Rows.array(label),
@@ -188,6 +213,26 @@ def _fill(
         done += len(span)
         if progress:
             progress(stage, done, total)
+
+
+def _vectors_to_learn_from(
+    cache: Cache, chosen: IdSet, params: dict[str, Any], dim: int
+) -> NDArray[np.float32]:
+    """Return the unit vectors of all clips, or of the sample, in the order of their rows."""
+    total, sample = len(chosen.rows), params.get("sample")
+    require_cluster_room(sample or total, dim, sampled=sample is not None)
+    if sample is None:
+        return unit_vectors_of(cache, params["source"], chosen)
+    positions = np.random.default_rng(params["seed"]).choice(total, sample, replace=False)
+    drawn = np.zeros(total, bool)
+    drawn[positions] = True
+    unit, filled = np.empty((sample, dim), np.float32), 0
+    for number, of_shard in unit_vectors_by_shard(cache, params["source"], chosen):
+        span = chosen.spans[number]
+        taken = of_shard[drawn[span.start : span.stop]]
+        unit[filled : filled + len(taken)] = taken
+        filled += len(taken)
+    return unit
 
 
 def _published(cache: Cache, shards: list[Header], overwrite: bool) -> NDArray[np.float32] | None:

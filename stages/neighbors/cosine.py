@@ -26,6 +26,9 @@ _SPARE = 8  # candidates beyond those asked for: ties at the end are seen, and m
 _NORM_ROWS = 8192
 _EXACT_VALUES = 1 << 18  # of either side at a time: 2 MiB, which a core's cache holds
 
+Block = range | NDArray[np.int64]
+"""Vectors whose neighbours are searched at a time."""
+
 NearestRows = tuple[NDArray[np.int32], NDArray[np.float32]]
 
 
@@ -91,10 +94,10 @@ def knn(
 
 
 def nearest(
-    unit: NDArray[np.float32],
+    unit: NDArray[np.floating],
     num_base: int,
     k: int,
-    blocks: Iterable[range],
+    blocks: Iterable[Block],
     *,
     device: str = "cpu",
 ) -> Generator[NearestRows]:
@@ -104,10 +107,10 @@ def nearest(
     result does not depend on their number. Set `OMP_NUM_THREADS` for fewer.
 
     Args:
-        unit: `(N, d)` unit vectors.
+        unit: `(N, d)` unit vectors, in float32 or as a map of either kind.
         num_base: How many of them, from the first, may be neighbours.
         k: Neighbours wanted of each.
-        blocks: Which vectors to find neighbours of.
+        blocks: Which vectors to find neighbours of, ranges or rows.
         device: `cpu`, or where PyTorch is to multiply.
 
     Yields:
@@ -131,17 +134,22 @@ def nearest(
 
 
 def _search(
-    find: Candidates, unit: NDArray[np.float32], num_base: int, k: int, block: range
+    find: Candidates,
+    unit: NDArray[np.floating],
+    num_base: int,
+    k: int,
+    block: Block,
 ) -> NearestRows:
     """Return the neighbours of one block, `(Q, k)` rows and cosines."""
     index = np.full((len(block), k), -1, np.int32)
     similarity = np.zeros((len(block), k), np.float32)
+    rows_asked = np.asarray(block, np.int64)
     pending = np.arange(len(block) if k and num_base else 0)
     count = k + 1 + _SPARE
     while len(pending):
         count = min(count, num_base + 1)  # one too many: none is lost with the vector itself
-        asked = block.start + pending
-        vectors, which = _distinct(unit[asked])
+        asked = rows_asked[pending]
+        vectors, which = _distinct(np.ascontiguousarray(unit[asked], np.float32))
         rows, scores = (found[which] for found in _ordered(vectors, unit, *find(vectors, count)))
         settled = np.ones(len(pending), bool)
         if count <= num_base:  # equals of the last one wanted may lie beyond the candidates
@@ -165,7 +173,7 @@ def _distinct(vectors: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArra
 
 def _ordered(
     vectors: NDArray[np.float32],
-    unit: NDArray[np.float32],
+    unit: NDArray[np.floating],
     scores: NDArray[np.float32],
     rows: NDArray[np.int64],
 ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
@@ -193,7 +201,7 @@ def _ordered(
 def _cosines(
     vectors: NDArray[np.float32],
     query: NDArray[np.int64],
-    unit: NDArray[np.float32],
+    unit: NDArray[np.floating],
     candidate: NDArray[np.int64],
 ) -> NDArray[np.float64]:
     """Return the cosines of pairs in float64, `(n,)`."""

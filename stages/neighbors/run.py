@@ -6,10 +6,11 @@ Multi-positive alignment draws positives from them (Senocak et al. 2023, k = 100
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Generator
+from collections.abc import Collection, Generator, Iterable
 from contextlib import closing
 from dataclasses import dataclass, replace
 from importlib.metadata import version
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -22,9 +23,10 @@ from ...cache.writer import Rows, remove_orphans, write_shard
 from ...errors import CacheCorruptError, InputError
 from ..embed.run import EmbedProgress
 from ..teachers.protocol import modality_of
-from .cosine import QUERY_BLOCK, nearest
+from .cosine import QUERY_BLOCK, Block, NearestRows
 from .cosine import knn as knn
-from .vectors import id_set, is_done, unit_vectors_of, vector_source
+from .searched import Approximate, Search, vectors_for
+from .vectors import id_set, is_done, vector_source
 
 __all__ = ["NeighborSummary", "knn", "neighbors"]
 
@@ -79,6 +81,7 @@ def neighbors(
     device: str = "cpu",
     overwrite: bool = False,
     part: Part = WHOLE,
+    approximate: Approximate | None = None,
     progress: EmbedProgress | None = None,
 ) -> NeighborSummary:
     """Search the neighbours of every clip of an id set, within that set.
@@ -93,10 +96,12 @@ def neighbors(
             neighbours, cosines that may differ in the last digit of float16.
         overwrite: Make shards again that were made with another k or other weights.
         part: Which of the blocks that are searched together to do; all counts are of them.
+        approximate: Look through a part of the clips only; None: exact.
         progress: Told after every shard.
 
     Raises:
-        InputError: Embeddings are missing or hold NaN, or fewer than two clips are left.
+        InputError: Embeddings are missing or hold NaN, fewer than two clips are left, memory or
+            disk do not suffice, or an approximate search finds too few.
         CacheCorruptError: Shards were made with other parameters or weights.
         CacheUnwritableError: The cache cannot be written.
     """
@@ -114,11 +119,12 @@ def neighbors(
         clipped = f"k {k} is clipped to {others}, the number of other clips in the set"
         notices.append(clipped)
         k = others
+    vectors = vectors_for(cache, chosen, source, k, approximate, part)
     common = Header(
         stage=f"{NEIGHBORS}/{_MODALITY[modality_of(encoder)]}-{encoder}@{chosen.digest[:8]}",
         stage_version=STAGE_VERSION,
         shard=-1,
-        params={"k": k, "source": source.stage},
+        params={"k": k, "source": source.stage} | vectors.params,
         inputs={"ids": chosen.digest, source.stage: source.digest},
         n=0,
         done=0,
@@ -137,10 +143,8 @@ def neighbors(
     before = done = total - sum(len(chosen.spans[number]) for number in todo)
     if progress:
         progress(common.stage, done, total)
-    unit = np.empty((0, 1), np.float32)
-    if done < total:
-        unit = unit_vectors_of(cache, source.stage, chosen)
-    with closing(_found(unit, k, chosen.spans, todo, device)) as found:
+    search, at_once = vectors.search(k, device, total - done) if done < total else (_nothing, 1)
+    with closing(_found(search, chosen.spans, todo, at_once)) as found:
         for number, positions, cosines in found:
             span = chosen.spans[number]
             rows = np.where(positions < 0, -1, chosen.rows[positions])
@@ -154,27 +158,43 @@ def neighbors(
             done += len(span)
             if progress:
                 progress(common.stage, done, total)
+    notices += vectors.notices
     seconds = time.monotonic() - started
     return NeighborSummary(common.stage, k, done - before, before, seconds, tuple(notices))
 
 
+def _nothing(blocks: Iterable[Block]) -> Generator[NearestRows]:
+    """Search nothing: all is done."""
+    yield from ()
+
+
 def _found(
-    unit: NDArray[np.float32], k: int, spans: dict[int, range], todo: set[int], device: str
+    search: Search, spans: dict[int, range], todo: set[int], blocks_at_once: int
 ) -> Generator[tuple[int, NDArray[np.int32], NDArray[np.float32]]]:
     """Yield each shard that is to do, its clips' neighbours as positions in the set, and cosines.
 
     The blocks that are searched are the same whatever is done already, and so are the bytes.
     """
     groups = [group for group in _groups(spans) if todo.intersection(group)]
-    blocks = [range(spans[group[0]].start, spans[group[-1]].stop) for group in groups]
-    with closing(nearest(unit, len(unit), k, blocks, device=device)) as found:
-        for group, block, (positions, cosines) in zip(groups, blocks, found, strict=True):
-            for number in group:
+    starts = range(0, len(groups), blocks_at_once)
+    searched = [list(chain(*groups[start : start + blocks_at_once])) for start in starts]
+    blocks = [_positions([spans[one] for one in shards]) for shards in searched]
+    with closing(search(blocks)) as found:
+        for shards, (positions, cosines) in zip(searched, found, strict=True):
+            at = 0
+            for number in shards:
+                part = slice(at, at + len(spans[number]))
+                at = part.stop
                 if number in todo:
-                    part = slice(
-                        spans[number].start - block.start, spans[number].stop - block.start
-                    )
                     yield number, positions[part], cosines[part]
+
+
+def _positions(spans: list[range]) -> Block:
+    """Return the positions of several shards' clips in the set, all in a row or not."""
+    whole = range(spans[0].start, spans[-1].stop)
+    if len(whole) == sum(map(len, spans)):
+        return whole
+    return np.concatenate([np.arange(span.start, span.stop) for span in spans])
 
 
 def _groups(spans: dict[int, range]) -> list[list[int]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -134,11 +134,13 @@ class VectorSource:
         stage: For example `embeddings/vggsound-resnet18`.
         digest: Of the content of the shards that hold the set's vectors.
         weights: Digest of the weights they were made with.
+        dim: Numbers of a vector.
     """
 
     stage: str
     digest: str
     weights: str | None
+    dim: int
 
 
 def vector_source(cache: Cache, encoder: str, chosen: IdSet, part: Part = WHOLE) -> VectorSource:
@@ -158,7 +160,8 @@ def vector_source(cache: Cache, encoder: str, chosen: IdSet, part: Part = WHOLE)
             f"{stage} mixes weights {' and '.join(sorted(map(str, found)))}; make it again with "
             "--overwrite"
         )
-    return VectorSource(stage, digest_of_shards(headers), found.pop())
+    dim = next(iter(headers)).columns["value"].shape[1]
+    return VectorSource(stage, digest_of_shards(headers), found.pop(), dim)
 
 
 def _source_header(cache: Cache, stage: str, number: int, part: Part) -> Header:
@@ -181,25 +184,47 @@ def unit_vectors_of(cache: Cache, stage: str, chosen: IdSet) -> NDArray[np.float
         InputError: A shard lacks a clip, or a vector holds NaN or infinity: the clip is named.
     """
     unit = np.empty((0, 0), np.float32)
-    for number, span in chosen.spans.items():
-        if not span:
-            continue
-        shard = cache.shard(stage, number)
-        wanted = chosen.rows[span.start : span.stop]
-        position = np.searchsorted(shard.rows, wanted)
-        if not np.array_equal(shard.rows[np.minimum(position, len(shard.rows) - 1)], wanted):
-            raise InputError(f"{shard.path} lacks clips of its shard; run the same command again")
-        value = shard.column("value")[position].astype(np.float32)
-        pooled = value.reshape(*value.shape[:2], -1).mean(axis=2)
+    for number, of_shard in unit_vectors_by_shard(cache, stage, chosen):
         if not len(unit):
-            unit = np.empty((len(chosen.rows), pooled.shape[1]), np.float32)
-        try:
-            unit[span.start : span.stop] = unit_vectors(pooled)
-        except ValueError as error:
-            bad = wanted[~np.isfinite(pooled).all(axis=1)][0]
-            clip_id = cache.manifest.line(int(bad))["id"]
-            raise InputError(f"{shard.path}: clip {clip_id} (row {bad}): {error}") from error
+            unit = np.empty((len(chosen.rows), of_shard.shape[1]), np.float32)
+        span = chosen.spans[number]
+        unit[span.start : span.stop] = of_shard
     return unit
+
+
+def unit_vectors_by_shard(
+    cache: Cache, stage: str, chosen: IdSet
+) -> Iterator[tuple[int, NDArray[np.float32]]]:
+    """Yield each shard's number and the unit vectors of the set's clips in it, if it has some.
+
+    Raises:
+        InputError: See `unit_vectors_of`.
+    """
+    for number, span in chosen.spans.items():
+        if span:
+            yield number, shard_vectors(cache, stage, number, chosen.rows[span.start : span.stop])
+
+
+def shard_vectors(
+    cache: Cache, stage: str, number: int, wanted: NDArray[np.int64]
+) -> NDArray[np.float32]:
+    """Return the unit vectors of some rows of a shard, `(n, d)`.
+
+    Raises:
+        InputError: See `unit_vectors_of`.
+    """
+    shard = cache.shard(stage, number)
+    position = np.searchsorted(shard.rows, wanted)
+    if not np.array_equal(shard.rows[np.minimum(position, len(shard.rows) - 1)], wanted):
+        raise InputError(f"{shard.path} lacks clips of its shard; run the same command again")
+    value = shard.column("value")[position].astype(np.float32)
+    pooled = value.reshape(*value.shape[:2], -1).mean(axis=2)
+    try:
+        return unit_vectors(pooled)
+    except ValueError as error:
+        bad = wanted[~np.isfinite(pooled).all(axis=1)][0]
+        clip_id = cache.manifest.line(int(bad))["id"]
+        raise InputError(f"{shard.path}: clip {clip_id} (row {bad}): {error}") from error
 
 
 def is_done(cache: Cache, wanted: Header, overwrite: bool) -> bool:

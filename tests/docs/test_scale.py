@@ -7,6 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from avpipe.cache.schema import AUDIO_RATE_HZ
+from avpipe.pipeline.commands.plan import plan as plan_command
+from avpipe.pipeline.costs import model as cost_model
 from avpipe.stages.spectrogram import FRONT_ENDS
 from avpipe.stages.teachers.protocol import load_teacher
 
@@ -61,7 +63,7 @@ def test_bytes_of_a_clip_are_those_of_its_columns() -> None:
 
 def test_times_follow_from_measured_ones() -> None:
     rows = table("part")
-    assert len(rows) == 7
+    assert len(rows) == 10
     for title, (measured, law, *shown) in rows.items():
         figure, _, at = measured.partition(" at ")
         if at:
@@ -81,7 +83,7 @@ def test_times_follow_from_measured_ones() -> None:
 @pytest.mark.parametrize(
     "row",
     [
-        "plan again 29 s and 856 MiB; what is to do, and status, 0.5 s each",
+        "again 11.8 s and 887 MiB; what is to do, and status, 1.0 and 0.9 s;",
         "| 144,000 x 512 (R = 1) | 175 |",
         "| `stream`, as stored | 0.62 |",
         "| `stream`, cut and normalised | 1.55 |",
@@ -92,7 +94,7 @@ def test_times_follow_from_measured_ones() -> None:
 )
 def test_measured_figures_stand_in_the_page_of_benches(row: str) -> None:
     assert row in BENCH
-    figures = re.findall(r"\d+\.\d+|856|175", row)
+    figures = re.findall(r"11\.8|0\.9|\d+\.\d\d|887|175", row)
     assert figures and all(figure in PAGE for figure in figures)
 
 
@@ -101,3 +103,58 @@ def test_core_hours_are_arithmetic() -> None:
     hours = [0.010 * size / 3600 for size in SIZES]
     assert f"{hours[0]:.2f} core-hours per 100 k, {hours[1]:.1f} per 1 M" in PAGE
     assert f"{hours[2]:.0f} per 10 M, {hours[3]:.0f} per 100 M" in PAGE
+
+
+def test_tables_are_those_of_the_cost_model() -> None:
+    assert cost_model.byte_table() in PAGE
+    assert cost_model.time_table() in PAGE
+
+
+@pytest.mark.parametrize("size", [100_000, 1_000_000, 20_000_000])
+def test_a_plan_grows_as_it_says(size: int) -> None:
+    document = cost_model.plan(size, cost_model.Means(cores=4, extract_ms=40))
+    rows = {row["what"]: row for row in document["stages"]}
+    assert document["bytes"] == size * sum(one.each for one in cost_model.costs()[0])
+    assert rows["extract"]["core_hours"] == pytest.approx(0.040 * size / 3600)
+    assert rows["extract"]["hours"] == pytest.approx(0.010 * size / 3600)
+    search = rows["neighbours, 512 numbers, k = 1000, two threads"]
+    assert search["core_hours"] == pytest.approx(2 * 175 * (size / 144_000) ** 2 / 3600)
+    assert {row["growth"] for row in rows.values() if row["stage"] != "knn"} == {1.0}
+    assert search["growth"] == 2.0
+
+
+def test_a_plan_says_what_stops_first() -> None:
+    def stops(size: int, **means: float) -> str:
+        return str(cost_model.plan(size, cost_model.Means(4, **means))["stops_first"])
+
+    assert stops(100_000).startswith("nothing within a month; the longest is train (an epoch")
+    assert stops(100_000, disk_bytes=10**10).startswith("the disk: 110 GB are to be stored, 10 GB")
+    assert stops(10**7, memory_bytes=2**31).startswith("the manifest: planning takes 4.7 GB")
+    assert stops(10**8).startswith("knn (neighbours, 512 numbers")
+    assert "2,147,483,647 rows" in stops(3 * 10**9)
+
+
+def test_a_gpu_is_assumed_by_name_only() -> None:
+    plain = cost_model.plan(10**6, cost_model.Means(4, gpus=2))
+    assert all(row["gpu_hours"] == 0 for row in plain["stages"])
+    assert any(line.startswith("GPUs: nothing was measured") for line in plain["missing"])
+    assumed = cost_model.plan(10**6, cost_model.Means(4, gpus=2, gpu_factor=50))
+    (row,) = (row for row in assumed["stages"] if "detr" in row["what"])
+    assert row["gpu_hours"] == pytest.approx(0.1459 * 10**6 / 3600 / 50)
+    assert row["hours"] == pytest.approx(row["gpu_hours"] / 2) and row["core_hours"] == 0
+    (line,) = assumed["assumptions"]
+    assert line == "a GPU does the work of 50 cores (--gpu-factor, not measured)"
+
+
+def test_every_figure_says_where_it_was_measured() -> None:
+    for cost in cost_model.costs()[1]:
+        bench = cost.where.split(",")[0]
+        assert (ROOT / bench).is_file() and cost.title in PAGE
+
+
+def test_the_command_prints_all_of_it(capsys: pytest.CaptureFixture[str]) -> None:
+    plan_command(clips=2_000_000, cores=64, gpus=8, cluster=True, gpu_factor=100)
+    text = capsys.readouterr().out
+    assert "2,000,000 clips, 64 cores, 8 GPUs: 2.2 TB to store, frames not counted" in text
+    assert "assumed: a GPU does the work of 100 cores" in text
+    assert "missing: extract: depends on the videos" in text and "N^2" in text

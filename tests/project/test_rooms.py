@@ -15,10 +15,12 @@ LARGER = {"pipeline/commands", "train/benchmarks"}
 """Folders that may be larger: a file for each command, or each test, is an index."""
 SHARED_FILES = {"__init__", "run"}
 TWICE_AS_FILES = {
-    "pipeline": {"settings"},
+    "pipeline": {"settings", "plan"},
     "stages": {"detr_r50"},
 }
-"""File names that repeat in a layer today: what a file sets, and a network's two outputs."""
+"""File names that repeat in a layer today: what a file sets, a command and what `extract` does
+first,
+and a network's two outputs."""
 TWICE_AS_TYPES = {
     "Document": "JSON of a command, in three layers",
     "Benchmark": "the option of that name in pipeline/options.py, and what it names",

@@ -7,11 +7,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from avpipe.cache.schema import EXTRACT, Header, id_set_digest, shard_path
+from avpipe.cache.schema import id_set_digest, shard_path
 from avpipe.cache.shard import read_header
 from avpipe.cache.store import Cache
 from avpipe.cache.verify import verify
-from avpipe.cache.writer import Rows, write_shard
 from avpipe.errors import CacheCorruptError, InputError
 from avpipe.pipeline.commands.knn import knn as knn_command
 from avpipe.pipeline.networks import source
@@ -19,22 +18,9 @@ from avpipe.stages.neighbors import candidates, cosine
 from avpipe.stages.neighbors.run import NeighborSummary, knn, neighbors
 from cache_factory import make_cache
 from called import document_of
+from embedded_cache import contents, embedded, stored
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from numpy.typing import NDArray
-
-
-def embedded(cache: Cache, values: NDArray[np.floating], stage: str, weights: str = "w") -> None:
-    """Write embeddings `values[row]` for every extracted shard."""
-    for number in range(cache.manifest.num_shards):
-        rows = cache.shard(EXTRACT, number).rows
-        extract = read_header(shard_path(cache.path, EXTRACT, number))
-        header = Header(
-            stage=stage, stage_version=1, shard=number, params={}, n=len(rows), done=len(rows),
-            inputs={EXTRACT: extract.sha256}, weights=weights,
-        )  # fmt: skip
-        columns = {"row": Rows.array(rows), "value": Rows.array(values[rows])}
-        write_shard(shard_path(cache.path, stage, number), header, columns)
 
 
 @pytest.fixture(scope="module")
@@ -57,16 +43,6 @@ def reused(template: SimpleNamespace, tmp_path_factory: pytest.TempPathFactory) 
     path = tmp_path_factory.mktemp("reused") / "cache"
     shutil.copytree(template.path, path)
     return path
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in sorted(folder.glob("*.h5"))}
-
-
-def stored(cache: Cache, stage: str) -> tuple[NDArray[np.int64], ...]:
-    shards = [cache.shard(stage, number) for number in range(cache.manifest.num_shards)]
-    names = ("row", "rows", "similarity")
-    return tuple(np.concatenate([shard.column(name) for shard in shards]) for name in names)
 
 
 def test_shards_hold_what_knn_finds(cache: Cache, template: SimpleNamespace) -> None:

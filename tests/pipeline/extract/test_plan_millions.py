@@ -15,7 +15,7 @@ from avpipe.pipeline.extract.lists import read_names
 from avpipe.pipeline.extract.plain_paths import plain_sizes
 from avpipe.pipeline.extract.plan import add_segment
 from avpipe.pipeline.extract.scan import scan
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 TEXT = st.text(st.characters(exclude_categories=()))
@@ -26,6 +26,7 @@ def add(cache: Path, listed: Path) -> int:
     return add_segment(cache, scan([str(listed)]).candidates, remap={}, cut=iter, shard_clips=4)
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(TEXT, st.integers(0), TEXT, st.integers(0), TEXT, TEXT | st.none(), SECONDS, SECONDS)
 def test_a_line_has_the_bytes_of_its_canonical_json(
     clip_id: str,

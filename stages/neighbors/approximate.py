@@ -1,0 +1,163 @@
+"""Neighbours by an index that looks at a part of all clips; its recall is measured.
+
+Clips lie in lists, each around a centroid (FAISS IVF), at one byte a number. A search looks through
+the lists nearest to a clip and takes some more candidates than wanted; their cosines are then
+computed exactly, from the mapped vectors.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Generator, Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...cache.writer import remove_orphans, temporary
+from ...drafts import write_whole
+from ...errors import InputError
+from ...reading import parse_json
+from .cosine import EQUAL, QUERY_BLOCK, Block, NearestRows, nearest
+from .faiss_kernel import load_faiss
+from .room import num_lists
+
+RECALL_QUERIES = 1000
+"""Clips whose neighbours are also searched exactly."""
+_TRAINING = 64
+"""Vectors for each list among which its centroid is found; FAISS wants 39 at least."""
+_ADDED = 65_536
+_SPARE_SHARE, _SPARE = 4, 16
+"""Candidates beyond those wanted, a quarter of them and some: a byte is a rough number."""
+_SAME = 1e-6  # cosines this near are one and the same to a float32 search
+
+
+def build_index(vectors: NDArray[np.floating], path: Path) -> None:
+    """Divide unit vectors, `(N, d)`, into lists, and write the index.
+
+    Raises:
+        CacheUnwritableError: The disk is full or cannot be written.
+    """
+    faiss = load_faiss()
+    lists = num_lists(len(vectors))
+    index = faiss.index_factory(vectors.shape[1], index_name(lists), faiss.METRIC_INNER_PRODUCT)
+    rng = np.random.default_rng(0)
+    sample = rng.choice(len(vectors), min(len(vectors), _TRAINING * lists), replace=False)
+    index.train(np.ascontiguousarray(vectors[np.sort(sample)], np.float32))
+    for start in range(0, len(vectors), _ADDED):
+        index.add(np.ascontiguousarray(vectors[start : start + _ADDED], np.float32))
+    remove_orphans(path.parent)
+    with temporary(path) as draft:
+        faiss.write_index(index, str(draft))
+        draft.replace(path)
+
+
+def index_name(lists: int) -> str:
+    """Return FAISS's name of such an index."""
+    return f"IVF{lists},SQ8"
+
+
+class Index:
+    """An index beside its vectors."""
+
+    def __init__(self, path: Path, vectors: NDArray[np.floating]) -> None:
+        """Read an index, and make it first if it is not there.
+
+        Args:
+            path: Its file.
+            vectors: `(N, d)` unit vectors, perhaps a map.
+        """
+        self._path = path
+        self._index: Any = _read(path)
+        if self._index is None:
+            build_index(vectors, path)
+            self._index = _read(path)
+        self._least: dict[int, list[NDArray[np.float32]]] = {}
+        self.vectors = vectors
+        self.name = index_name(self._index.nlist)
+
+    def nearest(self, k: int, blocks: Iterable[Block], probes: int) -> Generator[NearestRows]:
+        """Find neighbours, block by block.
+
+        Args:
+            k: Neighbours wanted of each.
+            blocks: Whose: rows.
+            probes: Lists to look through.
+
+        Yields:
+            For every block: rows `(Q, k)`, -1 where no more were found, and their cosines.
+        """
+        self._index.nprobe = min(probes, self._index.nlist)
+        count = min(len(self.vectors), k + 1 + k // _SPARE_SHARE + _SPARE)
+        for block in blocks:
+            asked = np.asarray(block, np.int64)
+            queries = np.ascontiguousarray(self.vectors[asked], np.float32)
+            _, rows = self._index.search(queries, count)
+            rows[rows == asked[:, None]] = -1
+            nearest_rows = np.full((len(asked), k), -1, np.int32)
+            cosines = np.zeros((len(asked), k), np.float32)
+            for at, one in enumerate(zip(queries, rows, strict=True)):
+                ranked, exact = self._ranked(*one)
+                found = min(k, len(ranked))
+                nearest_rows[at, :found], cosines[at, :found] = ranked[:k], exact[:k]
+            yield nearest_rows, cosines
+
+    def _ranked(
+        self, query: NDArray[np.float32], rows: NDArray[np.int64]
+    ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        """Order candidates by their exact cosines, equal ones by row."""
+        rows = np.sort(rows[rows >= 0])
+        exact = self.vectors[rows].astype(np.float64) @ query.astype(np.float64)
+        order = np.argsort(-exact, kind="stable")
+        rows, exact = rows[order], exact[order]
+        level = np.cumsum(np.concatenate([[False], exact[:-1] - exact[1:] > EQUAL]))
+        return rows[np.lexsort((rows, level[: len(rows)]))], exact
+
+    def recall(self, k: int, probes: int) -> float:
+        """Measure which share of the exact neighbours is found, over some clips.
+
+        A neighbour as near as the k-th counts, whichever of equals it is. What was measured before
+        is read from the file beside the index.
+        """
+        path = self._path.with_suffix(".json")
+        key = f"k{k} probes{probes}"
+        measured = parse_json(path.read_bytes()) if path.exists() else {}
+        if key not in measured:
+            measured[key] = round(self._recall(k, probes), 4)
+            write_whole(path, json.dumps(measured).encode())
+        return float(measured[key])
+
+    def _recall(self, k: int, probes: int) -> float:
+        num = min(RECALL_QUERIES, len(self.vectors))
+        chosen = np.sort(np.random.default_rng(1).choice(len(self.vectors), num, replace=False))
+        hits = 0
+        blocks = np.array_split(chosen, -(-num // QUERY_BLOCK))
+        if k not in self._least:
+            exact = nearest(self.vectors, len(self.vectors), k, blocks)
+            self._least[k] = [cosine[:, -1:] for _, cosine in exact]
+        found = self.nearest(k, blocks, probes)
+        for least, (rows, cosine) in zip(self._least[k], found, strict=True):
+            hits += int(((cosine >= least - _SAME) & (rows >= 0)).sum())
+        return min(1.0, hits / (num * k))
+
+
+def _read(path: Path) -> Any:
+    """Return an index, None where it is not there or not whole."""
+    try:
+        return load_faiss().read_index(str(path)) if path.exists() else None
+    except RuntimeError:  # FAISS has no error of its own
+        return None
+
+
+def require_recall(recall: float, least: float, probes: int) -> None:
+    """Refuse an index that finds too few.
+
+    Raises:
+        InputError: It does.
+    """
+    if recall < least:
+        raise InputError(
+            f"--approximate finds {recall:.3f} of the exact neighbours with --probes {probes}, "
+            f"less than --min-recall {least}: give --probes {2 * probes}, or a lower --min-recall"
+        )
