@@ -93,6 +93,6 @@ def test_a_lost_process_is_one_line(
     size: str, text: str, told: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("WORLD_SIZE", size)
-    found = program._as_expected(RuntimeError(text), program.State())
+    found = program._as_expected(RuntimeError(text), program.State(wants_help=False))
     assert bool(found) == bool(told)
     assert not told or "the same torchrun command goes on from the last checkpoint" in str(found)
