@@ -78,6 +78,8 @@ def test_its_steps_make_a_program_that_is_healthy(tmp_path: Path) -> None:
     """Fetches nothing: packages are those of this environment, the wheel is a new one's own."""
     venv.create(tmp_path / "venv", with_pip=True)
     (site,) = (tmp_path / "venv/lib").glob("python*/site-packages")
+    for old in (*site.glob("setuptools*"), *site.glob("distutils-precedence.pth")):
+        shutil.rmtree(old) if old.is_dir() else old.unlink()
     here = [sysconfig.get_path("purelib"), *(path for path in sys.path if "site-packages" in path)]
     (site / "zz_here.pth").write_text("\n".join(dict.fromkeys(here)) + "\n")
     places = {"/src": tmp_path / "src", "/wheels": tmp_path / "wheels", "/install": tmp_path / "in"}
