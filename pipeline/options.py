@@ -194,7 +194,7 @@ Geometry = Annotated[
 ]
 LocalizingRun = Annotated[
     Path | None,
-    typer.Option("--run", metavar="DIR", help="The run that localizes."),
+    typer.Option("--run", metavar="DIR", help="The run that localizes, a folder or hf://USER/RUN."),
     Example("runs/first"),
 ]
 Runs = Annotated[

@@ -67,6 +67,7 @@ def cluster(
     """Embed every sound and cluster them: pseudo-labels for sound promotion."""
     from ...cache.schema import EMBEDDINGS
     from ..networks.choose import NONE, encoders_of
+    from ..networks.shards import note_missing, shards_of
 
     check_encoder(encoder)
     own = part_of(part)
@@ -74,7 +75,8 @@ def cluster(
     if dry_run:
         from ..networks.dry_run import estimate, estimate_text
 
-        found = estimate(cache, [(EMBEDDINGS, name)], device, encoder, own)
+        shards = shards_of(cache, ids).numbers
+        found = estimate(cache, [(EMBEDDINGS, name)], device, encoder, shards, own)
         output.show(found, json, estimate_text)
         return
     from ...cache.store import Cache
@@ -88,12 +90,14 @@ def cluster(
 
     started, opened = time.monotonic(), Cache(cache)
     taken, held_out = read_ids_to_take(ids), read_ids(hold_out) or []
-    id_set(opened, taken, held_out)  # a list of other clips is told before hours of work
+    chosen = id_set(opened, taken, held_out)  # other clips' lists are told before hours of work
+    shards = None if taken is None else chosen.shards
     given, sounds = given_networks(encoder)
+    note_missing(opened, [name], shards)
     with watch_stages() as progress:
         embedded = embed_source(
             opened, name, specs=tuple(weights or PRETRAINED), device=device, batch_size=batch_size,
-            overwrite=overwrite, given=given, part=own, progress=progress,
+            overwrite=overwrite, given=given, shards=shards, part=own, progress=progress,
         )  # fmt: skip
         made = stage.cluster(
             opened, name, k, seed=seed, ids=taken, hold_out=held_out, overwrite=overwrite,

@@ -2,6 +2,7 @@
 
 from contextlib import nullcontext
 from functools import partial
+from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
@@ -29,7 +30,7 @@ from ..options import (
     Weights,
 )
 from ..parts import part_of
-from ..settings import Example
+from ..settings import ONE_RUN, Example
 
 VisualHint = Literal["backbone", "encoder"]
 
@@ -60,6 +61,13 @@ def embed_teachers(
     objects: Annotated[
         bool, typer.Option("--objects", help="Store also where DETR sees objects, as a map.")
     ] = False,
+    ids: Annotated[
+        Path | None,
+        typer.Option(
+            "--ids", metavar="LIST", help="Do only the shards with the clips of this list or CSV."
+        ),
+        ONE_RUN,
+    ] = None,
     weights: Weights = None,
     device: Device = AUTO,
     threads: Threads = AUTO,
@@ -77,6 +85,7 @@ def embed_teachers(
     from ...stages.teachers.protocol import choices
     from ..networks.choose import require_some, require_weights, teacher_of, with_output
     from ..networks.run_encoder import is_run
+    from ..networks.shards import shards_of
 
     if is_run(visual):
         raise UsageError(f"--visual {visual}: a run compares frames, for knn")
@@ -91,7 +100,9 @@ def embed_teachers(
         from ..networks.dry_run import estimate, estimate_text
 
         kinds = [*[HINTS] * len(seen + heard), *[OBJECTS] * len(drawn)]
-        found = estimate(cache, list(zip(kinds, names, strict=True)), device, audio, own)
+        stages = list(zip(kinds, names, strict=True))
+        shards = shards_of(cache, ids).numbers
+        found = estimate(cache, stages, device, audio, shards, own)
         output.show(found, json, estimate_text)
         return
     if is_run(audio):
@@ -104,15 +115,15 @@ def embed_teachers(
     from ..watch import watch_stages
 
     opened = Cache(cache)  # before the network that tries threads is loaded
-    specs = tuple(weights or PRETRAINED)
+    specs, wanted = tuple(weights or PRETRAINED), shards_of(cache, ids)
     require_weights(cache, names, specs)
     fan_out = FanOut.chosen(Workers(jobs, backend, scheduler), device, threads)
     tried = nullcontext() if fan_out else network_threads(threads, device)
     with tried, watch_stages() as progress:
         done = stage.embed(
             opened, HINTS, [*seen, *heard], objects=drawn, specs=specs, device=device,
-            batch_size=batch_size, overwrite=overwrite, part=own,
+            batch_size=batch_size, overwrite=overwrite, shards=wanted.numbers, part=own,
             elsewhere=partial(fan_out.embed, specs) if fan_out else None, progress=progress,
         )  # fmt: skip
-    document = {**done.as_json(), "notices": todo_notices(cache)}
+    document = {**done.as_json(), "notices": [*wanted.notices, *todo_notices(cache)]}
     output.show(document, json, output.teachers_text)

@@ -73,6 +73,7 @@ def knn(
     from ...errors import UsageError
     from ..networks.choose import encoders_of, require_weights
     from ..networks.run_encoder import is_run
+    from ..networks.shards import note_missing, shards_of
 
     names, own = encoders_of(image, audio), part_of(part)
     if dry_run:
@@ -81,7 +82,8 @@ def knn(
         from ..networks.dry_run import estimate, estimate_text
 
         stages = [(EMBEDDINGS, name) for name in names]
-        output.show(estimate(cache, stages, device, audio, own), json, estimate_text)
+        shards = shards_of(cache, ids).numbers
+        output.show(estimate(cache, stages, device, audio, shards, own), json, estimate_text)
         return
     from ...cache.store import Cache
     from ...devices import usable_device
@@ -98,7 +100,8 @@ def knn(
 
     started, opened, specs = time.monotonic(), Cache(cache), tuple(weights or PRETRAINED)
     taken, held_out = read_ids_to_take(ids), read_ids(hold_out) or []
-    id_set(opened, taken, held_out)  # a list of other clips is told before hours of work
+    chosen = id_set(opened, taken, held_out)  # other clips' lists are told before hours of work
+    shards = None if taken is None else chosen.shards
     fan_out = FanOut.chosen(Workers(jobs, backend, scheduler), device, threads)
     if fan_out is None:
         device = usable_device(device)
@@ -109,6 +112,7 @@ def knn(
     notices += [*todo_notices(cache), *leak_notices(sounds, held_out)]
     notices += [line for run in regions.values() for line in leak_notices(run, held_out)]
     require_weights(cache, teachers, specs)
+    note_missing(opened, [name for name in names if name not in regions], shards)
     with (
         nullcontext() if fan_out else network_threads(threads, device),
         search_threads(threads),
@@ -117,7 +121,8 @@ def knn(
         embedded = [
             embed_source(
                 opened, name, specs=specs, device=device, batch_size=batch_size,
-                overwrite=overwrite, given=given, part=own, fan_out=fan_out, progress=progress,
+                overwrite=overwrite, given=given, shards=shards, part=own, fan_out=fan_out,
+                progress=progress,
             )
             for name in names
             if name not in regions

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from functools import partial
 
 from ...cache.schema import HINTS
@@ -24,6 +24,7 @@ def embed_source(
     batch_size: int,
     overwrite: bool,
     given: Given,
+    shards: Collection[int] | None = None,
     part: Part = WHOLE,
     fan_out: FanOut | None = None,
     progress: EmbedProgress,
@@ -38,7 +39,8 @@ def embed_source(
         batch_size: Clips at a time.
         overwrite: Speaks of embeddings; hints may be what a student is learning from.
         given: Networks that no module defines.
-        part: Which shards to do.
+        shards: Do no others; None: all that are extracted.
+        part: Which of them to do.
         fan_out: Who runs the network; None: this process, as it does those of `given`.
         progress: As `embed` takes it.
 
@@ -56,6 +58,7 @@ def embed_source(
         batch_size=batch_size,
         overwrite=overwrite and kind != HINTS,
         given=given,
+        shards=shards,
         part=part,
         elsewhere=partial(fan_out.embed, own_specs) if fan_out else None,
         progress=progress,

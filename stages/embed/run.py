@@ -7,7 +7,7 @@ searched by); any teacher can do either. `objects/<network>` says where things a
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -86,6 +86,7 @@ def embed(
     batch_size: int = BATCH_SIZE,
     overwrite: bool = False,
     given: Given = MappingProxyType({}),
+    shards: Collection[int] | None = None,
     part: Part = WHOLE,
     elsewhere: RunPlan | None = None,
     progress: EmbedProgress | None = None,
@@ -102,7 +103,8 @@ def embed(
         batch_size: Clips at a time; a batch never reaches over the end of a shard.
         overwrite: Make shards again that were made with other parameters or weights.
         given: Networks of `names` that are no teachers.
-        part: Which shards to do; all counts are of them.
+        shards: Do no others; None: all that are extracted.
+        part: Which of them to do; all counts are of these.
         elsewhere: Does the plans of teachers, with `device` as it is; None: this process does.
         progress: Told after every batch.
 
@@ -119,7 +121,7 @@ def embed(
         device = usable_device(device)
     plans = plan_embed(
         cache.path, kind, names, objects=objects, specs=specs, overwrite=overwrite, given=given,
-        part=part,
+        shards=shards, part=part,
     )  # fmt: skip
     for plan in plans:
         remove_orphans(cache.path / plan.stage)

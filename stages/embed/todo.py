@@ -64,6 +64,7 @@ def plan_embed(
     specs: Sequence[str] = (PRETRAINED,),
     overwrite: bool = False,
     given: Given = MappingProxyType({}),
+    shards: Collection[int] | None = None,
     part: Part = WHOLE,
 ) -> list[EmbedPlan]:
     """Find the weights of each teacher and the shards it has to do, from 4 KiB headers alone.
@@ -78,9 +79,10 @@ def plan_embed(
         for kind, name in wanted
     }
     extracted = extracted_shards(cache)
-    if not extracted:
+    wanted_shards = extracted if shards is None else extracted.intersection(shards)
+    if not wanted_shards:
         raise InputError(f"{cache} has no extracted clips; run `avpipe extract --cache {cache}`")
-    numbers = of_part(extracted, part)
+    numbers = of_part(wanted_shards, part)
     for stage, teacher in teachers.items():
         if not shard_numbers(cache, stage).issuperset(numbers):
             _require_sound(cache, stage, teacher)  # before weights are fetched in vain

@@ -40,6 +40,11 @@ class IdSet:
         """The sha256 (hex) of the ids; its first 8 digits name folders."""
         return id_set_digest(self.ids)
 
+    @property
+    def shards(self) -> frozenset[int]:
+        """The shards that hold a clip of the set."""
+        return frozenset(number for number, span in self.spans.items() if span)
+
 
 def id_set(cache: Cache, ids: Collection[str] | None, hold_out: Collection[str]) -> IdSet:
     """Choose clips of a cache.
