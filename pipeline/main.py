@@ -140,6 +140,11 @@ def _as_expected(error: Exception, state: State) -> AvpipeError | None:
             "out of memory; less at a time takes less: in train --data stream, or --set batch_size="
             "64 (a change of the run), in other commands --batch-size or --jobs"
         )
+    if _is_of_lost_process(error):
+        return AvpipeError(
+            "another process of this run has ended, and none learns without the others; the same "
+            "torchrun command goes on from the last checkpoint"
+        )
     if isinstance(error, ModuleNotFoundError) and error.name and error.name[:6] != "avpipe":
         from .distributions import distribution_of
 
@@ -155,6 +160,14 @@ def _is_out_of_memory(error: Exception) -> bool:
         or type(error).__name__ == "OutOfMemoryError"
         or "DefaultCPUAllocator" in str(error)
     )
+
+
+def _is_of_lost_process(error: Exception) -> bool:
+    """Tell what gloo and NCCL raise in the processes that `torchrun` started, when one is gone."""
+    is_one_of_several = os.environ.get("WORLD_SIZE", "1") != "1"
+    names = {one.__name__ for one in type(error).__mro__}
+    is_of_group = "DistError" in names or ("RuntimeError" in names and "gloo" in str(error).lower())
+    return is_one_of_several and is_of_group
 
 
 def _usage_message(error: Any, state: State) -> str:

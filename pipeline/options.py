@@ -116,7 +116,7 @@ NetworkJobs = Annotated[
         min=1,
         help="Worker processes of networks; on GPUs one for each GPU, at most. 1: this process.",
     ),
-    Example(2),
+    ONE_RUN,  # `jobs` of a settings file speaks of decoding
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON."), ONE_RUN]
 DryRun = Annotated[

@@ -148,7 +148,10 @@ def require_fit(fitness: Fitness) -> None:
 def sweep(fitness: Fitness) -> None:
     """Remove what killed processes of this host left of shards."""
     for stage in fitness.stages:
-        remove_orphans(fitness.cache / stage)
+        folder = fitness.cache / stage
+        remove_orphans(folder)
+        for below in folder.glob("*/"):  # a family's stages: `neighbors/...`
+            remove_orphans(below)
 
 
 def work_if_fit(task: Task, work: Callable[[Task], Result], fitness: Fitness) -> Result:

@@ -1,7 +1,9 @@
 """Figures of docs/scale.md: measured ones stand in bench/README.md, the others follow from them."""
 
 import math
+import os
 import re
+import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -158,3 +160,26 @@ def test_the_command_prints_all_of_it(capsys: pytest.CaptureFixture[str]) -> Non
     assert "2,000,000 clips, 64 cores, 8 GPUs: 2.2 TB to store, frames not counted" in text
     assert "assumed: a GPU does the work of 100 cores" in text
     assert "missing: extract: depends on the videos" in text and "N^2" in text
+
+
+@pytest.mark.parametrize("code", [0, 3, 143])
+def test_the_array_of_slurm_runs_a_part_and_is_put_back_in_time(code: int, tmp_path: Path) -> None:
+    script = PAGE[PAGE.index("#!/bin/bash") :].split("```")[0]
+    programs = {
+        "srun": 'exec "$@"',
+        "avpipe": f'echo "$AVPIPE_CACHE $AVPIPE_JOBS $*"; exit {code}',
+        "scontrol": 'echo "scontrol $*"',
+    }
+    for name, line in programs.items():
+        (tmp_path / name).write_text(f"#!/bin/sh\n{line}\n")
+        (tmp_path / name).chmod(0o700)
+    task = {"CPUS_PER_TASK": "8", "ARRAY_TASK_ID": "3", "ARRAY_TASK_COUNT": "8"}
+    env = {f"SLURM_{name}": value for name, value in {**task, "ARRAY_JOB_ID": "77"}.items()}
+    path = f"{tmp_path}{os.pathsep}{os.environ['PATH']}"
+    done = subprocess.run(
+        ["bash", "-c", script], env={**env, "PATH": path}, capture_output=True, text=True
+    )
+    lines = ["/shared/avcache 8 extract --part 3/8", *["scontrol requeue 77_3"] * (code == 143)]
+    assert (done.returncode, done.stdout.splitlines()) == (code, lines)
+    directives = re.findall(r"^#SBATCH (.+)$", script, re.MULTILINE)
+    assert {"--array=0-7", "--requeue", "--signal=TERM@60", "--open-mode=append"} < set(directives)

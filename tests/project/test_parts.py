@@ -16,6 +16,7 @@ FAMILIES = (
     "stages/teachers/audio",
     "stages/teachers/objects",
     "stages/media/decoders",
+    "stages/workers/runners",
 )
 OTHER_MEANINGS = {
     ("pipeline/demo/run.py", "synth"): "the command",

@@ -27,11 +27,14 @@ def wanted(tmp_path: Path) -> Fitness:
     (tmp_path / "videos").mkdir()
     software = Software(("numpy",), "pyav", (("imagenet-resnet18", "hints"),))
     folders = (str(tmp_path / "videos"), str(tmp_path / "gone before"))
-    return Fitness.of_this_process(software, cache, folders=folders, stages=("extract",))
+    return Fitness.of_this_process(
+        software, cache, folders=folders, stages=("extract", "neighbors")
+    )
 
 
 def test_a_process_fits_itself_and_its_drafts_are_swept(wanted: Fitness) -> None:
-    left = wanted.cache / "extract" / f".0000009.h5.{socket.gethostname()}.999999999.01234567"
+    left = wanted.cache / "neighbors/x" / f".0000009.h5.{socket.gethostname()}.999999999.01234567"
+    left.parent.mkdir(parents=True)
     left.touch()
     assert work_if_fit(-3, abs, wanted) == 3
     assert not left.exists()
