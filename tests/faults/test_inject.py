@@ -8,7 +8,7 @@ import shutil
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
 
@@ -38,6 +38,7 @@ class Bench:
 
     folder: Path
     injector: Injector
+    _calm: dict[str, dict[str, str]] = field(default_factory=dict)
 
     @property
     def case(self) -> Path:
@@ -52,6 +53,13 @@ class Bench:
         if source:
             shutil.copytree(self.folder / source, self.case / source, copy_function=os.link)
         return words(self)
+
+    def calm(self, command: str) -> dict[str, str]:
+        """Return the files that a command leaves that nothing disturbs; it runs once."""
+        if command not in self._calm:
+            assert self.injector.run(self.begin(command)).code == 0
+            self._calm[command] = self.files()
+        return self._calm[command]
 
     def files(self) -> dict[str, str]:
         """Return the digest of each file of the case.
@@ -169,8 +177,7 @@ def require_survived(bench: Bench, command: str, found: Outcome, calm: dict[str,
 def test_one_call_fails(
     command: str, fault: str, kind: str, at: int, codes: set[int], bench: Bench
 ) -> None:
-    assert bench.injector.run(bench.begin(command)).code == 0
-    calm = bench.files()
+    calm = bench.calm(command)
     words = bench.begin(command)
     found = bench.injector.run(words, at=at, error=FAULTS[fault], kinds=[kind])
     assert found.hit.startswith(f"{kind} "), f"there are not {at} calls of {kind}"
@@ -186,9 +193,9 @@ def test_every_tenth_call_fails(
     command: str, fault: str, bench: Bench, capsys: pytest.CaptureFixture[str]
 ) -> None:
     kinds: Sequence[str] = _MOVES if fault == "short" else KINDS
+    calm = bench.calm(command)
     undisturbed = bench.injector.run(bench.begin(command), kinds=kinds)
     assert undisturbed.code == 0
-    calm = bench.files()
     codes: Counter[int] = Counter()
     wrong = []
     for at in range(1, undisturbed.calls + 1, 10):
