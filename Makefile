@@ -14,7 +14,7 @@ TEST_JOBS ?= 2
 BENCHES := startup manifest read extract memory loader train evaluate knn teachers
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test test-all slow faults lint types fmt docs bench wheel check clean
+.PHONY: help venv demo test test-all slow faults lint types fmt docs docs-site bench wheel check clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -29,7 +29,7 @@ $(READY): pyproject.toml constraints.txt
 		$(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) --editable '.[dev]'
 	@touch $@
 
-demo: $(READY)  ## videos to localized sounds on synthetic clips, in ./demo-out
+demo: $(READY)  ## videos to localized sounds on synthetic clips, in ./demo-out (minutes)
 	@$(BIN)/python -m avpipe demo $(DEMO_OUT)
 
 test: $(READY)  ## the tests of every day (minutes)
@@ -58,6 +58,11 @@ fmt: $(READY)  ## format, and mend what ruff can mend
 
 docs: $(READY)  ## write docs/commands.md from the commands themselves
 	$(BIN)/python -m avpipe.pipeline.docs > docs/commands.md
+
+docs-site: $(READY)  ## the pages as a site in build/site (extra: docs)
+	@$(BIN)/python -c 'import material' 2>/dev/null || $(BIN)/python .ci/install.py $(VENV) -c constraints.txt --editable '.[docs]'
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict -q
+	@echo "build/site/index.html; with search: $(BIN)/python -m http.server -d build/site"
 
 bench: $(READY)  ## measured comparisons (quiet machine, minutes)
 	@for name in $(BENCHES); do echo "== bench/$$name.py"; $(BIN)/python bench/$$name.py || exit 1; done

@@ -109,7 +109,7 @@ class MultiPositive(nn.Module):
 
     def loss(self, views: Pairs, watch: Stopwatch) -> Tensor:
         """Return the sum over pairs of both contrasts, images to sounds."""
-        total = torch.zeros(())
+        total = torch.zeros((), device=views[0][0].device)
         for frames in views[0]:
             for sounds in views[1]:
                 with watch.part("forward"):
@@ -119,7 +119,7 @@ class MultiPositive(nn.Module):
                     visual, audio = F.normalize(seen, dim=1), F.normalize(heard, dim=1)
                 with watch.part("loss"):
                     cells = torch.einsum("nchw,mc->nmhw", visual, audio).mean((2, 3))
-                    own = torch.arange(len(cells))
+                    own = torch.arange(len(cells), device=cells.device)
                     total = total + F.cross_entropy(cells / 0.07, own)
                     total = total + F.cross_entropy(image @ sound.T / 0.07, own)
         return total
@@ -168,10 +168,12 @@ def prepare(name: str, folder: Path, clips: list[int], rng: np.random.Generator)
 class PlainTrainer:
     """Learns from one batch after another."""
 
-    def __init__(self, name: str, folder: Path, num_clips: int, batch_size: int) -> None:
+    def __init__(
+        self, name: str, folder: Path, num_clips: int, batch_size: int, device: str = "cpu"
+    ) -> None:
         """Build the networks; `folder` holds the clips' files, see `loader.write_files`."""
-        self._name, self._folder = name, folder
-        self._model = MODELS[name]()
+        self._name, self._folder, self._device = name, folder, device
+        self._model = MODELS[name]().to(device)
         self._optimizer = torch.optim.Adam(
             [one for one in self._model.parameters() if one.requires_grad], lr=1e-4,
             weight_decay=1e-4 if name == "slavc" else 0.0,
@@ -183,8 +185,11 @@ class PlainTrainer:
         """Learn from the next batch."""
         with watch.part("data"):
             clips = self._rng.permutation(self._num_clips)[: self._batch_size]
-            views = prepare(self._name, self._folder, clips.tolist(), self._rng)
-        loss = self._model.loss(views, watch)
+            seen, heard = (
+                [view.to(self._device) for view in of]
+                for of in prepare(self._name, self._folder, clips.tolist(), self._rng)
+            )
+        loss = self._model.loss((seen, heard), watch)
         with watch.part("backward"):
             self._optimizer.zero_grad()
             torch.autograd.backward(loss)

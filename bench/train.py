@@ -5,7 +5,7 @@ each with its own allocator's settings; they step in turn. All recipes have the 
 crops of 224, spectrograms 257 x 276, width 64; with three views the batch is an eighth. Losses of
 both kinds are compared first. Peak memory is the process's, so it never falls from row to row.
 
-On a GPU the trainer alone is measured, at the recipe's batch, with clips resident and streamed.
+`gpu.py` measures the same on a GPU.
 """
 
 from __future__ import annotations
@@ -14,11 +14,10 @@ import dataclasses
 import multiprocessing
 import resource
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from multiprocessing.connection import Connection
 from pathlib import Path
 from statistics import median
-from time import perf_counter
 from typing import Any
 
 import numpy as np
@@ -32,8 +31,9 @@ from avpipe.stages.neighbors.run import neighbors
 from avpipe.train import learner as learner_module
 from avpipe.train.data.augment import Views, training_views
 from avpipe.train.data.batches import Batch, DataMode
-from avpipe.train.data.columns import find_inputs
+from avpipe.train.data.columns import find_inputs, reduced
 from avpipe.train.data.feed import open_feed
+from avpipe.train.data.standard import standard_hints
 from avpipe.train.device import keep_freed_memory
 from avpipe.train.learner import Learner, build_student
 from avpipe.train.nets.model import AudioVisualModel
@@ -50,7 +50,6 @@ from torch import Tensor
 RECIPES = "slavc", "multi-positive", "ez-vsl", "lvs", "distill", "best", "spm-audio", "spm"
 PARTS = "data", "forward", "loss", "backward", "optimizer", "EMA", "rest"
 WANTED = {"slavc": 2.2, "multi-positive": 4.0}
-WANTED_WAITING = 0.03
 OURS, PLAIN, STEP = "avpipe", "plain", "step"
 CPU = torch.device("cpu")
 _WIDTHS = {  # what the recipes read beside clips: random values of the real shapes
@@ -61,9 +60,9 @@ _WIDTHS = {  # what the recipes read beside clips: random values of the real sha
 }
 
 
-def make_data(folder: Path, num_clips: int) -> None:
+def make_data(folder: Path, num_clips: int, clips: Sequence[Path]) -> None:
     """Write clips twice: as a cache with all that recipes read, and as files for `plain`."""
-    rows = [make_row(str(clip)) for clip in bench_clips()]
+    rows = [make_row(str(clip)) for clip in clips]
     write_files(folder, rows, num_clips)
     for row in rows:
         row["waveform"] = row["waveform"][:0]
@@ -98,8 +97,11 @@ class OurTrainer:
         plan = Plan(recipe, 0, len(cache.rows), batch_size)
         student = build_student(recipe, objective, 0, inputs).to(device).train()
         self.learner = Learner(plan, objective, student, device)
+        columns = reduced(inputs.columns, student.online)
+        if recipe.hint_scale == "standard":
+            columns = standard_hints(cache, cache.rows, columns, recipe.hint_names)
         feed, _ = open_feed(
-            cache, cache.rows, plan, objective.NEEDS, inputs,
+            cache, cache.rows, plan, objective.NEEDS, inputs, columns,
             mode=mode, device=device, workers=workers,
         )  # fmt: skip
         self.batches: Iterator[Batch] = feed(0)
@@ -194,35 +196,6 @@ def _ask(pipe: Connection, what: Any) -> Any:
     return pipe.recv()
 
 
-def on_gpu(cache: Cache, recipes: list[str], num_steps: int) -> dict[str, dict[str, float]]:
-    """Time whole runs of steps without looking inside: parts overlap on a GPU."""
-    device, found = torch.device("cuda"), {}
-    for name in recipes:
-        for mode in ("resident", "stream"):
-            batch_size = load_recipe(name).batch_size
-            trainer = OurTrainer(name, cache, batch_size, device, mode, None)
-            for _ in range(5):
-                trainer.step(Stopwatch())
-            torch.cuda.synchronize()
-            torch.cuda.reset_peak_memory_stats()
-            watch = Stopwatch()
-            begin = perf_counter()
-            for _ in range(num_steps):
-                trainer.step(watch)
-            torch.cuda.synchronize()
-            seconds = perf_counter() - begin
-            views = len(trainer.learner.plan.recipe.view_names)
-            found[f"{name}, {mode}"] = {
-                "step": seconds / num_steps,
-                "images_per_s": num_steps * batch_size * views / seconds,
-                "waiting": watch.seconds["data"] / seconds,
-                "memory_gib": torch.cuda.max_memory_allocated() / 2**30,
-            }
-            del trainer
-            torch.cuda.empty_cache()
-    return found
-
-
 @torch.no_grad()
 def check(cache: Cache, name: str) -> None:
     """See that the plain loss is ours: same weights, same views, norms and dropout as at test."""
@@ -260,8 +233,8 @@ def _copy_encoders(plain: Encoders, mine: AudioVisualModel) -> None:
     plain.audnet.load_state_dict(mine.audio_encoder.state_dict())
 
 
-def in_words(cpu: dict[str, dict[str, Any]], gpu: dict[str, dict[str, float]]) -> str:
-    """Tables of what was measured."""
+def in_words(cpu: dict[str, dict[str, Any]]) -> str:
+    """The table of what was measured."""
     body = [
         (name, of["batch"], *(f"{of[part]:.3f}" for part in ("step", *PARTS)),
          f"{of['peak_gib']:.1f}", f"{of['times']:.2f}" if "times" in of else "")
@@ -269,16 +242,7 @@ def in_words(cpu: dict[str, dict[str, Any]], gpu: dict[str, dict[str, float]]) -
     ]  # fmt: skip
     text = table(("seconds", "batch", "step", *PARTS, "peak GiB", "x plain"), body)
     wanted = ", ".join(f"{name} >= {times} x plain" for name, times in WANTED.items())
-    text += f"\n\nwanted: {wanted}\n\n"
-    if not gpu:
-        return text + "no GPU: images per second, waiting and memory not measured"
-    rows = [
-        (name, f"{of['step']:.4f}", f"{of['images_per_s']:.0f}", f"{of['waiting']:.1%}",
-         f"{of['memory_gib']:.1f}")
-        for name, of in gpu.items()
-    ]  # fmt: skip
-    head = "on the GPU", "s/step", "images/s", "waiting for data", "GiB"
-    return f"{text}{table(head, rows)}\n\nwanted: waiting for data < {WANTED_WAITING:.0%}"
+    return f"{text}\n\nwanted: {wanted}"
 
 
 def main() -> None:
@@ -288,13 +252,11 @@ def main() -> None:
     options.add_argument("--batch", type=int, default=16, help="clips in a batch on the CPU")
     options.add_argument("--rounds", type=int, default=3, help="steps that are counted")
     options.add_argument("--recipes", nargs="+", default=list(RECIPES), metavar="NAME")
-    options.add_argument("--gpu-steps", type=int, default=50, help="steps counted on a GPU")
     arguments = options.parse_args()
-    has_gpu = torch.cuda.is_available()
-    num_clips = max(4 * arguments.batch, 512 if has_gpu else 64)
+    num_clips = max(4 * arguments.batch, 64)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        make_data(folder, num_clips)
+        make_data(folder, num_clips, bench_clips())
         cache = Cache(folder / "cache")
         for compared in set(arguments.recipes).intersection(MODELS):
             check(cache, compared)
@@ -302,11 +264,10 @@ def main() -> None:
             folder, num_clips, arguments.batch, arguments.rounds, arguments.recipes,
             arguments.cpu_time,
         )  # fmt: skip
-        gpu = on_gpu(cache, arguments.recipes, arguments.gpu_steps) if has_gpu else {}
     counted = "CPU time" if arguments.cpu_time else "wall time"
     about = f"one thread on one core, {counted}, medians of {arguments.rounds} steps"
-    figures = {"cpu": cpu, "gpu": gpu, "counted": counted}
-    report("train", figures, f"{about}\n\n{in_words(cpu, gpu)}",
+    figures = {"cpu": cpu, "counted": counted}
+    report("train", figures, f"{about}\n\n{in_words(cpu)}",
            as_json=arguments.json)  # fmt: skip
 
 

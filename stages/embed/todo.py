@@ -11,7 +11,15 @@ from typing import Any
 
 from ...cache.schema import AUDIO, EXTRACT, HINTS, OBJECTS, Header, params_difference, shard_path
 from ...cache.shard import read_header
-from ...cache.state import audio_of, extracted_shards, is_dropped, shard_numbers
+from ...cache.state import (
+    WHOLE,
+    Part,
+    audio_of,
+    extracted_shards,
+    is_dropped,
+    of_part,
+    shard_numbers,
+)
 from ...errors import CacheCorruptError, InputError
 from ...weights import PRETRAINED, RANDOM, Weights, check_specs, resolve
 from ..teachers.protocol import Teacher, load_teacher, network_of
@@ -56,6 +64,8 @@ def plan_embed(
     specs: Sequence[str] = (PRETRAINED,),
     overwrite: bool = False,
     given: Given = MappingProxyType({}),
+    shards: Collection[int] | None = None,
+    part: Part = WHOLE,
 ) -> list[EmbedPlan]:
     """Find the weights of each teacher and the shards it has to do, from 4 KiB headers alone.
 
@@ -68,9 +78,11 @@ def plan_embed(
         f"{kind}/{name}": given[name][0] if name in given else load_teacher(name, kind)
         for kind, name in wanted
     }
-    numbers = sorted(extracted_shards(cache))
-    if not numbers:
+    extracted = extracted_shards(cache)
+    wanted_shards = extracted if shards is None else extracted.intersection(shards)
+    if not wanted_shards:
         raise InputError(f"{cache} has no extracted clips; run `avpipe extract --cache {cache}`")
+    numbers = of_part(wanted_shards, part)
     for stage, teacher in teachers.items():
         if not shard_numbers(cache, stage).issuperset(numbers):
             _require_sound(cache, stage, teacher)  # before weights are fetched in vain

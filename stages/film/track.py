@@ -116,7 +116,7 @@ def _samples(frame: AudioFrame) -> Samples:
     channels = channels_of(frame)
     samples = np.empty((len(channels), frame.samples), np.float32)
     for channel, row in zip(channels, samples, strict=True):
-        mean_of([channel], row)
+        mean_of([[channel]], row)
     if not np.isfinite(samples).all():
         raise ClipError(Reason.DECODE_ERROR, "sound with samples that are not finite numbers")
     return np.clip(samples, -1, 1, out=samples)

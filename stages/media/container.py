@@ -19,6 +19,7 @@ from typing import cast
 
 import av
 import av.logging
+from av.audio.codeccontext import AudioCodecContext
 from av.container import InputContainer
 from av.error import FFmpegError
 from av.video.codeccontext import VideoCodecContext
@@ -36,6 +37,9 @@ FORMATS = f"mov,mp4,3gp,matroska,webm,avi,flv,mpegts,mpeg,ogg,wav,mp3,flac,{STIL
 MAX_PIXELS = 67_000_000
 PATIENCE = {"analyzeduration": "60000000", "probesize": "50000000"}
 """How far a file is probed, in microseconds and bytes, whose first picture comes late."""
+
+_BRIEFLY = {"probesize": "100000"}
+"""The same for a file whose header says nearly all."""
 
 _ENOUGH_BYTES = 256 << 20
 _JPEG, _PNG = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n"
@@ -88,7 +92,7 @@ def open_media(
     """
     check_file(path)
     try:
-        container = _open(path, max_pixels, png=png)
+        container = _open_by_header(path, max_pixels) or _open(path, max_pixels, png=png)
         if any(_has_no_size(stream) for stream in container.streams.video):
             container.close()
             container = _open(path, max_pixels, PATIENCE, png=png)
@@ -104,6 +108,38 @@ def open_media(
         raise ClipError(Reason.DECODE_ERROR, error.strerror or "") from None
     finally:
         container.close()
+
+
+def _open_by_header(path: str, max_pixels: int) -> InputContainer | None:
+    """Open an MP4 file whose header says all that probing would find out; None for any other.
+
+    Of H.264 probing decodes the first picture, for a few milliseconds, only to learn the format of
+    its pixels, which nobody here asks for.
+    """
+    if _begins(path)[4:8] not in _MP4_BOXES:
+        return None
+    try:
+        container = _open(path, max_pixels, _BRIEFLY, options={"skip_frame": "all"})
+    except FFmpegError:
+        return None  # which `_open` explains
+    if _is_known(container):
+        return container
+    container.close()
+    return None
+
+
+def _is_known(container: InputContainer) -> bool:
+    """Tell whether a header says sizes, shapes of pixels and rates of all streams."""
+    video, audio = container.streams.video, container.streams.audio
+    pictures = [(cast("VideoCodecContext | None", s.codec_context), s) for s in video]
+    sounds = [cast("AudioCodecContext | None", stream.codec_context) for stream in audio]
+    return all(
+        codec is not None
+        and codec.name == "h264"
+        and codec.width > 0
+        and stream.sample_aspect_ratio is not None  # else it may stand in the pictures
+        for codec, stream in pictures
+    ) and all(codec is not None and codec.sample_rate > 0 for codec in sounds)
 
 
 def _has_no_size(stream: VideoStream) -> bool:
@@ -123,6 +159,7 @@ def _open(
     more: Mapping[str, str] = MappingProxyType({}),
     *,
     png: bool = True,
+    options: Mapping[str, str] = MappingProxyType({"skip_loop_filter": "all"}),
 ) -> InputContainer:
     still = _still_format(path)
     return av.open(
@@ -130,7 +167,7 @@ def _open(
         mode="r",
         format=still if png or still == STILL else None,
         # for the pictures that probing decodes: only their kind is asked for
-        options={"max_pixels": str(max_pixels), "skip_loop_filter": "all"},
+        options={"max_pixels": str(max_pixels), **options},
         container_options={
             "format_whitelist": f"{FORMATS},{STILL_PNG}" if png else FORMATS,
             "protocol_whitelist": "file",
@@ -143,13 +180,17 @@ def _open(
 
 def _still_format(path: str) -> str | None:
     """Return the format of a picture file by how it begins; FFmpeg reports better what is wrong."""
+    begins = _begins(path)
+    if begins.startswith(_JPEG):
+        return STILL
+    return STILL_PNG if begins == _PNG else None
+
+
+def _begins(path: str) -> bytes:
+    """Return the first 8 bytes of a file, none where it cannot be read."""
     with suppress(OSError), Path(path).open("rb") as file:
-        begins = file.read(len(_PNG))
-        if begins.startswith(_JPEG):
-            return STILL
-        if begins == _PNG:
-            return STILL_PNG
-    return None
+        return file.read(len(_PNG))
+    return b""
 
 
 def refused_picture_size(path: str, max_pixels: int) -> str | None:

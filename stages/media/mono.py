@@ -122,25 +122,37 @@ class SoundWindow:
     def _mix(self) -> None:
         """Write the pieces that wait; many at once cost little more than one."""
         if self._pieces:
-            joined = [np.concatenate(parts) for parts in zip(*self._pieces, strict=True)]
-            low, high = self._pieces_end - len(joined[0]), self._pieces_end
-            mean_of(joined, self._mono[low:high])
+            length = sum(len(piece[0]) for piece in self._pieces)
+            low, high = self._pieces_end - length, self._pieces_end
+            mean_of(self._pieces, self._mono[low:high])
             self._filled = (min(self._filled[0], low), max(self._filled[1], high))
             self._stretches.append((low, high))
             self._pieces.clear()
 
 
-def mean_of(channels: Channels, out: NDArray[np.float32]) -> None:
-    """Write the mean of (n,) channels into `out`; integers become [-1, 1]."""
-    dtype = channels[0].dtype
+def mean_of(pieces: Sequence[Channels], out: NDArray[np.float32]) -> None:
+    """Write the mean over the channels of pieces that follow each other; integers become [-1, 1].
+
+    Args:
+        pieces: (n,) samples of each channel, of as many channels and one type.
+        out: As long as all of them.
+    """
+    dtype, num_channels = pieces[0][0].dtype, len(pieces[0])
     if dtype.kind != "f":
-        total = np.sum(channels, axis=0, dtype=np.float64) / len(channels)
+        channels = [np.concatenate(parts) for parts in zip(*pieces, strict=True)]
+        total = np.sum(channels, axis=0, dtype=np.float64) / num_channels
         full_scale = 1 << (8 * dtype.itemsize - 1)
         out[:] = (total - full_scale if dtype.kind == "u" else total) / full_scale
-    elif len(channels) == 1:
-        out[:] = channels[0]
-    else:
-        np.add(channels[0], channels[1], out)
-        for channel in channels[2:]:
-            np.add(out, channel, out)
-        np.divide(out, np.float32(len(channels)), out)
+        return
+    end = 0
+    for piece in pieces:  # summed where they go, nothing is copied on the way
+        begin, end = end, end + len(piece[0])
+        part = out[begin:end]
+        if num_channels == 1:
+            part[:] = piece[0]
+            continue
+        np.add(piece[0], piece[1], part)
+        for channel in piece[2:]:
+            np.add(part, channel, part)
+    if num_channels > 1:
+        np.divide(out, np.float32(num_channels), out)

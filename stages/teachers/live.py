@@ -117,12 +117,17 @@ class LiveTeacher:
         stored = _as_stored(waveform, rate_hz)
         return self._value(self._teacher.prepare(stored, len(stored) // 2))
 
-    def of_loud_sound(self, waveform: NDArray[np.float32]) -> NDArray[Any]:
-        """Return the features of the middle of a sound `(L,)`, 32 kHz, that may exceed full scale.
+    def of_loud_sound(self, waveform: NDArray[np.float32], at: int | None = None) -> NDArray[Any]:
+        """Return the features of a part of a sound `(L,)`, 32 kHz, that may exceed full scale.
 
         What a teacher prepares are then floats in the units of int16, which are not clipped.
+
+        Args:
+            waveform: The sound.
+            at: The sample around which it is heard; None: the middle.
         """
-        return self._value(self._teacher.prepare(waveform * FULL_SCALE, len(waveform) // 2))
+        middle = len(waveform) // 2 if at is None else at
+        return self._value(self._teacher.prepare(waveform * FULL_SCALE, middle))
 
     def _value(self, given: NDArray[Any]) -> NDArray[Any]:
         value = self._network(np.stack([given]))["value"][0]

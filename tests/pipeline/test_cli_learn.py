@@ -23,6 +23,7 @@ from avpipe.train.negatives.asked import Asked
 from avpipe.train.runs.localizer import load_run
 from avpipe.train.score.sweeps import Sweeps
 from cache_factory import make_cache
+from huggingface_hub import ModelCard
 from warm import Warm
 
 SMALL = "--set width=16 --set embed_dim=16 --set image_size=40 --set image_resize=48 "
@@ -338,6 +339,13 @@ def test_the_everyday_commands_need_no_path(
     scores = ask("evaluate run")
     assert scores["runs"][0]["n_scored"] == scores["runs"][0]["n_official"] > 0
     assert scores["runs"][0]["leaked"] == []
+    card = ModelCard.load(
+        Path(ask("export run --license mit")["card"]), ignore_metadata_errors=False
+    )
+    assert card.data.license == "mit" and card.data.library_name == "avpipe"
+    figures = {one.metric_type: one.metric_value for one in card.data.eval_results}
+    assert figures["loc_acc_adaptive"] == scores["runs"][0]["scores"]["av"]["loc_acc_adaptive"]
+    assert "- synth: 0 of" in card.text and "24 clips; `run.json` lists" in card.text
     assert main(["status"]) == 0
     noise = "RANDOM weights (seed 0), for tests and demos: they know nothing: hints/efficientat"
     assert noise in capsys.readouterr().out

@@ -202,7 +202,7 @@ def grid(
         parts = figure.subfigures(2, 1, height_ratios=ratios, hspace=0, squeeze=False)
         above, below = parts.ravel()
         limits = next(panel.limits for row in rows for panel in row if panel.limits)
-        _draw_scale(below, limits, scale)
+        draw_scale(below, limits, scale)
     axes_of = above.subplots(len(rows), num_columns, squeeze=False)
     for row, axes_row in zip(rows, axes_of, strict=True):
         for axes in axes_row[len(row) :]:
@@ -215,8 +215,14 @@ def grid(
     return to_png(figure)
 
 
-def _draw_scale(figure: Figure | SubFigure, limits: tuple[float, float], unit: str) -> None:
-    """Draw the colours from low to high, their ends named, above a line of words."""
+def draw_scale(figure: Figure | SubFigure, limits: tuple[float, float], unit: str) -> None:
+    """Draw the colours from low to high, their ends named, above a line of words.
+
+    Args:
+        figure: All of it is taken.
+        limits: Values at the ends.
+        unit: What the values are.
+    """
     axes = figure.add_axes((0.36, 0.55, 0.28, 0.3))
     axes.imshow(np.linspace(0, 1, 256)[None], cmap=COLOUR_MAP, aspect="auto")
     axes.set_axis_off()
@@ -310,5 +316,5 @@ def to_png(figure: Figure) -> bytes:
     """Return a figure as PNG: the bytes of its `savefig`, which draws everything twice."""
     content = io.BytesIO()
     figure.set_facecolor("white")
-    FigureCanvasAgg(figure).print_png(content)
+    FigureCanvasAgg(figure).print_png(content)  # type: ignore[no-untyped-call]
     return content.getvalue()

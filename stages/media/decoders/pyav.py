@@ -170,7 +170,10 @@ def scaled(frame: VideoFrame, size: tuple[int, int]) -> NDArray[np.uint8]:
         dst_color_range=ColorRange.JPEG,
         threads=1,
     )
-    return cast("NDArray[np.uint8]", result.to_ndarray())
+    plane: Any = result.planes[0]  # has the buffer protocol; `to_ndarray` would copy it twice
+    lines = np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)
+    picture = lines[: result.height, : 3 * result.width]
+    return np.ascontiguousarray(picture).reshape(result.height, result.width, 3)
 
 
 def upright(frame: VideoFrame, size: tuple[int, int]) -> NDArray[np.uint8]:
