@@ -10,6 +10,7 @@ import atexit
 import contextlib
 import ctypes
 import errno
+import gc
 import json
 import os
 import shutil
@@ -178,4 +179,5 @@ def _become(library: Any, folder: Path, arguments: list[str], below: str, how: l
 if __name__ == "__main__":
     for module in _LOADED:
         __import__(module)
+    gc.freeze()  # forks share what is loaded: no collection of theirs touches it
     serve(ctypes.CDLL(sys.argv[1]), Path(sys.argv[2]))

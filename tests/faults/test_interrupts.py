@@ -133,7 +133,7 @@ def wait_for(pid: int, seen: Callable[[int], bool]) -> None:
 
 
 def assert_all_end(family: list[int]) -> None:
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 300
     while any(is_worker(pid) or is_decoder(pid) for pid in family):
         assert time.monotonic() < deadline, "workers or decoders are still running"
         time.sleep(0.1)

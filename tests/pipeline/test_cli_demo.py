@@ -33,13 +33,14 @@ def test_a_small_demo_goes_the_whole_way_and_resumes(
     pace = MachinePace(cores=4, free=2.0, make_s=5.0, decode_s=1.0, step_s=60.0, pass_s=15.0)
     asked: list[tuple[str, str]] = []
     monkeypatch.setattr(demo_module, "measure_pace", lambda *how: asked.append(how) or pace)
-    small = replace(SHORT, clips=16, taught=10, teach_passes=2.0)
+    monkeypatch.setattr(demo_module, "NUM_PICTURES", 3)
+    small = replace(SHORT, clips=24, taught=10, teach_passes=2.0)
     demo(out, seed=0, extent=small, epochs=1, threads="1")
     said = capsys.readouterr().out
     assert asked == [("compact", "1")]
     assert "This machine is busy: other programs leave 2.0 of 4 cores." in said
-    # 20.8 videos; one step, and short stages in steps, or by the clips they take
-    seconds = [52, 10.4, 60, 16 * 0.08 * 60, 50 * 60, 10 * 2 * 15, 10 * 0.04 * 60]
+    # 31.2 videos; one step, and short stages in steps, or by the clips they take
+    seconds = [78, 15.6, 60, 24 * 0.08 * 60, 50 * 60, 10 * 2 * 15, 10 * 0.04 * 60]
     assert f"About {sum(seconds) / 60:.1f} min on 4 cores.\n" in said
     for number, about in enumerate(seconds, 1):
         assert f" (about {about:.0f} s)\n    $ avpipe" in said.partition(f"[{number}/7] ")[2]
@@ -52,20 +53,20 @@ def test_a_small_demo_goes_the_whole_way_and_resumes(
     for name in ("audio-visual map", "sounds shuffled", "center prior", "saliency"):
         assert f"\n{name}" in said
     assert (out / "hero.png").exists()
-    assert len(list((out / "pictures").glob("*.png"))) >= 2
+    assert len(list((out / "pictures").glob("*.png"))) >= 3
     assert not Path("elsewhere").exists()
     assert not Path("mine").exists()
 
     demo(out, seed=0, extent=small, epochs=1, threads="auto")
     said = capsys.readouterr().out
-    assert "0 videos made, 21 were there" in said
+    assert "0 videos made, 31 were there" in said
     assert len(asked) == 1 and "about" not in said.lower()
     with pytest.raises(UsageError, match="another demo"):
         demo(out, seed=1, extent=small, epochs=1, threads="auto")
     monkeypatch.chdir(out)  # the demo's settings serve whoever goes on there
     monkeypatch.delenv("AVPIPE_CACHE")
     assert main(["status", "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)["clips"]["done"] == 21
+    assert json.loads(capsys.readouterr().out)["clips"]["done"] == 31
 
 
 def test_what_is_measured_is_of_this_machine() -> None:

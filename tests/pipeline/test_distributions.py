@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import tomllib
+from collections.abc import Mapping
 from importlib.metadata import packages_distributions
 from pathlib import Path
 
@@ -15,17 +16,26 @@ PYPROJECT = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_te
 REQUIRED = {re.split(r"[<>=]", line)[0] for line in PYPROJECT["project"]["dependencies"]}
 
 
+@pytest.fixture(scope="module")
+def installed() -> Mapping[str, list[str]]:
+    """The names in the machine's metadata, a file of every package: slow to read."""
+    return packages_distributions()
+
+
+@pytest.fixture(autouse=True)
+def read_once(installed: Mapping[str, list[str]], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(distributions, "packages_distributions", lambda: installed)
+
+
 def normal(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
 @pytest.mark.parametrize("there", [True, False])
 def test_every_dependency_is_named_as_it_is_installed(
-    there: bool, monkeypatch: pytest.MonkeyPatch
+    there: bool, installed: Mapping[str, list[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Also where it is not there: nothing of the machine's metadata names it then."""
-    installed = packages_distributions()  # reads a file of every package: slow
-    monkeypatch.setattr(distributions, "packages_distributions", lambda: installed)
     modules = {
         module: normal(found[0])
         for module, found in installed.items()

@@ -291,7 +291,7 @@ def test_a_file_in_place_of_the_curves_folder_is_a_notice(cache: Cache, tmp_path
 
 @pytest.mark.parametrize(
     ("name", "at"),
-    [("compact", 2), ("compact", 7), ("compact", 12), ("slavc", 7), ("multi-positive", 12)],
+    [("compact", 2), ("compact", 7), ("compact", 12), ("slavc", 7), ("multi-positive", 5)],
 )
 def test_killed_and_resumed_is_uninterrupted(
     cache: Cache, whole: dict[str, Path], tmp_path: Path, name: str, at: int

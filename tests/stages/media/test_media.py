@@ -47,8 +47,10 @@ def remuxed(name: str, *options: str, first: tuple[str, ...] = (), **made_with: 
 
 
 PCM = ("-c:a", "pcm_s16le")
-VP8 = ("-c:v", "libvpx", "-deadline", "realtime", "-cpu-used", "8", "-b:v", "1M")
-VP9 = ("-c:v", "libvpx-vp9", "-deadline", "realtime", "-cpu-used", "8", "-b:v", "1M")
+# One thread: those of libvpx spin while they wait for each other
+REALTIME = ("-deadline", "realtime", "-cpu-used", "8", "-b:v", "1M", "-threads", "1")
+VP8 = ("-c:v", "libvpx", *REALTIME)
+VP9 = ("-c:v", "libvpx-vp9", *REALTIME)
 MPEG4 = ("-c:v", "mpeg4", "-q:v", "3", "-bf", "2")
 MPEG2 = ("-c:v", "mpeg2video", "-q:v", "3", "-bf", "2")
 MP3 = ("-c:a", "libmp3lame", "-b:a", "128k")

@@ -28,7 +28,9 @@ MPEG4 = ("-c:v", "mpeg4", "-q:v", "3")
 PCM = ("-c:a", "pcm_s16le")
 MP3 = ("-c:a", "libmp3lame")
 VORBIS = ("-c:a", "libvorbis")
-VP8 = ("-c:v", "libvpx", "-deadline", "realtime", "-cpu-used", "8", "-b:v", "1M")
+# One thread: those of libvpx spin while they wait for each other
+REALTIME = ("-deadline", "realtime", "-cpu-used", "8", "-b:v", "1M", "-threads", "1")
+VP8 = ("-c:v", "libvpx", *REALTIME)
 CONTAINERS: dict[str, dict[str, Any]] = {
     "mp4": {},
     "mov": {"audio": PCM},
