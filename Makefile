@@ -9,8 +9,8 @@ PYTEST := $(BIN)/python -m pytest
 DEMO_OUT ?= demo-out
 # Files of tests that run beside each other
 TEST_JOBS ?= 2
-# Those of bench/ that need no arguments; learning.py takes hours
-BENCHES := startup manifest read extract memory loader train evaluate knn teachers
+# make bench BENCH="knn read" runs these alone; BENCH=--quick all, at small sizes
+BENCH ?=
 
 .DEFAULT_GOAL := help
 .PHONY: help venv demo test test-all slow faults lint types fmt docs bench wheel check clean
@@ -58,8 +58,8 @@ fmt: $(READY)  ## format, and mend what ruff can mend
 docs: $(READY)  ## write docs/commands.md from the commands themselves
 	$(BIN)/python -m avpipe.pipeline.docs > docs/commands.md
 
-bench: $(READY)  ## measured comparisons (quiet machine, minutes)
-	@for name in $(BENCHES); do echo "== bench/$$name.py"; $(BIN)/python bench/$$name.py || exit 1; done
+bench: $(READY)  ## measured comparisons into bench/results.json and its page (quiet machine, 12 minutes)
+	@$(BIN)/python bench/all.py $(BENCH)
 
 wheel: $(READY)  ## dist/*.whl
 	$(BIN)/python -m build --wheel --no-isolation

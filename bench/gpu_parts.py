@@ -55,9 +55,13 @@ TOY = Sizes(
     recipes=("slavc", "best"),
     plain=("slavc",),
     changes=(
-        "image_init=scratch", "width=16", "image_size=32", "image_resize=32", "crop_pad=0",
+        "image_init=scratch",
+        "width=16",
+        "image_size=32",
+        "image_resize=32",
+        "crop_pad=0",
         "batch_size=4",
-    ),  # fmt: skip
+    ),
     batch=4,
     steps=1,
     loss_steps=3,

@@ -21,9 +21,9 @@ from avpipe.train.runs.journal import TrainProgress
 from avpipe.weights import RANDOM
 from common import Stopwatch
 from gpu_parts import Part, Where
+from our_trainer import OurTrainer, make_data
 from plain import PlainTrainer
 from safetensors.numpy import load_file
-from train import OurTrainer, make_data
 
 WARM_STEPS = 5
 PLAIN_STEPS = 3

@@ -54,7 +54,11 @@ def main() -> None:
         "wanted: seconds, and under 1 GB (954 MiB) in every step"
     )
     figures = {name: {"seconds": seconds, "peak_mib": mib} for name, seconds, mib in rows}
-    report("manifest", figures, text, as_json=arguments.json)
+    headline = [
+        (f"{arguments.clips:,} clips: {name}", f"{seconds:.1f} s, {mib:.0f} MiB", "< 954 MiB")
+        for name, seconds, mib in rows
+    ]
+    report("manifest", figures, text, as_json=arguments.json, headline=headline)
 
 
 if __name__ == "__main__":

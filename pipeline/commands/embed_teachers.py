@@ -8,6 +8,7 @@ from ...cache.defaults import AUDIO_TEACHER, VISUAL_TEACHER
 from ...errors import UsageError
 from ...machine import AUTO
 from ...stages.embed import BATCH_SIZE
+from ...stages.teachers import FLOAT32, Precision
 from .. import output
 from ..options import (
     DEFAULT_CACHE,
@@ -55,6 +56,14 @@ def embed_teachers(
     weights: Weights = None,
     device: Device = AUTO,
     threads: Threads = AUTO,
+    precision: Annotated[
+        Precision,
+        typer.Option(
+            "--precision",
+            help="On a CPU: bf16 is two to three times as fast where the CPU has it; values move "
+            "by about 1 %.",
+        ),
+    ] = FLOAT32,
     batch_size: BatchSize = BATCH_SIZE,
     overwrite: Overwrite = False,
     dry_run: DryRun = False,
@@ -95,7 +104,7 @@ def embed_teachers(
     with network_threads(threads, device), watch_stages() as progress:
         done = stage.embed(
             opened, HINTS, [*seen, *heard], objects=drawn, specs=specs, device=device,
-            batch_size=batch_size, overwrite=overwrite, progress=progress,
+            batch_size=batch_size, overwrite=overwrite, precision=precision, progress=progress,
         )  # fmt: skip
     document = {**done.as_json(), "notices": todo_notices(cache)}
     output.show(document, json, output.teachers_text)

@@ -22,9 +22,10 @@ from ...cache.schema import Header, shard_path
 from ...cache.store import Cache
 from ...cache.writer import Rows, remove_orphans, write_shard
 from ...devices import usable_device
-from ...errors import MissingDependencyError
+from ...errors import MissingDependencyError, UsageError
 from ...machine import AUTO
 from ...weights import PRETRAINED, Weights
+from ..teachers import FLOAT32, Precision
 from ..teachers.live import build_network
 from . import BATCH_SIZE
 from .read import NetworkBatch, read_batches
@@ -78,6 +79,7 @@ def embed(
     batch_size: int = BATCH_SIZE,
     overwrite: bool = False,
     given: Given = MappingProxyType({}),
+    precision: Precision = FLOAT32,
     progress: EmbedProgress | None = None,
 ) -> EmbedSummary:
     """Run teachers over every extracted shard that they have not done yet.
@@ -92,6 +94,7 @@ def embed(
         batch_size: Clips at a time; a batch never reaches over the end of a shard.
         overwrite: Make shards again that were made with other parameters or weights.
         given: Networks of `names` that are no teachers.
+        precision: On a CPU, what networks compute in: `fp32`, or `bf16` on one that can.
         progress: Told after every batch.
 
     Raises:
@@ -100,12 +103,20 @@ def embed(
         CacheUnwritableError: The cache cannot be written.
         MissingDependencyError: Weights are missing, are those of another network, or give values
             that are not finite.
-        UsageError: No such teacher or device.
+        UsageError: No such teacher or device, or this device does not compute in `bf16`.
     """
     started = time.monotonic()
     device = usable_device(device)
+    _check_precision(precision, device)
     plans = plan_embed(
-        cache.path, kind, names, objects=objects, specs=specs, overwrite=overwrite, given=given
+        cache.path,
+        kind,
+        names,
+        objects=objects,
+        specs=specs,
+        overwrite=overwrite,
+        given=given,
+        precision=precision,
     )
     for plan in plans:
         remove_orphans(cache.path / plan.stage)
@@ -120,7 +131,7 @@ def embed(
                 progress(plan.stage, done, plan.skipped + plan.num_clips)
 
         count(0)
-        _run(cache, plan, device, batch_size, count)
+        _run(cache, plan, device, precision, batch_size, count)
     return EmbedSummary(
         done=sum(plan.num_clips for plan in plans),
         skipped=sum(plan.skipped for plan in plans),
@@ -129,10 +140,30 @@ def embed(
     )
 
 
+def _check_precision(precision: Precision, device: str) -> None:
+    """Refuse bf16 where it is not computed by the hardware.
+
+    Raises:
+        UsageError: It is not.
+    """
+    import torch
+
+    if precision == FLOAT32:
+        return
+    if device != "cpu":
+        raise UsageError(f"--precision {precision} is for a CPU; on {device} leave it out")
+    if not (torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()):
+        raise UsageError(
+            f"--precision {precision}: this CPU has no arithmetic for it (avx512_bf16 or amx); "
+            "leave it out"
+        )
+
+
 def _run(
     cache: Cache,
     plan: EmbedPlan,
     device: str,
+    precision: Precision,
     batch_size: int,
     count: Callable[[int], None],
 ) -> None:
@@ -141,7 +172,7 @@ def _run(
     Raises:
         MissingDependencyError: If the weights are not this network's.
     """
-    network = build_network(plan.teacher, plan.weights, device)
+    network = build_network(plan.teacher, plan.weights, device, precision)
     versions = {
         **{name: version(name) for name in ("numpy", "torch", "torchvision", "transformers")},
         "batch_size": str(batch_size),
@@ -212,7 +243,7 @@ def _publish(
         stage=plan.stage,
         stage_version=plan.teacher.VERSION,
         shard=batch.shard,
-        params=dict(plan.teacher.PARAMS),
+        params=dict(plan.params),
         inputs=batch.inputs,
         n=num_rows,
         done=num_rows,

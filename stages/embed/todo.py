@@ -14,6 +14,7 @@ from ...cache.shard import read_header
 from ...cache.state import audio_of, extracted_shards, is_dropped, shard_numbers
 from ...errors import CacheCorruptError, InputError
 from ...weights import PRETRAINED, RANDOM, Weights, check_specs, resolve
+from ..teachers import FLOAT32, Precision
 from ..teachers.protocol import Teacher, load_teacher, network_of
 
 Given = Mapping[str, tuple[Teacher, Weights]]
@@ -31,6 +32,7 @@ class EmbedPlan:
         stage: Folder it fills, for example `hints/detr-r50`.
         teacher: Its module.
         weights: Its weights.
+        params: What else determines the values, for the shards' headers.
         todo: Shards to make, with the clips of each.
         skipped: Clips done before.
     """
@@ -38,6 +40,7 @@ class EmbedPlan:
     stage: str
     teacher: Teacher
     weights: Weights
+    params: Mapping[str, Any]
     todo: dict[int, int]
     skipped: int
 
@@ -56,6 +59,7 @@ def plan_embed(
     specs: Sequence[str] = (PRETRAINED,),
     overwrite: bool = False,
     given: Given = MappingProxyType({}),
+    precision: Precision = FLOAT32,
 ) -> list[EmbedPlan]:
     """Find the weights of each teacher and the shards it has to do, from 4 KiB headers alone.
 
@@ -80,7 +84,7 @@ def plan_embed(
         weights = (
             given[name][1] if name in given else resolve(network_of(name), teacher.FILES, specs)
         )
-        plans.append(_plan(cache, stage, teacher, weights, numbers, overwrite))
+        plans.append(_plan(cache, stage, teacher, weights, precision, numbers, overwrite))
     return plans
 
 
@@ -89,25 +93,27 @@ def _plan(
     stage: str,
     teacher: Teacher,
     weights: Weights,
+    precision: Precision,
     numbers: list[int],
     overwrite: bool,
 ) -> EmbedPlan:
     have = shard_numbers(cache, stage)
     dropped = {AUDIO} if is_dropped(cache, AUDIO) else set()
     todo, skipped = {}, 0
+    params = {**teacher.PARAMS, **({} if precision == FLOAT32 else {"precision": precision})}
     for number in numbers:
         extract = read_header(shard_path(cache, EXTRACT, number))
         if number in have:
             path = shard_path(cache, stage, number)
             found = read_header(path)
-            agrees = agree(path, found, teacher.VERSION, teacher.PARAMS, weights.digest, overwrite)
+            agrees = agree(path, found, teacher.VERSION, params, weights.digest, overwrite)
             inputs = _inputs(cache, extract, teacher, dropped)
             if agrees and {k: v for k, v in found.inputs.items() if k not in dropped} == inputs:
                 skipped += found.done
                 continue
         _require_sound(cache, stage, teacher)
         todo[number] = extract.done
-    return EmbedPlan(stage, teacher, weights, todo, skipped)
+    return EmbedPlan(stage, teacher, weights, params, todo, skipped)
 
 
 def _require_sound(cache: Path, stage: str, teacher: Teacher) -> None:
@@ -170,6 +176,8 @@ def _as_before(name: str, old: Any) -> list[str]:
     """Say which option asks for what is there, if there is one."""
     if name in ("k", "seed"):
         return [f"--{name} {old}"]
+    if name == "precision":
+        return [f"--precision {old or FLOAT32}"]
     if name != "weights":
         return []
     random = str(old).startswith(RANDOM)

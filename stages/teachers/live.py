@@ -12,6 +12,7 @@ from ...cache.schema import AUDIO_RATE_HZ, FULL_SCALE
 from ...errors import MissingDependencyError
 from ...weights import RANDOM, Weights, check_specs, remember, require, resolve
 from ..spectrogram import resample
+from . import FLOAT32, Precision
 from .protocol import Network, Teacher, load_teacher, network_of
 
 _DIGITS = 12
@@ -21,23 +22,34 @@ _KEPT_S = 10.0
 """Seconds of sound that a cache keeps around a frame, which the others hear whole."""
 
 
-def build_network(teacher: Teacher, weights: Weights, device: str) -> Network:
+def build_network(
+    teacher: Teacher, weights: Weights, device: str, precision: Precision = FLOAT32
+) -> Network:
     """Build a teacher for a device; on a GPU it computes in float16 where PyTorch holds that safe.
 
     float16 keeps three bits more than bfloat16; the networks are frozen and none leaves its range.
-    On a CPU everything is float32.
+
+    Args:
+        teacher: Its module.
+        weights: Its weights.
+        device: Where it runs.
+        precision: Of a CPU; `bf16` where PyTorch holds it safe, front-ends and sums stay float32.
 
     Raises:
         MissingDependencyError: If the files are not this network's.
     """
     network = teacher.build(weights, device)
     remember(weights)
-    if not device.startswith("cuda"):
+    on_gpu = device.startswith("cuda")
+    if not on_gpu and precision == FLOAT32:
         return network
     import torch
 
     def faster(batch: NDArray[Any]) -> dict[str, NDArray[Any]]:
-        with torch.autocast("cuda", torch.float16):
+        if on_gpu:
+            with torch.autocast("cuda", torch.float16):
+                return network(batch)
+        with torch.autocast("cpu", torch.bfloat16):
             return network(batch)
 
     return faster
