@@ -60,8 +60,8 @@ def embed_teachers(
         Precision,
         typer.Option(
             "--precision",
-            help="On a CPU: bf16 is two to three times as fast where the CPU has it; values move "
-            "by about 1 %.",
+            help="What networks compute in on a CPU; bf16, where the CPU has it, is faster and "
+            "rounds.",
         ),
     ] = FLOAT32,
     batch_size: BatchSize = BATCH_SIZE,

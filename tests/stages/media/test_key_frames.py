@@ -32,7 +32,8 @@ def test_the_nearest_is_taken(tmp_path: Path, length: int, number: int, decoder:
 
 def test_the_sound_is_that_around_the_picture(tmp_path: Path) -> None:
     clip = decode_clip(grouped(tmp_path, 30), seconds=1.0, key_frame=True)
-    assert sound_time_s(clip.waveform, clip.rate_hz) == pytest.approx(clip.audio_start_s, abs=0.01)
+    heard_s = sound_time_s(clip.waveform, clip.rate_hz, 4.0)
+    assert heard_s == pytest.approx(clip.audio_start_s, abs=0.01)
     assert clip.audio_start_s == pytest.approx(2.4 - 0.5, abs=0.03)
 
 
