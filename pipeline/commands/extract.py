@@ -94,8 +94,8 @@ def extract(
         KeptFrame,
         typer.Option(
             "--frame",
-            help="The frame in a clip's middle, or the key frame nearest to it: several times as "
-            "fast, up to some seconds off.",
+            help="The frame in a clip's middle, or the key frame nearest to it: faster, up to "
+            "some seconds off.",
         ),
     ] = FRAME,
     audio_seconds: Annotated[
