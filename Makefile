@@ -5,7 +5,8 @@ TORCH_INDEX ?=
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
-PYTEST := $(BIN)/python -m pytest
+# Compiled modules are kept: tests start processes that would compile them each time
+PYTEST := PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest
 DEMO_OUT ?= demo-out
 # Files of tests that run beside each other
 TEST_JOBS ?= 2
@@ -13,7 +14,7 @@ TEST_JOBS ?= 2
 BENCH ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test test-all slow faults lint types fmt docs bench wheel check clean
+.PHONY: help venv demo test test-all slow faults lint types fmt docs docs-site bench wheel check clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -28,11 +29,11 @@ $(READY): pyproject.toml constraints.txt
 		$(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) --editable '.[dev]'
 	@touch $@
 
-demo: $(READY)  ## videos to localized sounds on synthetic clips, in ./demo-out
+demo: $(READY)  ## videos to localized sounds on synthetic clips, in ./demo-out (minutes)
 	@$(BIN)/python -m avpipe demo $(DEMO_OUT)
 
 test: $(READY)  ## the tests of every day (minutes)
-	$(PYTEST) -q -m "not slow" -n $(TEST_JOBS) --dist loadfile --durations 10
+	$(PYTEST) -q -m "not slow" -n $(TEST_JOBS) --dist loadfile --no-loadscope-reorder --durations 10
 
 slow: $(READY)  ## the tests over ten seconds
 	$(PYTEST) -q -m slow
@@ -57,6 +58,11 @@ fmt: $(READY)  ## format, and mend what ruff can mend
 
 docs: $(READY)  ## write docs/commands.md from the commands themselves
 	$(BIN)/python -m avpipe.pipeline.docs > docs/commands.md
+
+docs-site: $(READY)  ## the pages as a site in build/site (extra: docs)
+	@$(BIN)/python -c 'import material' 2>/dev/null || $(BIN)/python .ci/install.py $(VENV) -c constraints.txt --editable '.[docs]'
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict -q
+	@echo "build/site/index.html; with search: $(BIN)/python -m http.server -d build/site"
 
 bench: $(READY)  ## measured comparisons into bench/results.json and its page (quiet machine, 12 minutes)
 	@$(BIN)/python bench/all.py $(BENCH)

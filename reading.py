@@ -33,6 +33,24 @@ def parse_json(content: str | bytes | bytearray) -> Any:
         return json.loads(content)
 
 
+def parse_json_once(content: bytes) -> Any:
+    """Parse JSON whose objects have each name once, where `parse_json` takes the last.
+
+    Raises:
+        ValueError: It is none, or a name comes twice in an object.
+    """
+
+    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        found = dict(pairs)
+        if len(found) < len(pairs):
+            names = [name for name, _ in pairs]
+            raise ValueError(f"{next(name for name in names if names.count(name) > 1)} comes twice")
+        return found
+
+    with _told():
+        return json.loads(content, object_pairs_hook=once)
+
+
 def parse_json_lines(content: bytes) -> Iterator[Any]:
     """Parse lines of JSON, each ended by a line feed, one value a line.
 

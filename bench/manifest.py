@@ -1,4 +1,7 @@
-"""Two million clips: seconds and peak memory to scan, to plan, to plan again, and to report."""
+"""Two million clips: seconds and peak memory to scan, to plan, to plan again, and to report.
+
+On the clock and of a core: on a machine that others use too only the second is worth comparing.
+"""
 
 from __future__ import annotations
 
@@ -21,6 +24,7 @@ STEPS = {
     "find what is to do": "shards_to_do(cache, Manifest(cache), {})",
     "status": "status(cache)",
 }
+COLUMNS = ("step", "seconds", "of a core", "peak MiB")
 PREAMBLE = """
 from pathlib import Path
 from avpipe.cache.manifest import Manifest
@@ -48,16 +52,22 @@ def main() -> None:
             _, status, usage = os.wait4(process.pid, 0)
             if status:
                 raise SystemExit(f"{name}: failed")
-            rows.append((name, time.perf_counter() - begin, usage.ru_maxrss / 1024))
+            cpu_seconds = usage.ru_utime + usage.ru_stime
+            seconds = time.perf_counter() - begin
+            rows.append((name, seconds, cpu_seconds, usage.ru_maxrss / 1024))
     text = (
-        f"{arguments.clips} clips\n\n{table(('step', 'seconds', 'peak MiB'), rows)}\n\n"
-        "wanted: seconds, and under 1 GB (954 MiB) in every step"
+        f"{arguments.clips} clips\n\n{table(COLUMNS, rows)}\n\n"
+        "wanted: 10 s to plan, 1 s for the status, 900 MiB in every step"
     )
-    figures = {name: {"seconds": seconds, "peak_mib": mib} for name, seconds, mib in rows}
+    figures = {
+        name: {"seconds": seconds, "cpu_seconds": cpu_seconds, "peak_mib": mib}
+        for name, seconds, cpu_seconds, mib in rows
+    }
     headline = [
-        (f"{arguments.clips:,} clips: {name}", f"{seconds:.1f} s, {mib:.0f} MiB", "< 954 MiB")
-        for name, seconds, mib in rows
-    ]
+        (f"{arguments.clips:,} clips: {name}", f"{seconds:.1f} s, {mib:.0f} MiB",
+         "10 s to plan, 1 s for the status, 900 MiB")
+        for name, seconds, _, mib in rows
+    ]  # fmt: skip
     report("manifest", figures, text, as_json=arguments.json, headline=headline)
 
 

@@ -22,3 +22,7 @@ AUDIO_ENCODER = "vggsound-resnet18"
 NUM_NEIGHBORS = 1000
 """Senocak et al. 2023."""
 NUM_CLUSTERS = 11
+Part = tuple[int, int]
+"""(i, n): every n-th shard, from the i-th; i counts from 0."""
+WHOLE: Part = (0, 1)
+"""One process does all."""

@@ -13,12 +13,14 @@ import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
 
 from .schema import FORMAT, MANIFEST, canonical_json, damaged
 from .segment import Line, Root, Segment
 from .writer import temporary
+
+_WRITTEN_AT_ONCE = 1024
 
 
 def default_shard_clips(num_clips: int) -> int:
@@ -170,7 +172,7 @@ class Manifest:
 
     def publish(
         self,
-        lines: Iterable[Line],
+        lines: Iterable[Line | bytes],
         num_lines: int,
         roots: Sequence[Root],
         *,
@@ -180,7 +182,8 @@ class Manifest:
         """Add a segment.
 
         Args:
-            lines: Clips in their final order; they are written as they come.
+            lines: Clips in their final order, some perhaps as `line_text` writes them; they are
+                written as they come.
             num_lines: How many there are.
             roots: The whole table of roots, this manifest's own first.
             num_retries: How many of the lines carry `retry_of`.
@@ -205,8 +208,12 @@ class Manifest:
         with temporary(path) as draft:
             state = hashlib.sha256()
             with draft.open("wb") as file:
-                for record in chain([head], lines):
-                    text = canonical_json(record) + b"\n"
+                texts = (
+                    line if isinstance(line, bytes) else canonical_json(line)
+                    for line in chain([head], lines)
+                )
+                while some := list(islice(texts, _WRITTEN_AT_ONCE)):
+                    text = b"\n".join([*some, b""])
                     state.update(text)
                     file.write(text)
                 tail = {"n": num_lines, "sha256": state.hexdigest()}

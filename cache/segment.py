@@ -10,6 +10,7 @@ import hashlib
 import mmap
 import os
 from collections.abc import Iterator
+from json.encoder import encode_basestring_ascii as _quoted
 from pathlib import Path
 from typing import Any, TypedDict
 
@@ -65,6 +66,33 @@ class Line(_Line, total=False):
     was_detail: str
 
 
+def line_text(  # plain arguments: a dict for each of millions would take twice the time
+    clip_id: str,
+    root: int,
+    path: str,
+    num_bytes: int,
+    source: str,
+    audio_path: str | None = None,
+    start_s: float | None = None,
+    seconds: float | None = None,
+    label: str | None = None,
+    detail: str | None = None,
+) -> bytes:
+    """Return a line as it is written, less its end: the bytes of `canonical_json`.
+
+    For a clip that is neither rejected nor a retry, in a quarter of the time.
+    """
+    audio = "" if audio_path is None else f'"audio_path":{_quoted(audio_path)},'
+    said = "" if detail is None else f'"detail":{_quoted(detail)},'
+    called = "" if label is None else f'"label":{_quoted(label)},'
+    length = "" if seconds is None else f'"seconds":{seconds!r},'
+    start = "" if start_s is None else f',"start_s":{start_s!r}'
+    return (
+        f'{{{audio}"bytes":{num_bytes},{said}"id":{_quoted(clip_id)},{called}"path":{_quoted(path)},'
+        f'"root":{root},{length}"source":{_quoted(source)}{start}}}'
+    ).encode("ascii")
+
+
 class Segment:
     """One manifest file; a large one is mapped into memory. Lines are parsed when asked for."""
 
@@ -117,6 +145,11 @@ class Segment:
     def raw(self, start: int, stop: int) -> bytes:
         """Return lines `start:stop` (counted within the segment) as written."""
         return self._data[self._starts[start] : self._starts[stop]]
+
+    def blocks(self) -> Iterator[tuple[int, list[bytes]]]:
+        """Yield lines as written, less their ends, some at a time, and the number of the first."""
+        for first in range(0, self.n, _PARSE_LINES):
+            yield first, self.raw(first, min(self.n, first + _PARSE_LINES)).split(b"\n")[:-1]
 
     def lines(self, start: int = 0, stop: int | None = None) -> Iterator[Line]:
         """Parse lines `start:stop` (counted within the segment)."""

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
 from ..errors import CacheCorruptError, Fault, InputError, Wrong
+from .defaults import WHOLE as WHOLE
+from .defaults import Part as Part
 from .manifest import Manifest
 from .schema import (
     AUDIO,
@@ -52,13 +54,13 @@ def stages(cache: Path) -> list[str]:
     return sorted(found, key=lambda stage: (stage not in (EXTRACT, AUDIO), stage != EXTRACT, stage))
 
 
-def headers(cache: Path, stage: str) -> Iterator[Header]:
-    """Read the header of every shard of `stage`, in order.
+def headers(cache: Path, stage: str, part: Part = WHOLE) -> Iterator[Header]:
+    """Read the header of every shard of `stage` that belongs to a part, in order.
 
     Raises:
         CacheCorruptError: If a header is damaged.
     """
-    for shard in sorted(shard_numbers(cache, stage)):
+    for shard in of_part(shard_numbers(cache, stage), part):
         yield read_header(shard_path(cache, stage, shard))
 
 
@@ -115,6 +117,11 @@ def require_shard_of(manifest: Manifest, number: int, header: Header, path: Path
 def is_dropped(cache: Path, stage: str) -> bool:
     """Whether the stage's shards were dropped on purpose."""
     return (cache / stage / DROPPED).exists()
+
+
+def of_part(shards: Iterable[int], part: Part) -> list[int]:
+    """Return the shards that belong to a part, in order."""
+    return sorted(shard for shard in shards if shard % part[1] == part[0])
 
 
 def extracted_shards(cache: Path) -> set[int]:

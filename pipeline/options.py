@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -92,6 +92,32 @@ Jobs = Annotated[
     ),
     Example(8),
 ]
+if TYPE_CHECKING:
+    BackendName = str
+else:  # the files of stages/workers/runners, looked at but not imported
+    BackendName = Literal[tuple(names_in("stages/workers/runners"))]
+Backend = Annotated[
+    BackendName, typer.Option("--backend", help="Who runs the workers; dask and ray: a cluster.")
+]
+Scheduler = Annotated[
+    str | None,
+    typer.Option(
+        "--scheduler",
+        metavar="ADDR",
+        help="Address of the cluster, such as tcp://HOST:8786 (dask) or HOST:6379 (ray).",
+    ),
+    Example("tcp://localhost:8786"),
+]
+NetworkJobs = Annotated[
+    int,
+    typer.Option(
+        "--jobs",
+        metavar="N",
+        min=1,
+        help="Worker processes of networks; on GPUs one for each GPU, at most. 1: this process.",
+    ),
+    Example(2),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON."), ONE_RUN]
 DryRun = Annotated[
     bool, typer.Option("--dry-run", help="Say what would be done; write nothing."), ONE_RUN
@@ -99,6 +125,11 @@ DryRun = Annotated[
 Overwrite = Annotated[
     bool,
     typer.Option("--overwrite", help="Make the stage again if its parameters changed."),
+    ONE_RUN,
+]
+PartOption = Annotated[
+    str | None,
+    typer.Option("--part", metavar="I/N", help="Every N-th shard, from the I-th; I from 0."),
     ONE_RUN,
 ]
 Device = Annotated[
@@ -163,7 +194,7 @@ Geometry = Annotated[
 ]
 LocalizingRun = Annotated[
     Path | None,
-    typer.Option("--run", metavar="DIR", help="The run that localizes."),
+    typer.Option("--run", metavar="DIR", help="The run that localizes, a folder or hf://USER/RUN."),
     Example("runs/first"),
 ]
 Runs = Annotated[

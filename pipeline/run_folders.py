@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..errors import InputError, UsageError
+from ..train.runs.hub import local_run
 from ..train.runs.record import no_run
 
 
@@ -36,12 +37,14 @@ def one_run_folder(named: Path, option: str = "") -> Path:
     """Return the one run that a folder holds: itself, or its only seed.
 
     Args:
-        named: The folder.
+        named: The folder, or where it lies on the Hugging Face Hub: `hf://USER/RUN`.
         option: What the command calls it, for the message; empty for an argument.
 
     Raises:
         InputError: It holds no run, or several.
+        MissingDependencyError: The Hub cannot be reached.
     """
+    named = local_run(named)
     run, *others = run_folders([named])
     if others:
         raise InputError(f"{named} holds several runs; name one, as in {f'{option} {run}'.strip()}")

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from ..errors import UsageError
+from ..train.runs.hub import is_hub_address
 from ..train.toml_file import line_of, read_toml
 
 FILE_NAME = "avpipe.toml"
@@ -154,7 +155,12 @@ def _checked(path: Path, text: str, table: str, key: str, value: Any, setting: S
 
 
 def _anchored(value: str, folder: Path) -> str:
-    """Start a relative path at the file's folder; of `N=DIR` (--root) the part after the sign."""
+    """Start a relative path at the file's folder; of `N=DIR` (--root) the part after the sign.
+
+    Addresses on the Hugging Face Hub, `hf://USER/RUN`, stay as they are.
+    """
+    if is_hub_address(value):
+        return value
     number, sign, rest = value.partition("=")
     if sign and number.isdigit():
         return f"{number}={_anchored(rest, folder)}"

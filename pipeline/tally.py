@@ -10,12 +10,15 @@ from typing import Any
 
 from ..advice import advice
 from ..cache.manifest import Manifest
-from ..cache.schema import EXTRACT, Header, shard_path
+from ..cache.schema import EXTRACT, NEIGHBORS, Header, shard_path
 from ..cache.stale import stale_shards
 from ..cache.state import (
+    WHOLE,
+    Part,
     extracted_shards,
     headers,
     is_dropped,
+    of_part,
     require_cache,
     require_manifest_of,
     require_shard_of,
@@ -40,27 +43,32 @@ class ClipCounts:
         return self.total - self.done - sum(self.failures.values())
 
 
-def count_clips(cache: Path, manifest: Manifest | None = None) -> ClipCounts:
+def count_clips(cache: Path, manifest: Manifest | None = None, part: Part = WHOLE) -> ClipCounts:
     """Count the clips of a cache without reading more than headers and retry lines.
 
     Args:
         cache: Cache folder.
         manifest: Its manifest, if that was read already.
+        part: Which shards to count the clips of.
     """
     manifest = Manifest(cache) if manifest is None else manifest.refreshed()
     require_manifest_of(cache, manifest)
     done, failures, extracted = 0, Counter[str](), set[int]()
-    for header in headers(cache, EXTRACT):
+    for header in headers(cache, EXTRACT, part):
         extracted.add(header.shard)
         if header.shard < manifest.num_shards:  # else planned since the manifest was read
             path = shard_path(cache, EXTRACT, header.shard)
             require_shard_of(manifest, header.shard, header, path)
         done += header.done
         failures.update(header.failed)
+    shards = of_part(range(manifest.num_shards), part)
+    total = sum(len(manifest.shard_rows(shard)) for shard in shards)
     for row, retry in manifest.retries.items():
-        if manifest.shard_of(row) in extracted:  # else its failure is not among those counted
+        shard = manifest.shard_of(row)
+        total -= shard % part[1] == part[0]
+        if shard in extracted:  # else its failure is not among those counted
             failures[retry["was"]] -= 1
-    return ClipCounts(manifest.num_rows - len(manifest.retries), done, dict(+failures))
+    return ClipCounts(total, done, dict(+failures))
 
 
 def todo_notices(cache: Path) -> list[str]:
@@ -75,19 +83,20 @@ def todo_notices(cache: Path) -> list[str]:
     return [line for line, count in told.items() if count]
 
 
-def status(cache: Path, ids: Path | None = None) -> dict[str, Any]:
+def status(cache: Path, ids: Path | None = None, part: Part = WHOLE) -> dict[str, Any]:
     """Return the `avpipe.status/1` document.
 
     Args:
         cache: Cache folder.
         ids: A list of ids (one a line); its coverage is added as `ids`.
+        part: Which shards to count, of neighbours all: blocks of clips divide those.
 
     Raises:
         InputError: If there is no cache, or no such list.
         CacheCorruptError: If the manifest or a header is damaged.
     """
     require_cache(cache)
-    clips = count_clips(cache)
+    clips = count_clips(cache, part=part)
     extracted = {header.shard: header for header in headers(cache, EXTRACT)}
     document: dict[str, Any] = {
         "schema": "avpipe.status/1",
@@ -98,18 +107,23 @@ def status(cache: Path, ids: Path | None = None) -> dict[str, Any]:
             "todo": clips.todo,
         },
         "failures": clips.failures,
-        "stages": [_stage(cache, name, extracted) for name in stages(cache)],
+        "stages": [
+            _stage(cache, name, extracted, WHOLE if name.startswith(f"{NEIGHBORS}/") else part)
+            for name in stages(cache)
+        ],
     }
+    if part != WHOLE:
+        document["part"] = f"{part[0]}/{part[1]}"
     if ids is not None:
         document["ids"] = _coverage(cache, ids)
     return document
 
 
-def _stage(cache: Path, name: str, extracted: Mapping[int, Header]) -> dict[str, Any]:
+def _stage(cache: Path, name: str, extracted: Mapping[int, Header], part: Part) -> dict[str, Any]:
     """Describe a stage; `missing` are the clips of extracted shards that it has no shard for."""
-    found = {header.shard: header for header in headers(cache, name)}
-    dropped, stale = is_dropped(cache, name), stale_shards(cache, name)
-    missing = (header.done for shard, header in extracted.items() if shard not in found)
+    found = {header.shard: header for header in headers(cache, name, part)}
+    dropped, stale = is_dropped(cache, name), found.keys() & stale_shards(cache, name)
+    missing = (extracted[shard].done for shard in of_part(extracted.keys() - found, part))
     return {
         "name": name,
         "done": sum(header.done for header in found.values()),

@@ -26,6 +26,8 @@ from .media import decoder_version
 from .spectrogram import FRONT_ENDS
 
 STAGE_VERSION = 4
+PACKAGES = ("av", "h5py", "numpy", "pillow", "soxr")
+"""Libraries that a header names."""
 _DETAIL_BYTES = 240
 
 
@@ -173,7 +175,7 @@ def _publish(task: ExtractTask, done: dict[int, Row], failed: dict[int, ClipErro
         n=len(plan.lines),
         done=len(done),
         failed=dict(Counter(str(error.reason) for error in failed.values())),
-        versions={name: version(name) for name in ("av", "h5py", "numpy", "pillow", "soxr")},
+        versions={name: version(name) for name in PACKAGES},
     )
 
     extract_header = replace(header, stage=EXTRACT)

@@ -1,9 +1,11 @@
 """Fixtures for all tests."""
 
 import ctypes
+import gc
 import math
 import os
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
@@ -11,7 +13,7 @@ from types import ModuleType
 import pytest
 from avpipe.pipeline.extract.settings import ExtractSettings
 from avpipe.pipeline.progress import Progress
-from warm import LIGHT, Warm
+from warm import LIGHT, STORED, Warm
 
 ROOT = Path(__file__).parents[1]
 
@@ -72,8 +74,16 @@ def light() -> Iterator[Warm]:
         yield server
 
 
+@pytest.fixture(scope="session")
+def stored() -> Iterator[Warm]:
+    """Start processes that have loaded what reads caches and decodes, and no PyTorch."""
+    with Warm(STORED) as server:
+        yield server
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip what needs a GPU or real clips where there are none."""
+    """Put long files first; skip what needs a GPU or real clips where there are none."""
+    _sort_files(items)
     lacking = []
     if not (ROOT.parent / "shared" / "clips").is_dir():
         lacking.append(("clips", "no ../shared/clips beside the checkout"))
@@ -83,6 +93,20 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         for marker, reason in lacking:
             if item.get_closest_marker(marker):
                 item.add_marker(pytest.mark.skip(reason=reason))
+
+
+def pytest_collection_finish() -> None:
+    """Let collections of garbage pass over what was imported: they look at it again and again."""
+    gc.collect()
+    gc.freeze()
+
+
+def _sort_files(items: list[pytest.Item]) -> None:
+    """Put files of few and long tests first, then those of many: no worker waits for the other."""
+    sizes = Counter(item.path for item in items)
+    long = {item.path for item in items if item.get_closest_marker("faults")}
+    long |= {path for path in sizes if path.name == "test_cli_demo.py"}
+    items.sort(key=lambda item: (item.path not in long, -sizes[item.path], str(item.path)))
 
 
 def _has_gpu() -> bool:

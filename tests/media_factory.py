@@ -19,13 +19,14 @@ from pathlib import Path
 
 import imageio_ffmpeg
 import numpy as np
+import scipy.fft
 from numpy.typing import NDArray
 
 BITS = 12
 CORNERS = np.array([[(200, 30, 30), (30, 200, 30)], [(30, 30, 200), (128, 128, 128)]], np.uint8)
 
 H264 = ("-c:v", "libx264", "-preset", "veryfast", "-bf", "2", "-g", "50", "-pix_fmt", "yuv420p")
-AAC = ("-c:a", "aac", "-aac_pns", "0", "-b:a", "128k")
+AAC = ("-c:a", "aac", "-aac_coder", "fast", "-aac_pns", "0", "-b:a", "128k")
 
 
 def run_ffmpeg(*arguments: str | Path, stdin: bytes = b"") -> bytes:
@@ -69,22 +70,32 @@ def corners(frame: NDArray[np.uint8]) -> NDArray[np.float64]:
     )
 
 
+@functools.lru_cache(8)
 def sound(seconds: float, rate_hz: int) -> NDArray[np.float32]:
     """Return the common noise, below 3 kHz: one random value per 1/6000 s, joined smoothly."""
     values = np.random.default_rng(7).uniform(-0.5, 0.5, round(seconds * 6000) + 2)
     at = np.arange(round(seconds * rate_hz)) * 6000 / rate_hz
     low = at.astype(int)
     weight = 0.5 - 0.5 * np.cos(np.pi * (at - low))
-    return ((1 - weight) * values[low] + weight * values[low + 1]).astype(np.float32)
+    joined = ((1 - weight) * values[low] + weight * values[low + 1]).astype(np.float32)
+    joined.flags.writeable = False
+    return joined
 
 
 def sound_time_s(waveform: NDArray[np.float32], rate_hz: int, seconds: float) -> float:
     """Return which time of `sound(seconds, rate_hz)` a decoded waveform begins with."""
-    reference = sound(seconds, rate_hz)
-    size = 1 << (len(reference) + len(waveform)).bit_length()
-    spectrum = np.fft.rfft(reference, size) * np.conj(np.fft.rfft(waveform, size))
-    lag = int(np.argmax(np.fft.irfft(spectrum, size)))
-    return (lag if lag <= len(reference) else lag - size) / rate_hz
+    num_samples = round(seconds * rate_hz)
+    size = scipy.fft.next_fast_len(num_samples + len(waveform), real=True)
+    heard = scipy.fft.rfft(waveform.astype(np.float32), size)
+    lag = int(np.argmax(scipy.fft.irfft(_spectrum(seconds, rate_hz, size) * heard.conj(), size)))
+    return (lag if lag <= num_samples else lag - size) / rate_hz
+
+
+@functools.lru_cache(4)
+def _spectrum(seconds: float, rate_hz: int, size: int) -> NDArray[np.complex64]:
+    """Return the spectrum of `sound`, with zeros behind it."""
+    found: NDArray[np.complex64] = scipy.fft.rfft(sound(seconds, rate_hz), size)
+    return found
 
 
 def write_wav(path: Path, channels: NDArray[np.float32], rate_hz: int) -> Path:

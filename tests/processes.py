@@ -73,5 +73,4 @@ def drafts(cache: Path) -> Iterator[Path]:
 
 def close_decoders() -> None:
     """End the decoder child that `extract --jobs 1` keeps in this very process."""
-    for child in workers._children.values():
-        child.close()
+    workers.close_decoder_child()

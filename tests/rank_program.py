@@ -3,6 +3,7 @@
 import json
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +38,10 @@ def gradients(recipe: Recipe, rank: int = 0, size: int = 1) -> dict[str, Tensor]
             statistic.add_(1)
     plan = Plan(recipe, 0, CLIPS, CLIPS, rank, size)
     learner = Learner(plan, objective, student, device, ranks)
-    found = learner.backward(share_of_views(recipe, rank, size))
+    views = share_of_views(recipe, rank, size)
+    if objective.NEEDS.made:  # silence and two noises, which all processes draw alike
+        views = replace(views, made=torch.rand(3, 1, 64, 64))
+    found = learner.backward(views)
     for name, parameter in student.online.named_parameters():
         if parameter.grad is not None:
             found[name] = parameter.grad

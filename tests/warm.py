@@ -6,19 +6,27 @@ The forks are processes like any other: they may be killed, and what they print 
 
 from __future__ import annotations
 
+import atexit
+import gc
 import json
 import os
 import select
 import signal
 import subprocess
 import sys
+import threading
+import traceback
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Self
+from typing import NoReturn, Self
 
 LIGHT = ("avpipe.pipeline.cli",)
 """What every command loads."""
+STORED = (
+    *LIGHT, "avpipe.cache.store", "avpipe.cache.verify", "avpipe.pipeline.extract.run",
+)  # fmt: skip
+"""What commands load that read caches and decode; nothing that learns."""
 HEAVY = (
     "avpipe.pipeline.cli", "avpipe.train.loop", "avpipe.train.score.evaluate",
     "avpipe.pipeline.localize.files", "avpipe.pipeline.scoring", "avpipe.stages.embed.run",
@@ -122,7 +130,7 @@ class Warm:
 
 def _become(
     program: str, arguments: list[str], log: str, folder: str, variables: Mapping[str, str]
-) -> None:
+) -> NoReturn:
     """Run the program as a process of its own would, to its very end."""
     os.chdir(folder)
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
@@ -132,8 +140,27 @@ def _become(
     os.environ.clear()
     os.environ.update(variables)
     sys.argv = ["avpipe", *arguments]
-    scope: dict[str, Any] = {"__name__": "__main__"}
-    exec(program, scope)
+    code: object = 0
+    try:
+        exec(program, {"__name__": "__main__"})
+    except SystemExit as end:
+        code = end.code
+    except BaseException:
+        traceback.print_exc()
+        code = 1
+    leave(code)
+
+
+def leave(code: object) -> NoReturn:
+    """End as Python does, but for taking apart what is loaded: of PyTorch that takes a second."""
+    if isinstance(code, str):
+        print(code, file=sys.stderr)
+    with suppress(BaseException):
+        threading._shutdown()  # type: ignore[attr-defined]
+        atexit._run_exitfuncs()
+        sys.stdout.flush()
+        sys.stderr.flush()
+    os._exit(code if isinstance(code, int) else int(code is not None))
 
 
 def serve() -> None:
@@ -144,7 +171,6 @@ def serve() -> None:
         for variables in environments:
             if (pid := os.fork()) == 0:
                 _become(*asked, variables)
-                sys.exit(0)  # past `serve`, by its end
             pids.append(pid)
         print(json.dumps(pids), flush=True)
         codes = [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in pids]
@@ -154,4 +180,5 @@ def serve() -> None:
 if __name__ == "__main__":
     for module in sys.argv[1:]:
         __import__(module)
+    gc.freeze()  # forks share what is loaded: no collection of theirs touches it
     serve()

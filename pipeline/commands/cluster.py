@@ -23,9 +23,11 @@ from ..options import (
     Ids,
     Json,
     Overwrite,
+    PartOption,
     Weights,
 )
 from ..output import Document, percent, table, teachers_text
+from ..parts import part_of
 
 
 def cluster(
@@ -57,6 +59,7 @@ def cluster(
     weights: Weights = None,
     device: Device = AUTO,
     batch_size: BatchSize = BATCH_SIZE,
+    part: PartOption = None,
     overwrite: Overwrite = False,
     dry_run: DryRun = False,
     json: Json = False,
@@ -64,13 +67,17 @@ def cluster(
     """Embed every sound and cluster them: pseudo-labels for sound promotion."""
     from ...cache.schema import EMBEDDINGS
     from ..networks.choose import NONE, encoders_of
+    from ..networks.shards import note_missing, shards_of
 
     check_encoder(encoder)
+    own = part_of(part)
     (name,) = encoders_of(NONE, encoder)
     if dry_run:
         from ..networks.dry_run import estimate, estimate_text
 
-        output.show(estimate(cache, [(EMBEDDINGS, name)], device, encoder), json, estimate_text)
+        shards = shards_of(cache, ids).numbers
+        found = estimate(cache, [(EMBEDDINGS, name)], device, encoder, shards, own)
+        output.show(found, json, estimate_text)
         return
     from ...cache.store import Cache
     from ...stages.neighbors import cluster as stage
@@ -83,39 +90,41 @@ def cluster(
 
     started, opened = time.monotonic(), Cache(cache)
     taken, held_out = read_ids_to_take(ids), read_ids(hold_out) or []
-    id_set(opened, taken, held_out)  # a list of other clips is told before hours of work
+    chosen = id_set(opened, taken, held_out)  # other clips' lists are told before hours of work
+    shards = None if taken is None else chosen.shards
     given, sounds = given_networks(encoder)
+    note_missing(opened, [name], shards)
     with watch_stages() as progress:
         embedded = embed_source(
             opened, name, specs=tuple(weights or PRETRAINED), device=device, batch_size=batch_size,
-            overwrite=overwrite, given=given, progress=progress,
+            overwrite=overwrite, given=given, shards=shards, part=own, progress=progress,
         )  # fmt: skip
-        found = stage.cluster(
+        made = stage.cluster(
             opened, name, k, seed=seed, ids=taken, hold_out=held_out, overwrite=overwrite,
-            progress=progress,
+            part=own, progress=progress,
         )  # fmt: skip
     seconds = time.monotonic() - started
     document = {
         "schema": "avpipe.cluster/1",
-        "stage": found.stage,
+        "stage": made.stage,
         "k": k,
         "seed": seed,
-        "clusters": [asdict(one) for one in found.clusters],
-        "purity": found.purity,
-        "purity_shuffled": found.purity_shuffled,
+        "clusters": [asdict(one) for one in made.clusters],
+        "purity": made.purity,
+        "purity_shuffled": made.purity_shuffled,
         "embedded": embedded.done,
-        "done": found.done,
-        "skipped": found.skipped,
+        "done": made.done,
+        "skipped": made.skipped,
         "failed": 0,
         "failed_total": 0,
         "weights": embedded.weights,
         "seconds": round(seconds, 3),
-        "per_second": round(found.done / seconds, 3) if found.done else 0.0,
+        "per_second": round(made.done / seconds, 3) if made.done else 0.0,
         "notices": [
             *hold_out_notices(hold_out, held_out, opened.ids),
             *leak_notices(sounds, held_out),
             *todo_notices(cache),
-            *found.notices,
+            *made.notices,
         ],
     }
     output.show(document, json, cluster_text)
@@ -144,7 +153,7 @@ def cluster_text(document: Document) -> str:
     ]
     head = ("cluster", "clips", *(("mostly", "share") if named else ()))
     apart = ("clusters", "purity", "purity_shuffled")
-    parts = [table(head, rows)]
+    parts = [table(head, rows)] if rows else []
     if named:
         chance = percent(document["purity_shuffled"])
         parts.append(f"purity {percent(document['purity'])}, with labels shuffled {chance}")

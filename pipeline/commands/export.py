@@ -17,20 +17,30 @@ def export(
         typer.Option("--out", metavar="DIR", show_default="RUN/export", help="Where the files go."),
         ONE_RUN,
     ] = None,
+    licence: Annotated[
+        str | None,
+        typer.Option(
+            "--license", metavar="NAME", help="Of the weights, for the card: mit, cc-by-4.0, ..."
+        ),
+        ONE_RUN,
+    ] = None,
     json: Json = False,
 ) -> None:
-    """Write a run as safetensors and JSON that load without avpipe."""
+    """Write a run as safetensors and JSON that load without avpipe, with a card."""
+    from ...train.notices import collected
     from ...train.runs.record import one_run, read_record
 
     folder = one_run(run)
     read_record(folder)
     from ...train.runs.export import export_run  # torch: no damaged page has to wait for it
 
-    files = export_run(folder, folder / "export" if out is None else out)
+    with collected() as notices:
+        files = export_run(folder, folder / "export" if out is None else out, licence)
     document = {
         "schema": "avpipe.export/1",
         "run": str(folder),
         **{name: str(path) for name, path in files.items()},
         "bytes": sum(path.stat().st_size for path in files.values()),
+        "notices": notices,
     }
-    output.show(document, json, output.fields_text)
+    output.show(document, json, output.run_text)

@@ -11,29 +11,31 @@ from ...stages.workers import BACKEND, TIMEOUT_S
 from .. import output
 from ..extract.settings import (
     ID_FROM,
-    Backend,
     Decoder,
     ExtractSettings,
     IdFrom,
     KeptFrame,
     Spectrogram,
     failure_limit,
-    parse_part,
     parse_reason,
     parse_roots,
 )
 from ..options import (
     ALL_CORES,
     DEFAULT_CACHE,
+    Backend,
     Cache,
     DryRun,
     Jobs,
     Json,
     Overwrite,
+    PartOption,
+    Scheduler,
     checked,
     inputs_argument,
 )
 from ..output import Document, fields_text
+from ..parts import parse_part
 from ..settings import FILE_NAME, ONE_RUN, Example
 
 MAX_SECONDS = 86_400.0
@@ -56,14 +58,9 @@ def extract(
     ] = None,
     cache: Cache = DEFAULT_CACHE,
     jobs: Jobs = ALL_CORES,
-    backend: Annotated[
-        Backend, typer.Option("--backend", help="How the workers are run.")
-    ] = BACKEND,
-    part: Annotated[
-        str | None,
-        typer.Option("--part", metavar="I/N", help="Every N-th shard, from the I-th; I from 0."),
-        ONE_RUN,
-    ] = None,
+    backend: Backend = BACKEND,
+    scheduler: Scheduler = None,
+    part: PartOption = None,
     retry_failed: Annotated[
         str | None,
         typer.Option(
@@ -186,6 +183,7 @@ def extract(
         overwrite=overwrite,
         max_failures=max_failures,
         dry_run=dry_run,
+        scheduler=scheduler,
     )
     from ..extract.run import extract
 

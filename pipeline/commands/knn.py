@@ -1,6 +1,8 @@
 """`avpipe knn`: every clip's nearest others, by sight and by sound."""
 
 import time
+from contextlib import nullcontext
+from functools import partial
 from typing import Annotated
 
 import typer
@@ -8,10 +10,12 @@ import typer
 from ...cache.defaults import AUDIO_ENCODER, IMAGE_ENCODER, NUM_NEIGHBORS
 from ...machine import AUTO
 from ...stages.embed import BATCH_SIZE
+from ...stages.workers import BACKEND, Workers
 from .. import output
 from ..options import (
     DEFAULT_CACHE,
     PRETRAINED,
+    Backend,
     BatchSize,
     Cache,
     Device,
@@ -19,10 +23,14 @@ from ..options import (
     HoldOut,
     Ids,
     Json,
+    NetworkJobs,
     Overwrite,
+    PartOption,
+    Scheduler,
     Threads,
     Weights,
 )
+from ..parts import part_of
 
 
 def knn(
@@ -52,6 +60,10 @@ def knn(
     device: Device = AUTO,
     threads: Threads = AUTO,
     batch_size: BatchSize = BATCH_SIZE,
+    jobs: NetworkJobs = 1,
+    backend: Backend = BACKEND,
+    scheduler: Scheduler = None,
+    part: PartOption = None,
     overwrite: Overwrite = False,
     dry_run: DryRun = False,
     json: Json = False,
@@ -61,21 +73,24 @@ def knn(
     from ...errors import UsageError
     from ..networks.choose import encoders_of, require_weights
     from ..networks.run_encoder import is_run
+    from ..networks.shards import note_missing, shards_of
 
-    names = encoders_of(image, audio)
+    names, own = encoders_of(image, audio), part_of(part)
     if dry_run:
         if is_run(image):
             raise UsageError("--dry-run cannot tell what the regions of a run take; leave it out")
         from ..networks.dry_run import estimate, estimate_text
 
         stages = [(EMBEDDINGS, name) for name in names]
-        output.show(estimate(cache, stages, device, audio), json, estimate_text)
+        shards = shards_of(cache, ids).numbers
+        output.show(estimate(cache, stages, device, audio, shards, own), json, estimate_text)
         return
     from ...cache.store import Cache
     from ...devices import usable_device
     from ...stages.neighbors.run import neighbors
     from ...stages.neighbors.vectors import id_set
     from ..id_lists import hold_out_notices, read_ids, read_ids_to_take
+    from ..networks.fan_out import FanOut
     from ..networks.regions import embed_regions, regions_of
     from ..networks.run_encoder import given_networks, leak_notices
     from ..networks.source import embed_source
@@ -85,8 +100,11 @@ def knn(
 
     started, opened, specs = time.monotonic(), Cache(cache), tuple(weights or PRETRAINED)
     taken, held_out = read_ids_to_take(ids), read_ids(hold_out) or []
-    id_set(opened, taken, held_out)  # a list of other clips is told before hours of work
-    device = usable_device(device)
+    chosen = id_set(opened, taken, held_out)  # other clips' lists are told before hours of work
+    shards = None if taken is None else chosen.shards
+    fan_out = FanOut.chosen(Workers(jobs, backend, scheduler), device, threads)
+    if fan_out is None:
+        device = usable_device(device)
     given, sounds = given_networks(audio)
     regions = regions_of(image)
     teachers = [name for name in names if name not in {**given, **regions}]
@@ -94,27 +112,38 @@ def knn(
     notices += [*todo_notices(cache), *leak_notices(sounds, held_out)]
     notices += [line for run in regions.values() for line in leak_notices(run, held_out)]
     require_weights(cache, teachers, specs)
+    note_missing(opened, [name for name in names if name not in regions], shards)
     with (
-        network_threads(threads, device),
+        nullcontext() if fan_out else network_threads(threads, device),
         search_threads(threads),
         watch_stages() as progress,
     ):
         embedded = [
             embed_source(
                 opened, name, specs=specs, device=device, batch_size=batch_size,
-                overwrite=overwrite, given=given, progress=progress,
+                overwrite=overwrite, given=given, shards=shards, part=own, fan_out=fan_out,
+                progress=progress,
             )
             for name in names
             if name not in regions
         ]  # fmt: skip
         embedded += [
-            embed_regions(opened, name, run, device=device, overwrite=overwrite, progress=progress)
+            embed_regions(
+                opened,
+                name,
+                run,
+                device=usable_device(device),
+                overwrite=overwrite,
+                part=own,
+                progress=progress,
+            )
             for name, run in regions.items()
         ]
+        search = fan_out.neighbors if fan_out else partial(neighbors, device=device)
         found = [
-            neighbors(
-                opened, name, k, ids=taken, hold_out=held_out, device=device,
-                overwrite=overwrite, progress=progress,
+            search(
+                opened, name, k, ids=taken, hold_out=held_out, overwrite=overwrite, part=own,
+                progress=progress,
             )
             for name in names
         ]  # fmt: skip

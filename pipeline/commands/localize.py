@@ -78,6 +78,13 @@ def localize(
         float,
         typer.Option("--every", metavar="S", min=0.01, help="Seconds between two maps of a film."),
     ] = EVERY_S,
+    strip: Annotated[
+        bool,
+        typer.Option(
+            "--strip", help="With --video, of each film a picture too: frames above its sound."
+        ),
+        ONE_RUN,
+    ] = False,
     geometry: Geometry = DEFAULT_GEOMETRY,
     weights: Weights = None,
     device: Device = AUTO,
@@ -91,6 +98,8 @@ def localize(
         raise UsageError("name videos to localize, or with --ids clips of the cache")
     if sound is not None and ids is not None:
         raise UsageError("--sound goes with a picture or a video, not with --ids")
+    if strip and not video:
+        raise UsageError("--strip is of a film: add --video")
     from ...cache.store import Cache
     from ..localize.given import cached_sources, ids_to_draw, named_clips, sound_in_errors
     from ..networks.threads import network_threads
@@ -113,7 +122,7 @@ def localize(
         stack.enter_context(network_threads(threads, device))
         if video:
             clips = cached_sources(opened, names) if ids is not None else clips
-            done = files.localize_videos(clips, folder, out, **network, every_s=every)
+            done = files.localize_videos(clips, folder, out, **network, every_s=every, strip=strip)
         elif ids is not None:
             drawing["progress"] = _counted(stack.enter_context(watch("localize")), len(names))
             done = files.localize_clips(

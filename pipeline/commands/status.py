@@ -7,8 +7,9 @@ from typing import Annotated
 import typer
 
 from .. import output
-from ..options import DEFAULT_CACHE, Cache, Json
+from ..options import DEFAULT_CACHE, Cache, Json, PartOption
 from ..output import Document, fields_text, size_text, table, weights_text
+from ..parts import part_of
 from ..settings import ONE_RUN
 
 
@@ -19,25 +20,31 @@ def status(
         typer.Option("--ids", metavar="LIST", help="Count the clips of this list too."),
         ONE_RUN,
     ] = None,
+    part: PartOption = None,
     json: Json = False,
 ) -> None:
     """Show what is done, what failed and why, and what is stale."""
     from .. import tally
 
-    output.show(tally.status(cache, ids), json, status_text)
+    output.show(tally.status(cache, ids, part_of(part)), json, status_text)
 
 
 def status_text(document: Document) -> str:
     """Render `avpipe status`."""
+    from ...cache.schema import NEIGHBORS
+
     clips = document["clips"]
     counts = ", ".join(f"{clips[key]} {key}" for key in ("done", "failed", "todo"))
-    parts = [f"{clips['total']} clips: {counts}"]
+    whose = f"part {document['part']}: " if "part" in document else ""
+    parts = [f"{whose}{clips['total']} clips: {counts}"]
     if document["failures"]:
         rows = sorted(document["failures"].items(), key=lambda item: (-item[1], item[0]))
         parts.append(table(("failed", "clips"), rows))
     if document["stages"]:
         head = ("stage", "done", "stale", "missing", "size")
         parts.append(table(head, [_stage_row(stage) for stage in document["stages"]]))
+    if "part" in document and any(one["name"].startswith(NEIGHBORS) for one in document["stages"]):
+        parts.append("neighbours are counted whole: blocks of clips divide them, not shards")
     parts += [line for stage in document["stages"] if (line := _mixture(stage))]
     parts += _made_of_noise(document["stages"])
     if "ids" in document:

@@ -10,8 +10,6 @@ from pathlib import Path
 from ...machine import free_cores, granted_cores, parse_threads
 
 _NUM_CLIPS = 2
-_TEACH_PASSES = 3.8
-"""What DETR and Cnn14 take with a clip, in passes of `threads.try_network`: 3.0 to 4.5 measured."""
 _BUSY = 0.8
 """A machine that gives a smaller share of its cores has other things to do."""
 
@@ -26,7 +24,7 @@ class MachinePace:
         make_s: CPU time to make a video.
         decode_s: CPU time to decode it, and to compute its row of the cache.
         step_s: Wall time of a step of training.
-        teach_s: Wall time of the demo's two teachers with a clip.
+        pass_s: Wall time of a pass of a small network, `threads.try_network`.
     """
 
     cores: int
@@ -34,7 +32,7 @@ class MachinePace:
     make_s: float
     decode_s: float
     step_s: float
-    teach_s: float
+    pass_s: float
 
     @property
     def busy(self) -> str:
@@ -61,8 +59,8 @@ def measure_pace(recipe: str, threads: str) -> MachinePace:
     free = free_cores()
     make_s, decode_s = _video_seconds()
     step_s = seconds_per_step(load_recipe(recipe, ()), threads=parse_threads(threads) or "auto")
-    teach_s = _TEACH_PASSES * seconds_per_pass(threads)
-    return MachinePace(granted_cores(), free, make_s, decode_s, step_s, teach_s)
+    pass_s = seconds_per_pass(threads)
+    return MachinePace(granted_cores(), free, make_s, decode_s, step_s, pass_s)
 
 
 def _video_seconds() -> tuple[float, float]:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from operator import eq
 from pathlib import Path
 
 from ...cache.manifest import Manifest
 from ...cache.segment import Line, Root
 from ...errors import InputError
-from .scan import Candidate, default_id, path_key, piece_id
+from .scan import Candidate, candidate_text, default_id, path_key, piece_id
 from .settings import ID_FROM, IdFrom
 
 
@@ -106,18 +107,43 @@ class _Planned:
         key = path_key(named)
         for segment in self.manifest.segments:
             first = 0  # of the candidates, the first whose path does not lie before the line's
-            for line in segment.lines():
-                path = line["path"]
-                place = key(path)
-                while first < len(named) and key(named[first].path) < place:
-                    first += 1
-                # several candidates may have this path: under other roots, cut, with other sound
-                for at in range(first, len(named)):
-                    if named[at].path != path:
-                        break
-                    if not flags[at]:
-                        flags[at] = self._is_of(line, named[at], asked[at])
+            for number, texts in segment.blocks():
+                begin = first + flags[first] if first < len(named) else first
+                end = begin + len(texts)
+                if self._are_written(texts, named[begin : end + 1]):
+                    flags[begin:end] = b"\1" * len(texts)
+                    first = end
+                    continue
+                for line in segment.lines(number, number + len(texts)):
+                    path = line["path"]
+                    place = key(path)
+                    while first < len(named) and key(named[first].path) < place:
+                        first += 1
+                    # several candidates may have this path: other roots, cut, with other sound
+                    for at in range(first, len(named)):
+                        if named[at].path != path:
+                            break
+                        if not flags[at]:
+                            flags[at] = self._is_of(line, named[at], asked[at])
         return flags
+
+    def _are_written(self, texts: Sequence[bytes], named: Sequence[Candidate]) -> bool:
+        """Whether candidates would be written as these very lines, one for each.
+
+        Then nothing has to be parsed, as where a list of millions is given again.
+
+        Args:
+            texts: Lines as they are written.
+            named: As many candidates and the next one, if there is one.
+        """
+        if len(named) < len(texts) or len({one.path for one in named}) < len(named):
+            return False  # of one path a line may be the row of several
+        return all(map(eq, texts, map(self._text, named)))
+
+    def _text(self, one: Candidate) -> bytes | None:
+        """Return a candidate's line, by the root that it would join; None if that is not plain."""
+        root = self.index.get(one.root)
+        return None if root is None or one.reject is not None else candidate_text(one, root)
 
     def _is_of(self, line: Line, named: Candidate, asked: Candidate) -> bool:
         """Whether a line of the same path is the candidate's row."""

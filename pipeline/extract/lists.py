@@ -6,8 +6,10 @@ import csv
 import math
 import re
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TextIO
 
 from ...errors import InputError
 
@@ -104,27 +106,50 @@ def read_entries(path: str) -> Iterator[Entry]:
         InputError: it cannot be read or is no text, a table lacks the needed column, or a number
             is none.
     """
+    if not is_table(path):
+        yield from map(bare_entry, read_names(path))
+        return
     _require_no_magic(path)
-    is_table = suffix_of(path) != ".txt"
-    # A name may hold a lone CR: lists are split at LF only. The csv module does its own splitting.
-    newline = "" if is_table else "\n"
+    delimiter = "\t" if suffix_of(path) == ".tsv" else ","
     try:
-        with Path(path).open(
-            encoding="utf-8-sig", errors="surrogateescape", newline=newline
-        ) as file:
-            if not is_table:
-                names = (line.removesuffix("\n").removesuffix("\r") for line in file)
-                yield from (_bare(name) for name in names if name)
-                return
-            delimiter = "\t" if suffix_of(path) == ".tsv" else ","
+        # the csv module does its own splitting
+        with _opened(path, newline="") as file:
             yield from _table(csv.reader(file, delimiter=delimiter), path)
-    except OSError as error:
-        raise InputError(f"{shown(path)}: cannot be read ({error.strerror})") from error
     except csv.Error as error:
         raise InputError(f"{shown(path)}: not a CSV ({error})") from error
 
 
-def _bare(name: str) -> Entry:
+def is_table(path: str) -> bool:
+    """Whether a list has columns."""
+    return suffix_of(path) != ".txt"
+
+
+def read_names(path: str) -> Iterator[str]:
+    """Read the lines of a list that is no table; empty ones are left out.
+
+    Raises:
+        InputError: it cannot be read or is no text.
+    """
+    _require_no_magic(path)
+    # a name may hold a lone CR: lists are split at LF only
+    with _opened(path, newline="\n") as file:
+        for line in file:
+            if name := line.removesuffix("\n").removesuffix("\r"):
+                yield name
+
+
+@contextmanager
+def _opened(path: str, newline: str) -> Iterator[TextIO]:
+    try:
+        with Path(path).open(
+            encoding="utf-8-sig", errors="surrogateescape", newline=newline
+        ) as file:
+            yield file
+    except OSError as error:
+        raise InputError(f"{shown(path)}: cannot be read ({error.strerror})") from error
+
+
+def bare_entry(name: str) -> Entry:
     """A line of a `.txt`: a path when it has a folder or a video suffix, else an id."""
     if "/" in name or suffix_of(name) in VIDEO_SUFFIXES:
         return Entry(path=name, is_bare=True)
@@ -146,7 +171,7 @@ def _table(rows: Iterator[list[str]], path: str) -> Iterator[Entry]:
         )
         return
     if len(first) <= 2 and _RELEASED_ID.fullmatch(first[0]):
-        yield from (_bare(row[0]) for chunk in ([first], rows) for row in chunk)
+        yield from (bare_entry(row[0]) for chunk in ([first], rows) for row in chunk)
         return
     header = [name.strip().lower() for name in first]
     if "path" not in header and "id" not in header:

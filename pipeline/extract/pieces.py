@@ -17,7 +17,7 @@ from ..progress import Progress
 from .rounds import run_rounds
 from .scan import Candidate, piece_id
 from .settings import ExtractSettings
-from .workers import decoder_child
+from .workers import decoder_child, fitness_of
 
 _PROBE_CHUNK = 64
 
@@ -52,8 +52,8 @@ def pieces(
             lambda number: [(_absolute(c), c.bytes) for c in chunks[number]],
             partial(probe, params=params, timeout_s=settings.timeout_s),
             on_result,
-            jobs=settings.jobs,
-            backend=settings.backend,
+            workers=settings.workers,
+            fitness=fitness_of(settings, params, sorted({clip.root for clip in candidates})),
         )
     for candidate in candidates:
         duration_s = journal.known.get((_absolute(candidate), candidate.bytes))

@@ -18,8 +18,9 @@ from ...cache.store import Cache, Failure
 from ...cache.writer import remove_orphans
 from ...errors import CacheCorruptError, Reason
 from ...stages.extract import STAGE_VERSION
+from .garbage import uncollected
 from .known import find_new, seen_roots
-from .scan import Candidate
+from .scan import Candidate, candidate_text
 from .settings import ID_FROM, IdFrom
 from .taken import TakenIds
 
@@ -62,6 +63,19 @@ def add_segment(
     Returns:
         How many clips were added.
     """
+    with uncollected():
+        return _add_segment(cache, candidates, remap, cut, shard_clips, id_from, manifest)
+
+
+def _add_segment(
+    cache: Path,
+    candidates: Sequence[Candidate],
+    remap: Mapping[int, str],
+    cut: Callable[[Sequence[Candidate]], Iterator[Candidate]],
+    shard_clips: int | None,
+    id_from: IdFrom,
+    manifest: Manifest | None,
+) -> int:
     while True:
         manifest = Manifest(cache) if manifest is None else manifest.refreshed()
         news = find_new(manifest, candidates, remap, id_from=id_from)
@@ -70,10 +84,7 @@ def add_segment(
         clips = list(cut(news.candidates))
         taken = TakenIds(manifest, clips, news.index)
         found = _found_again(cache, manifest, clips, taken)
-        lines = (
-            new_line(clip, news.index[clip.root], taken, found.get(number))
-            for number, clip in enumerate(clips)
-        )
+        lines = _new_lines(clips, news.index, taken, found)
         if manifest.publish(
             lines, len(clips), news.roots, num_retries=len(found), shard_clips=shard_clips
         ):
@@ -93,6 +104,21 @@ def _found_again(
         for number, clip in enumerate(clips)
         if clip.bytes and clip.reject is None and clip.id in lost
     }
+
+
+def _new_lines(
+    clips: Sequence[Candidate],
+    index: Mapping[str, int],
+    taken: TakenIds,
+    found: Mapping[int, Failure],
+) -> Iterator[Line | bytes]:
+    """Yield the candidates' manifest lines, nearly all as they are written."""
+    for number, clip in enumerate(clips):
+        root = index[clip.root]
+        if number not in found and clip.reject is None and taken.take(clip.id):
+            yield candidate_text(clip, root)
+        else:
+            yield new_line(clip, root, taken, found.get(number))
 
 
 def new_line(

@@ -26,7 +26,7 @@ from .plan import add_retries, add_segment, is_extracted, open_manifest, shards_
 from .rounds import run_rounds
 from .scan import Scan, scan
 from .settings import ExtractSettings, failure_limit
-from .workers import decoder_child
+from .workers import decoder_child, fitness_of
 
 
 @dataclass(frozen=True)
@@ -243,7 +243,7 @@ def _run(settings: ExtractSettings, params: FeatureParams, manifest: Manifest) -
                 counts.stopped = True
                 raise _TooManyFailuresError
 
-        # joblib's workers outlive a change of this process's folder, so the cache goes out absolute
+        # workers outlive a change of this process's folder, so the cache goes out absolute
         cache = settings.cache.absolute()
         with suppress(_TooManyFailuresError):
             run_rounds(
@@ -251,10 +251,17 @@ def _run(settings: ExtractSettings, params: FeatureParams, manifest: Manifest) -
                 lambda shard: ExtractTask(cache, manifest.plan(shard), params, settings.remap),
                 partial(_extract, timeout_s=settings.timeout_s, overwrite=settings.overwrite),
                 on_result,
-                jobs=settings.jobs,
-                backend=settings.backend,
+                workers=settings.workers,
+                fitness=fitness_of(settings, params, _folders(settings, manifest)),
             )
     return counts
+
+
+def _folders(settings: ExtractSettings, manifest: Manifest) -> list[str]:
+    """Return where the clips lie, as the workers will look for them."""
+    return [
+        settings.remap.get(number) or root["path"] for number, root in enumerate(manifest.roots)
+    ]
 
 
 def _superseded(manifest: Manifest) -> defaultdict[int, Counter[str]]:

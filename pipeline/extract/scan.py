@@ -18,18 +18,24 @@ from operator import attrgetter
 from typing import Any, get_args
 
 from ...cache.clip_ids import wrong_with_id
+from ...cache.segment import line_text
 from ...errors import InputError, Reason, UsageError
 from .by_id import Files
 from .folders import find_clips
+from .garbage import uncollected
 from .lists import (
     LIST_SUFFIXES,
     VIDEO_SUFFIXES,
     Entry,
+    bare_entry,
+    is_table,
     read_entries,
+    read_names,
     require_no_table,
     shown,
     suffix_of,
 )
+from .plain_paths import plain_sizes
 from .settings import ID_FROM, IdFrom
 
 MISSING_SUFFIX = ".mp4"
@@ -56,6 +62,14 @@ class Candidate:  # not frozen, which takes three times as long to make: there a
     label: str | None = None
     reject: Reason | None = None
     detail: str | None = None
+
+
+def candidate_text(one: Candidate, root: int) -> bytes:
+    """Return the manifest line of a candidate that is not rejected, in a root of that number."""
+    return line_text(
+        one.id, root, one.path, one.bytes, one.source,
+        one.audio_path, one.start_s, one.seconds, one.label, one.detail,
+    )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +106,11 @@ def scan(inputs: Sequence[str], *, root: str | None = None, id_from: IdFrom = ID
         raise UsageError(f"id_from must be 'stem' or 'path', not {id_from!r}")
     if root is not None and not any(_is_list(name) for name in inputs):
         raise UsageError(f"--root {shown(root)}: is for lists (.txt, .csv, .tsv); name one")
+    with uncollected():
+        return _scan(inputs, root, id_from)
+
+
+def _scan(inputs: Sequence[str], root: str | None, id_from: IdFrom) -> Scan:
     candidates: list[Candidate] = []
     ignored: Counter[str] = Counter()
     notices: list[str] = []
@@ -179,7 +198,11 @@ def _distinct(candidates: list[Candidate], id_from: IdFrom) -> Iterator[Candidat
 
     A line that gives its clip another id than its file's name does asks for a clip of its own.
     """
-    outer = _outermost({clip.root for clip in candidates})
+    roots = {clip.root for clip in candidates}
+    if len(roots) == 1 and len({clip.path for clip in candidates}) == len(candidates):
+        yield from candidates
+        return
+    outer = _outermost(roots)
     seen: dict[str, set[str | tuple[object, ...]]] = {top: set() for top in outer.values()}
     for clip in candidates:
         top = outer[clip.root]
@@ -217,7 +240,9 @@ def default_id(path: str, id_from: IdFrom) -> str:
         path = path.replace(".mp4_", "_")
     base = path.rfind("/") + 1
     dot = path.rfind(".")
-    if dot > base and path[base:dot].strip("."):  # else there is none, or it is a hidden file's
+    if dot > base and (
+        path[base] != "." or path[base:dot].strip(".")
+    ):  # else there is none, or it is a hidden file's
         path = path[:dot]
     return path.replace("/", "__") if id_from == "path" else path[base:]
 
@@ -255,14 +280,26 @@ def _from_folder(
 
 def _from_list(path: str, root: str, id_from: IdFrom, notices: list[str]) -> Iterator[Candidate]:
     files: Files | None = None
-    for entry in read_entries(path):
+
+    def asked_for(entry: Entry) -> Candidate:
+        nonlocal files
         clip = None if entry.path is None else _by_path(entry.path, root, id_from)
         if clip is None:
             if files is None:  # one walk, and only when something must be looked for
                 below = list(_from_folder(root, "stem", set(), Counter(), []))
                 files = Files(_sorted(below))
             clip = _by_id(entry, root, files)
-        yield _described(clip, entry, root)
+        return _described(clip, entry, root)
+
+    if is_table(path):
+        yield from map(asked_for, read_entries(path))
+    else:
+        for name, size in plain_sizes(read_names(path), root):
+            if size is None:
+                yield asked_for(bare_entry(name))
+            else:
+                clip_id = default_id(name, id_from)
+                yield Candidate(clip_id, root, name, size, clip_id)
     if files is not None:
         notices.extend(f"{shown(path)}: {notice}" for notice in files.notices())
 

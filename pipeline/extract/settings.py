@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Literal
 
 from ...errors import Reason, UsageError
 from ...stages.front_ends import FRONT_ENDS
+from ...stages.workers import Workers
 from ..part_names import names_in
 
-Backend = Literal["loky", "sequential"]
 if TYPE_CHECKING:
     Decoder = str
     Spectrogram = str
@@ -51,6 +51,13 @@ class ExtractSettings:
     overwrite: bool
     max_failures: str
     dry_run: bool
+    scheduler: str | None = None
+    """Address of the cluster, of backends that ask one."""
+
+    @property
+    def workers(self) -> Workers:
+        """Who extracts."""
+        return Workers(self.jobs, self.backend, self.scheduler)
 
     @property
     def list_root(self) -> str | None:
@@ -61,18 +68,6 @@ class ExtractSettings:
     def remap(self) -> dict[int, str]:
         """`root_map` as text."""
         return {number: str(folder.absolute()) for number, folder in (self.root_map or {}).items()}
-
-
-def parse_part(text: str) -> tuple[int, int]:
-    """Parse `--part i/n` into (i, n), i from 0.
-
-    Raises:
-        UsageError: not of that form, or i is not below n.
-    """
-    match = re.fullmatch(r"(\d+)/(\d+)", text)
-    if not match or int(match[1]) >= int(match[2]):
-        raise UsageError(f"--part {text}: should be i/n with i from 0 to n - 1, as in 0/8")
-    return int(match[1]), int(match[2])
 
 
 def parse_roots(texts: list[str]) -> tuple[Path | None, dict[int, Path]]:

@@ -32,7 +32,7 @@ class TakenIds:
         self._clips = clips
         self._index = index or {}
         self._row: dict[str, int] = {}
-        self._num_added = 0
+        self._next = manifest.num_rows
         for row, line in manifest.lines():
             is_rejected = line.get("reject") == Reason.DUPLICATE_ID
             if line["id"] not in self._row or ("retry_of" in line and not is_rejected):
@@ -44,8 +44,14 @@ class TakenIds:
 
     def add(self, clip_id: str) -> None:
         """Give an id to the next clip; one that is taken stays with its first."""
-        self._row.setdefault(clip_id, self._manifest.num_rows + self._num_added)
-        self._num_added += 1
+        self._row.setdefault(clip_id, self._next)
+        self._next += 1
+
+    def take(self, clip_id: str) -> bool:
+        """Give an id to the next clip if it is free; if not, nothing is done."""
+        is_free = self._row.setdefault(clip_id, self._next) == self._next
+        self._next += is_free
+        return is_free
 
     def holder(self, clip_id: str, root: int) -> str:
         """Name the file that has an id, by its path below its root, and that root if another."""

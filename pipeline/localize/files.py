@@ -38,7 +38,7 @@ class LocalizeResult:
     """What was drawn.
 
     Attributes:
-        pictures: One per clip; if there are several, `sheet.png` last.
+        pictures: One per clip; if there are several, `sheet.png` last. Of films: their strips.
         failures: Clips that could not be used; their `row` is their place among the inputs.
         videos: Films, one per clip.
         notices: What people should know of them.
@@ -107,6 +107,7 @@ def localize_videos(
     out: Path,
     *,
     every_s: float = EVERY_S,
+    strip: bool = False,
     geometry: Geometry = DEFAULT_GEOMETRY,
     device: str = AUTO,
     weights: Sequence[str] = (PRETRAINED,),
@@ -119,6 +120,7 @@ def localize_videos(
         run: Folder of the run.
         out: Folder of the films.
         every_s: Time between two maps.
+        strip: Whether each film also gets a picture, see `write_strip`.
         geometry: Where the map's cells lie.
         device: Of the network.
         weights: Where the teachers of a run on cached features come from.
@@ -144,13 +146,16 @@ def localize_videos(
                 if clip.reject is not None:  # its id may name no file
                     raise ClipError(clip.reject, clip.detail or "")
                 path = out / f"{file_stem(clip.id)}.mp4"
+                drawn = path.with_name(f"{path.stem}.strip.png") if strip else None
                 notice = write_video(
-                    localizer, child, clip.id, line, path, every_s=every_s, geometry=geometry
-                )
+                    localizer, child, clip.id, line, path, every_s=every_s, geometry=geometry,
+                    strip=drawn,
+                )  # fmt: skip
             except ClipError as error:
                 done.failures.append(Failure(clip.id, str(error.reason), error.detail, number))
                 continue
             done.videos.append(path)
+            done.pictures.extend([drawn] if drawn else [])
             done.notices.extend([notice] if notice else [])
     if not done.videos:
         raise _all_failed(done.failures)

@@ -20,6 +20,7 @@ from ...train.show.drawing import heat_table, legend
 from ..extract.folders import make_films_folder
 from ..watch import watch
 from . import EVERY_S
+from .strip import KeptMoments, write_strip
 
 _CELLS = 32  # a side of the maps that are kept: more than networks give, 2 kB a map
 _DARK_PERCENT = 10
@@ -36,6 +37,7 @@ def write_video(
     *,
     every_s: float = EVERY_S,
     geometry: Geometry = DEFAULT_GEOMETRY,
+    strip: Path | None = None,
 ) -> str:
     """Write a clip's film, with a bar for listening and one for drawing.
 
@@ -47,20 +49,24 @@ def write_video(
         path: The MP4; it is complete whenever it exists.
         every_s: Time between two maps; between them maps are interpolated.
         geometry: Where a map's cells lie.
+        strip: A PNG to write when the film is there: pictures of it above its sound.
 
     Returns:
         What people should know of the film; "" if nothing.
 
     Raises:
         ClipError: The clip cannot be used; timeout, oom and crashed included.
-        CacheUnwritableError: The film cannot be written.
+        CacheUnwritableError: The film or its strip cannot be written.
     """
-    heat = _heard(localizer, child, clip_id, line, every_s, geometry)
+    kept = KeptMoments()
+    heat = _heard(localizer, child, clip_id, line, every_s, geometry, kept)
     make_films_folder(path.parent)
     with whole(path) as draft, watch(f"{clip_id} drawn", "frames") as update:
         for drawn in child.draw(line, heat, str(draft)):
             update(drawn.num_pictures, drawn.num_expected)
         _sync(draft)
+    if strip is not None:
+        write_strip(path, heat, kept, strip)
     if drawn.end_s < drawn.said_s - _CUT_S:
         return f"{clip_id}: cut, it ends at {drawn.end_s:.1f} of {drawn.said_s:.1f} s"
     return ""
@@ -73,8 +79,9 @@ def _heard(
     line: Mapping[str, Any],
     every_s: float,
     geometry: Geometry,
+    kept: KeptMoments,
 ) -> Heat:
-    """Find the maps of a clip, and the colours for all of them."""
+    """Find the maps of a clip, and the colours for all of them; keep some of its pictures."""
     window_s = localizer.window_s
     times_s: list[float] = []
     maps: list[NDArray[np.float16]] = []
@@ -88,6 +95,7 @@ def _heard(
                 size=(_CELLS, _CELLS),
                 geometry=geometry,
             )
+            kept.add(len(maps), moment.time_s, moment.frame)
             times_s.append(moment.time_s)
             maps.append(found.astype(np.float16))
     stacked = np.stack(maps)

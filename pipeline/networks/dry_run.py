@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,14 @@ import numpy as np
 
 from ...cache.schema import EXTRACT, shard_path
 from ...cache.shard import read_header
-from ...cache.state import extracted_shards, require_cache, shard_numbers
+from ...cache.state import (
+    WHOLE,
+    Part,
+    extracted_shards,
+    of_part,
+    require_cache,
+    shard_numbers,
+)
 from ...devices import usable_device
 from ...stages.teachers.live import build_network
 from ...stages.teachers.protocol import Teacher, load_teacher
@@ -26,7 +33,12 @@ _WAVEFORM = np.zeros(320_000, np.int16)  # 10 s at 32 kHz
 
 
 def estimate(
-    cache: Path, stages: Sequence[tuple[str, str]], device: str, audio: str
+    cache: Path,
+    stages: Sequence[tuple[str, str]],
+    device: str,
+    audio: str,
+    shards: Collection[int] | None = None,
+    part: Part = WHOLE,
 ) -> dict[str, Any]:
     """Say what embedding would do: clips, bytes, and seconds by a few clips of silence and black.
 
@@ -37,6 +49,8 @@ def estimate(
         stages: Kind and network, as in `hints`, `detr-r50`.
         device: Where the networks would run.
         audio: What hears, as an option names it: the encoder of a run is opened.
+        shards: Those that would be done; None: all that are extracted.
+        part: Which of them would be done.
 
     Returns:
         The `avpipe.embed-estimate/1` document.
@@ -47,11 +61,12 @@ def estimate(
     """
     require_cache(cache)
     extracted, device = extracted_shards(cache), usable_device(device)
+    wanted = extracted if shards is None else extracted.intersection(shards)
     given, _ = given_networks(audio)
     rows = []
     for kind, name in stages:
         teacher = given[name][0] if name in given else load_teacher(name, kind)
-        missing = extracted - shard_numbers(cache, f"{kind}/{name}")
+        missing = of_part(wanted - shard_numbers(cache, f"{kind}/{name}"), part)
         clips = sum(read_header(shard_path(cache, EXTRACT, shard)).done for shard in missing)
         rows.append(
             {

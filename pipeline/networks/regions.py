@@ -10,7 +10,7 @@ import numpy as np
 
 from ...cache.schema import EMBEDDINGS, EXTRACT, RUN_REGIONS, Header, shard_path
 from ...cache.shard import read_header
-from ...cache.state import extracted_shards
+from ...cache.state import WHOLE, Part, extracted_shards, of_part
 from ...cache.store import Cache
 from ...cache.writer import Rows, remove_orphans, write_shard
 from ...errors import InputError
@@ -41,6 +41,7 @@ def embed_regions(
     *,
     device: str,
     overwrite: bool,
+    part: Part = WHOLE,
     progress: EmbedProgress,
 ) -> EmbedSummary:
     """Make the region features that a cache lacks, shard by shard.
@@ -51,6 +52,7 @@ def embed_regions(
         run: The run.
         device: Where the run's network is.
         overwrite: Make shards again that were made with other weights.
+        part: Which shards to do.
         progress: Told after every shard.
 
     Raises:
@@ -61,13 +63,14 @@ def embed_regions(
     started = time.monotonic()
     stage = f"{EMBEDDINGS}/{name}"
     remove_orphans(cache.path / stage)
-    planned = [_header(cache, stage, run, number) for number in extracted_shards(cache.path)]
+    numbers = of_part(extracted_shards(cache.path), part)
+    planned = [_header(cache, stage, run, number) for number in numbers]
     todo = [header for header in planned if not _is_done(cache, header, overwrite)]
     total = sum(header.done for header in planned)
     before = done = total - sum(header.done for header in todo)
     progress(stage, done, total)
     see = run.open(device) if todo else None
-    for header in sorted(todo, key=lambda one: one.shard):
+    for header in todo:
         rows = cache.shard(EXTRACT, header.shard).rows
         values = see(cache, rows) if see and len(rows) else np.zeros((0, 1), np.float32)
         columns = {"row": Rows.array(rows), "value": Rows.array(values.astype("<f4"))}

@@ -7,7 +7,7 @@ searched by); any teacher can do either. `objects/<network>` says where things a
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -19,20 +19,28 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...cache.schema import Header, shard_path
+from ...cache.state import WHOLE, Part
 from ...cache.store import Cache
 from ...cache.writer import Rows, remove_orphans, write_shard
 from ...devices import usable_device
-from ...errors import MissingDependencyError, UsageError
+from ...errors import MissingDependencyError
 from ...machine import AUTO
 from ...weights import PRETRAINED, Weights
 from ..teachers import FLOAT32, Precision
-from ..teachers.live import build_network
+from ..teachers.live import build_network, check_precision
+from ..teachers.protocol import Network
 from . import BATCH_SIZE
 from .read import NetworkBatch, read_batches
 from .todo import EmbedPlan, Given, plan_embed
 
 Columns = dict[str, NDArray[Any]]
 """Name to the values of some clips, `(clips, ...)`."""
+
+PACKAGES = ("numpy", "torch", "torchvision", "transformers")
+"""Libraries that a header names."""
+
+RunPlan = Callable[[Cache, EmbedPlan, str, int, Callable[[int], None]], None]
+"""Does a plan: called with the cache, the plan, a device, a batch size and what counts clips."""
 
 EmbedProgress = Callable[[str, int, int], None]
 """Called with (stage, clips done by this run, clips this run has to do), first with 0 done."""
@@ -80,6 +88,9 @@ def embed(
     overwrite: bool = False,
     given: Given = MappingProxyType({}),
     precision: Precision = FLOAT32,
+    shards: Collection[int] | None = None,
+    part: Part = WHOLE,
+    elsewhere: RunPlan | None = None,
     progress: EmbedProgress | None = None,
 ) -> EmbedSummary:
     """Run teachers over every extracted shard that they have not done yet.
@@ -95,6 +106,9 @@ def embed(
         overwrite: Make shards again that were made with other parameters or weights.
         given: Networks of `names` that are no teachers.
         precision: On a CPU, what networks compute in: `fp32`, or `bf16` on one that can.
+        shards: Do no others; None: all that are extracted.
+        part: Which of them to do; all counts are of these.
+        elsewhere: Does the plans of teachers, with `device` as it is; None: this process does.
         progress: Told after every batch.
 
     Raises:
@@ -106,18 +120,13 @@ def embed(
         UsageError: No such teacher or device, or this device does not compute in `bf16`.
     """
     started = time.monotonic()
-    device = usable_device(device)
-    _check_precision(precision, device)
+    if elsewhere is None or given:
+        device = usable_device(device)
+        check_precision(precision, device)
     plans = plan_embed(
-        cache.path,
-        kind,
-        names,
-        objects=objects,
-        specs=specs,
-        overwrite=overwrite,
-        given=given,
-        precision=precision,
-    )
+        cache.path, kind, names, objects=objects, specs=specs, overwrite=overwrite, given=given,
+        precision=precision, shards=shards, part=part,
+    )  # fmt: skip
     for plan in plans:
         remove_orphans(cache.path / plan.stage)
         if not plan.todo:
@@ -131,7 +140,9 @@ def embed(
                 progress(plan.stage, done, plan.skipped + plan.num_clips)
 
         count(0)
-        _run(cache, plan, device, precision, batch_size, count)
+        is_given = plan.stage.rpartition("/")[2] in given
+        run = elsewhere if elsewhere and not is_given else run_plan
+        run(cache, plan, device, batch_size, count)
     return EmbedSummary(
         done=sum(plan.num_clips for plan in plans),
         skipped=sum(plan.skipped for plan in plans),
@@ -140,41 +151,23 @@ def embed(
     )
 
 
-def _check_precision(precision: Precision, device: str) -> None:
-    """Refuse bf16 where it is not computed by the hardware.
-
-    Raises:
-        UsageError: It is not.
-    """
-    import torch
-
-    if precision == FLOAT32:
-        return
-    if device != "cpu":
-        raise UsageError(f"--precision {precision} is for a CPU; on {device} leave it out")
-    if not (torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()):
-        raise UsageError(
-            f"--precision {precision}: this CPU has no arithmetic for it (avx512_bf16 or amx); "
-            "leave it out"
-        )
-
-
-def _run(
+def run_plan(
     cache: Cache,
     plan: EmbedPlan,
     device: str,
-    precision: Precision,
     batch_size: int,
     count: Callable[[int], None],
+    *,
+    network: Network | None = None,
 ) -> None:
     """Do a plan: the next batches are read, and the last shard is written, while one is computed.
 
     Raises:
         MissingDependencyError: If the weights are not this network's.
     """
-    network = build_network(plan.teacher, plan.weights, device, precision)
+    network = network or build_network(plan.teacher, plan.weights, device, plan.precision)
     versions = {
-        **{name: version(name) for name in ("numpy", "torch", "torchvision", "transformers")},
+        **{name: version(name) for name in PACKAGES},
         "batch_size": str(batch_size),
         "device": device.partition(":")[0],
     }  # what moves a value by a rounding error, and is no parameter

@@ -11,7 +11,15 @@ from typing import Any
 
 from ...cache.schema import AUDIO, EXTRACT, HINTS, OBJECTS, Header, params_difference, shard_path
 from ...cache.shard import read_header
-from ...cache.state import audio_of, extracted_shards, is_dropped, shard_numbers
+from ...cache.state import (
+    WHOLE,
+    Part,
+    audio_of,
+    extracted_shards,
+    is_dropped,
+    of_part,
+    shard_numbers,
+)
 from ...errors import CacheCorruptError, InputError
 from ...weights import PRETRAINED, RANDOM, Weights, check_specs, resolve
 from ..teachers import FLOAT32, Precision
@@ -32,22 +40,32 @@ class EmbedPlan:
         stage: Folder it fills, for example `hints/detr-r50`.
         teacher: Its module.
         weights: Its weights.
-        params: What else determines the values, for the shards' headers.
         todo: Shards to make, with the clips of each.
         skipped: Clips done before.
+        precision: What it computes in on a CPU.
     """
 
     stage: str
     teacher: Teacher
     weights: Weights
-    params: Mapping[str, Any]
     todo: dict[int, int]
     skipped: int
+    precision: Precision = FLOAT32
+
+    @property
+    def params(self) -> dict[str, Any]:
+        """What else determines the values, for the shards' headers; the default is not said."""
+        return params_of(self.teacher, self.precision)
 
     @property
     def num_clips(self) -> int:
         """Clips to do."""
         return sum(self.todo.values())
+
+
+def params_of(teacher: Teacher, precision: Precision) -> dict[str, Any]:
+    """Return what determines a teacher's values beside its weights."""
+    return {**teacher.PARAMS, **({} if precision == FLOAT32 else {"precision": precision})}
 
 
 def plan_embed(
@@ -60,6 +78,8 @@ def plan_embed(
     overwrite: bool = False,
     given: Given = MappingProxyType({}),
     precision: Precision = FLOAT32,
+    shards: Collection[int] | None = None,
+    part: Part = WHOLE,
 ) -> list[EmbedPlan]:
     """Find the weights of each teacher and the shards it has to do, from 4 KiB headers alone.
 
@@ -72,9 +92,11 @@ def plan_embed(
         f"{kind}/{name}": given[name][0] if name in given else load_teacher(name, kind)
         for kind, name in wanted
     }
-    numbers = sorted(extracted_shards(cache))
-    if not numbers:
+    extracted = extracted_shards(cache)
+    wanted_shards = extracted if shards is None else extracted.intersection(shards)
+    if not wanted_shards:
         raise InputError(f"{cache} has no extracted clips; run `avpipe extract --cache {cache}`")
+    numbers = of_part(wanted_shards, part)
     for stage, teacher in teachers.items():
         if not shard_numbers(cache, stage).issuperset(numbers):
             _require_sound(cache, stage, teacher)  # before weights are fetched in vain
@@ -100,7 +122,7 @@ def _plan(
     have = shard_numbers(cache, stage)
     dropped = {AUDIO} if is_dropped(cache, AUDIO) else set()
     todo, skipped = {}, 0
-    params = {**teacher.PARAMS, **({} if precision == FLOAT32 else {"precision": precision})}
+    params = params_of(teacher, precision)
     for number in numbers:
         extract = read_header(shard_path(cache, EXTRACT, number))
         if number in have:
@@ -113,7 +135,7 @@ def _plan(
                 continue
         _require_sound(cache, stage, teacher)
         todo[number] = extract.done
-    return EmbedPlan(stage, teacher, weights, params, todo, skipped)
+    return EmbedPlan(stage, teacher, weights, todo, skipped, precision)
 
 
 def _require_sound(cache: Path, stage: str, teacher: Teacher) -> None:

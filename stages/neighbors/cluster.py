@@ -17,11 +17,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ...advice import advice
 from ...cache.schema import CENTROIDS, CLUSTERS, Header, shard_path
 from ...cache.shard import Shard
+from ...cache.state import WHOLE, Part, of_part
 from ...cache.store import Cache
 from ...cache.writer import Rows, remove_orphans, write_shard
-from ...errors import InputError
+from ...errors import CacheCorruptError, InputError
 from ..embed.run import EmbedProgress
 from .kmeans import ITERATIONS, RESTARTS, assign, spherical_kmeans
 from .vectors import IdSet, id_set, is_done, unit_vectors_of, vector_source
@@ -80,6 +82,7 @@ def cluster(
     ids: Collection[str] | None = None,
     hold_out: Collection[str] = (),
     overwrite: bool = False,
+    part: Part = WHOLE,
     progress: EmbedProgress | None = None,
 ) -> ClusterSummary:
     """Cluster the sounds of an id set and label its clips with the number of their cluster.
@@ -94,11 +97,14 @@ def cluster(
         ids: Clips to take; all that are done if None.
         hold_out: Clips to leave out.
         overwrite: Make shards again that were made with another seed or other weights.
+        part: Which shards to label. A part takes the centroids of any shard that is there, and else
+            finds the same ones: k-means has one result.
         progress: Told after every shard.
 
     Raises:
         InputError: Embeddings are missing or hold NaN, no clip is left, or there are fewer than k.
-        CacheCorruptError: Shards were made with other parameters or weights.
+        CacheCorruptError: Shards were made with other parameters or weights, or parts with other
+            centroids.
         CacheUnwritableError: The cache cannot be written.
     """
     started = time.monotonic()
@@ -107,7 +113,7 @@ def cluster(
         raise InputError(
             f"{len(chosen.rows)} clips make no {k} clusters; give --k {len(chosen.rows)} or less"
         )
-    source = vector_source(cache, encoder, chosen)
+    source = vector_source(cache, encoder, chosen, part)
     common = Header(
         stage=f"{CLUSTERS}/{encoder}-k{k}@{chosen.digest[:8]}",
         stage_version=STAGE_VERSION,
@@ -124,25 +130,23 @@ def cluster(
     )  # fmt: skip
     remove_orphans(cache.path / common.stage)
     shards = [replace(common, shard=number) for number in chosen.spans]
-    todo = [header for header in shards if not is_done(cache, header, overwrite)]
+    lacking = [header for header in shards if not is_done(cache, header, overwrite)]
+    own = set(of_part(chosen.spans, part))
+    todo = [header for header in lacking if header.shard in own]
+    total = sum(len(chosen.spans[number]) for number in own)
     if todo:
-        kept = next((header.shard for header in shards if header not in todo), None)
-        _fill(cache, chosen, todo, kept, progress)
-    labels = _labels(cache, common.stage, chosen)
-    clusters, purity, by_chance = _compare(cache, chosen, labels, k, seed)
+        _fill(cache, chosen, todo, shards, overwrite, total, progress)
+    clusters, purity, by_chance, notices = _described(cache, chosen, shards, overwrite)
     done = sum(len(chosen.spans[header.shard]) for header in todo)
-    notices = list(chosen.notices)
-    if empty := sum(not one.size for one in clusters):
-        notices.append(f"{empty} of {k} clusters are empty: fewer sounds than that are distinct")
     return ClusterSummary(
         stage=common.stage,
         clusters=clusters,
         purity=purity,
         purity_shuffled=by_chance,
         done=done,
-        skipped=len(chosen.rows) - done,
+        skipped=total - done,
         seconds=time.monotonic() - started,
-        notices=tuple(notices),
+        notices=(*chosen.notices, *notices),
     )
 
 
@@ -150,23 +154,26 @@ def _fill(
     cache: Cache,
     chosen: IdSet,
     todo: list[Header],
-    kept: int | None,
+    shards: list[Header],
+    overwrite: bool,
+    total: int,
     progress: EmbedProgress | None,
 ) -> None:
-    """Publish the missing shards, with the centroids of shard `kept` where an earlier run left it.
+    """Publish the missing shards, with the centroids of any of `shards` that is there.
 
-    Each shard holds all centroids: a run that was killed goes on with the ones it had found.
+    Each shard holds all centroids: a run that was killed goes on with the ones it had found, and a
+    part with those of the part that was faster.
     """
     stage, params = todo[0].stage, todo[0].params
-    total = len(chosen.rows)
     done = total - sum(len(chosen.spans[header.shard]) for header in todo)
     if progress:
         progress(stage, done, total)
     unit = unit_vectors_of(cache, params["source"], chosen)
-    if kept is None:
-        centroids = spherical_kmeans(unit, params["k"], params["seed"])
-    else:
-        centroids = _open(cache, stage, kept).column(CENTROIDS)
+    centroids = _published(cache, shards, overwrite)
+    if centroids is None:
+        fitted = spherical_kmeans(unit, params["k"], params["seed"])
+        published = _published(cache, shards, overwrite)
+        centroids = fitted if published is None else published
     for header in todo:
         span = chosen.spans[header.shard]
         label, similarity = assign(unit[span.start : span.stop], centroids)
@@ -183,9 +190,42 @@ def _fill(
             progress(stage, done, total)
 
 
-def _labels(cache: Cache, stage: str, chosen: IdSet) -> NDArray[np.int64]:
-    """Return the cluster of every clip of the set, `(N,)`."""
-    return np.concatenate([_open(cache, stage, number).column("label") for number in chosen.spans])
+def _published(cache: Cache, shards: list[Header], overwrite: bool) -> NDArray[np.float32] | None:
+    """Return the centroids that another part, or an earlier run, has published."""
+    for header in shards:
+        if is_done(cache, header, overwrite):
+            found: NDArray[np.float32] = _open(cache, header.stage, header.shard).column(CENTROIDS)
+            return found
+    return None
+
+
+def _described(
+    cache: Cache, chosen: IdSet, shards: list[Header], overwrite: bool
+) -> tuple[tuple[Cluster, ...], float | None, float | None, list[str]]:
+    """Describe the clusters, with purity, what chance gives, and notices; once all parts are there.
+
+    Raises:
+        CacheCorruptError: Two parts hold other centroids.
+    """
+    k, seed = shards[0].params["k"], shards[0].params["seed"]
+    missing = sum(not is_done(cache, header, overwrite) for header in shards)
+    if missing:
+        line = f"{missing} of {len(shards)} shards are not labelled yet: run the other parts"
+        return (), None, None, [line]
+    opened = [_open(cache, header.stage, header.shard) for header in shards]
+    first = opened[0].column(CENTROIDS)
+    for shard in opened:
+        if not np.array_equal(shard.column(CENTROIDS), first):
+            raise CacheCorruptError(
+                f"{shard.path} has other centroids than {opened[0].path.name}: parts began at once "
+                f"on machines that round differently; run "
+                f"{advice(f'drop {shards[0].stage}', shard.path)}, then --part 0 before the others"
+            )
+    labels = np.concatenate([shard.column("label") for shard in opened])
+    clusters, purity, by_chance = _compare(cache, chosen, labels, k, seed)
+    empty = sum(not one.size for one in clusters)
+    line = f"{empty} of {k} clusters are empty: fewer sounds than that are distinct"
+    return clusters, purity, by_chance, [line] if empty else []
 
 
 def _open(cache: Cache, stage: str, number: int) -> Shard:

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...cache.schema import NEIGHBORS, Header, shard_path
+from ...cache.state import WHOLE, Part
 from ...cache.store import Cache
 from ...cache.writer import Rows, remove_orphans, write_shard
 from ...errors import CacheCorruptError, InputError
@@ -77,6 +78,7 @@ def neighbors(
     hold_out: Collection[str] = (),
     device: str = "cpu",
     overwrite: bool = False,
+    part: Part = WHOLE,
     progress: EmbedProgress | None = None,
 ) -> NeighborSummary:
     """Search the neighbours of every clip of an id set, within that set.
@@ -90,6 +92,7 @@ def neighbors(
         device: `cpu` (FAISS), or where PyTorch is to multiply, for example `cuda`: the same
             neighbours, cosines that may differ in the last digit of float16.
         overwrite: Make shards again that were made with another k or other weights.
+        part: Which of the blocks that are searched together to do; all counts are of them.
         progress: Told after every shard.
 
     Raises:
@@ -99,7 +102,7 @@ def neighbors(
     """
     started = time.monotonic()
     chosen = id_set(cache, ids, hold_out)
-    source = vector_source(cache, encoder, chosen)
+    source = vector_source(cache, encoder, chosen, part)
     notices = list(chosen.notices)
     others, clipped = len(chosen.rows) - 1, ""
     if not others:
@@ -123,13 +126,14 @@ def neighbors(
         versions={name: version(name) for name in (_LIBRARY[device == "cpu"], "numpy")},
     )
     remove_orphans(cache.path / common.stage)
-    shards = [replace(common, shard=number) for number in chosen.spans]
+    groups = _groups(chosen.spans)[part[0] :: part[1]]
+    shards = [replace(common, shard=number) for group in groups for number in group]
     try:
         todo = {header.shard for header in shards if not is_done(cache, header, overwrite)}
     except CacheCorruptError as error:
         line = f"{error}{f' ({clipped})' if clipped else ''}"
         raise CacheCorruptError(line, fault=error.fault) from error
-    total = len(chosen.rows)
+    total = sum(len(chosen.spans[header.shard]) for header in shards)
     before = done = total - sum(len(chosen.spans[number]) for number in todo)
     if progress:
         progress(common.stage, done, total)

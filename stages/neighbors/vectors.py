@@ -12,7 +12,7 @@ from ...advice import advice
 from ...cache.schema import AUDIO, EMBEDDINGS, HINTS, Header, id_set_digest, shard_path
 from ...cache.shard import read_header
 from ...cache.stale import digest_of_shards
-from ...cache.state import extracted_shards, shard_numbers
+from ...cache.state import WHOLE, Part, extracted_shards, shard_numbers
 from ...cache.store import Cache
 from ...errors import CacheCorruptError, InputError
 from ..embed.todo import agree
@@ -39,6 +39,11 @@ class IdSet:
     def digest(self) -> str:
         """The sha256 (hex) of the ids; its first 8 digits name folders."""
         return id_set_digest(self.ids)
+
+    @property
+    def shards(self) -> frozenset[int]:
+        """The shards that hold a clip of the set."""
+        return frozenset(number for number, span in self.spans.items() if span)
 
 
 def id_set(cache: Cache, ids: Collection[str] | None, hold_out: Collection[str]) -> IdSet:
@@ -136,7 +141,7 @@ class VectorSource:
     weights: str | None
 
 
-def vector_source(cache: Cache, encoder: str, chosen: IdSet) -> VectorSource:
+def vector_source(cache: Cache, encoder: str, chosen: IdSet, part: Part = WHOLE) -> VectorSource:
     """Find an encoder's vectors of an id set, from 4 KiB headers alone.
 
     Raises:
@@ -145,7 +150,7 @@ def vector_source(cache: Cache, encoder: str, chosen: IdSet) -> VectorSource:
     """
     stage = f"{source_kind(cache, encoder)}/{encoder}"
     headers = [
-        _source_header(cache, stage, number) for number, span in chosen.spans.items() if span
+        _source_header(cache, stage, number, part) for number, span in chosen.spans.items() if span
     ]
     found = {header.weights for header in headers}
     if len(found) > 1:
@@ -156,12 +161,16 @@ def vector_source(cache: Cache, encoder: str, chosen: IdSet) -> VectorSource:
     return VectorSource(stage, digest_of_shards(headers), found.pop())
 
 
-def _source_header(cache: Cache, stage: str, number: int) -> Header:
+def _source_header(cache: Cache, stage: str, number: int, part: Part) -> Header:
     try:
         return read_header(shard_path(cache.path, stage, number))
     except FileNotFoundError:
+        remedy = "the command embeds first"
+        if part != WHOLE:
+            other = f"--part {number % part[1]}/{part[1]}"
+            remedy = f"it is made by {other}: run this command again when all parts have embedded"
         raise InputError(
-            f"{cache.path}: {stage} is not complete (shard {number}); the command embeds first"
+            f"{cache.path}: {stage} is not complete (shard {number}); {remedy}"
         ) from None
 
 

@@ -21,6 +21,7 @@ from av import library_versions
 from ...drafts import remove_orphans, write_whole
 from ...errors import CacheUnwritableError, UsageError
 from ...reading import parse_json
+from ..workers import Workers
 from ..workers.pool import run_in_workers
 from . import lists
 from .scenes import DURATION_S, FRAME_RATE_HZ, SIDE_PX, NamedClass, SynthClip
@@ -214,11 +215,10 @@ def _make_missing(
     chunks = [missing[at : at + _CHUNK] for at in range(0, len(missing), _CHUNK)]
     run_in_workers(
         chunks,
-        # absolute: joblib's workers stay in the folder they were started in
+        # absolute: workers stay in the folder they were started in
         partial(_make_chunk, encode=encode, out=summary.out.absolute()),
         add,
-        jobs=jobs,
-        backend="loky" if jobs > 1 and len(chunks) > 1 else "sequential",
+        workers=Workers(min(jobs, len(chunks))),
     )
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePath
 
 from ...errors import ClipError, InputError
+from ..workers import Workers
 from ..workers.pool import run_in_workers
 from .load import MaterialFile, MaterialKind, keep, read
 
@@ -168,8 +169,7 @@ def _decoded(
     take([])
     numbered = list(enumerate(found))
     chunks = [numbered[at : at + _CHUNK] for at in range(0, len(numbered), _CHUNK)]
-    many = jobs > 1 and len(chunks) > 1
-    run_in_workers(chunks, _read_chunk, take, jobs=jobs, backend="loky" if many else "sequential")
+    run_in_workers(chunks, _read_chunk, take, workers=Workers(min(jobs, len(chunks))))
     usable: list[MaterialFile] = []
     unusable: list[tuple[str, str]] = []
     first: dict[str, str] = {}

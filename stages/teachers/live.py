@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...cache.schema import AUDIO_RATE_HZ, FULL_SCALE
-from ...errors import MissingDependencyError
+from ...errors import MissingDependencyError, UsageError
 from ...weights import RANDOM, Weights, check_specs, remember, require, resolve
 from ..spectrogram import resample
 from . import FLOAT32, Precision
@@ -53,6 +53,25 @@ def build_network(
             return network(batch)
 
     return faster
+
+
+def check_precision(precision: Precision, device: str) -> None:
+    """Refuse bf16 where the hardware does not compute in it.
+
+    Raises:
+        UsageError: It does not.
+    """
+    import torch
+
+    if precision == FLOAT32:
+        return
+    if device != "cpu":
+        raise UsageError(f"--precision {precision} is for a CPU; on {device} leave it out")
+    if not (torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()):
+        raise UsageError(
+            f"--precision {precision}: this CPU has no arithmetic for it (avx512_bf16 or amx); "
+            "leave it out"
+        )
 
 
 def fetch_weights(teachers: Iterable[tuple[str, str | None]], specs: Sequence[str]) -> None:
@@ -129,12 +148,17 @@ class LiveTeacher:
         stored = _as_stored(waveform, rate_hz)
         return self._value(self._teacher.prepare(stored, len(stored) // 2))
 
-    def of_loud_sound(self, waveform: NDArray[np.float32]) -> NDArray[Any]:
-        """Return the features of the middle of a sound `(L,)`, 32 kHz, that may exceed full scale.
+    def of_loud_sound(self, waveform: NDArray[np.float32], at: int | None = None) -> NDArray[Any]:
+        """Return the features of a part of a sound `(L,)`, 32 kHz, that may exceed full scale.
 
         What a teacher prepares are then floats in the units of int16, which are not clipped.
+
+        Args:
+            waveform: The sound.
+            at: The sample around which it is heard; None: the middle.
         """
-        return self._value(self._teacher.prepare(waveform * FULL_SCALE, len(waveform) // 2))
+        middle = len(waveform) // 2 if at is None else at
+        return self._value(self._teacher.prepare(waveform * FULL_SCALE, middle))
 
     def _value(self, given: NDArray[Any]) -> NDArray[Any]:
         value = self._network(np.stack([given]))["value"][0]

@@ -62,8 +62,11 @@ def test_interrupted_group_says_one_line(
 def test_semaphores_of_a_stopped_run_are_removed_in_silence() -> None:
     program = (
         "from avpipe.stages.workers.pool import run_in_workers\n"
-        "run_in_workers([1], abs, print, jobs=1)\n"
+        "from avpipe.stages.workers import Workers\n"
+        "run_in_workers([1], abs, print, workers=Workers(2))\n"
+        "from joblib.externals.loky import get_reusable_executor\n"
         "from joblib.externals.loky.backend import resource_tracker\n"
+        "get_reusable_executor(reuse=True).shutdown()\n"
         "resource_tracker.register('/loky-left-behind', 'semlock')\n"
         "resource_tracker._resource_tracker._stop()\n"  # and wait for what it says
     )
@@ -74,23 +77,24 @@ def test_semaphores_of_a_stopped_run_are_removed_in_silence() -> None:
 def test_a_run_that_stops_while_tasks_are_handed_out_says_nothing() -> None:
     program = (
         "from joblib.externals.loky.process_executor import _ExecutorManagerThread as Manager\n"
-        "forget_tasks = Manager.flag_executor_shutting_down\n"
-        "def stop(manager):\n"
-        "    manager.work_ids_queue.put(max(manager.pending_work_items))\n"  # not handed out yet
-        "    forget_tasks(manager)\n"
-        "    print(len(manager.pending_work_items), 'tasks')\n"
-        "Manager.flag_executor_shutting_down = stop\n"
+        "import time\n"
+        "hand_out = Manager.add_call_item_to_queue\n"
+        "def late(manager):\n"
+        "    time.sleep(0.05)\n"
+        "    hand_out(manager)\n"
+        "Manager.add_call_item_to_queue = late\n"
         "from avpipe.stages.workers.pool import run_in_workers\n"
+        "from avpipe.stages.workers import Workers\n"
         "def tasks():\n"
         "    yield from range(3)\n"
         "    raise KeyboardInterrupt\n"
         "try:\n"
-        "    run_in_workers(tasks(), abs, print, jobs=2)\n"
+        "    run_in_workers(tasks(), abs, print, workers=Workers(2))\n"
         "except KeyboardInterrupt:\n"
         "    print('stopped')\n"
     )
     run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
-    assert (run.returncode, run.stdout, run.stderr) == (0, "0 tasks\nstopped\n", "")
+    assert (run.returncode, run.stdout, run.stderr) == (0, "stopped\n", "")
 
 
 def test_nothing_outlives_a_killed_synth(tmp_path: Path) -> None:

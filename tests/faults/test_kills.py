@@ -41,7 +41,7 @@ class World:
     ],
 )
 def world(
-    request: pytest.FixtureRequest, light: Warm, tmp_path_factory: pytest.TempPathFactory
+    request: pytest.FixtureRequest, stored: Warm, tmp_path_factory: pytest.TempPathFactory
 ) -> World:
     num_shards, num_kills = request.param
     folder = tmp_path_factory.mktemp("world")
@@ -51,18 +51,18 @@ def world(
     for number in range(4 * num_shards):
         os.link(made[number % len(made)], videos / f"{number:03d}.mp4")
     cache = folder / "undisturbed"
-    finish(light, videos, cache)
+    finish(stored, videos, cache)
     return World(videos, num_shards, num_kills, file_bytes(cache))
 
 
-def extract(light: Warm, world: World, cache: Path) -> Processes:
+def extract(stored: Warm, world: World, cache: Path) -> Processes:
     log = cache.parent / "log"
-    return light.command("extract", world.videos, "--cache", cache, *FAST, log=log)
+    return stored.command("extract", world.videos, "--cache", cache, *FAST, log=log)
 
 
-def finish(light: Warm, videos: Path, cache: Path) -> None:
+def finish(stored: Warm, videos: Path, cache: Path) -> None:
     log = cache.parent / "log"
-    run = light.command("extract", videos, "--cache", cache, *FAST, log=log)
+    run = stored.command("extract", videos, "--cache", cache, *FAST, log=log)
     assert run.wait() == [0], log.read_text()
 
 
@@ -70,12 +70,12 @@ def num_done(cache: Path) -> int:
     return len(shard_numbers(cache, "extract"))
 
 
-def test_driver_killed_again_and_again(world: World, tmp_path: Path, light: Warm) -> None:
+def test_driver_killed_again_and_again(world: World, tmp_path: Path, stored: Warm) -> None:
     cache, rng = tmp_path / "cache", random.Random(0)
     kills, while_writing = 0, 0
     while kills < world.num_kills:
         before = num_done(cache)
-        driver = light.command(
+        driver = stored.command(
             "extract", world.videos, "--cache", cache, *FAST, log=tmp_path / "log"
         )
         want_draft = kills % 2 == 0
@@ -96,14 +96,14 @@ def test_driver_killed_again_and_again(world: World, tmp_path: Path, light: Warm
         assert num_done(cache) > before
         assert verify(cache).damaged == {}
     assert while_writing >= min(5, world.num_kills // 3)
-    finish(light, world.videos, cache)
+    finish(stored, world.videos, cache)
     assert file_bytes(cache) == world.expected
 
 
-def test_killed_while_starting_and_planning(world: World, tmp_path: Path, light: Warm) -> None:
+def test_killed_while_starting_and_planning(world: World, tmp_path: Path, stored: Warm) -> None:
     cache, rng = tmp_path / "cache", random.Random(1)
     for _ in range(6):
-        driver = light.command(
+        driver = stored.command(
             "extract", world.videos, "--cache", cache, *FAST, log=tmp_path / "log"
         )
         time.sleep(rng.uniform(0.05, 0.6))
@@ -111,16 +111,16 @@ def test_killed_while_starting_and_planning(world: World, tmp_path: Path, light:
         driver.wait()
         if (cache / "manifest").is_dir():
             assert verify(cache).damaged == {}
-    finish(light, world.videos, cache)
+    finish(stored, world.videos, cache)
     assert file_bytes(cache) == world.expected
 
 
 @pytest.mark.parametrize("victims", [is_worker, is_decoder])
 def test_workers_and_decoders_killed(
-    world: World, tmp_path: Path, light: Warm, victims: Callable[[int], bool]
+    world: World, tmp_path: Path, stored: Warm, victims: Callable[[int], bool]
 ) -> None:
     cache = tmp_path / "cache"
-    driver = extract(light, world, cache)
+    driver = extract(stored, world, cache)
     hit: set[int] = set()
     while driver.running():
         if len(hit) < 2 and num_done(cache) > len(hit):
@@ -139,10 +139,10 @@ def test_workers_and_decoders_killed(
 
 @pytest.mark.parametrize("during", ["start of workers", "decoding"])
 def test_nothing_outlives_a_killed_driver(
-    world: World, tmp_path: Path, light: Warm, during: str
+    world: World, tmp_path: Path, stored: Warm, during: str
 ) -> None:
     cache = tmp_path / "cache"
-    driver = extract(light, world, cache)
+    driver = extract(stored, world, cache)
     wanted = is_decoder if during == "decoding" else is_worker
     while not any(wanted(pid) for pid in descendants(driver.pids[0])):
         time.sleep(0.001)

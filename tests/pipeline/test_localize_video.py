@@ -8,8 +8,7 @@ import re
 import signal
 from collections.abc import Iterator
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 
 import av
 import numpy as np
@@ -26,44 +25,14 @@ from avpipe.stages.media import decode_clip
 from avpipe.stages.workers.decoder import DecoderChild
 from avpipe.train.loop import train
 from avpipe.train.recipe import load_recipe
-from avpipe.train.runs.localizer import Localizer
 from avpipe.train.show.drawing import heat_over, heat_table, legend
 from cache_factory import make_cache
 from called import document_of
 from evaluation_factory import TINY
 from media_factory import write_clip
 from PIL import Image
+from pitch import PITCH, low_then_high
 from processes import close_decoders
-
-RATE_HZ = 22050
-
-
-class Pitch:
-    """Hears low notes at the left and high notes at the right; stands in for a run."""
-
-    recipe = SimpleNamespace(spectrogram="257x276")
-    window_s = 3.0
-
-    def localize(
-        self, frame: Any, waveform: Any, rate_hz: int, *, size: tuple[int, int], geometry: str
-    ) -> Any:
-        spectrum = np.abs(np.fft.rfft(waveform)) ** 2
-        pitch_hz = np.fft.rfftfreq(len(waveform), 1 / rate_hz)
-        share = spectrum[pitch_hz > 1000].sum() / spectrum.sum()
-        columns = np.arange(size[1]) / (size[1] - 1)
-        row = (1 - share) * (1 - columns) + share * columns
-        return np.broadcast_to(row, size).astype(np.float32)
-
-
-PITCH = cast("Localizer", Pitch())
-
-
-def low_then_high(path: Path, seconds: float = 8.0) -> Path:
-    """Write a clip: a low note in its first half, a high one in its second."""
-    time_s = np.arange(round(seconds * RATE_HZ)) / RATE_HZ
-    hertz = np.where(time_s < seconds / 2, 300, 3000)
-    note = (0.3 * np.sin(2 * np.pi * hertz * time_s)).astype(np.float32)
-    return write_clip(path, seconds=seconds, fps=10, rate_hz=RATE_HZ, waveform=note, gains=(1,))
 
 
 @pytest.fixture(scope="module")
@@ -145,6 +114,8 @@ def test_films_of_files(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture
     assert found["videos"] == [str(out / "a.mp4")]
     assert found["failed"] == {"b": "not_media not a media format that is read here"}
     assert found["pictures"] == found["notices"] == []
+    found = drawn(run, out, tmp_path / "in", video=True, every=0.4, strip=True)
+    assert found["pictures"] == [str(out / "a.strip.png")]
     words = ["localize", str(tmp_path / "in" / "b.mp4"), "--video", "--run", str(run)]
     assert main(words) == 3
     assert "none of 1 clips could be localized (b: not_media" in capsys.readouterr().err

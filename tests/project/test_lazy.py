@@ -39,10 +39,22 @@ def loaded_by(code: str, folder: Path) -> set[str]:
 @pytest.fixture
 def loaded_by_command(light: Warm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Loaded:
     """Run a command, and return what it and the command line have loaded."""
+    return loaded_in(light, tmp_path, monkeypatch)
+
+
+@pytest.fixture
+def loaded_beside_the_cache(
+    stored: Warm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Loaded:
+    """Run a command, and return what it and the reading of caches have loaded."""
+    return loaded_in(stored, tmp_path, monkeypatch)
+
+
+def loaded_in(server: Warm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Loaded:
     monkeypatch.chdir(tmp_path)
 
     def run(*words: str, told: str = "") -> set[str]:
-        light.start(TELL + COMMAND, words, log=tmp_path / "log").wait()
+        server.start(TELL + COMMAND, words, log=tmp_path / "log").wait()
         return found((tmp_path / "log").read_text(), told)
 
     return run
@@ -82,8 +94,10 @@ def test_a_command_loads_no_more_in_a_process_of_its_own(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("words", [["status"], ["extract", "missing"], ["verify"]])
-def test_the_extract_side_runs_without_torch(words: list[str], loaded_by_command: Loaded) -> None:
-    loaded = loaded_by_command(*words)
+def test_the_extract_side_runs_without_torch(
+    words: list[str], loaded_beside_the_cache: Loaded
+) -> None:
+    loaded = loaded_beside_the_cache(*words)
     assert loaded & {"torch", "torchvision", "torchaudio", "transformers", "faiss"} == set()
 
 
@@ -120,13 +134,13 @@ def test_the_extract_side_runs_without_torch(words: list[str], loaded_by_command
     ],
 )
 def test_a_mistyped_name_is_told_before_anything_heavy_is_loaded(
-    words: str, tmp_path: Path, loaded_by_command: Loaded
+    words: str, tmp_path: Path, loaded_beside_the_cache: Loaded
 ) -> None:
     make_cache(tmp_path / "cache", ["a"])
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "run.json").touch()
     (tmp_path / "gone.txt").touch()
-    loaded = loaded_by_command(*words.split(), told="gone")
+    loaded = loaded_beside_the_cache(*words.split(), told="gone")
     assert loaded & {"torch", "torchvision", "transformers", "gradio"} == set()
 
 

@@ -66,6 +66,7 @@ RECIPES = {
         "multi-positive", [*ALONE, "hints=both", "weights.visual_hint=100", "momentum=0.5"]
     ),
     "lvs": load_recipe("lvs", ALONE),
+    "silence": load_recipe("silence", [*ALONE, "objective.noises=2"]),
     "spm-audio": load_recipe("spm-audio", ALONE),
 }
 

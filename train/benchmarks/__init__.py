@@ -152,6 +152,10 @@ class Benchmark(Protocol):
         """Lines about annotations that are broken or incomplete."""
 
     @property
+    def left_out(self) -> Sequence[str]:
+        """Clips that the annotations list and know nothing true of; they are not tested."""
+
+    @property
     def num_official(self) -> int:
         """Clips with a source in the picture, those that cannot be scored included."""
 

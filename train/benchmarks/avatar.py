@@ -9,7 +9,7 @@ subsets.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,8 @@ from ..score.binarize import Bools
 from ..truths.annotated import Annotated, AnnotatedItem, PairKind
 from ..truths.forms import EXTENDED
 from ..truths.masks import draw_masks, show_mask
-from ..truths.polygons import fill, shrink
+from ..truths.polygons import fill, leaves, shrink
+from ..truths.whole import clips_text
 from . import Pair
 
 FORM = EXTENDED
@@ -48,16 +49,15 @@ def load(annotations: Path) -> Annotated:
             f"{folder} has no <video>/<frame>.json; --annotations names the folder of AVATAR's "
             "metadata"
         )
-    items, masks, lists = (
-        dict[str, AnnotatedItem](),
-        dict[str, NDArray[Any]](),
-        dict[str, set[str]](),
-    )
+    items, masks = dict[str, AnnotatedItem](), dict[str, NDArray[Any]]()
+    lists, outside = dict[str, set[str]](), list[str]()
     for path in paths:
         name = f"{path.parent.name}_{path.stem}"
         if name in items:
             raise InputError(f"{path}: another frame is {name} too")
-        tasks, mask = read_frame(path)
+        tasks, mask, inside = read_frame(path)
+        if not inside:
+            outside.append(name)
         kind: PairKind = "negative" if tasks == {OFF_SCREEN} else "positive"
         items[name] = AnnotatedItem(Pair(name, name), kind, "")
         if kind == "positive":
@@ -71,20 +71,24 @@ def load(annotations: Path) -> Annotated:
         show_mask,
         num_official=len(masks),
         lists={task: frozenset(names) for task, names in sorted(lists.items())},
-        notices=_empty(folder, masks),
+        notices=_odd(folder, masks, outside),
     )
 
 
-def _empty(folder: Path, masks: Mapping[str, Bools]) -> tuple[str, ...]:
-    """Return a line about frames that should have a source and show none."""
-    names = [name for name, mask in masks.items() if not mask.any()]
-    if not names:
-        return ()
-    return (f"{folder}: polygons of {len(names)} frames ({names[0]}) cover nothing: cIoU is 0",)
+def _odd(folder: Path, masks: Mapping[str, Bools], outside: Sequence[str]) -> tuple[str, ...]:
+    """Return lines about frames whose polygons leave them, or cover nothing."""
+    lines = []
+    if outside:
+        lines.append(
+            f"{folder}: {clips_text(outside)} with polygons out of the frame, clipped to it"
+        )
+    if names := [name for name, mask in masks.items() if not mask.any()]:
+        lines.append(f"{folder}: {clips_text(names)} whose polygons cover nothing: cIoU is 0 there")
+    return tuple(lines)
 
 
-def read_frame(path: Path) -> tuple[set[str], Bools]:
-    """Read a frame's scenarios, and what sounds in it, `(224, 224)`.
+def read_frame(path: Path) -> tuple[set[str], Bools, bool]:
+    """Read a frame's scenarios, what sounds in it, `(224, 224)`, and whether that lies inside it.
 
     Raises:
         InputError: It cannot be read, or is not a frame of AVATAR.
@@ -102,7 +106,8 @@ def read_frame(path: Path) -> tuple[set[str], Bools]:
     if min(size_hw) < 1 or size_hw[0] * size_hw[1] > _MOST_PX:
         raise InputError(f"{path}: a frame of {size_hw[1]} x {size_hw[0]} pixels")
     polygons = [own for task, shapes in found if task != OFF_SCREEN for own in shapes]
-    return {task for task, _ in found}, shrink(fill(polygons, size_hw))
+    inside = not any(leaves(corners, size_hw) for corners in polygons)
+    return {task for task, _ in found}, shrink(fill(polygons, size_hw)), inside
 
 
 def _annotation(entry: Mapping[str, Any]) -> tuple[str, list[list[float]]]:

@@ -38,10 +38,16 @@ def load(annotations: Path) -> Annotated:
     """
     path = find_file(annotations, FILE)
     ids = read_list(path)
-    boxes = read_xml_boxes(path.parent, ids)
+    boxes = read_xml_boxes(path.parent, ids, FRAME_PX)
     items = tuple(AnnotatedItem(Pair(name, name), "positive", "") for name in boxes.by_clip)
     return Annotated(
-        items, boxes.by_clip, draw_votes, show_boxes, num_official=len(ids), notices=boxes.notices
+        items,
+        boxes.by_clip,
+        draw_votes,
+        show_boxes,
+        num_official=len(ids),
+        notices=boxes.notices,
+        left_out=boxes.left_out,
     )
 
 

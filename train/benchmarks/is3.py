@@ -11,9 +11,10 @@ from pathlib import Path
 
 from ..extras.groups import Groups
 from ..truths.annotated import Annotated, AnnotatedItem
-from ..truths.annotations import clips_text, find_file, short_of
+from ..truths.annotations import find_file, short_of
 from ..truths.forms import Form
 from ..truths.lists import draw_px, read_listed_boxes, show_px
+from ..truths.whole import clips_text
 from . import Pair
 
 FORM = Form(

@@ -46,8 +46,8 @@ def load(annotations: Path) -> Annotated:
     Raises:
         InputError: If one is missing, is no such file, has a frame twice, or a class no solo.
     """
-    frames, notices = read_frames(annotations, FILE, NUM_FRAMES)
-    solos, _ = read_frames(annotations, music_solo.FILE, music_solo.NUM_FRAMES)
+    frames, left_out, notices = read_frames(annotations, FILE, NUM_FRAMES)
+    solos = read_frames(annotations, music_solo.FILE, music_solo.NUM_FRAMES).boxes
     sounds: dict[str, str] = {}
     for name in sorted(solos):
         for label in solos[name]:
@@ -67,4 +67,11 @@ def load(annotations: Path) -> Annotated:
     )
     boxes = {f"{name} {label}": box for name, own in frames.items() for label, box in own.items()}
     official = sum(item.kind == "positive" for item in items)
-    return Annotated(items, boxes, num_official=official, notices=notices, extra=ClassMaps())
+    return Annotated(
+        items,
+        boxes,
+        num_official=official,
+        notices=notices,
+        left_out=left_out,
+        extra=ClassMaps(),
+    )

@@ -14,7 +14,7 @@ from ..extras.pixels import PixelScores
 from ..score.protocols import PROTOCOLS, Protocol
 from ..truths.annotated import Annotated, AnnotatedItem
 from ..truths.annotations import short_of
-from ..truths.avgn import DUET, corners_of, lost_line, read_sized_boxes
+from ..truths.avgn import DUET, corners_of, lines_about, read_sized_boxes
 from . import Pair
 
 FORM = DUET
@@ -40,9 +40,8 @@ def load_by(annotations: Path, rules: Protocol) -> Annotated:
         InputError: If it is missing, is no such file, or has a clip twice.
     """
     path, found = read_sized_boxes(annotations, "music_duet.json", _KINDS)
-    own_boxes = [box for own in found.values() for box in own.values()]
     notices = (
-        lost_line(path, own_boxes, rules),
+        *lines_about(path, found, rules),
         *short_of(path, len(found), NUM_CLIPS, "clips"),
     )
     if rules.boxes == "corners":

@@ -45,10 +45,17 @@ def load(annotations: Path) -> Annotated:
     Raises:
         InputError: If it is missing, is no such file, or has a frame twice.
     """
-    frames, notices = read_frames(annotations, FILE, NUM_FRAMES)
+    frames, left_out, notices = read_frames(annotations, FILE, NUM_FRAMES)
     items = tuple(
         AnnotatedItem(Pair(name, name), "positive", " and ".join(own))
         for name, own in frames.items()
     )
     boxes = {name: np.concatenate(list(own.values())) for name, own in frames.items()}
-    return Annotated(items, boxes, num_official=len(items), notices=notices, extra=Peaks())
+    return Annotated(
+        items,
+        boxes,
+        num_official=len(items),
+        notices=notices,
+        left_out=left_out,
+        extra=Peaks(),
+    )

@@ -8,7 +8,7 @@ from ..extras.pixels import PixelScores
 from ..score.protocols import PROTOCOLS, Protocol
 from ..truths.annotated import Annotated, AnnotatedItem
 from ..truths.annotations import short_of
-from ..truths.avgn import SOLO, corners_of, lost_line, read_sized_boxes
+from ..truths.avgn import SOLO, corners_of, lines_about, read_sized_boxes
 from . import Pair
 
 FORM = SOLO
@@ -38,7 +38,7 @@ def load_by(annotations: Path, rules: Protocol) -> Annotated:
     )
     own_boxes = [box for own in found.values() for box in own.values()]
     notices = (
-        lost_line(path, own_boxes, rules),
+        *lines_about(path, found, rules),
         *short_of(path, len(items), NUM_CLIPS, "clips"),
     )
     boxes = {name: corners_of(box, rules)[None] for name, box in zip(found, own_boxes, strict=True)}

@@ -8,19 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
-from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ..score.binarize import Floats
 from ..score.protocols import PROTOCOLS, Protocol
-from ..score.recall import first_hits, retrieval_scores
 from ..truths.annotations import short_of
 from ..truths.forms import Form
-from . import MapSource, Pair, Prior, Sample, Scores, Subsets, Truth, vggss
+from ..truths.recalled import ALL, RetrievalScores
+from . import MapSource, Pair, Prior, Subsets, Truth, vggss
 
 FORM = Form(
     {
@@ -35,8 +33,6 @@ FORM = Form(
 )
 GEOMETRY = "vggss"
 
-_ALL = "all"
-
 
 @dataclass(frozen=True)
 class Retrieval:
@@ -49,6 +45,7 @@ class Retrieval:
 
     labels: dict[str, str]
     notices: tuple[str, ...] = ()
+    left_out: tuple[str, ...] = ()
     reads: Literal["embeddings"] = "embeddings"
     priors: tuple[Prior, ...] = ()
 
@@ -65,7 +62,7 @@ class Retrieval:
     @property
     def counts(self) -> dict[str, dict[str, int]]:
         """How many clips there are."""
-        return {_ALL: {"positive": len(self.labels)}}
+        return {ALL: {"positive": len(self.labels)}}
 
     @property
     def ceiling(self) -> float:
@@ -92,60 +89,10 @@ class Retrieval:
     ) -> RetrievalScores:
         """Score embeddings `(n, 2, D)` of frames and sounds; protocols do not differ here."""
         frames, sounds = np.moveaxis(source(self.pairs()), 1, 0)
-        return RetrievalScores(self, sounds @ frames.T)
+        return RetrievalScores(self.labels, sounds @ frames.T)
 
     def controls(self, source: MapSource, protocol: Protocol) -> dict[str, Subsets]:
         """Nothing: chance is k in n."""
-        return {}
-
-
-@dataclass(frozen=True)
-class RetrievalScores:
-    """What the test says about embeddings; see `Scored`.
-
-    Attributes:
-        test: The test.
-        similarity: `(n, n)` of sound i and frame j.
-    """
-
-    test: Retrieval
-    similarity: NDArray[np.floating]
-
-    @cached_property
-    def scores(self) -> Subsets:
-        """Recalls among all clips."""
-        return {_ALL: self.headline()[1]}
-
-    def headline(self, without: AbstractSet[str] = frozenset()) -> tuple[int, Scores]:
-        """Return how many clips are searched without those, and the recalls among them."""
-        keep = [i for i, name in enumerate(self.test.labels) if name not in without]
-        labels = [label for name, label in self.test.labels.items() if name not in without]
-        return len(keep), retrieval_scores(self.similarity[np.ix_(keep, keep)], labels)
-
-    @property
-    def confidence(self) -> Floats:
-        """How alike each clip's frame and sound are."""
-        return np.diagonal(self.similarity).astype(np.float64)
-
-    @property
-    def samples(self) -> list[Sample]:
-        """For each clip, how many others are found before it."""
-        clips = range(len(self.test.labels))
-        before = [first_hits(both, clips, clips) for both in (self.similarity, self.similarity.T)]
-        return [
-            {
-                "clip": name,
-                "label": label,
-                "similarity": float(self.confidence[i]),
-                "frames_before": int(before[0][i]),
-                "sounds_before": int(before[1][i]),
-            }
-            for i, (name, label) in enumerate(self.test.labels.items())
-        ]
-
-    @property
-    def curves(self) -> dict[str, list[float]]:
-        """None."""
         return {}
 
 

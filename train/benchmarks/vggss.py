@@ -8,6 +8,7 @@ whose class is seen and heard, and the rest by what is judged of it.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from ...errors import InputError
@@ -15,6 +16,7 @@ from ..truths.annotated import Annotated, AnnotatedItem
 from ..truths.annotations import Boxes, find_file, read_json_boxes, read_list, short_of
 from ..truths.forms import BOXES
 from ..truths.sounder import FILE, read_judged
+from ..truths.whole import clips_text
 from . import Pair
 
 FORM = BOXES
@@ -34,7 +36,9 @@ def load(annotations: Path) -> Annotated:
         InputError: If it is missing or cannot be read.
     """
     path, boxes = read_boxes(annotations)
-    return positives_of(boxes, list(boxes.by_clip), NUM_CLIPS, path, _lists(path.parent, boxes))
+    lists, notices = _lists(path.parent, boxes)
+    test = positives_of(boxes, list(boxes.by_clip), NUM_CLIPS, path)
+    return replace(test, lists=lists, notices=(*test.notices, *notices))
 
 
 def read_boxes(annotations: Path) -> tuple[Path, Boxes]:
@@ -52,7 +56,6 @@ def positives_of(
     ids: Sequence[str],
     num_clips: int,
     path: Path,
-    lists: dict[str, frozenset[str]] | None = None,
 ) -> Annotated:
     """Return the test of some clips.
 
@@ -61,7 +64,6 @@ def positives_of(
         ids: The clips.
         num_clips: How many there should be.
         path: The file they are from.
-        lists: Subsets.
 
     Raises:
         InputError: If a clip has no boxes.
@@ -69,9 +71,7 @@ def positives_of(
     require_boxes(path, ids, boxes)
     notices = (*boxes.notices, *short_of(path, len(ids), num_clips, "clips"))
     items = tuple(AnnotatedItem(Pair(name, name), "positive", boxes.labels[name]) for name in ids)
-    return Annotated(
-        items, boxes.by_clip, num_official=len(ids), lists=lists or {}, notices=notices
-    )
+    return Annotated(items, boxes.by_clip, num_official=len(ids), notices=notices)
 
 
 def require_boxes(path: Path, ids: Sequence[str], boxes: Boxes) -> None:
@@ -95,15 +95,21 @@ def listed(annotations: Path, name: str, num_clips: int) -> Annotated:
     return positives_of(read_json_boxes(boxes_path, ids), ids, num_clips, path)
 
 
-def _lists(folder: Path, boxes: Boxes) -> dict[str, frozenset[str]]:
-    """Return the subsets whose lists lie beside the boxes, and what none of them has."""
-    found = {
-        name: frozenset(read_list(folder / file)).intersection(boxes.by_clip)
-        for name, file in LISTS.items()
-        if (folder / file).is_file()
-    }
+def _lists(folder: Path, boxes: Boxes) -> tuple[dict[str, frozenset[str]], list[str]]:
+    """Return the subsets whose lists lie beside the boxes, and what none has; and lines about them.
+
+    Clips of a list that have no boxes are told.
+    """
+    found, notices = dict[str, frozenset[str]](), list[str]()
+    for name, file in LISTS.items():
+        if (folder / file).is_file():
+            ids = read_list(folder / file)
+            found[name] = frozenset(ids).intersection(boxes.by_clip)
+            if unknown := [own for own in ids if own not in boxes.by_clip]:
+                notices.append(f"{folder / file}: {clips_text(unknown)} without boxes, left out")
     if len(found) == len(LISTS):
         found["rest"] = frozenset(boxes.by_clip).difference(*found.values())
     if (folder / FILE).is_file():
-        found |= read_judged(folder / FILE, boxes.labels)
-    return found
+        judged, told = read_judged(folder / FILE, boxes.labels)
+        found, notices = found | judged, [*notices, *told]
+    return found, notices

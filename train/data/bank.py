@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 import torch
@@ -70,25 +71,47 @@ def made_bank(
         return None
     encoder = model.audio_encoder
     numbers = [f"training {i}" for i in range(NUM_NOISES)]
-    if isinstance(encoder, CachedEncoder):
-        cached = encoder.cached
-        teacher = LiveTeacher(
-            cached.teacher, cached.stage_version, cached.weights, weights, str(device)
-        )
-        length = round(teacher.window_s * AUDIO_RATE_HZ)
 
-        def heard(made: Made, of: Sequence[str]) -> Tensor:
-            found = [encoder.reduce(teacher.of_loud_sound(one)) for one in made.sounds(of, length)]
-            return torch.from_numpy(np.stack(found)).float()
-    else:
-        kind = recipe.spectrogram
-        samples = FRONT_ENDS[kind].window_samples
+    @cache
+    def teacher() -> LiveTeacher:
+        assert isinstance(encoder, CachedEncoder)
+        mine = encoder.cached
+        return LiveTeacher(mine.teacher, mine.stage_version, mine.weights, weights, str(device))
 
-        def heard(made: Made, of: Sequence[str]) -> Tensor:
-            found = [log_spectrogram(one, kind) for one in made.sounds(of, samples)]
-            return hear(torch.from_numpy(np.stack(found)), np.zeros(len(found), np.int64), recipe)
-
-    silence = heard(Made("silence"), numbers[:1])
-    noise = heard(Made("noise"), numbers) if "noise" in names else silence[:0]
+    silence = made_inputs(recipe, model, teacher, numbers[:1], Made("silence"))
+    noise = silence[:0]
+    if "noise" in names:
+        noise = made_inputs(recipe, model, teacher, numbers, Made("noise"))
     silence = silence if "silence" in names else silence[:0]
     return Bank(silence.to(device), noise.to(device), int(recipe.option("noises")))
+
+
+def made_inputs(
+    recipe: Recipe,
+    model: AudioVisualModel,
+    teacher: Callable[[], LiveTeacher],
+    names: Sequence[str],
+    made: Made,
+) -> Tensor:
+    """Return what a network takes of silence or noise: as training and as tests hear it.
+
+    Args:
+        recipe: What is heard.
+        model: The network, whose features of sounds may be a teacher's.
+        teacher: Gives that teacher; not called where there is none.
+        names: What each sound is drawn for; silence comes once.
+        made: The kind of sound.
+
+    Returns:
+        Normalised spectrograms `(n, 1, F, T)`, or features `(n, C)`.
+    """
+    encoder = model.audio_encoder
+    if isinstance(encoder, CachedEncoder):
+        length = round(teacher().window_s * AUDIO_RATE_HZ)
+        sounds = made.sounds(names, length)
+        features = [encoder.reduce(teacher().of_loud_sound(one)) for one in sounds]
+        return torch.from_numpy(np.stack(features)).float()
+    kind = recipe.spectrogram
+    sounds = made.sounds(names, FRONT_ENDS[kind].window_samples)
+    found = [log_spectrogram(one, kind) for one in sounds]
+    return hear(torch.from_numpy(np.stack(found)), np.zeros(len(found), np.int64), recipe)

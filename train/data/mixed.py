@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -12,16 +14,25 @@ from ...cache.store import Cache
 from ...errors import InputError
 
 
-def mixed_sound(cache: Cache, first: int, second: int) -> NDArray[np.float32]:
+class Mixed(NamedTuple):
+    """The sum of two sounds.
+
+    Attributes:
+        sound: `(L,)` at 32 kHz, 1.0 at either's full scale: what both have around that time.
+        at: The sample of it that the frames' times lie at.
+    """
+
+    sound: NDArray[np.float32]
+    at: int
+
+
+def mixed_sound(cache: Cache, first: int, second: int) -> Mixed:
     """Add two clips' sounds so that their frames' times meet; the sum is not clipped.
 
     Args:
         cache: The cache.
         first: Row of one clip.
         second: Row of the other.
-
-    Returns:
-        `(L,)` at 32 kHz, 1.0 at either's full scale: what both have around that time.
 
     Raises:
         InputError: The cache does not hold their sound.
@@ -38,4 +49,4 @@ def mixed_sound(cache: Cache, first: int, second: int) -> NDArray[np.float32]:
     before = min(at)
     after = min(len(sound) - place for sound, place in zip(sounds, at, strict=True))
     parts = [sound[place - before : place + after] for sound, place in zip(sounds, at, strict=True)]
-    return np.asarray(parts[0] + parts[1], np.float32)
+    return Mixed(np.asarray(parts[0] + parts[1], np.float32), before)

@@ -22,7 +22,7 @@ class Extra(Protocol):
 
     @property
     def joint(self) -> bool:
-        """Whether the maps of a group of items have to be looked at together."""
+        """Whether a group counts as one: seen together, and left out where an item is missing."""
 
     def look(
         self, maps: Maps, truths: NDArray[Any], items: Sequence[AnnotatedItem], rules: Rules

@@ -53,7 +53,7 @@ def pixel_ap(scores: NDArray[Any], truth: Bools) -> float:
 class PixelScores:
     """CAP, PIAP, CIoU at 0.3 and 0.5 and AUC over groups of sources."""
 
-    joint: bool = False
+    joint: bool = True
 
     def look(
         self, maps: Maps, truths: NDArray[Any], items: Sequence[AnnotatedItem], rules: Protocol

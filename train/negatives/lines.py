@@ -44,6 +44,9 @@ def negative_lines(
         f"thresholds are from {calibration['maps']:,} maps of {calibration['clips']:,} clips "
         f"({calibration['from']}; {', '.join(calibration['kinds'])}):"
     )
+    for kind, num in told["draws"].items():
+        if num > 1:
+            yield f"  {kind}: mean and standard deviation of {num} draws of whose sound it is"
     for name, rule in told["rules"].items():
         yield f"  {name}: {rule}"
     for title, levels in groups:
@@ -58,19 +61,27 @@ def negative_lines(
 
 
 def _level(title: str, figures: NegativeFigures) -> Iterator[str]:
-    yield f"{title}: {_row(figures, NEGATIVE_ALL)}"
+    std = figures.get("std", {})
+    yield f"{title}: {_row(figures, NEGATIVE_ALL, std)}"
     for kind, own in figures.items():
-        if isinstance(own, Mapping):
-            yield f"  {kind:<10}{_row(own, NEGATIVE_KIND)}"
+        if isinstance(own, Mapping) and kind != "std":
+            yield f"  {kind:<10}{_row(own, NEGATIVE_KIND, std.get(kind, {}))}"
 
 
-def _row(figures: NegativeFigures, names: Mapping[str, str]) -> str:
+def _row(
+    figures: NegativeFigures, names: Mapping[str, str], std: NegativeFigures | None = None
+) -> str:
     return "  ".join(
-        f"{title} {_text(key, figures[key])}" for key, title in names.items() if key in figures
+        f"{title} {negative_text(key, figures[key], (std or {}).get(key))}"
+        for key, title in names.items()
+        if key in figures
     )
 
 
-def _text(key: str, value: float | None) -> str:
+def negative_text(key: str, value: float | None, std: float | None = None) -> str:
+    """Write a figure, and its deviation over draws where there are several."""
     if value is None:
         return "-"
-    return f"{value:.4f}" if key == "threshold" else f"{100 * value:.2f}"
+    if key == "threshold":
+        return f"{value:.4f}"
+    return f"{100 * value:.2f}" + ("" if std is None else f" ± {100 * std:.2f}")

@@ -22,6 +22,8 @@ from .strangers import strangers
 MOST_CLIPS = 256
 """That thresholds are derived from: a quartile of so many strays by little."""
 FEWEST_CLIPS = 8
+NUM_DRAWS = 10
+"""Of whose sound is borrowed, as vssl_eval's code has ten seeds (Juanola et al., ICASSP 2025)."""
 
 MapsOf = Callable[[str, Sequence[Pair], Made | None], tuple[StoredMaps, MapSource]]
 """Gives a run's maps of pairs, by a name to store them under; with a made sound, if given."""
@@ -73,9 +75,9 @@ def score_negatives(
         InputError: A picture shows all classes there are.
     """
     sources = test.sources()
-    heard, stored = _negatives(asked, sources, maps_of, "")
+    heard, stored = _negatives(asked, sources, maps_of, "", NUM_DRAWS)
     if OWN in asked.kinds:
-        heard[OWN] = Heard(sources.own, source)
+        heard[OWN] = [Heard(sources.own, source)]
     calibration = _outside(asked, cache, test_ids, maps_of)
     if calibration is None:
         if not stored:
@@ -91,6 +93,7 @@ def score_negatives(
     told = {
         "kinds": list(heard),
         "seed": asked.seed,
+        "draws": {kind: len(draws) for kind, draws in heard.items()},
         "headline": HEADLINE,
         "rules": {level.name: level.rule for level in [*levels, *peers]},
         "calibration": {
@@ -110,21 +113,26 @@ def _made(asked: Asked) -> Asked:
 
 
 def _negatives(
-    asked: Asked, sources: Sources, maps_of: MapsOf, name: str
-) -> tuple[dict[str, Heard], dict[str, StoredMaps]]:
-    """Return maps of the pictures with each kind of made or borrowed sound."""
+    asked: Asked, sources: Sources, maps_of: MapsOf, name: str, num_draws: int = 1
+) -> tuple[dict[str, list[Heard]], dict[str, StoredMaps]]:
+    """Return maps of the pictures with each kind of made or borrowed sound, of each draw."""
     heard, stored = {}, {}
     for kind in asked.kinds:
         if kind in MADE:
             made = next(Made(own, asked.seed) for own in MADE if own == kind)
-            pairs, maps = list(sources.pairs), maps_of(f"{name}{kind}", sources.pairs, made)
+            draws = [list(sources.pairs)]
+            maps = maps_of(f"{name}{kind}", sources.pairs, made)
         elif kind == OFFSCREEN:
-            pairs = strangers(sources.pairs, sources.classes, sources.sounds, asked.seed)
-            maps = maps_of(f"{name}{kind}", list(dict.fromkeys(pairs)), None)
+            draws = [
+                strangers(sources.pairs, sources.classes, sources.sounds, asked.seed, draw)
+                for draw in range(num_draws)
+            ]
+            every = dict.fromkeys(pair for pairs in draws for pair in pairs)
+            maps = maps_of(f"{name}{kind}", list(every), None)
         else:
             continue
         stored[kind] = maps[0]
-        heard[kind] = Heard(pairs, maps[1])
+        heard[kind] = [Heard(pairs, maps[1]) for pairs in draws]
     return heard, stored
 
 

@@ -15,6 +15,7 @@ def strangers(
     classes: Sequence[frozenset[str]],
     sounds: Mapping[str, frozenset[str]],
     seed: int,
+    draw: int = 0,
 ) -> list[Pair]:
     """Give each picture the sound of another clip, drawn anew for each.
 
@@ -24,11 +25,12 @@ def strangers(
             clip's sound may come.
         sounds: Classes of each sound that may be borrowed.
         seed: Of the draws.
+        draw: Which of several.
 
     Raises:
         InputError: A picture shows all classes there are.
     """
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng([seed, draw])
     names = sorted(sounds)
     found = []
     for (video, audio), shown in zip(pictures, classes, strict=True):

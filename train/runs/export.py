@@ -1,7 +1,8 @@
-"""A run as two files that load without avpipe: `model.safetensors`, and `model.json` beside it.
+"""A run as files that load without avpipe: `model.safetensors`, and `model.json` beside it.
 
 The JSON says all that the map depends on: every layer with its sizes, how frames and sound are
 brought to the network, where the map's cells lie. docs/checkpoints.md reads it with torch alone.
+With `run.json` the folder is a run for `load_run`, too; README.md is its card.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,32 +26,37 @@ from ..nets.encoders import Block
 from ..nets.model import AudioVisualModel, build_model
 from ..objectives import require_sight
 from ..recipe import Recipe, recipe_values
+from .card import card_text, read_scores
 from .checkpoint import require_checkpoint
+from .exported import DESCRIPTION, WEIGHTS
 from .localizer import branch_weights, load_into
-from .record import RunRecord, read_record
+from .record import RunRecord, read_record, write_record
 
 SCHEMA = "avpipe.model/1"
-WEIGHTS, DESCRIPTION = "model.safetensors", "model.json"
+RECORD, CARD = "run.json", "README.md"
 
 
-def export_run(run_dir: Path, out: Path) -> dict[str, Path]:
-    """Write the network that a run tests with, and its description.
+def export_run(run_dir: Path, out: Path, licence: str | None = None) -> dict[str, Path]:
+    """Write the network that a run tests with, its description, its record and its card.
 
     Args:
         run_dir: The run.
-        out: Folder of the two files, made if needed; the description is written last.
+        out: Folder of the files, made if needed; the description is written last.
+        licence: Of the weights, for the card.
 
     Returns:
-        `weights` and `description`, where they are.
+        `weights`, `record`, `card` and `description`, where they are.
 
     Raises:
         InputError: No run, no checkpoint, or a run that only classifies sounds.
         CacheCorruptError: Page or checkpoint is damaged.
-        UsageError: `out` is a file.
+        UsageError: `out` is a file, or holds the run itself.
         CacheUnwritableError: They cannot be written.
     """
     if out.exists() and not out.is_dir():
         raise UsageError(f"{out} is no folder: name one with --out")
+    if out.resolve() == run_dir.resolve():
+        raise UsageError(f"{out} is the run itself: name another folder with --out")
     record = read_record(run_dir)
     objective = require_sight(record.recipe.objective)
     checkpoint, step = require_checkpoint(run_dir)
@@ -72,9 +78,14 @@ def export_run(run_dir: Path, out: Path) -> dict[str, Path]:
         "recipe": recipe_values(record.recipe),
         "provenance": _provenance(record, step),
     }
-    files = {"weights": out / WEIGHTS, "description": out / DESCRIPTION}
+    name = run_dir.resolve().name
+    card = card_text(name, record, step, read_scores(run_dir), licence)
+    names = {"weights": WEIGHTS, "record": RECORD, "card": CARD, "description": DESCRIPTION}
+    files = {key: out / name for key, name in names.items()}
     remove_orphans(out)
     write_whole(files["weights"], content)
+    write_record(out, replace(record, cache=""))  # a path of this machine
+    write_whole(files["card"], card.encode())
     write_whole(files["description"], (json.dumps(description, indent=1) + "\n").encode())
     return files
 

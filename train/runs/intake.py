@@ -17,6 +17,7 @@ from ...errors import InputError
 from ...stages.spectrogram import FRONT_ENDS, log_spectrogram, resample
 from ...stages.teachers.live import LiveTeacher, fetch_weights, weights_option
 from ..data.augment import hear, normalise_frames
+from ..data.bank import made_inputs
 from ..data.clips import AT_TEST, ClipReader, whole_clips
 from ..data.columns import cached_features, feature_columns, reduced
 from ..data.features import Cached
@@ -108,22 +109,25 @@ class Intake:
         heard = torch.from_numpy(spectrogram).to(self._device)[None]
         return hear(heard, np.zeros(1, np.int64), self._record.recipe)
 
-    def loud_sound(self, waveform: NDArray[np.float32], rate_hz: int) -> Tensor:
-        """Return the same of a sound that may exceed full scale; a teacher hears it at 32 kHz."""
+    def loud_sound(self, waveform: NDArray[np.float32], at: int) -> Tensor:
+        """Return the same of a sound at 32 kHz that may exceed full scale, around a sample of it.
+
+        As of a cache's clips, the window is moved into the sound where it would reach over.
+        """
         encoder = self._model.audio_encoder
-        if not isinstance(encoder, CachedEncoder):
-            return self.sound(waveform, rate_hz)
-        features = encoder.reduce(self.teacher("audio").of_loud_sound(waveform))
-        return torch.from_numpy(features)[None].to(self._device).float()
+        if isinstance(encoder, CachedEncoder):
+            features = encoder.reduce(self.teacher("audio").of_loud_sound(waveform, at))
+            return torch.from_numpy(features)[None].to(self._device).float()
+        length = round(self.window_s * AUDIO_RATE_HZ)
+        start = max(0, min(at - length // 2, len(waveform) - length))
+        return self.sound(waveform[start : start + length], AUDIO_RATE_HZ)
 
     def made_sounds(self, names: Sequence[str], made: Made) -> Tensor:
         """Return what the network takes of silence or noise, drawn for each name."""
-        front_end = FRONT_ENDS[self._record.recipe.spectrogram]
-        rate_hz, length = front_end.rate_hz, front_end.window_samples
-        if isinstance(self._model.audio_encoder, CachedEncoder):
-            rate_hz = AUDIO_RATE_HZ
-            length = round(self.window_s * rate_hz)
-        return torch.cat([self.loud_sound(one, rate_hz) for one in made.sounds(names, length)])
+        heard = made_inputs(
+            self._record.recipe, self._model, lambda: self.teacher("audio"), names, made
+        )
+        return heard.to(self._device)
 
 
 def _otherwise(cache: Cache, found: Cached, mine: Cached) -> str:

@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ...cache.schema import AUDIO_RATE_HZ
 from ...cache.store import Cache
 from ...errors import CacheCorruptError, UsageError
 from ...machine import AUTO
@@ -30,6 +29,8 @@ from ..nets.geometry import Geometry, upsample
 from ..nets.model import AudioVisualModel, build_model
 from ..objectives import Objective, cosine_map, head_number, load_objective, require_sight
 from .checkpoint import load_weights, require_checkpoint
+from .exported import exported_weights, is_exported
+from .hub import local_run
 from .intake import Intake
 from .record import RunRecord, one_run, read_record
 
@@ -184,7 +185,7 @@ class Localizer:
         for start in range(alone, len(heard), batch_size):
             rows = heard[start : start + batch_size].tolist()
             mixtures = (mixed_sound(cache, first, second) for second, first in rows)
-            parts = [self._intake.loud_sound(mixture, AUDIO_RATE_HZ) for mixture in mixtures]
+            parts = [self._intake.loud_sound(*mixture) for mixture in mixtures]
             yield self._model.embed_spectrograms(torch.cat(parts))
 
     @torch.inference_mode()
@@ -406,7 +407,8 @@ def load_run(
     """Open a run for localizing.
 
     Args:
-        run_dir: The run's folder, or one that holds it as its only seed.
+        run_dir: The run's folder, or one that holds it as its only seed, or what `avpipe export`
+            wrote; `hf://USER/RUN` where that lies on the Hugging Face Hub.
         device: `auto`, `cpu`, `cuda`, ...
         branch: Which of its weights: `online`, `momentum` or `ema`; None for those that its recipe
             tests (`test_weights`).
@@ -419,13 +421,18 @@ def load_run(
         InputError: If there is no run, or it has no checkpoint yet.
         CacheCorruptError: If its record or its checkpoint is damaged.
         UsageError: If there is no such device, or the run has no such weights or head.
+        MissingDependencyError: If the Hub cannot be reached.
     """
-    folder = one_run(Path(run_dir))
+    folder = one_run(local_run(run_dir))
     record = read_record(folder)
-    checkpoint, _ = require_checkpoint(folder)
     objective = load_objective(record.recipe.objective)
     model = build_model(record.recipe, objective.NEEDS, record.seed, record.features)
-    weights_of_run = branch_weights(folder, checkpoint, branch or record.recipe.test_weights)
+    if is_exported(folder):
+        weights_of_run = exported_weights(folder, branch)
+    else:
+        checkpoint, _ = require_checkpoint(folder)
+        chosen = branch or record.recipe.test_weights
+        weights_of_run = branch_weights(folder, checkpoint, chosen)
     load_into(model, weights_of_run, folder)
     return Localizer(record, model, objective, choose_device(device), weights, head)
 

@@ -123,8 +123,6 @@ def evaluate(
     whole = full = load_benchmark(benchmark, annotations, rules)
     sweeps.require_boxes(benchmark, whole)
     negatives.require_fit(benchmark, whole)
-    if bootstrap and whole.reads == "embeddings":
-        raise UsageError(f"--bootstrap goes with scores of single maps, not with {benchmark}")
     stem = benchmark
     with collected() as told:
         records = [read_record(Path(folder)) for folder in run_dirs]
@@ -133,11 +131,7 @@ def evaluate(
         stem = f"{benchmark}@{id_set_digest(full.clip_ids)[:8]}"
         line = f"--ids: {len(full.clip_ids):,} of the {len(whole.clip_ids):,} clips are tested"
         told = [line, *told]
-    at_hand = full.only(set(cache.ids).intersection(full.clip_ids))
-    if not at_hand.clip_ids:
-        raise InputError(
-            f"{cache.path} has none of the {len(full.clip_ids)} test clips of {annotations}"
-        )
+    at_hand = _at_hand(full, cache, annotations)
     if head is not None and full.reads == "embeddings":
         raise UsageError(f"--head {head}: {benchmark} embeds wholes, there is no map of a head")
     shared = Evaluation(
@@ -189,6 +183,20 @@ def _listed(whole: Benchmark, ids: Sequence[str], annotations: Path) -> Benchmar
     if not part.clip_ids:
         raise InputError(f"--ids: none of its {len(set(ids))} ids is a test clip of {annotations}")
     return part
+
+
+def _at_hand(full: Benchmark, cache: Cache, annotations: Path) -> Benchmark:
+    """Return what the cache has of a benchmark; nothing of it is an error."""
+    missing = set(full.clip_ids).difference(cache.ids)
+    at_hand = full.only(set(full.clip_ids).difference(missing))
+    if at_hand.clip_ids:
+        return at_hand
+    if len(missing) == len(full.clip_ids):
+        raise InputError(f"{cache.path} has none of the {len(missing)} test clips of {annotations}")
+    raise InputError(
+        f"{cache.path} lacks {len(missing)} test clips ({min(missing)}, ...), and without them "
+        f"nothing of {annotations} can be scored"
+    )
 
 
 def _add_priors(shared: Evaluation, first_run: Path, seen: Cached | None) -> list[str]:
@@ -279,6 +287,7 @@ def _run_entry(folder: Path, record: RunRecord, shared: Evaluation) -> dict[str,
         "pairs": at_hand.counts,
         "pairs_official": full.counts,
         "missing": sorted(set(full.clip_ids).difference(shared.cache.ids)),
+        "left_out": list(full.left_out),
         **leaks_of(record, shared, scored),
         **copies_of(record, shared, scored),
         "ceiling": at_hand.ceiling,

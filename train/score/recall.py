@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .binarize import Maps
 
+Places = Mapping[tuple[str, str], NDArray[np.int64]]
+"""`(q,)` by direction, `a2i` or `i2a`, and by suffix, of clips or `_class`."""
 DEPTHS = (1, 5, 10)
 """R@1, R@5 and R@10 (SSL alignment, Table 6)."""
 
@@ -65,13 +67,25 @@ def retrieval_scores(similarity: Maps, labels: Sequence[object]) -> dict[str, fl
     Returns:
         `a2i_r1`, `a2i_r5`, ..., `i2a_r10` over clips; with `_class` behind, over classes.
     """
-    scores = {}
-    for suffix, names in (("", range(len(labels))), ("_class", labels)):
-        for direction, both in (("a2i", similarity), ("i2a", similarity.T)):
-            places = first_hits(both, names, names)
-            for k in DEPTHS:
-                scores[f"{direction}_r{k}{suffix}"] = _share_within(places, k)
-    return scores
+    return scores_of_places(retrieval_places(similarity, labels))
+
+
+def retrieval_places(similarity: Maps, labels: Sequence[object]) -> Places:
+    """Return how many items stand before each query's own; see `retrieval_scores`."""
+    return {
+        (direction, suffix): first_hits(both, names, names)
+        for suffix, names in (("", range(len(labels))), ("_class", labels))
+        for direction, both in (("a2i", similarity), ("i2a", similarity.T))
+    }
+
+
+def scores_of_places(places: Places) -> dict[str, float]:
+    """Return the recalls of queries by what stands before their own; see `retrieval_scores`."""
+    return {
+        f"{direction}_r{k}{suffix}": _share_within(own, k)
+        for (direction, suffix), own in places.items()
+        for k in DEPTHS
+    }
 
 
 def _share_within(places: NDArray[np.int64], k: int) -> float:

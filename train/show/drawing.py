@@ -11,6 +11,7 @@ from typing import Any
 import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure, SubFigure
@@ -201,7 +202,7 @@ def grid(
         parts = figure.subfigures(2, 1, height_ratios=ratios, hspace=0, squeeze=False)
         above, below = parts.ravel()
         limits = next(panel.limits for row in rows for panel in row if panel.limits)
-        _draw_scale(below, limits, scale)
+        draw_scale(below, limits, scale)
     axes_of = above.subplots(len(rows), num_columns, squeeze=False)
     for row, axes_row in zip(rows, axes_of, strict=True):
         for axes in axes_row[len(row) :]:
@@ -214,8 +215,14 @@ def grid(
     return to_png(figure)
 
 
-def _draw_scale(figure: Figure | SubFigure, limits: tuple[float, float], unit: str) -> None:
-    """Draw the colours from low to high, their ends named, above a line of words."""
+def draw_scale(figure: Figure | SubFigure, limits: tuple[float, float], unit: str) -> None:
+    """Draw the colours from low to high, their ends named, above a line of words.
+
+    Args:
+        figure: All of it is taken.
+        limits: Values at the ends.
+        unit: What the values are.
+    """
     axes = figure.add_axes((0.36, 0.55, 0.28, 0.3))
     axes.imshow(np.linspace(0, 1, 256)[None], cmap=COLOUR_MAP, aspect="auto")
     axes.set_axis_off()
@@ -306,7 +313,8 @@ def cut(text: str, length: int) -> str:
 
 
 def to_png(figure: Figure) -> bytes:
-    """Return a figure as PNG."""
+    """Return a figure as PNG: the bytes of its `savefig`, which draws everything twice."""
     content = io.BytesIO()
-    figure.savefig(content, format="png", facecolor="white")
+    figure.set_facecolor("white")
+    FigureCanvasAgg(figure).print_png(content)  # type: ignore[no-untyped-call]
     return content.getvalue()

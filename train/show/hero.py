@@ -8,10 +8,10 @@ import numpy as np
 
 from ...cache.store import Cache
 from ...errors import InputError
-from ..benchmarks.synth import SynthItem
-from ..benchmarks.synth import load as load_world
 from ..runs.localizer import Localizer
 from ..score.maps import write_whole
+from ..truths.right_object import SynthItem
+from ..truths.world_lists import read_world
 from . import drawing
 from .drawing import Panel
 
@@ -37,7 +37,7 @@ def hero_picture(
         InputError: If the cache holds no test clip with a swapped sound.
         CacheUnwritableError: If the picture cannot be written.
     """
-    test = load_world(world).only(set(cache.ids))
+    test = read_world(world).only(set(cache.ids))
     labels = {one.pair.video: one.label for one in test.items if one.group == "positive"}
     swaps: dict[str, SynthItem] = {}
     for item in test.items:

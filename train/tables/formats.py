@@ -11,10 +11,10 @@ import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from ...printable import cell, printable
-from ..negatives.lines import NEGATIVE_ALL, NEGATIVE_KIND
+from ..negatives.lines import NEGATIVE_ALL, NEGATIVE_KIND, negative_text
 from ..score.table import (
     OF_ALL,
     OF_RUN,
@@ -81,12 +81,29 @@ def formatted(document: Document, how: TableFormat, *, bold: bool = False) -> st
     if not beside:
         return text
     head, *rows = beside
-    figures = [[row[0], *map(_percent, head[1:-1], row[1:-1]), str(row[-1])] for row in rows]
+    figures = [[row[0], *(_negative_cell(own, how) for own in row[1:-1]), row[-1]] for row in rows]
     return f"{text}\n\n{write(head, figures, [])}"
 
 
+class NegativeCell(NamedTuple):
+    """A figure of sounds of nothing in the picture.
+
+    Attributes:
+        key: Which.
+        value: None where there is none.
+        std: Its deviation over draws, where it was drawn several times.
+    """
+
+    key: str
+    value: float | None
+    std: float | None
+
+
 def negative_table(document: Document) -> list[list[Any]]:
-    """Return the heading and rows of what sounds of nothing in the picture score; may be empty."""
+    """Return the heading and rows of what sounds of nothing in the picture score; may be empty.
+
+    A row is a title, a `NegativeCell` for each column, and the threshold's rule.
+    """
     told = document["runs"][0].get("negatives_from")
     if not told:
         return []
@@ -97,26 +114,41 @@ def negative_table(document: Document) -> list[list[Any]]:
     for group in document["groups"]:
         for level, rule in told["rules"].items():
             figures = group["mean"]["negatives"][level]
-            values = [figures[key] for key in NEGATIVE_ALL]
-            values += [figures[kind].get(key) for kind, key in of_kind]
-            found.append([f"{names[group['name']]}, {level}", *values, rule])
+            std = figures.get("std", {})
+            cells = [NegativeCell(key, figures[key], std.get(key)) for key in NEGATIVE_ALL]
+            cells += [
+                NegativeCell(key, figures[kind].get(key), std.get(kind, {}).get(key))
+                for kind, key in of_kind
+            ]
+            found.append([f"{names[group['name']]}, {level}", *cells, rule])
     return found
 
 
-def _percent(head: str, value: float | None) -> str:
-    if value is None:
-        return "-"
-    return f"{value:.4f}" if head == NEGATIVE_ALL["threshold"] else f"{100 * value:.2f}"
+def _negative_cell(own: NegativeCell, how: TableFormat) -> str:
+    text = negative_text(*own)
+    return text.replace(" ± ", r" $\pm$ ") if how == "latex" else text
 
 
 def _plain_csv(rows: Sequence[Sequence[Any]]) -> str:
-    """Write a table whose figures stay as they are."""
+    """Write a table whose figures stay as they are, deviations in columns of their own."""
+    (title, *heads, rule), *body = rows
+    drawn = [any(row[1 + at].std is not None for row in body) for at in range(len(heads))]
+    names = [
+        name
+        for head, several in zip(heads, drawn, strict=True)
+        for name in ((head, f"{head} std") if several else (head,))
+    ]
     text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows(
-        [f"{one:.10g}" if isinstance(one, float) else cell("" if one is None else one)
-         for one in row]
-        for row in rows
-    )  # fmt: skip
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow([title, *names, rule])
+    for row in body:
+        values = [
+            value
+            for own, several in zip(row[1:-1], drawn, strict=True)
+            for value in ((own.value, own.std) if several else (own.value,))
+        ]
+        figures = ["" if value is None else f"{value:.10g}" for value in values]
+        writer.writerow([cell(row[0]), *figures, cell(row[-1])])
     return text.getvalue().rstrip("\n")
 
 

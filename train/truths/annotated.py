@@ -82,6 +82,7 @@ class Annotated:
         num_official: Clips with a source in the picture, unreadable ones included.
         lists: Subsets by name: the clips of each.
         notices: Lines about broken boxes and missing files.
+        left_out: Clips that are listed and have no truth, which are not tested.
         extra: What is scored beside cIoU.
     """
 
@@ -94,6 +95,7 @@ class Annotated:
     notices: tuple[str, ...] = ()
     reads: Literal["maps"] = "maps"
     priors: tuple[Prior, ...] = ("center", "object")
+    left_out: tuple[str, ...] = ()
     extra: Extra | None = field(default=None, repr=False)
 
     @cached_property
@@ -118,9 +120,22 @@ class Annotated:
 
     def only(self, have: AbstractSet[str]) -> Annotated:
         """Leave out what needs other clips than these."""
+        here = np.array([have >= set(item.pair.clips) for item in self.items], bool)
         return replace(
-            self, items=tuple(item for item in self.items if have >= set(item.pair.clips))
+            self, items=tuple(self.items[row] for row in np.flatnonzero(self.whole(here)))
         )
+
+    def whole(self, keep: Bools) -> Bools:
+        """Leave out what is counted with items that are left out, where all or none of them count.
+
+        Args:
+            keep: `(items,)`.
+        """
+        if self.extra is None or not self.extra.joint:
+            return keep
+        lacking = {item.group for item, there in zip(self.items, keep, strict=True) if not there}
+        counts = [not item.group or item.group not in lacking for item in self.items]
+        return np.logical_and(keep, counts)
 
     def truth(self, pair: Pair, positive: bool) -> Truth:
         """Return what to draw on a pair's frame; see `Benchmark.truth`."""
@@ -164,8 +179,7 @@ class Annotated:
     def _chunk(self) -> int:
         """Items looked at together: whole groups, all as large as the first, where they must be."""
         size = 1
-        if self.extra and self.extra.joint and self.items:
-            first = self.items[0].group
+        if self.extra and self.extra.joint and self.items and (first := self.items[0].group):
             size = next(
                 (n for n, item in enumerate(self.items) if item.group != first), len(self.items)
             )
@@ -232,18 +246,18 @@ class Annotated:
     @cached_property
     def _areas_px(self) -> Floats:
         """`(pairs,)` sum of each truth."""
-        return np.concatenate([t.sum((1, 2), dtype=np.float64) for t in self._drawn(self.items)])
+        return np.concatenate([_areas(truths) for truths in self._drawn(self.items)])
 
     @cached_property
     def _best(self) -> Floats:
         """Largest cIoU that half the picture can have, of each positive."""
         found = [np.zeros(0)]
         for truths in self._drawn([item for item in self.items if item.kind == "positive"]):
-            full = (truths == 1).sum((1, 2))
-            part = (truths > 0).sum((1, 2)) - full  # Flickr: pixels that one annotator marked
+            full = _areas(truths == 1)
+            part = _areas(truths > 0) - full  # Flickr: pixels that one annotator marked
             hit = np.minimum(full, _HALF_PX)
             beside = np.minimum(part, _HALF_PX - hit)
-            whole = truths.sum((1, 2), dtype=np.float64) + _HALF_PX - hit - beside
+            whole = _areas(truths) + _HALF_PX - hit - beside
             found.append((hit + beside / 2) / whole)
         return np.concatenate(found)
 
@@ -251,6 +265,13 @@ class Annotated:
         """Yield the truths of items, some at a time."""
         for start in range(0, len(items), _CHUNK):
             yield self._truths(items[start : start + _CHUNK])
+
+
+def _areas(truths: NDArray[Any]) -> Floats:
+    """Return the sum of each truth, `(n,)`: of masks by counting, which is faster."""
+    if truths.dtype == bool:
+        return np.array([np.count_nonzero(truth) for truth in truths], np.float64)
+    return np.asarray(truths.sum((1, 2), dtype=np.float64))
 
 
 def _source(item: AnnotatedItem) -> str:
@@ -291,6 +312,7 @@ class AnnotatedScores:
     def headline(self, without: AbstractSet[str] = frozenset()) -> tuple[int, Scores]:
         """Return how many clips count without those, and the scores of all pairs."""
         keep = np.array([without.isdisjoint(item.pair.clips) for item in self.test.items], bool)
+        keep = self.test.whole(keep)
         num = int((keep & self.test.positive).sum())
         return num, self._summary(keep)
 

@@ -6,16 +6,15 @@ import csv
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from ...errors import InputError
 from ...reading import parse_json, parse_xml
+from ..benchmarks import Pair
 from ..score.binarize import Floats
-from .boxes import corners_px
-
-_FIRST = 3
-"""Ids that a line about many of them names."""
+from .whole import clips_text, whole_boxes
 
 
 @dataclass(frozen=True)
@@ -26,11 +25,13 @@ class Boxes:
         by_clip: `(k, 4)` x1, y1, x2, y2 of each clip: shares of the sides, or pixels.
         labels: Class of each clip, where the file has one.
         notices: Lines about boxes that are broken.
+        left_out: Clips that should have boxes and have no file.
     """
 
     by_clip: dict[str, Floats]
     labels: dict[str, str]
     notices: tuple[str, ...] = ()
+    left_out: tuple[str, ...] = ()
 
 
 def short_of(path: Path, num_found: int, num_published: int, what: str) -> tuple[str, ...]:
@@ -60,19 +61,31 @@ def read_rows(path: Path, *columns: str) -> list[dict[str, str]]:
     """Read a CSV with a header.
 
     Raises:
-        InputError: If it cannot be read, or a line lacks one of the columns.
+        InputError: If it cannot be read, or its header or a line lacks one of the columns.
     """
     try:
         with path.open(encoding="utf-8", newline="") as file:
-            rows = list(csv.DictReader(file))
+            reader = csv.DictReader(file)
+            header, rows = reader.fieldnames or (), list(reader)
     except (ValueError, csv.Error) as error:
         raise InputError(f"{path}: no CSV ({error})") from None
     except OSError as error:
         raise unreadable(path, error) from None
-    for row in rows:
-        if absent := [name for name in columns if row.get(name) is None]:
+    for line in ({name: name for name in header}, *rows):
+        if absent := [name for name in columns if line.get(name) is None]:
             raise InputError(f"{path}: a line without {absent[0]}")
     return rows
+
+
+def read_negatives(path: Path) -> list[Pair]:
+    """Read pairs of a frame and a sound of nothing in it: a CSV with columns video and audio.
+
+    Raises:
+        InputError: If it cannot be read, a line lacks one of them, or a pair comes twice.
+    """
+    pairs = [Pair(row["video"], row["audio"]) for row in read_rows(path, "video", "audio")]
+    refuse_twice(path, [f"{video} with {audio}" for video, audio in pairs])
+    return pairs
 
 
 def flag(path: Path, row: Mapping[str, str], column: str) -> bool:
@@ -148,10 +161,7 @@ def read_json_boxes(path: Path, only: Collection[str] | None = None) -> Boxes:
     try:
         entries = parse_json(path.read_bytes())
         names = [str(entry["file"]) for entry in entries]
-        boxes = {
-            name: np.asarray(entry["bbox"], np.float64).reshape(-1, 4)
-            for name, entry in zip(names, entries, strict=True)
-        }
+        boxes = {name: _corners(entry["bbox"]) for name, entry in zip(names, entries, strict=True)}
         labels = {
             name: str(entry.get("class", "")) for name, entry in zip(names, entries, strict=True)
         }
@@ -159,60 +169,53 @@ def read_json_boxes(path: Path, only: Collection[str] | None = None) -> Boxes:
         raise InputError(f"{path}: not the boxes of clips ({error!r})") from None
     except OSError as error:
         raise unreadable(path, error) from None
+    if not names:
+        raise InputError(f"{path} is empty")
     refuse_twice(path, names)
     if only is not None:
         wanted = set(only)
         boxes = {name: own for name, own in boxes.items() if name in wanted}
-    whole = {name: own[np.isfinite(own).all(1)] for name, own in boxes.items()}
-    return Boxes(whole, labels, tuple(_broken(path, boxes, whole)))
+    whole, lines = whole_boxes(path.name, boxes)
+    return Boxes(whole, labels, lines)
 
 
-def _broken(path: Path, boxes: Mapping[str, Floats], whole: Mapping[str, Floats]) -> list[str]:
-    """Return lines about boxes that are no rectangles inside their frames."""
-    outside = [name for name, own in whole.items() if ((own < -1) | (own > 2)).any()]
-    endless = [name for name, own in boxes.items() if len(own) > len(whole[name])]
-    bare = [name for name, own in whole.items() if not _has_area(own)]
-    lines = []
-    if outside:
-        lines.append(
-            f"{path.name}: {clips_text(outside)} with overflowed boxes, clipped to the frame"
-        )
-    if endless:
-        lines.append(f"{path.name}: {clips_text(endless)} with boxes that hold no number, left out")
-    if bare:
-        lines.append(f"{path.name}: {clips_text(bare)} whose boxes have no area: cIoU is 0 there")
-    return lines
+def _corners(values: Any) -> Floats:
+    """Return the boxes of an entry, `(k, 4)`; four bare numbers are another format's one box."""
+    boxes = np.asarray(values, np.float64)
+    if boxes.size and boxes.shape[1:] != (4,):
+        raise ValueError(f"{values} are not boxes of four numbers each")
+    return boxes.reshape(-1, 4)
 
 
-def _has_area(boxes: Floats) -> bool:
-    corners = corners_px(boxes)
-    return bool(((corners[:, 2] > corners[:, 0]) & (corners[:, 3] > corners[:, 1])).any())
-
-
-def read_xml_boxes(folder: Path, ids: Sequence[str]) -> Boxes:
+def read_xml_boxes(folder: Path, ids: Sequence[str], frame_px: int) -> Boxes:
     """Read the boxes of Flickr-SoundNet, `<id>.xml` in the folder or in one inside it.
 
     The root's children are annotators; each holds `bbox` elements, whose children are a name and
-    xmin, ymin, xmax, ymax in pixels of a frame of 256 x 256.
+    xmin, ymin, xmax, ymax in pixels of the frame.
 
     Args:
         folder: Where the files are.
         ids: The clips wanted; those without a file are left out and told.
+        frame_px: Side of the frame.
 
     Raises:
-        InputError: If no clip has a file, or a file is none of this kind.
+        InputError: If no clip has a file, a file is none of this kind, or a clip has two.
     """
-    files = {path.stem: path for form in ("*/*.xml", "*.xml") for path in folder.glob(form)}
+    files: dict[str, Path] = {}
+    wanted = set(ids)
+    for path in sorted(path for form in ("*.xml", "*/*.xml") for path in folder.glob(form)):
+        if files.setdefault(path.stem, path) is not path and path.stem in wanted:
+            raise InputError(f"{path} and {files[path.stem]}: two files of a clip; remove one")
     have = [name for name in ids if name in files]
     if not have:
         raise InputError(f"{folder} holds no boxes: there is no <id>.xml of {ids[0]} or another id")
-    boxes = {name: _xml_boxes(files[name]) for name in have}
-    lines = []
-    if absent := [name for name in ids if name not in files]:
-        lines.append(f"{folder}: {clips_text(absent)} without an XML file, left out")
-    if bare := [name for name, own in boxes.items() if not _has_area(own / 256)]:
-        lines.append(f"{folder}: {clips_text(bare)} whose boxes have no area: cIoU is 0 there")
-    return Boxes(boxes, {}, tuple(lines))
+    boxes, lines = whole_boxes(
+        str(folder), {name: _xml_boxes(files[name]) for name in have}, frame_px
+    )
+    absent = tuple(name for name in ids if name not in files)
+    if absent:
+        lines = (f"{folder}: {clips_text(absent)} without an XML file, left out", *lines)
+    return Boxes(boxes, {}, lines, absent)
 
 
 def _xml_boxes(path: Path) -> Floats:
@@ -242,12 +245,6 @@ def refuse_twice(path: Path, ids: Sequence[str]) -> None:
         if name in seen:
             raise InputError(f"{path}: {name} comes twice")
         seen.add(name)
-
-
-def clips_text(ids: Sequence[str]) -> str:
-    """Return how many clips, and the first of them."""
-    named = ", ".join(ids[:_FIRST]) + (", ..." if len(ids) > _FIRST else "")
-    return f"{len(ids)} clip{'s' if len(ids) > 1 else ''} ({named})"
 
 
 def unreadable(path: Path, error: OSError) -> InputError:

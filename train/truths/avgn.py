@@ -19,6 +19,7 @@ from ..score.binarize import Floats
 from ..score.protocols import Protocol
 from .annotations import find_file, refuse_twice, unreadable
 from .forms import Form
+from .whole import whole_boxes
 
 LEGEND = """\
 CAP: average precision of confidences, a source being found from a cIoU of 0.3 on. PIAP: average
@@ -51,26 +52,32 @@ def read_sized_boxes(
         kinds: The keys of an entry's boxes, and those of their classes.
 
     Returns:
-        The file; for each clip its boxes `(4,)` x, y, width, height by class. Two boxes of a class
-        do not occur.
+        The file; for each clip its boxes `(4,)` x, y, width, height by class.
 
     Raises:
-        InputError: The file is missing, of another kind, or has a clip twice.
+        InputError: The file is missing, of another kind, or has a clip twice, or a clip two boxes
+            of a class.
     """
     path = find_file(annotations, file, f"avgn_{file}")
     try:
         entries = parse_json(path.read_bytes())
         names = [str(entry["file"]) for entry in entries]
-        found = [
-            {str(entry[label]): _box(entry[box]) for box, label in kinds.items()}
-            for entry in entries
-        ]
+        found = [_by_class(entry, kinds) for entry in entries]
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
         raise InputError(f"{path}: not {file} of AVGN ({error!r})") from None
     except OSError as error:
         raise unreadable(path, error) from None
+    if not names:
+        raise InputError(f"{path} is empty")
     refuse_twice(path, names)
     return path, dict(zip(names, found, strict=True))
+
+
+def _by_class(entry: Mapping[str, Any], kinds: Mapping[str, str]) -> dict[str, Floats]:
+    found = {str(entry[label]): _box(entry[box]) for box, label in kinds.items()}
+    if len(found) < len(kinds):
+        raise ValueError(f"{entry['file']} has {next(iter(found))} twice")
+    return found
 
 
 def _box(values: Any) -> Floats:
@@ -87,7 +94,24 @@ def corners_of(box: Floats, rules: Protocol) -> Floats:
     return np.concatenate([box[:2], box[:2] + box[2:]])
 
 
-def lost_line(path: Path, boxes: Iterable[Floats], rules: Protocol) -> str:
+def lines_about(
+    path: Path, found: Mapping[str, Mapping[str, Floats]], rules: Protocol
+) -> tuple[str, ...]:
+    """Say what is odd about boxes as a protocol reads them, and how many the other reading loses.
+
+    Args:
+        path: Their file.
+        found: As `read_sized_boxes` returns them.
+        rules: The protocol.
+    """
+    lost = _lost_line(path, [box for own in found.values() for box in own.values()], rules)
+    if rules.boxes == "corners":
+        return (lost,)
+    read = {n: np.stack([corners_of(b, rules) for b in own.values()]) for n, own in found.items()}
+    return (lost, *whole_boxes(path.name, read)[1])
+
+
+def _lost_line(path: Path, boxes: Iterable[Floats], rules: Protocol) -> str:
     """Say how many boxes have no area when they are read as corners."""
     rows = np.stack(list(boxes))
     lost = int(((rows[:, 2] <= rows[:, 0]) | (rows[:, 3] <= rows[:, 1])).sum())

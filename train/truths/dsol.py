@@ -9,14 +9,15 @@ without boxes are left out, as DSOL's code does.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from ...errors import InputError
-from ...reading import parse_json
+from ...reading import parse_json_once
 from ..score.binarize import Floats
 from .annotations import find_file, refuse_twice, short_of, unreadable
+from .whole import whole_boxes
 
 CLASSES = {
     1: "cello",
@@ -30,9 +31,21 @@ CLASSES = {
 """Of DSOL's numbers; the test holds no other."""
 
 
-def read_frames(
-    annotations: Path, file: str, num_frames: int
-) -> tuple[dict[str, dict[str, Floats]], tuple[str, ...]]:
+class Frames(NamedTuple):
+    """What such a file holds.
+
+    Attributes:
+        boxes: Of each frame that has some `(k, 4)` x1, y1, x2, y2 in shares of the sides by class.
+        left_out: The frames that have none.
+        notices: Lines about these, about boxes that are odd, and a file that is not as published.
+    """
+
+    boxes: dict[str, dict[str, Floats]]
+    left_out: tuple[str, ...]
+    notices: tuple[str, ...]
+
+
+def read_frames(annotations: Path, file: str, num_frames: int) -> Frames:
     """Read such a file.
 
     Args:
@@ -40,16 +53,12 @@ def read_frames(
         file: The file's name; `dsol_` may stand before it.
         num_frames: How many frames the published one has.
 
-    Returns:
-        For each frame that has some, its boxes `(k, 4)` x1, y1, x2, y2 in shares of the sides by
-        class; and lines about frames without any, and a file that is not as published.
-
     Raises:
         InputError: The file is missing, of another kind, has a frame twice, or has no boxes.
     """
     path = find_file(annotations, file, f"dsol_{file}")
     try:
-        entries = parse_json(path.read_bytes())
+        entries = parse_json_once(path.read_bytes())
         frames = {name: _by_class(entry["bbox"]) for name, entry in entries.items()}
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
         raise InputError(f"{path}: not the boxes of MUSIC's frames ({error!r})") from None
@@ -60,10 +69,13 @@ def read_frames(
     found = {clips[name]: own for name, own in frames.items() if own}
     if not found:
         raise InputError(f"{path}: none of its {len(frames)} frames has a box")
-    lines = short_of(path, len(frames), num_frames, "frames")
-    if bare := len(frames) - len(found):
-        lines = (f"{path.name}: {bare:,} of {len(frames):,} frames have no box, left out", *lines)
-    return found, lines
+    whole = {name: np.concatenate(list(own.values())) for name, own in found.items()}
+    lines = (*whole_boxes(path.name, whole)[1], *short_of(path, len(frames), num_frames, "frames"))
+    bare = tuple(clips[name] for name, own in frames.items() if not own)
+    if bare:
+        told = f"{path.name}: {len(bare):,} of {len(frames):,} frames have no box, left out"
+        lines = (told, *lines)
+    return Frames(found, bare, lines)
 
 
 def clip_of_frame(path: str) -> str:
@@ -75,5 +87,7 @@ def _by_class(boxes: list[Any]) -> dict[str, Floats]:
     found: dict[str, list[list[float]]] = {}
     for box in boxes:
         x, y, width, height = (float(value) for value in box["normbox"])
+        if not np.isfinite([x, y, width, height]).all():
+            raise ValueError(f"{box['normbox']} is not a box")
         found.setdefault(CLASSES[int(box["category_id"])], []).append([x, y, x + width, y + height])
     return {name: np.array(own, np.float64) for name, own in found.items()}

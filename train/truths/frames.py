@@ -14,10 +14,11 @@ from ...errors import InputError
 from ..benchmarks import SIZE_PX, Pair
 from ..extras.segmentation import Segmentation
 from .annotated import Annotated, AnnotatedItem
-from .annotations import Boxes, clips_text, read_list, read_rows, refuse_twice, short_of
+from .annotations import Boxes, read_list, read_rows, refuse_twice, short_of
 from .forms import Form
 from .lists import draw_px, read_listed_boxes, show_px
 from .masks import MaskFiles, draw_masks, find_masks, show_mask
+from .whole import clips_text
 
 NUM_FRAMES = 5
 MASKS = "gt_masks"
@@ -62,22 +63,26 @@ def load_frames(annotations: Path, name: str, num_videos: int) -> Annotated:
             "folder of a benchmark's files, or a file in it"
         )
     path, labels = _listed(folder, name, boxes)
-    truths = [known for known in (paths, boxes and boxes.by_clip) if known]
-    there = {frame: None for frame in labels if all(frame in known for known in truths)}
+    truths = {what: known for what, known in (("mask", paths), ("box", boxes and boxes.by_clip))
+              if known}  # fmt: skip
+    there = [frame for frame in labels if all(frame in known for known in truths.values())]
     if not there:
         raise InputError(
             f"{path}: none of its {len(labels)} frames has a mask or a box in {folder}"
         )
     lines = list(boxes.notices) if boxes else []
-    if absent := [frame for frame in labels if frame not in there]:
-        what = "a mask" if paths else "a box"
-        lines.append(
-            f"{path}: {clips_text(absent)} of {len(labels):,} without {what} in {folder}, left out"
-        )
+    for what, known in truths.items():
+        if absent := [frame for frame in labels if frame not in known]:
+            lines.append(
+                f"{path}: {clips_text(absent)} of {len(labels):,} without a {what} in {folder}, "
+                "left out"
+            )
+    if boxes and (more := [frame for frame in boxes.by_clip if frame not in labels]):
+        lines.append(f"{box_path}: {clips_text(more)} that {path.name} does not list, left out")
     lines += short_of(path, len(labels), NUM_FRAMES * num_videos, "frames")
     masks = MaskFiles({frame: paths[frame] for frame in there}) if paths else None
     lines += _odd(folder, masks)
-    return _test(labels, list(there), boxes, masks, lines)
+    return _test(labels, there, boxes, masks, lines)
 
 
 def _test(
@@ -92,16 +97,20 @@ def _test(
         AnnotatedItem(Pair(frame, frame), "positive", labels[frame], group=frame.rpartition("_")[0])
         for frame in there
     )
+    tested = set(there)
+    left_out = tuple(frame for frame in labels if frame not in tested)
     told, official = tuple(notices), len(there)
     if boxes:
         extra = None if masks is None else Segmentation(masks, draw_masks)
         return Annotated(
-            items, boxes.by_clip, draw_px, show_px, official, notices=told, extra=extra
-        )
+            items, boxes.by_clip, draw_px, show_px, official, notices=told, left_out=left_out,
+            extra=extra,
+        )  # fmt: skip
     assert masks is not None
     return Annotated(
-        items, masks, draw_masks, show_mask, official, notices=told, extra=Segmentation()
-    )
+        items, masks, draw_masks, show_mask, official, notices=told, left_out=left_out,
+        extra=Segmentation(),
+    )  # fmt: skip
 
 
 def _listed(folder: Path, name: str, boxes: Boxes | None) -> tuple[Path, dict[str, str]]:

@@ -17,7 +17,8 @@ from ...reading import parse_json
 from ..benchmarks import SIZE_PX, Pair, Truth
 from ..score.binarize import Bools, Floats
 from .annotated import Annotated, AnnotatedItem, boxes_to_show
-from .annotations import Boxes, clips_text, find_file, refuse_twice, short_of, unreadable
+from .annotations import Boxes, find_file, refuse_twice, short_of, unreadable
+from .whole import whole_boxes
 
 
 def read_listed_boxes(path: Path) -> Boxes:
@@ -39,31 +40,13 @@ def read_listed_boxes(path: Path) -> Boxes:
     if not names:
         raise InputError(f"{path} is empty")
     refuse_twice(path, names)
-    known = dict(zip(names, boxes, strict=True))
-    whole = {name: own[np.isfinite(own).all(1)] for name, own in known.items()}
-    return Boxes(whole, dict.fromkeys(names, ""), tuple(_broken(path, known, whole)))
+    whole, lines = whole_boxes(path.name, dict(zip(names, boxes, strict=True)), SIZE_PX)
+    return Boxes(whole, dict.fromkeys(names, ""), lines)
 
 
 def clip_of(image: str) -> str:
     """Return the id of a picture's clip: its stem; AVSBench's `<v>.mp4_1.png` is `<v>_1`."""
     return PurePosixPath(image).stem.replace(".mp4_", "_")
-
-
-def _broken(path: Path, boxes: dict[str, Floats], whole: dict[str, Floats]) -> list[str]:
-    """Return lines about boxes that are no rectangles inside the picture."""
-    outside = [name for name, own in whole.items() if ((own < 0) | (own > SIZE_PX)).any()]
-    endless = [name for name, own in boxes.items() if len(own) > len(whole[name])]
-    bare = [name for name, own in whole.items() if not draw_px([own]).any()]
-    lines = []
-    if outside:
-        lines.append(
-            f"{path.name}: {clips_text(outside)} with boxes out of the frame, clipped to it"
-        )
-    if endless:
-        lines.append(f"{path.name}: {clips_text(endless)} with boxes that hold no number, left out")
-    if bare:
-        lines.append(f"{path.name}: {clips_text(bare)} whose boxes have no area: cIoU is 0 there")
-    return lines
 
 
 def draw_px(boxes_px: Sequence[Floats]) -> Bools:

@@ -31,6 +31,14 @@ def fill(polygons: Sequence[Sequence[float]], size_hw: tuple[int, int]) -> NDArr
     return counted
 
 
+def leaves(corners: Sequence[float], size_hw: tuple[int, int]) -> bool:
+    """Whether a polygon reaches out of its frame by more than half a pixel."""
+    height, width = size_hw
+    return bool(
+        min(corners) < -0.5 or max(corners[::2]) > width + 0.5 or max(corners[1::2]) > height + 0.5
+    )
+
+
 def shrink(counted: NDArray[np.float64], size_px: int = SIZE_PX) -> Bools:
     """Bring counts to the size of maps, linear between pixels, and keep what reaches 1.
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from avpipe.errors import AvpipeError, InputError
 from avpipe.pipeline.extract.rounds import run_rounds
+from avpipe.stages.workers import Workers
 from round_tasks import mark
 
 
@@ -19,8 +20,7 @@ def run(folder: Path, count: int, backend: str = "loky", jobs: int = 2) -> list[
         lambda number: number,
         partial(mark, folder),
         results.append,
-        jobs=jobs,
-        backend=backend,
+        workers=Workers(jobs, backend),
     )
     return sorted(results)
 
@@ -70,7 +70,6 @@ def test_a_stopped_run_says_nothing_of_its_own(tmp_path: Path, backend: str) -> 
                 lambda number: number,
                 partial(mark, tmp_path),
                 stop,
-                jobs=2,
-                backend=backend,
+                workers=Workers(2, backend),
             )
     assert heard == []

@@ -1,5 +1,6 @@
 """`--negatives` of a run trained for a moment: what is heard, where thresholds come from."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -73,7 +74,14 @@ def test_figures_are_those_of_maps_made_by_hand(cache: Cache, run: Path, tmp_pat
     )
     assert entry["negatives"]["max"]["threshold"] >= max(*peaks, silence.max()) - 1e-6
     dark = 1 - np.mean([own[kind]["pia"] for kind in ALL.kinds])
-    assert own["f"] == pytest.approx(2 * own["ciou_mean"] * dark / (own["ciou_mean"] + dark))
+    expected = 2 * own["ciou_mean"] * dark / (own["ciou_mean"] + dark)
+    assert own["f"] == pytest.approx(expected, abs=1e-3)  # a mean over draws of whose sound it is
+    assert told["draws"] == {"silence": 1, "noise": 1, "offscreen": 10}
+    assert set(own["std"]) == {"f", "f_auc", "offscreen"}
+    text = evaluate_text(document)
+    assert "offscreen: mean and standard deviation of 10 draws of whose sound it is" in text
+    (line,) = re.findall(r"(?m)^  offscreen +(pIA \d.*)$", text)[:1]
+    assert line.count("±") == 5
 
 
 def test_thresholds_never_look_at_positives(cache: Cache, run: Path, tmp_path: Path) -> None:

@@ -186,7 +186,7 @@ def test_broken_boxes_are_clipped_left_out_and_told(tmp_path: Path) -> None:
     (tmp_path / "vggss.json").write_text(json.dumps(entries))
     test = load_benchmark("vggss", tmp_path)
     lines = "\n".join(test.notices)
-    assert "2 clips (overflow_000, zero_001) with overflowed boxes, clipped" in lines
+    assert "2 clips (overflow_000, zero_001) with boxes out of the frame, clipped to it" in lines
     assert "1 clip (nan_002) with boxes that hold no number, left out" in lines
     assert "2 clips (zero_001, none_003) whose boxes have no area: cIoU is 0 there" in lines
     assert "has 5 clips, the published test 5,158" in lines
@@ -206,7 +206,7 @@ def test_heard_and_unheard_tell_of_their_own_boxes(tmp_path: Path) -> None:
         "\n".join(load_benchmark(f"vggss-{name}", tmp_path).notices)
         for name in ("heard", "unheard")
     )
-    assert "1 clip (over_0) with overflowed boxes" in heard and "bare_1" not in heard
+    assert "1 clip (over_0) with boxes out of the frame" in heard and "bare_1" not in heard
     assert "1 clip (bare_1) whose boxes have no area" in unheard and "over_0" not in unheard
 
 
@@ -218,7 +218,7 @@ def test_too_few_negatives_are_told(tmp_path: Path) -> None:
         ("flickr-extended", flickr, "plus_silent.csv has 1 negatives, the published test 250"),
     ):
         assert line in "\n".join(load_benchmark(name, folder).notices)
-    (vggss / "vggss_test_plus_silent.csv").write_text("")
+    (vggss / "vggss_test_plus_silent.csv").write_text("video,audio\n")
     assert "has 0 negatives" in "\n".join(load_benchmark("vggss-extended", vggss).notices)
 
 

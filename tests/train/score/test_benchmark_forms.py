@@ -97,6 +97,48 @@ def test_counts_of_vggsounds_lists() -> None:
     assert len(duet.clip_ids) == 5158
 
 
+# --- generated files of the published sizes ---
+
+SMALLEST = [0, 0, 112, 112]
+"""A quarter of the picture, from which on half of it can have a cIoU of 0.5."""
+
+
+@pytest.mark.parametrize(
+    ("name", "file", "num", "ceiling", "bare"),
+    [
+        ("is3", "synthetic3240_bbox.json", 6480, 58.6, 0),
+        ("vpo-ss", "vpo_ss_bbox.json", 890, 43.3, 0),
+        ("vpo-ms", "vpo_ms_bbox.json", 2157, 39.2, 2),
+        ("avsbench-s4", "s4_box.json", 3700, 58.9, 6),
+        ("avsbench-ms3", "ms3_box.json", 320, 52.5, 29),
+    ],
+)
+def test_counts_and_ceilings_of_files_as_published(
+    name: str, file: str, num: int, ceiling: float, bare: int, tmp_path: Path
+) -> None:
+    """With as many boxes of a quarter of the picture or more as the published files have."""
+    per = {"is3": 2, "avsbench-s4": 5, "avsbench-ms3": 5}.get(name, 1)
+    ids = [f"a_b_{i // per}_{i % per + 1}" for i in range(num)]
+    large = round(num * ceiling / 100)
+    boxes = [SMALLEST] * large + [[0, 0, 112, 111]] * (num - large - bare) + [[0] * 4] * bare
+    write_listed(tmp_path / file, dict(zip(ids, boxes, strict=True)))
+    test = load(name, tmp_path)
+    assert test.num_official == num and f"{100 * test.ceiling:.1f}" == f"{ceiling}"
+    assert "the published test" not in lines(test)
+    assert (f"{bare} clips" in lines(test)) == (bare > 0)
+    if name == "is3":
+        assert len({item.group for item in test.items}) == 3240 and not test.notices
+
+
+@published
+def test_subsets_that_vggsounder_judges_as_published() -> None:
+    counts = load("vggss", PUBLISHED).counts
+    found = {name: counts[name].get("positive", 0) for name in counts}
+    judged = [found[n] for n in ("seen-and-heard", "heard-only", "seen-only", "no-longer")]
+    assert judged == [3230, 542, 45, 584] and sum(judged) == 4401
+    assert found["static"] == 236 and found["not-judged"] == 5158 - 4401
+
+
 # --- IS3 and VPO ---
 
 PAIRS = {
@@ -361,9 +403,10 @@ def test_a_duet_has_a_map_for_each_class(tmp_path: Path) -> None:
     assert found["loc_acc_adaptive"] == 1
     shown = [test.truth(item.pair, positive=True).sounding for item in test.items[:7]]
     assert shown[0].tolist() == [[0, 0, 0.4, 1]] and len(shown[1]) == 0
-    # without a class's sound the others stay whole groups
-    rest = test.only(set(test.clip_ids) - {sounds["violin"]})
-    assert scores(rest, lambda pairs: 10 * sure(pairs))["duet_auc"] == 1
+    # the maps of all classes compete: without one's sound a picture would be another task
+    assert not test.only(set(test.clip_ids) - {sounds["violin"]}).items
+    rest = test.only(set(test.clip_ids) - {"d__frame_2__2"})
+    assert scores(rest, lambda pairs: 10 * sure(pairs))["duet_auc"] == 1 and len(rest.items) == 7
 
 
 def test_sounds_are_not_exchanged_where_a_frame_has_several_truths(tmp_path: Path) -> None:
@@ -473,7 +516,8 @@ def test_a_duet_of_two_clips_is_heard_with_both_pictures(tmp_path: Path) -> None
         Pair("clip003", "clip000/clip003"),
     ]
     assert test.clip_ids == ["clip000", "clip003", "clip001", "clip002"]
-    assert len(test.only({"clip000", "clip001", "clip002"}).items) == 2
+    whole = test.only({"clip000", "clip001", "clip002"})  # half of a duet is none
+    assert [item.pair.video for item in whole.items] == ["clip001", "clip002"]
     assert test.score(some_maps).headline({"clip003"})[0] == 2
     found = scores(test, perfect(test))
     assert found["piap"] == 1 and found["loc_acc_adaptive"] == 1
@@ -512,6 +556,12 @@ def test_vggss_with_what_vggsounder_judges(tmp_path: Path) -> None:
     }  # fmt: skip
     by_subset = test.score(perfect(test)).scores
     assert by_subset["seen-and-heard"]["loc_acc_adaptive"] == 1
-    (tmp_path / "vggsounder.csv").write_text("\n".join([rows[0], "clip000,class0,X,a,b,c"]) + "\n")
-    with pytest.raises(InputError, match=r"vggsounder\.csv: modality is 'X'"):
-        load("vggss", tmp_path)
+    for odd, told in (
+        ("clip000,class0,X,False,False,False", "modality is 'X'"),
+        ("clip000,class0,A,False,maybe,False", "static_image is 'maybe', not True or False"),
+        (f"{rows[1]}\n{rows[1]}", "class0 of clip000 comes twice"),
+        (rows[-1], "judges none of the 5 clips that have boxes"),
+    ):
+        (tmp_path / "vggsounder.csv").write_text("\n".join([rows[0], odd]) + "\n")
+        with pytest.raises(InputError, match=rf"vggsounder\.csv:? {told}"):
+            load("vggss", tmp_path)

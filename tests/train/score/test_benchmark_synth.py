@@ -12,8 +12,10 @@ from avpipe.stages.synth.lists import draw_pairs, lists
 from avpipe.stages.synth.scenes import plan_clips
 from avpipe.stages.synth.world import draw_classes
 from avpipe.train.benchmarks import MapSource, Pair, benchmark_names, load_benchmark
-from avpipe.train.benchmarks.synth import Synth, SynthItem, load
+from avpipe.train.benchmarks.synth import load
 from avpipe.train.metrics import Floats, Maps
+from avpipe.train.truths.right_object import SynthItem
+from avpipe.train.truths.world import Synth
 
 SIZE = 224
 

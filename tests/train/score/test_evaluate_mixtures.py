@@ -43,7 +43,7 @@ def no_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_mixture_is_the_sum_around_the_frames_times(cache: Cache) -> None:
     sounds = [cache.clip(f"clip00{number}").waveform for number in (1, 2)]
     assert sounds[0] is not None and sounds[1] is not None
-    found = mixed_sound(cache, cache.row_of("clip001"), cache.row_of("clip002"))
+    found, _ = mixed_sound(cache, cache.row_of("clip001"), cache.row_of("clip002"))
     expected = sounds[0].astype(np.float64) / 32767 + sounds[1].astype(np.float64) / 32767
     np.testing.assert_allclose(found, expected, atol=1e-6)  # both have their frame in the middle
 
@@ -59,7 +59,7 @@ def test_maps_of_a_mixture_are_those_of_the_sum(cache: Cache, run: Path) -> None
     stored = stored_maps(run, "some", pairs, cache, lambda: localizer)
     alone = stored_maps(run, "others", pairs[1:2], cache, lambda: localizer)
     np.testing.assert_allclose(stored.cells(pairs[1:2]), alone.cells(pairs[1:2]), atol=1e-6)
-    mixed = mixed_sound(cache, cache.row_of("clip001"), cache.row_of("clip002"))
+    mixed, _ = mixed_sound(cache, cache.row_of("clip001"), cache.row_of("clip002"))
     sound = localizer.embed_audio(mixed, 32_000)
     for pair in (pairs[0], pairs[2]):
         cells = localizer.embed_frame(cache.clip(pair.video).frame)
@@ -68,6 +68,41 @@ def test_maps_of_a_mixture_are_those_of_the_sum(cache: Cache, run: Path) -> None
     assert stored_maps(run, "some", pairs, cache, lambda: localizer).reused
     other = [Pair("clip003", mixture("clip001", "clip004")), *pairs[1:]]
     assert not stored_maps(run, "some", other, cache, lambda: localizer).reused
+
+
+class OffCentre:
+    """A cache whose clips have their frames elsewhere than in the middle of their sounds."""
+
+    def __init__(self, path: Path, sounds: list[np.ndarray], frames: list[int]) -> None:
+        self.path = path
+        self._columns = {"audio/waveform": sounds, "audio/frame_sample": frames}
+
+    def column(self, name: str) -> list:
+        return self._columns[name]
+
+
+def test_a_mixture_is_heard_around_the_frames_times(cache: Cache, run: Path) -> None:
+    """Clips cut at a video's ends; the window is moved into what both have, as of one sound."""
+    rng = np.random.default_rng(0)
+    sounds = [rng.integers(-9000, 9000, 32_000 * 10).astype(np.int16) for _ in range(2)]
+    localizer = load_run(run, "cpu")
+    window = 3 * 32_000
+    for frames, start in (([32_000 * 2, 32_000 * 7], 16_000), ([8_000, 32_000 * 6], 0)):
+        sound, at = mixed_sound(OffCentre(cache.path, sounds, frames), 0, 1)  # type: ignore[arg-type]
+        assert at == min(frames) and len(sound) == at + 10 * 32_000 - max(frames)
+        expected = sum(
+            one[frame - at :][: len(sound)] / 32767
+            for one, frame in zip(sounds, frames, strict=True)
+        )
+        np.testing.assert_allclose(sound, expected, atol=1e-6)
+        heard = localizer._intake.loud_sound(sound, at)
+        alone = localizer._intake.sound(sound[start : start + window], 32_000)
+        assert torch.equal(heard, alone)
+        elsewhere = localizer._intake.sound(sound, 32_000)
+        assert not torch.allclose(heard, elsewhere)
+    short = sound[:20_000]
+    tiled = localizer._intake.loud_sound(short, 100)
+    assert torch.equal(tiled, localizer._intake.sound(short, 32_000))
 
 
 def test_duets_are_scored(

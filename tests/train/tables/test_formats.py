@@ -137,3 +137,14 @@ def test_negatives_are_a_second_table() -> None:
         "top",
     )
     assert "| a, max | 0.9000 | 50.00 |" in formatted(with_negatives(), "markdown")
+
+
+def test_deviations_over_draws_stand_beside_their_figures() -> None:
+    whole = with_negatives()
+    for figures in whole["groups"][0]["mean"]["negatives"].values():
+        figures["std"] = {"f": 0.01, "silence": {"pia": 0.02}}
+    assert "50.00 ± 1.00 |" in formatted(whole, "markdown")
+    assert r"25.00 $\pm$ 2.00 &" in formatted(whole, "latex")
+    (row, _) = csv.DictReader(io.StringIO(formatted(whole, "csv").split("\n\n")[1]))
+    assert (row["F"], row["F std"], row["pIA silence std"]) == ("0.5", "0.01", "0.02")
+    assert "pIA own std" not in row and "threshold std" not in row

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 import torch
 from avpipe.cache.store import Cache
-from avpipe.errors import UsageError
 from avpipe.train.benchmarks import Pair, Resampled
 from avpipe.train.benchmarks.synth import load as load_world
 from avpipe.train.loop import train
@@ -20,6 +19,7 @@ from avpipe.train.score.scoring import Measured
 from avpipe.train.score.table import evaluate_text
 from avpipe.train.tables.intervals import difference, draws_of, interval, intervals, resampled
 from avpipe.train.truths.annotated import Annotated, AnnotatedItem, AnnotatedScores
+from avpipe.train.truths.recalled import RetrievalScores
 from cache_factory import make_cache
 from evaluation_factory import TINY, write_vggss, write_world
 from hypothesis import given, settings
@@ -117,6 +117,26 @@ def test_a_worlds_scores_are_drawn_again(tmp_path: Path) -> None:
     assert found.drawn(twice) == pytest.approx(found.headline()[1], nan_ok=True)
 
 
+def test_clips_drawn_for_retrieval_are_searched_for_among_all() -> None:
+    """Among the drawn alone, which are fewer, a sound would be found sooner."""
+    rng = np.random.default_rng(0)
+    similarity, labels = rng.random((12, 12)), {f"c{i}": f"class{i % 3}" for i in range(12)}
+    scored = RetrievalScores(labels, similarity)
+    assert isinstance(scored, Resampled)
+    assert scored.drawn(np.arange(12)) == scored.headline()[1]
+    rows = np.array([3, 3, 7, 0])
+    found = scored.drawn(rows)
+    for way, both in (("a2i", similarity), ("i2a", similarity.T)):
+        for k in (1, 5, 10):
+            own = [sum(value > both[row, row] for value in both[row]) < k for row in rows]
+            assert found[f"{way}_r{k}"] == sum(own) / 4
+            alike = [max(both[row, row % 3 :: 3]) for row in rows]
+            own = [
+                sum(v > best for v in both[row]) < k for row, best in zip(rows, alike, strict=True)
+            ]
+            assert found[f"{way}_r{k}_class"] == sum(own) / 4
+
+
 @pytest.fixture(scope="module")
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Cache:
     return make_cache(tmp_path_factory.mktemp("cache"), 24)
@@ -152,5 +172,9 @@ def test_evaluate(
     alone = evaluate(runs[:1], cache, annotations=boxes, benchmark="vggss", bootstrap=50)
     assert alone["runs"][0]["intervals"] == document["runs"][0]["intervals"]
     assert "difference" not in alone
-    with pytest.raises(UsageError, match="--bootstrap goes with scores of single maps"):
-        evaluate(runs, cache, annotations=boxes, benchmark="retrieval", bootstrap=5)
+    document = evaluate(runs, cache, annotations=boxes, benchmark="retrieval", bootstrap=40)
+    for entry in document["runs"]:
+        low, high = entry["intervals"]["a2i_r5"]
+        assert low <= entry["scores"]["av"]["a2i_r5"] <= high
+    assert document["difference"]["scores"]["i2a_r1"]["low"] is not None
+    assert "A2I R@1 " in evaluate_text(document)

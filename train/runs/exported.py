@@ -1,0 +1,50 @@
+"""What `export_run` wrote, read back: a folder with `run.json` that has no checkpoints."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ...errors import CacheCorruptError, UsageError
+from ...reading import parse_json
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+WEIGHTS, DESCRIPTION = "model.safetensors", "model.json"
+
+
+def is_exported(folder: Path) -> bool:
+    """Whether a folder holds an exported run, and not the run itself."""
+    return (folder / DESCRIPTION).is_file() and not (folder / "checkpoints").is_dir()
+
+
+def exported_weights(folder: Path, branch: str | None) -> dict[str, Tensor]:
+    """Read the network of an exported run.
+
+    Args:
+        folder: Its folder.
+        branch: Which of the run's networks is wanted; None for the one that it tests with.
+
+    Raises:
+        UsageError: Another network than the one that was exported is wanted.
+        CacheCorruptError: A file is damaged.
+    """
+    from safetensors.torch import load
+
+    try:
+        description = parse_json((folder / DESCRIPTION).read_text("utf-8"))
+        have, sha256 = description["provenance"]["weights_of"], description["weights"]["sha256"]
+        content = (folder / WEIGHTS).read_bytes()
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise _damaged(folder / DESCRIPTION) from error
+    if branch not in (None, have):
+        raise UsageError(f"{folder} has no {branch!r} weights; it was exported with {have}")
+    if hashlib.sha256(content).hexdigest() != sha256:
+        raise _damaged(folder / WEIGHTS)
+    return load(content)
+
+
+def _damaged(path: Path) -> CacheCorruptError:
+    return CacheCorruptError(f"{path} is damaged: fetch it again, or run `avpipe export` again")
