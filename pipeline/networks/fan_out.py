@@ -82,7 +82,8 @@ class FanOut:
         def task(shard: int) -> EmbedTask:
             return EmbedTask(
                 cache.path.absolute(), plan.stage, shard, plan.todo[shard], tuple(specs),
-                plan.weights.digest, self.device, batch_size, parse_threads(self.threads), plan.precision,
+                plan.weights.digest, self.device, batch_size, parse_threads(self.threads),
+                plan.precision,
             )  # fmt: skip
 
         run_rounds(
