@@ -76,8 +76,8 @@ def embed_teachers(
         Precision,
         typer.Option(
             "--precision",
-            help="What networks compute in on a CPU; bf16, where the CPU has it, is faster and "
-            "rounds.",
+            help="What networks compute in on a CPU; bf16, where the CPU has it, is coarser and "
+            "may be faster.",
         ),
     ] = FLOAT32,
     batch_size: BatchSize = BATCH_SIZE,
