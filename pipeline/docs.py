@@ -10,6 +10,13 @@ HEAD = """\
 # Commands
 
 Made by `make docs` from the commands themselves; a test compares the two.
+
+## Completion
+
+`avpipe --install-completion` writes it for the shell that runs (bash, zsh, fish), once; open a new
+shell. `avpipe --show-completion` prints it instead, for those who keep such files themselves.
+Commands, options and the values of options with few values are completed (`avpipe tr<TAB>`,
+`avpipe train --re<TAB>`, `avpipe evaluate --branch <TAB>`), paths by the shell.
 """
 
 

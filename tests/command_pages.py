@@ -15,6 +15,11 @@ ACTS_AT_ONCE = {"--install-completion", "--show-completion", "--help", "-h"}
 PLACEHOLDERS = re.compile(r"\b[A-Z]{2,}\b|\.\.\.")
 
 
+def section(page: str, title: str) -> str:
+    """Return what stands below a heading `## TITLE`, up to the next one of its rank."""
+    return page.partition(f"\n## {title}\n")[2].partition("\n## ")[0]
+
+
 def fenced_commands(page: str) -> list[str]:
     """Return the avpipe commands of a page's blocks, without `$` and remarks.
 

@@ -172,6 +172,7 @@ class MissingFilesError(MissingDependencyError):
             told = f"{one.network}: {one.path} {one.why}; {one.advice}"
         else:
             told = "; ".join([*by_reason(self.lacks), repair(self.lacks)])
+            told += ", or give --weights NAME=FILE for each"
         return f"{told} (--weights random is for tests and demos)"
 
 

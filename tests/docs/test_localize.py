@@ -1,4 +1,4 @@
-"""The commands of docs/localize.md run, and make what the page says."""
+"""The commands of docs/looking.md on localize run, and make what the page says."""
 
 import re
 import shlex
@@ -11,12 +11,16 @@ from avpipe.pipeline.main import main
 from avpipe.train.loop import train
 from avpipe.train.recipe import load_recipe
 from cache_factory import make_cache
+from command_pages import section
 from evaluation_factory import TINY
 from media_factory import sound, write_clip, write_wav
 from PIL import Image
 from processes import close_decoders
 
-PAGE = (Path(__file__).parents[2] / "docs/localize.md").read_text(encoding="utf-8")
+PAGE = section(
+    (Path(__file__).parents[2] / "docs/looking.md").read_text(encoding="utf-8"),
+    "Where a sound comes from",
+)
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
@@ -42,7 +46,7 @@ def test_the_pages_commands_make_pictures_and_films(
     (block,) = re.findall(r"```console\n(.*?)```", PAGE, re.DOTALL)
     for command in re.findall(r"(?m)^\$ avpipe (.*)$", block):
         assert main(shlex.split(command)) == 0, command
-    made = ["a.mp4", "a.png", "b.mp4", "b.png", "photo.png", "sheet.png"]
+    made = ["a.mp4", "a.png", "b.mp4", "b.png", "b.strip.png", "photo.png", "sheet.png"]
     assert sorted(path.name for path in Path("localized").iterdir()) == made
     for name in "ab":
         with av.open(f"localized/{name}.mp4") as film:

@@ -25,6 +25,7 @@ from avpipe.pipeline.doctor.run import check_text, doctor, verdict_text
 from avpipe.pipeline.main import main
 from avpipe.stages.media import decode_clip
 from cache_factory import add_values, make_cache
+from command_pages import section
 from fake_clips import publish_manifest
 from media_factory import read_number, write_clip
 from packaging.specifiers import SpecifierSet
@@ -328,7 +329,8 @@ def test_wrong_settings_are_told_and_not_in_the_way(
 def test_the_commands_of_the_page_run_and_every_line_is_explained(
     empty_folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    page = (ROOT / "docs/doctor.md").read_text(encoding="utf-8")
+    whole = (ROOT / "docs/troubleshooting.md").read_text(encoding="utf-8")
+    page = section(whole, "What this machine has and lacks")
     commands = re.findall(r"(?m)^\$ avpipe (doctor.*)$", page)
     assert len(commands) == 4
     monkeypatch.setattr("avpipe.pipeline.doctor.folder.existing", lambda path: empty_folder)

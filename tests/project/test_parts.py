@@ -82,3 +82,39 @@ def test_a_planted_question_is_found(line: str, tmp_path: Path) -> None:
         (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / file).write_text(text)
     assert found(tmp_path) == {("train/planted.py", "new-one")}
+
+
+BENCHMARKS = ROOT / "train/benchmarks"
+
+
+def imported(tree: ast.AST) -> Iterator[str]:
+    """Yield the dotted names that a file imports, `from a import b` as a.b."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (name.name for name in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield from (f"{node.module or ''}.{name.name}" for name in node.names)
+
+
+def test_nothing_else_in_the_package_imports_a_benchmark() -> None:
+    """They are loaded by the name that a user gives; what others share of them lies elsewhere."""
+    stems = {path.stem for path in BENCHMARKS.glob("*.py")} - {"__init__"}
+    foreign = {
+        (path.relative_to(ROOT).as_posix(), name)
+        for layer in ("cache", "pipeline", "stages", "train", "weights")
+        for path in (ROOT / layer).rglob("*.py")
+        if path.parent != BENCHMARKS
+        for name in imported(ast.parse(path.read_text(encoding="utf-8")))
+        for before, after in zip(name.split("."), name.split(".")[1:], strict=False)
+        if before == "benchmarks" and after in stems
+    }
+    assert foreign == set()
+
+
+@pytest.mark.parametrize(
+    "path",
+    sorted(set(BENCHMARKS.glob("*.py")) - {BENCHMARKS / "__init__.py"}),
+    ids=lambda p: p.stem,
+)
+def test_a_benchmark_is_a_short_file(path: Path) -> None:
+    assert len(path.read_text(encoding="utf-8").splitlines()) <= 120

@@ -23,6 +23,7 @@ from avpipe.printable import cell, from_cell, printable
 from avpipe.train.loop import train
 from avpipe.train.recipe import load_recipe
 from avpipe.train.score import evaluate as evaluation
+from avpipe.train.tables.results import results_path
 from cache_factory import make_cache
 from evaluation_factory import TINY, write_vggss
 from hypothesis import given
@@ -94,7 +95,7 @@ def test_the_csv_of_an_evaluation_is_read_back_exactly() -> None:
     write_vggss(Path(), ids)
     evaluation.evaluate([Path("run")], cache, annotations=Path("vggss.json"), benchmark="vggss",
                         device="cpu")  # fmt: skip
-    results = evaluation.results_path(Path("run"), "vggss", "avpipe")
+    results = results_path(Path("run"), "vggss", "avpipe")
     samples = read_samples(results, "ciou", "all")
     assert [one.pair.video for one in samples] == ids == [one.pair.audio for one in samples]
     text = (results.parent / f"{results.name}.csv").read_text("utf-8")

@@ -301,7 +301,7 @@ def test_all_that_does_not_come_is_told_at_once(
         "could not be fetched (HTTP 404 Not Found): eye/b.bin, ear.pth; "
         f"{tmp_path}/nose.pth is not there; "
         "`avpipe weights fetch eye ear nose` gets them where there is a network, "
-        "`avpipe weights list` says where from and where to "
+        "`avpipe weights list` says where from and where to, or give --weights NAME=FILE for each "
         "(--weights random is for tests and demos)"
     )
     assert "a.json" not in told

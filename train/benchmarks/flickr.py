@@ -15,10 +15,10 @@ from ..score.binarize import Floats
 from ..truths.annotated import Annotated, AnnotatedItem, boxes_to_show
 from ..truths.annotations import find_file, read_list, read_xml_boxes
 from ..truths.boxes import consensus_votes
-from ..truths.forms import BOXES
+from ..truths.forms import LOCALIZED
 from . import Pair, Truth
 
-FORM = BOXES
+FORM = LOCALIZED
 GEOMETRY = "elsewhere"
 
 FILE = "flickr_test.csv"

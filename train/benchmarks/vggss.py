@@ -14,12 +14,12 @@ from pathlib import Path
 from ...errors import InputError
 from ..truths.annotated import Annotated, AnnotatedItem
 from ..truths.annotations import Boxes, find_file, read_json_boxes, read_list, short_of
-from ..truths.forms import BOXES
+from ..truths.forms import LOCALIZED
 from ..truths.sounder import FILE, read_judged
 from ..truths.whole import clips_text
 from . import Pair
 
-FORM = BOXES
+FORM = LOCALIZED
 GEOMETRY = "vggss"
 
 NUM_CLIPS = 5158

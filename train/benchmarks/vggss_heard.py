@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from ..truths.annotated import Annotated
-from ..truths.forms import BOXES
+from ..truths.forms import LOCALIZED
 from .vggss import LISTS, listed
 
-FORM = BOXES
+FORM = LOCALIZED
 GEOMETRY = "vggss"
 
 

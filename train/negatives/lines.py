@@ -44,9 +44,7 @@ def negative_lines(
         f"thresholds are from {calibration['maps']:,} maps of {calibration['clips']:,} clips "
         f"({calibration['from']}; {', '.join(calibration['kinds'])}):"
     )
-    for kind, num in told["draws"].items():
-        if num > 1:
-            yield f"  {kind}: mean and standard deviation of {num} draws of whose sound it is"
+    yield from (f"  {line}" for line in draw_lines(told))
     for name, rule in told["rules"].items():
         yield f"  {name}: {rule}"
     for title, levels in groups:
@@ -58,6 +56,13 @@ def negative_lines(
     yield LEGEND
     if not told["classes_known"] and "offscreen" in told["kinds"]:
         yield "offscreen: classes are not known, so a borrowed sound may be of the picture's class"
+
+
+def draw_lines(told: NegativeFigures) -> Iterator[str]:
+    """Yield what a deviation beside a figure is of, for each kind that was drawn several times."""
+    for kind, num in told.get("draws", {}).items():
+        if num > 1:
+            yield f"{kind}: mean and standard deviation of {num} draws of whose sound it is"
 
 
 def _level(title: str, figures: NegativeFigures) -> Iterator[str]:

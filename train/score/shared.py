@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 
 from ...cache.store import Cache
+from ...errors import MissingDependencyError
+from ...weights import weights_dir
 from ..benchmarks import Benchmark, MapSource, Scored
+from ..data.features import Cached
 from ..negatives.asked import Asked
+from ..nets.encoders import IMAGENET, IMAGENET_NETWORK
 from ..nets.geometry import Geometry
 from ..tables.copies import FindCopies
 from ..tables.intervals import Draws
 from . import map_sources
+from .controls import center_prior, saliency
+from .maps import StoredMaps, stored_object_maps
+from .object_prior import ObjectPrior
 from .protocols import Protocol
+from .surrounded import surrounded_maps
 from .sweeps import Sweeps
 
 OG_AVC_ALPHA = 0.6
@@ -82,3 +91,56 @@ class Evaluation:
             one = map_sources.stretched(surrounded)
             found["blend_surrounded"] = {"surrounded": (1 - self.alpha, one)}
         return found
+
+
+def add_priors(shared: Evaluation, first_run: Path, seen: Cached | None) -> list[str]:
+    """Score what is the same for all runs; return lines about what cannot be had.
+
+    `seen`: the features of images that the first run to have some learnt from.
+    """
+    wanted: Sequence[str] = shared.at_hand.priors
+    notices: list[str] = []
+    sources: dict[str, MapSource | None] = {}
+    if "saliency" in wanted:
+        sources["saliency"] = map_sources.of_frames(shared.cache, saliency)
+    if "center" in wanted:
+        sources["center"] = map_sources.constant(center_prior())
+    if "object" in wanted:
+        maps, notices = _object_maps(shared, first_run, seen)
+        for name, stored in maps.items():
+            make = map_sources.of_ogl if name == "object" else map_sources.of_objects
+            shared.objects[name] = make(stored, shared.protocol, shared.geometry)
+        sources |= {"object": None, **shared.objects}
+    for name, source in sources.items():
+        rules = shared.protocol if name == "object" else shared.protocol.without_scale
+        shared.priors[name] = source and shared.at_hand.score(source, rules)
+    return notices
+
+
+def _object_maps(
+    shared: Evaluation, first_run: Path, seen: Cached | None
+) -> tuple[dict[str, StoredMaps], list[str]]:
+    """Return the object maps that can be had, and a line that says why OGL cannot."""
+    found, notices = {}, []
+    videos = sorted({pair.video for pair in shared.at_hand.pairs()})
+    try:
+        found["object"] = stored_object_maps(
+            first_run,
+            shared.stem,
+            videos,
+            shared.cache,
+            ObjectPrior(device=shared.device),
+            batch_size=shared.batch_size,
+            progress=shared.progress,
+        )
+    except MissingDependencyError as error:
+        fetch = f"`avpipe weights fetch {IMAGENET_NETWORK}` fetches it"
+        line = f"object (OGL) and blend are null: no ImageNet ResNet18 in {weights_dir()}; {fetch}"
+        if (weights_dir() / IMAGENET.name).exists():
+            line = f"object (OGL) and blend are null: {error}; once it is removed {fetch}"
+        notices.append(line)
+    if detr := map_sources.detr_maps(shared.cache, videos):
+        found["detr"] = detr
+    if surrounded := surrounded_maps(shared.cache, videos, seen):
+        found["surrounded"] = surrounded
+    return found, notices

@@ -38,9 +38,7 @@ class Sweeps:
         """
         option = "--predicted" if self.predicted else "--at"
         if (self.predicted or self.levels) and not isinstance(benchmark, Annotated):
-            raise UsageError(
-                f"{option} goes with VGG-SS's and Flickr's benchmarks, not with {name}"
-            )
+            raise UsageError(f"{option} goes with benchmarks of boxes or masks, not with {name}")
 
     def of(
         self,

@@ -21,8 +21,9 @@ OF_RUN = {
     "og_avc": "OG-AVC",
     "og_avc_detr": "OG-AVC-DETR",
 }
+KNOWS_TRUTH = "random_true_box"
 OF_ALL = {
-    "random_true_box": "random true box",
+    KNOWS_TRUTH: "random true box",
     "saliency": "saliency",
     "center": "center prior",
     "object": "object prior (OGL)",
@@ -214,20 +215,29 @@ def remarks(document: Document, form: Form) -> Iterator[str]:
                 f"AUROC {own['auroc']:.3f}"
             )
     names = short_names([run["run"] for run in runs])
-    title = form.columns[form.accuracy] if form.percent else "LocAcc"
     for run in runs:
+        column, title = _told(form, run["scores"]["av"])
         if run["leaked"] is None:
             yield f"leaked: unknown, {names[run['run']]} came without the list of all it has learnt"
         elif run["leaked"]:
             clean = run["leak_free"]
-            figures = [s["av"][form.accuracy] for s in (run["scores"], clean["scores"])]
+            figures = [s["av"].get(column) for s in (run["scores"], clean["scores"])]
             on_all, on_others = (figure_text(figure, form) for figure in figures)
             yield (
                 f"leaked: {names[run['run']]} was trained on {len(run['leaked'])} test clips; "
                 f"{title} is {on_all} with them, {on_others} on the {clean['n_scored']} others"
             )
         name = names[run["run"]]
-        yield from copies_line(name, run, form.accuracy, title, lambda v: figure_text(v, form))
+        yield from copies_line(name, run, column, title, lambda v: figure_text(v, form))
+
+
+def _told(form: Form, scores: Figures) -> tuple[str, str]:
+    """Return the score that lines about clips give, and its title: one that there is."""
+    if scores.get(form.accuracy) is not None:
+        return form.accuracy, form.columns[form.accuracy] if form.percent else "LocAcc"
+    known = (column for column in form.columns if scores.get(column) is not None)
+    column = next(known, form.accuracy)
+    return column, form.columns[column]
 
 
 def short_names(runs: Sequence[str]) -> dict[str, str]:

@@ -66,8 +66,8 @@ def copies_line(
     yield (
         f"copies: {len(found['suspected'])} test clips look or sound like clips that {name} was "
         f"trained on ({compared}); {title} is {text(run['scores']['av'][column])} with them, "
-        f"{text(clean['scores']['av'][column])} on the {clean['n_scored']} that are neither copies "
-        "nor leaked"
+        f"{text(clean['scores']['av'].get(column))} on the {clean['n_scored']} that are neither "
+        "copies nor leaked"
     )
     for pair in found["suspected"][:_SHOWN]:
         yield (

@@ -14,8 +14,9 @@ from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
 from ...printable import cell, printable
-from ..negatives.lines import NEGATIVE_ALL, NEGATIVE_KIND, negative_text
+from ..negatives.lines import NEGATIVE_ALL, NEGATIVE_KIND, draw_lines, negative_text
 from ..score.table import (
+    KNOWS_TRUTH,
     OF_ALL,
     OF_RUN,
     Document,
@@ -48,6 +49,8 @@ class TableLine:
         scores: By column.
         std: Standard deviation over runs, where there are several.
         ends: 95 % intervals over clips, where they were asked for.
+        ranked: Whether it may be the best of a column: rows of other clips, of rules that were
+            varied, and of what knows the truth, are not.
     """
 
     title: str
@@ -55,6 +58,7 @@ class TableLine:
     scores: Figures
     std: Figures
     ends: Mapping[str, Sequence[float] | None]
+    ranked: bool = True
 
 
 def formatted(document: Document, how: TableFormat, *, bold: bool = False) -> str:
@@ -70,7 +74,7 @@ def formatted(document: Document, how: TableFormat, *, bold: bool = False) -> st
     lines = list(lines_of(document))
     beside = negative_table(document)
     if how == "csv":
-        return _csv(lines, list(form.columns)) + (f"\n\n{_plain_csv(beside)}" if beside else "")
+        return _csv(lines, list(form.columns), beside)
     best = _best(lines, form) if bold else {}
     cells = [[line.title, *_cells(line, form, best, how), line.source] for line in lines]
     heads = ["", *form.columns.values(), "source"]
@@ -82,7 +86,8 @@ def formatted(document: Document, how: TableFormat, *, bold: bool = False) -> st
         return text
     head, *rows = beside
     figures = [[row[0], *(_negative_cell(own, how) for own in row[1:-1]), row[-1]] for row in rows]
-    return f"{text}\n\n{write(head, figures, [])}"
+    drawn = draw_lines(document["runs"][0]["negatives_from"])
+    return f"{text}\n\n{write(head, figures, list(drawn))}"
 
 
 class NegativeCell(NamedTuple):
@@ -92,11 +97,13 @@ class NegativeCell(NamedTuple):
         key: Which.
         value: None where there is none.
         std: Its deviation over draws, where it was drawn several times.
+        kind: Of which kind of sounds; "" of all together.
     """
 
     key: str
     value: float | None
     std: float | None
+    kind: str = ""
 
 
 def negative_table(document: Document) -> list[list[Any]]:
@@ -117,7 +124,7 @@ def negative_table(document: Document) -> list[list[Any]]:
             std = figures.get("std", {})
             cells = [NegativeCell(key, figures[key], std.get(key)) for key in NEGATIVE_ALL]
             cells += [
-                NegativeCell(key, figures[kind].get(key), std.get(kind, {}).get(key))
+                NegativeCell(key, figures[kind].get(key), std.get(kind, {}).get(key), kind)
                 for kind, key in of_kind
             ]
             found.append([f"{names[group['name']]}, {level}", *cells, rule])
@@ -125,31 +132,8 @@ def negative_table(document: Document) -> list[list[Any]]:
 
 
 def _negative_cell(own: NegativeCell, how: TableFormat) -> str:
-    text = negative_text(*own)
+    text = negative_text(own.key, own.value, own.std)
     return text.replace(" ± ", r" $\pm$ ") if how == "latex" else text
-
-
-def _plain_csv(rows: Sequence[Sequence[Any]]) -> str:
-    """Write a table whose figures stay as they are, deviations in columns of their own."""
-    (title, *heads, rule), *body = rows
-    drawn = [any(row[1 + at].std is not None for row in body) for at in range(len(heads))]
-    names = [
-        name
-        for head, several in zip(heads, drawn, strict=True)
-        for name in ((head, f"{head} std") if several else (head,))
-    ]
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([title, *names, rule])
-    for row in body:
-        values = [
-            value
-            for own, several in zip(row[1:-1], drawn, strict=True)
-            for value in ((own.value, own.std) if several else (own.value,))
-        ]
-        figures = ["" if value is None else f"{value:.10g}" for value in values]
-        writer.writerow([cell(row[0]), *figures, cell(row[-1])])
-    return text.getvalue().rstrip("\n")
 
 
 def lines_of(document: Document) -> Iterator[TableLine]:
@@ -169,9 +153,9 @@ def lines_of(document: Document) -> Iterator[TableLine]:
                 )
     for source, words in OF_ALL.items():
         if found := document["runs"][0]["scores"].get(source):
-            yield TableLine(words, "", found, {}, {})
+            yield TableLine(words, "", found, {}, {}, ranked=source != KNOWS_TRUTH)
     for title, scores in (*subset_rows(document), *alpha_rows(document)):
-        yield TableLine(title.strip(), "", scores, {}, {})
+        yield TableLine(title.strip(), "", scores, {}, {}, ranked=False)
     for row in document["published"]:
         if row["main"]:
             where = f"{row['source']}, trained on {row['trained_on']}"
@@ -182,7 +166,7 @@ def _cells(line: TableLine, form: Form, best: Mapping[str, str], how: TableForma
     """Yield a row's figures; LaTeX as it is to be read, the rest to be escaped."""
     for column in form.columns:
         figure = text = figure_text(line.scores.get(column), form)
-        if text != "-" and best.get(column) == text:
+        if line.ranked and text != "-" and best.get(column) == text:
             text = rf"\textbf{{{text}}}" if how == "latex" else f"**{text}**"
         if figure != "-" and (spread := line.std.get(column)) is not None:
             sign = r" $\pm$ " if how == "latex" else " ± "
@@ -197,8 +181,8 @@ def _best(lines: Sequence[TableLine], form: Form) -> dict[str, str]:
     """Return the largest figure of each column, as it is printed: what looks alike is a tie."""
     found = {}
     for column in form.columns:
-        values = [value for line in lines if (value := line.scores.get(column)) is not None]
-        if known := [value for value in values if math.isfinite(value)]:
+        ranked = [line.scores.get(column) for line in lines if line.ranked]
+        if known := [value for value in ranked if value is not None and math.isfinite(value)]:
             found[column] = figure_text(max(known), form)
     return found
 
@@ -234,17 +218,36 @@ def _mark(text: str) -> str:
     return re.sub(r"([\\|`*_<\[\]])", r"\\\1", printable(text))
 
 
-def _csv(lines: Sequence[TableLine], columns: Sequence[str]) -> str:
-    text = io.StringIO()
+def _csv(
+    lines: Sequence[TableLine], columns: Sequence[str], beside: Sequence[Sequence[Any]]
+) -> str:
+    """Write one table: rows of sounds of nothing in the picture have columns of their own."""
+    rows = [(line.title, line.source, _values(line, columns)) for line in lines]
+    rows += [(row[0], row[-1], _negative_values(row[1:-1])) for row in beside[1:]]
     extra = [f"{column}{end}" for column in columns for end in ("", "_std", "_low", "_high")]
-    used = [name for name in extra if any(_values(line, columns).get(name) for line in lines)]
+    extra += [name for row in beside[1:2] for own in row[1:-1] for name in _names(own)]
+    used = [name for name in extra if any(values.get(name) for *_, values in rows)]
+    text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["title", "source", *used])
-    for line in lines:
-        values = _values(line, columns)
-        named = [cell(line.title), cell(line.source)]
-        writer.writerow([*named, *(values.get(name, "") for name in used)])
+    for title, source, values in rows:
+        writer.writerow([cell(title), cell(source), *(values.get(name, "") for name in used)])
     return text.getvalue().rstrip("\n")
+
+
+def _names(own: NegativeCell) -> tuple[str, str]:
+    """Return the columns of a figure and of its deviation."""
+    name = f"{own.kind or 'negatives'}_{own.key}"
+    return name, f"{name}_std"
+
+
+def _negative_values(cells: Sequence[NegativeCell]) -> dict[str, str]:
+    return {
+        name: f"{value:.10g}"
+        for own in cells
+        for name, value in zip(_names(own), (own.value, own.std), strict=True)
+        if value is not None
+    }
 
 
 def _values(line: TableLine, columns: Sequence[str]) -> dict[str, str]:

@@ -35,7 +35,7 @@ _AP = """\
 AP, max-F1: is there a source, and is it found, among sounds of nothing in the picture; by kind of
 these, among as many clips that have a source.
 """
-BOXES = Form(
+LOCALIZED = Form(
     {
         "loc_acc": "LocAcc",
         "auc": "AUC",

@@ -17,10 +17,10 @@ from ....printable import from_cell
 from ....train.benchmarks import Benchmark, Pair, load_benchmark
 from ....train.nets.geometry import upsample
 from ....train.runs.localizer import load_run
-from ....train.score.evaluate import results_path
 from ....train.score.maps import StoredMaps, stored_maps
 from ....train.score.table import form_of
 from ....train.show.drawing import Panel, draw_panel, to_png
+from ....train.tables.results import results_path
 from ...output import Document
 from .. import html
 from ..media import as_jpeg
@@ -96,7 +96,7 @@ def read_samples(results: Path, ciou: str, headline: str) -> list[ScoredClip]:
     """Read the lines of a run's csv that the headline counts.
 
     Args:
-        results: As `evaluate.results_path` returns it.
+        results: As `results.results_path` returns it.
         ciou: The column of cIoU.
         headline: The subset that the headline counts, where the csv tells subsets apart.
     """

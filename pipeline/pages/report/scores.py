@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from ....reading import parse_json
-from ....train.score.evaluate import results_path
 from ....train.score.scoring import SIZES
 from ....train.score.table import (
     Figures,
@@ -20,6 +19,7 @@ from ....train.score.table import (
     short_names,
     subset_title,
 )
+from ....train.tables.results import results_path
 from ....train.truths.forms import Form
 from ...output import Document
 from .. import html

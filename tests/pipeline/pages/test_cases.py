@@ -155,7 +155,7 @@ def test_the_gallery_is_a_page_a_picture_and_clips(
     Path("run").symlink_to(run)
     world.rename("synth")
     out = tmp_path / "cases"
-    page = Path(__file__).parents[3] / "docs" / "inspect.md"
+    page = Path(__file__).parents[3] / "docs" / "looking.md"
     (command,) = re.findall(r"(?m)^\$ avpipe (cases.*)$", page.read_text(encoding="utf-8"))
     assert main([*command.split(), "--n", "1", "--device", "cpu", "--json"]) == 0
     made: dict[str, Any] = json.loads(capsys.readouterr().out)

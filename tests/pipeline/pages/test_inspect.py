@@ -325,7 +325,7 @@ def test_the_commands_of_the_page_run(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     Path("avcache").symlink_to(full.path)
-    page = Path(__file__).parents[3] / "docs" / "inspect.md"
+    page = Path(__file__).parents[3] / "docs" / "looking.md"
     commands = re.findall(r"(?m)^\$ avpipe (inspect.*)$", page.read_text(encoding="utf-8"))
     assert len(commands) == 7
     for command in commands[1:]:  # the first one draws the same by default

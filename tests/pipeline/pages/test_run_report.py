@@ -27,11 +27,12 @@ from avpipe.train.loop import train
 from avpipe.train.recipe import load_recipe
 from avpipe.train.score import evaluate as evaluation
 from cache_factory import make_cache
+from command_pages import section
 from evaluation_factory import TINY, change_page, write_flickr, write_vggss, write_world
 from fake_clips import make_cache as make_fake_cache
 
 pytestmark = pytest.mark.usefixtures("one_thread")
-DOCS = Path(__file__).parents[3] / "docs/report.md"
+DOCS = Path(__file__).parents[3] / "docs/looking.md"
 
 
 @pytest.fixture(scope="module")
@@ -366,7 +367,8 @@ def test_the_pages_commands_run(
     (tmp_path / "synth").mkdir()
     write_world(tmp_path / "synth")
     shutil.copytree(runs, "runs/compact")
-    (block,) = re.findall(r"```console\n(.*?)```", DOCS.read_text("utf-8"), re.DOTALL)
+    page = section(DOCS.read_text("utf-8"), "A page on a run")
+    (block,) = re.findall(r"```console\n(.*?)```", page, re.DOTALL)
     commands = re.findall(r"(?m)^\$ avpipe (.*)$", block)
     assert len(commands) >= 3
     for command in commands:

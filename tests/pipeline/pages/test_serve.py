@@ -32,6 +32,7 @@ from avpipe.train.recipe import load_recipe
 from avpipe.train.runs.localizer import Localizer, load_run
 from avpipe.train.score.controls import saliency
 from cache_factory import TONES_HZ, make_cache
+from command_pages import section
 from evaluation_factory import TINY
 from media_factory import picture, sound, write_clip, write_wav
 from PIL import Image
@@ -295,7 +296,8 @@ def test_the_page_of_docs_names_what_there_is(
         ready("http://127.0.0.1:1")
 
     monkeypatch.setattr("avpipe.pipeline.pages.serve.run.serve", note)
-    text = (Path(__file__).parents[3] / "docs" / "serve.md").read_text(encoding="utf-8")
+    whole = (Path(__file__).parents[3] / "docs/looking.md").read_text(encoding="utf-8")
+    text = section(whole, "A run in the browser")
     for words in re.findall(r"(?m)^\$ avpipe (.*)$", text):
         assert main(words.split()) == 0
     defaults = {"port": 7860, "device": "auto", "weights": ("pretrained",)}

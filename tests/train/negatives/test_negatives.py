@@ -15,9 +15,9 @@ from avpipe.train.loop import train
 from avpipe.train.negatives.asked import Asked, parse_kinds
 from avpipe.train.negatives.made import Made
 from avpipe.train.recipe import load_recipe
-from avpipe.train.score import evaluate as module
 from avpipe.train.score.evaluate import evaluate
 from avpipe.train.score.table import evaluate_text
+from avpipe.train.tables import of_run as module
 from cache_factory import make_cache
 from evaluation_factory import TINY, write_vggss, write_world
 

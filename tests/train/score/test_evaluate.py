@@ -16,12 +16,13 @@ from avpipe.train import load_run
 from avpipe.train.benchmarks import load_benchmark
 from avpipe.train.loop import train
 from avpipe.train.recipe import load_recipe
-from avpipe.train.score import evaluate as module
 from avpipe.train.score import maps
 from avpipe.train.score.controls import blend, center_prior, cie_lab, saliency
-from avpipe.train.score.evaluate import evaluate, results_path
+from avpipe.train.score.evaluate import evaluate
 from avpipe.train.score.object_prior import ObjectPrior
 from avpipe.train.score.table import evaluate_text, subset_title
+from avpipe.train.tables import of_run as module
+from avpipe.train.tables.results import results_path
 from cache_factory import make_cache
 from evaluation_factory import TINY, write_world
 

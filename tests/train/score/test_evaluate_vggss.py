@@ -22,7 +22,7 @@ from avpipe.train.metrics import retrieval_scores
 from avpipe.train.nets.encoders import IMAGENET
 from avpipe.train.recipe import load_recipe
 from avpipe.train.runs.record import read_record
-from avpipe.train.score import evaluate as module
+from avpipe.train.score import shared as module
 from avpipe.train.score.controls import center_prior
 from avpipe.train.score.evaluate import evaluate
 from avpipe.train.score.object_prior import ObjectPrior

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from avpipe.printable import from_cell
+from avpipe.train.score.table import form_of, remarks
 from avpipe.train.tables.formats import formatted, lines_of
 
 
@@ -110,7 +111,11 @@ def test_latex_is_balanced() -> None:
 
 
 def with_negatives() -> dict[str, Any]:
-    told = {"kinds": ["silence", "own"], "rules": {"q3": "third quartile", "max": "top"}}
+    told = {
+        "kinds": ["silence", "own"],
+        "draws": {"silence": 1, "own": 1},
+        "rules": {"q3": "third quartile", "max": "top"},
+    }
     whole = document(run("a", 0.3, negatives_from=told), groups=[[0]])
     kinds = {"silence": {"pia": 0.25, "auc_n": 0.5, "tnr": 0.75, "tnr_05": 0.8, "alike": None},
              "own": {"pia": 0.125, "auc_n": 0.5, "tnr": 0.75, "tnr_05": 0.8}}  # fmt: skip
@@ -129,13 +134,13 @@ def test_negatives_are_a_second_table() -> None:
         in text
     )
     assert text.splitlines()[-3].endswith(r"& top \\")
-    second = formatted(with_negatives(), "csv").split("\n\n")[1]
-    rows = list(csv.DictReader(io.StringIO(second)))
-    assert (rows[0]["threshold"], rows[0]["pIA own"], rows[1]["rule"]) == (
-        "0.41234",
-        "0.125",
-        "top",
-    )
+    text = formatted(with_negatives(), "csv")
+    rows = list(csv.DictReader(io.StringIO(text), strict=True))
+    assert {len(row) for row in csv.reader(io.StringIO(text), strict=True)} == {len(rows[0])}
+    q3, top = rows[-2:]  # in the same table, in columns of their own
+    assert (q3["title"], q3["negatives_threshold"], q3["own_pia"]) == ("a, q3", "0.41234", "0.125")
+    assert (top["source"], top["negatives_threshold"], top["loc_acc"]) == ("top", "0.9", "")
+    assert rows[0]["own_pia"] == "" and "silence_alike" not in q3
     assert "| a, max | 0.9000 | 50.00 |" in formatted(with_negatives(), "markdown")
 
 
@@ -143,8 +148,33 @@ def test_deviations_over_draws_stand_beside_their_figures() -> None:
     whole = with_negatives()
     for figures in whole["groups"][0]["mean"]["negatives"].values():
         figures["std"] = {"f": 0.01, "silence": {"pia": 0.02}}
+    whole["runs"][0]["negatives_from"]["draws"]["silence"] = 10
     assert "50.00 ± 1.00 |" in formatted(whole, "markdown")
+    told = "silence: mean and standard deviation of 10 draws of whose sound it is"
+    assert told in formatted(whole, "markdown") and f"% {told}" in formatted(whole, "latex")
     assert r"25.00 $\pm$ 2.00 &" in formatted(whole, "latex")
-    (row, _) = csv.DictReader(io.StringIO(formatted(whole, "csv").split("\n\n")[1]))
-    assert (row["F"], row["F std"], row["pIA silence std"]) == ("0.5", "0.01", "0.02")
-    assert "pIA own std" not in row and "threshold std" not in row
+    row = list(csv.DictReader(io.StringIO(formatted(whole, "csv"))))[-2]
+    found = row["negatives_f"], row["negatives_f_std"], row["silence_pia_std"]
+    assert found == ("0.5", "0.01", "0.02")
+    assert "own_pia_std" not in row and "negatives_threshold_std" not in row
+
+
+def test_what_cannot_be_compared_is_never_best() -> None:
+    """Other clips, rules that were varied, and the truth itself."""
+    whole = document(run("a", 0.3), groups=[[0]])
+    whole["published"] = []
+    whole["groups"][0]["mean"]["subsets"] = {"small": {"av": {"loc_acc": 0.9}}}
+    whole["groups"][0]["mean"]["alphas"] = {"0.2": {"loc_acc": 0.8}}
+    whole["runs"][0]["pairs"]["small"] = {"positive": 3}
+    whole["runs"][0]["scores"]["random_true_box"] = {"loc_acc": 0.7}
+    text = formatted(whole, "markdown", bold=True)
+    assert "**30.00**" in text and not re.search(r"\*\*[789]0", text)
+    assert "90.00" in text and "80.00" in text and "70.00" in text
+
+
+def test_lines_about_leaks_give_a_score_that_there_is() -> None:
+    """Where half of the picture can find no source there is no LocAcc to give."""
+    leaked = {"n_scored": 7, "scores": {"av": {"loc_acc": None, "auc": 0.3}}}
+    whole = document(run("a", None, leaked=["x"], leak_free=leaked), groups=[])
+    (line,) = [line for line in remarks(whole, form_of("vggss")) if line.startswith("leaked")]
+    assert line.endswith("AUC is 40.00 with them, 30.00 on the 7 others")
