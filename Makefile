@@ -10,8 +10,8 @@ PYTEST := PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest
 DEMO_OUT ?= demo-out
 # Files of tests that run beside each other
 TEST_JOBS ?= 2
-# Those of bench/ that need no arguments; learning.py takes hours
-BENCHES := startup manifest read extract memory loader train evaluate knn teachers
+# make bench BENCH="knn read" runs these alone; BENCH=--quick all, at small sizes
+BENCH ?=
 
 .DEFAULT_GOAL := help
 .PHONY: help venv demo test test-all slow faults lint types fmt docs docs-site bench wheel check clean
@@ -64,8 +64,8 @@ docs-site: $(READY)  ## the pages as a site in build/site (extra: docs)
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict -q
 	@echo "build/site/index.html; with search: $(BIN)/python -m http.server -d build/site"
 
-bench: $(READY)  ## measured comparisons (quiet machine, minutes)
-	@for name in $(BENCHES); do echo "== bench/$$name.py"; $(BIN)/python bench/$$name.py || exit 1; done
+bench: $(READY)  ## measured comparisons into bench/results.json and its page (quiet machine, 12 minutes)
+	@$(BIN)/python bench/all.py $(BENCH)
 
 wheel: $(READY)  ## dist/*.whl
 	$(BIN)/python -m build --wheel --no-isolation

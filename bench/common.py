@@ -11,12 +11,13 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
 from avpipe.machine import installed_cores
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 Item = TypeVar("Item")
 
@@ -101,6 +102,32 @@ def typical(seconds: NDArray[np.float64]) -> float:
     return float(np.median(seconds, axis=0).mean())
 
 
+@dataclass(frozen=True)
+class Ratio:
+    """How many times one way takes another's time: the median over rounds, and the extremes."""
+
+    median: float
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        """Return it as `1.45 (1.43 to 1.49)`."""
+        return f"{self.median:.2f} ({self.low:.2f} to {self.high:.2f})"
+
+
+def ratio(seconds: ArrayLike, others: ArrayLike) -> Ratio:
+    """Compare two rows of rounds that were timed in turn, round by round.
+
+    Args:
+        seconds: `(rounds,)` or `(rounds, items)`, of which a round's mean over items counts.
+        others: The same of what it is divided by.
+    """
+    rounds, base = (np.asarray(one, float).reshape(len(one), -1).mean(1) for one in  # type: ignore[arg-type]
+                    (seconds, others))  # fmt: skip
+    found = rounds / base
+    return Ratio(float(np.median(found)), float(found.min()), float(found.max()))
+
+
 class Stopwatch:
     """Seconds by part; while a part runs inside another, the outer one's time stands still."""
 
@@ -149,12 +176,31 @@ def anonymous_bytes(pids: Sequence[int]) -> int:
     return total
 
 
-def report(name: str, figures: Mapping[str, Any], text: str, *, as_json: bool) -> None:
-    """Print the figures, as text with the machine's load beside them or as JSON."""
+Headline = tuple[str, str, str]
+"""What was measured, what was found, what is wanted."""
+
+
+def report(
+    name: str,
+    figures: Mapping[str, Any],
+    text: str,
+    *,
+    as_json: bool,
+    headline: Sequence[Headline] = (),
+) -> None:
+    """Print the figures, as text with the machine's load beside them or as JSON.
+
+    Args:
+        name: Of the bench.
+        figures: The numbers.
+        text: The same in words.
+        as_json: Print all of it as JSON, as `all.py` keeps it.
+        headline: The figures that something is wanted of.
+    """
     load = os.getloadavg()[0]
     if as_json:
         document = {"schema": f"avpipe.bench.{name}/1", "load": load, **figures}
-        print(json.dumps(document, indent=2))
+        print(json.dumps({**document, "headline": headline, "text": text}, indent=2))
     else:
         print(text)
         print(f"load average {load:.1f} on {installed_cores()} cores at the end")

@@ -9,23 +9,28 @@ from __future__ import annotations
 import json
 import tempfile
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import numpy as np
 import torch
+from avpipe.machine import granted_cores
 from avpipe.train.metrics import AUC_THRESHOLDS
 from avpipe.train.score.blends import localization_maps
 from avpipe.train.score.protocols import load_protocol
 from avpipe.train.score.scoring import Measured, measure, measure_all, summary
 from avpipe.train.truths.boxes import union_masks
-from common import parser, report, table
+from common import parser, ratio, report, table
 from numpy.typing import NDArray
 from torch.nn import functional
 
 SIDE_PX = 224
 SHARE_NEGATIVE = 0.2
-WANTED = 15
+WANTED = 10
+LOOP = "one by one (slavc)"
 Figures = dict[str, float]
 
 
@@ -121,22 +126,30 @@ def _loop_figures(
     return figures
 
 
+def timed(call: Callable[[Path], Figures], folder: Path) -> tuple[Figures, float, float]:
+    """Return what a method finds, its seconds on the clock and those of all its threads."""
+    begin, cpu_begin = time.perf_counter(), time.process_time()
+    found = call(folder)
+    return found, time.perf_counter() - begin, time.process_time() - cpu_begin
+
+
 def main() -> None:
     """Measure and print."""
     options = parser(__doc__)
     options.add_argument("--n", type=int, default=5158, help="pairs; VGG-SS has 5,158 clips")
     options.add_argument("--cells", type=int, default=7, help="side of the stored maps")
-    options.add_argument("--threads", type=int, default=2)
-    options.add_argument("--rounds", type=int, default=3, help="the fastest counts")
+    options.add_argument("--threads", type=int, default=granted_cores())
+    options.add_argument("--rounds", type=int, default=3, help="rounds, in turn")
     arguments = options.parse_args()
-    threads = arguments.threads
-    methods = {
-        f"avpipe, protocol slavc, {threads} threads": lambda f: with_avpipe(f, "slavc", threads),
-        "avpipe, protocol slavc, 1 thread": lambda f: with_avpipe(f, "slavc", 1),
-        f"avpipe, protocol avpipe, {threads} threads": lambda f: with_avpipe(f, "avpipe", threads),
-        "avpipe, protocol avpipe, 1 thread": lambda f: with_avpipe(f, "avpipe", 1),
-        "one by one (slavc)": one_by_one,
+    numbers = sorted({1, arguments.threads})
+    methods: dict[str, Callable[[Path], Figures]] = {
+        f"avpipe, protocol {name}, threads: {number}": partial(
+            with_avpipe, name=name, threads=number
+        )
+        for name in ("slavc", "avpipe")
+        for number in numbers
     }
+    methods[LOOP] = one_by_one
     seconds: dict[str, list[float]] = {name: [] for name in methods}
     cpu: dict[str, list[float]] = {name: [] for name in methods}
     figures: dict[str, Figures] = {}
@@ -145,25 +158,32 @@ def main() -> None:
         make_files(folder, arguments.n, arguments.cells)
         for _ in range(arguments.rounds):
             for method, call in methods.items():
-                begin, cpu_begin = time.perf_counter(), time.process_time()
-                figures[method] = call(folder)
-                seconds[method].append(time.perf_counter() - begin)
-                cpu[method].append(time.process_time() - cpu_begin)
-    ours, *_, loop = methods
-    apart = max(abs(figures[ours][key] - value) for key, value in figures[loop].items())
-    best = {name: (min(seconds[name]), min(cpu[name])) for name in methods}
+                figures[method], wall, busy = timed(call, folder)
+                seconds[method].append(wall)
+                cpu[method].append(busy)
+    ours = next(iter(methods))
+    apart = max(abs(figures[ours][key] - value) for key, value in figures[LOOP].items())
+    times = {name: (ratio(seconds[LOOP], seconds[name]), ratio(cpu[LOOP], cpu[name]))
+             for name in methods}  # fmt: skip
     rows = [
-        (name, wall, best[loop][0] / wall, busy, best[loop][1] / busy)
-        for name, (wall, busy) in best.items()
+        (name, median(seconds[name]), str(wall), median(cpu[name]), str(busy))
+        for name, (wall, busy) in times.items()
     ]
-    head = ("from the file to the figures", "seconds", "loop = 1", "CPU s", "loop = 1")
+    head = ("from the file to the figures", "seconds", "loop, times", "CPU s", "loop, times")
     text = (
-        f"{arguments.n} maps of {arguments.cells} x {arguments.cells} cells, at 224 x 224\n\n"
+        f"{arguments.n} maps of {arguments.cells} x {arguments.cells} cells, at 224 x 224; "
+        f"medians of {arguments.rounds} rounds\n\n"
         + table(head, rows)
         + f"\n\nfigures of the two ways: {apart:.1e} apart at most; wanted: {WANTED} times as fast"
     )
-    found = {name: {"seconds": wall, "cpu_seconds": busy} for name, (wall, busy) in best.items()}
-    report("evaluate", {"n": arguments.n, "apart": apart, **found}, text, as_json=arguments.json)
+    found = {name: {"seconds": seconds[name], "cpu_seconds": cpu[name]} for name in methods}
+    headline = [
+        (f"{name}, as fast as the loop", f"{wall} on the clock, {busy} in CPU time", f">= {WANTED}")
+        for name, (wall, busy) in times.items()
+        if name != LOOP
+    ]
+    document = {"n": arguments.n, "apart": apart, **found}
+    report("evaluate", document, text, as_json=arguments.json, headline=headline)
 
 
 if __name__ == "__main__":

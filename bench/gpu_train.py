@@ -21,10 +21,9 @@ from avpipe.train.runs.journal import TrainProgress
 from avpipe.weights import RANDOM
 from common import Stopwatch
 from gpu_parts import Part, Where
+from our_trainer import OurTrainer, make_data
 from plain import PlainTrainer
 from safetensors.numpy import load_file
-
-from train import OurTrainer, make_data  # noqa: TID251 (bench/train.py)
 
 WARM_STEPS = 5
 PLAIN_STEPS = 3
@@ -71,7 +70,7 @@ def _our_pace(where: Where, name: str, mode: DataMode) -> dict[str, float]:
     batch = load_recipe(name, where.sizes.changes).batch_size
     cache, changes = Cache(where.folder / "train" / "cache"), where.sizes.changes
     trainer = OurTrainer(name, cache, batch, where.device, mode, None, *changes)
-    for _ in range(min(WARM_STEPS, where.sizes.steps)):
+    for _ in range(WARM_STEPS if where.is_gpu else 0):
         trainer.step(Stopwatch())
     where.wait()
     watch, began = Stopwatch(), time.perf_counter()
@@ -116,7 +115,8 @@ def _plain_steps(where: Where, name: str, batch: int) -> tuple[float, float]:
     """Seconds of a step, and of its data alone."""
     num_clips = where.sizes.num_rows
     trainer = PlainTrainer(name, where.folder / "train", num_clips, batch, str(where.device))
-    trainer.step(Stopwatch())
+    if where.is_gpu:
+        trainer.step(Stopwatch())
     where.wait()
     num_steps = min(PLAIN_STEPS, where.sizes.steps)
     watch, began = Stopwatch(), time.perf_counter()

@@ -10,11 +10,9 @@ both kinds are compared first. Peak memory is the process's, so it never falls f
 
 from __future__ import annotations
 
-import dataclasses
 import multiprocessing
 import resource
 import tempfile
-from collections.abc import Iterator, Sequence
 from multiprocessing.connection import Connection
 from pathlib import Path
 from statistics import median
@@ -22,29 +20,15 @@ from typing import Any
 
 import numpy as np
 import torch
-from avpipe.cache.schema import Header, shard_path
 from avpipe.cache.store import Cache
-from avpipe.cache.writer import Rows, write_shard
-from avpipe.stages.features import make_row
-from avpipe.stages.neighbors.cluster import cluster
-from avpipe.stages.neighbors.run import neighbors
-from avpipe.train import learner as learner_module
 from avpipe.train.data.augment import Views, training_views
-from avpipe.train.data.batches import Batch, DataMode
-from avpipe.train.data.columns import find_inputs, reduced
-from avpipe.train.data.feed import open_feed
-from avpipe.train.data.standard import standard_hints
 from avpipe.train.device import keep_freed_memory
-from avpipe.train.learner import Learner, build_student
 from avpipe.train.nets.model import AudioVisualModel
-from avpipe.train.objectives import load_objective
 from avpipe.train.recipe import load_recipe
-from avpipe.train.schedule import Plan
 from clips import bench_clips
-from common import Stopwatch, add_clock, clock, parser, pin_to_one_core, report, table
-from loader import write_files
+from common import Stopwatch, add_clock, clock, parser, pin_to_one_core, ratio, report, table
+from our_trainer import OurTrainer, make_data
 from plain import MODELS, Encoders, MultiPositive, PlainTrainer, Slavc
-from read import make_cache
 from torch import Tensor
 
 RECIPES = "slavc", "multi-positive", "ez-vsl", "lvs", "distill", "best", "spm-audio", "spm"
@@ -52,80 +36,6 @@ PARTS = "data", "forward", "loss", "backward", "optimizer", "EMA", "rest"
 WANTED = {"slavc": 2.2, "multi-positive": 4.0}
 OURS, PLAIN, STEP = "avpipe", "plain", "step"
 CPU = torch.device("cpu")
-_WIDTHS = {  # what the recipes read beside clips: random values of the real shapes
-    "hints/panns-wavegram": (2048,),
-    "hints/detr-r50": (2048, 7, 7),
-    "embeddings/imagenet-resnet18": (512,),
-    "embeddings/vggsound-resnet18": (512,),
-}
-
-
-def make_data(folder: Path, num_clips: int, clips: Sequence[Path]) -> None:
-    """Write clips twice: as a cache with all that recipes read, and as files for `plain`."""
-    rows = [make_row(str(clip)) for clip in clips]
-    write_files(folder, rows, num_clips)
-    for row in rows:
-        row["waveform"] = row["waveform"][:0]
-    (folder / "cache").mkdir()
-    cache = make_cache(folder / "cache", rows, num_clips)
-    rng = np.random.default_rng(0)
-    for stage, width in _WIDTHS.items():
-        for number in range(cache.manifest.num_shards):
-            shard_rows = cache.shard("extract", number).rows
-            num = len(shard_rows)
-            value = rng.standard_normal((num, *width), np.float32).astype(np.float16)
-            header = Header(stage, 1, number, {}, {}, n=num, done=num, weights="random")
-            columns = {"row": Rows.array(shard_rows), "value": Rows.array(value)}
-            write_shard(shard_path(cache.path, stage, number), header, columns)
-    for encoder in ("imagenet-resnet18", "vggsound-resnet18"):
-        neighbors(cache, encoder, num_clips // 2)
-    cluster(cache, "vggsound-resnet18", 11)
-
-
-class OurTrainer:
-    """The trainer as `avpipe train` runs it, without its files."""
-
-    def __init__(
-        self, name: str, cache: Cache, batch_size: int, device: torch.device, mode: DataMode,
-        workers: int | None, *overrides: str,
-    ) -> None:  # fmt: skip
-        """Build networks and feed; random weights stand in for pretrained ones."""
-        recipe = load_recipe(name, [f"batch_size={batch_size}", "epochs=100000", *overrides])
-        recipe = dataclasses.replace(recipe, num_neighbors=len(cache.rows) // 2)
-        objective = load_objective(recipe.objective)
-        inputs = find_inputs(cache, cache.rows, recipe, objective.NEEDS)
-        plan = Plan(recipe, 0, len(cache.rows), batch_size)
-        student = build_student(recipe, objective, 0, inputs).to(device).train()
-        self.learner = Learner(plan, objective, student, device)
-        columns = reduced(inputs.columns, student.online)
-        if recipe.hint_scale == "standard":
-            columns = standard_hints(cache, cache.rows, columns, recipe.hint_names)
-        feed, _ = open_feed(
-            cache, cache.rows, plan, objective.NEEDS, inputs, columns,
-            mode=mode, device=device, workers=workers,
-        )  # fmt: skip
-        self.batches: Iterator[Batch] = feed(0)
-        self._num_steps = 0
-
-    def step(self, watch: Stopwatch) -> None:
-        """Learn from the next batch."""
-        with watch.part("data"):
-            batch = next(self.batches)
-        values = self.learner.learn(self._num_steps, batch)
-        self._num_steps += 1
-        assert self.learner.device.type == "cuda" or bool(torch.isfinite(values["loss"]))
-
-    def split(self, watch: Stopwatch) -> None:
-        """Let the watch see the parts of every step from now on."""
-        student = self.learner.student
-        watch.watch(learner_module, "training_views", "data")
-        watch.watch(student.online, "forward", "forward")
-        watch.watch(student, "embed_momentum", "forward")
-        watch.watch(self.learner.losses, "forward", "loss")
-        watch.watch(torch.autograd, "backward", "backward")
-        watch.watch(self.learner.optimizer, "step", "optimizer")
-        watch.watch(student, "update_momentum", "EMA")
-        watch.watch(student, "update_ema", "EMA")
 
 
 def serve(pipe: Connection, kind: str, folder: Path, num_clips: int, cpu_time: bool) -> None:
@@ -184,8 +94,8 @@ def on_cpu(
                 for part in ("step", *PARTS, "peak_gib")
             }
         if PLAIN in taken:
-            pairs = zip(taken[PLAIN][1:], taken[OURS][1:], strict=True)
-            found[f"{name}, {OURS}"]["times"] = median(a["step"] / b["step"] for a, b in pairs)
+            plain, ours = ([step["step"] for step in taken[kind][1:]] for kind in (PLAIN, OURS))
+            found[f"{name}, {OURS}"]["times"] = str(ratio(plain, ours))
     for pipe in pipes.values():
         pipe.send(None)
     return found
@@ -237,7 +147,7 @@ def in_words(cpu: dict[str, dict[str, Any]]) -> str:
     """The table of what was measured."""
     body = [
         (name, of["batch"], *(f"{of[part]:.3f}" for part in ("step", *PARTS)),
-         f"{of['peak_gib']:.1f}", f"{of['times']:.2f}" if "times" in of else "")
+         f"{of['peak_gib']:.1f}", of.get("times", ""))
         for name, of in cpu.items()
     ]  # fmt: skip
     text = table(("seconds", "batch", "step", *PARTS, "peak GiB", "x plain"), body)
@@ -267,8 +177,13 @@ def main() -> None:
     counted = "CPU time" if arguments.cpu_time else "wall time"
     about = f"one thread on one core, {counted}, medians of {arguments.rounds} steps"
     figures = {"cpu": cpu, "counted": counted}
-    report("train", figures, f"{about}\n\n{in_words(cpu)}",
-           as_json=arguments.json)  # fmt: skip
+    headline = [
+        (f"{name} against plain", f"{times} times as fast", f">= {WANTED[name]}")
+        for name in WANTED
+        if (times := cpu.get(f"{name}, {OURS}", {}).get("times"))
+    ]
+    text = f"{about}\n\n{in_words(cpu)}"
+    report("train", figures, text, as_json=arguments.json, headline=headline)
 
 
 if __name__ == "__main__":

@@ -9,6 +9,9 @@ SPECTROGRAM = "257x276"
 AUDIO_SECONDS = 10.0
 """Sound kept around a frame."""
 DECODER = "pyav"
+FRAME = "middle"
+"""The frame that is kept of a clip: in its middle, or with `keyframe` the key frame nearest."""
+KEY_FRAME = "keyframe"
 
 VISUAL_TEACHER = "detr-r50"
 AUDIO_TEACHER = "panns-wavegram"

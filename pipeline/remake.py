@@ -6,7 +6,7 @@ import shlex
 from pathlib import Path
 from typing import Any
 
-from ..cache.defaults import AUDIO_SECONDS, DECODER, MIN_RECALL, SPECTROGRAM
+from ..cache.defaults import AUDIO_SECONDS, DECODER, FRAME, MIN_RECALL, SPECTROGRAM
 from ..cache.repair import Lost, Spoilt
 from ..cache.schema import (
     AUDIO,
@@ -25,6 +25,7 @@ _EXTRACT_FLAGS = {
     "spectrogram": ("--spectrogram", SPECTROGRAM),
     "audio_seconds": ("--audio-seconds", AUDIO_SECONDS),
     "decoder": ("--decoder", DECODER),
+    "frame": ("--frame", FRAME),
 }
 """Parameters that the command line can give, and its defaults."""
 

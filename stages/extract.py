@@ -13,6 +13,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from ..advice import advice
+from ..cache.defaults import FRAME
 from ..cache.manifest import ShardPlan
 from ..cache.schema import AUDIO, EXTRACT, Header, shard_path
 from ..cache.segment import Line, Root
@@ -61,6 +62,8 @@ def header_params(params: FeatureParams) -> dict[str, Any]:
         "audio_seconds": params.audio_seconds,
         "decoder": params.decoder,
         "decoder_version": decoder_version(params.decoder),
+        # the default is not said: caches are older than the choice
+        **({} if params.frame == FRAME else {"frame": params.frame}),
     }
 
 

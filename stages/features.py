@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from ..cache.defaults import AUDIO_SECONDS, DECODER, SPECTROGRAM
+from ..cache.defaults import AUDIO_SECONDS, DECODER, FRAME, KEY_FRAME, SPECTROGRAM
 from ..cache.schema import AUDIO_RATE_HZ, FULL_SCALE
 from ..errors import ClipError, Reason
 from .media import Clip, decode_clip
@@ -40,12 +40,14 @@ class FeatureParams:
         spectrogram: A name of `FRONT_ENDS`.
         audio_seconds: How much sound around the frame is kept at 32 kHz.
         decoder: `pyav` or `ffmpeg`.
+        frame: `middle`, or `keyframe` for the key frame nearest to it.
         max_pixels: Larger pictures are failed `too_large`.
     """
 
     spectrogram: str = SPECTROGRAM
     audio_seconds: float = AUDIO_SECONDS
     decoder: str = DECODER
+    frame: str = FRAME
     max_pixels: int = MAX_PIXELS
 
 
@@ -113,6 +115,7 @@ def make_row(
         span_s=10.0 if seconds is None else seconds,
         audio_path=audio_path,
         max_pixels=params.max_pixels,
+        key_frame=params.frame == KEY_FRAME,
     )
     placed = place_window(
         len(clip.waveform),

@@ -71,9 +71,7 @@ def bounds(values: NDArray[np.float16]) -> tuple[bool, float, float]:
     """
     bits = values.view(np.int16)
     positive = max(int(bits.max()), 0)  # those below 0 are below 0 as integers too
-    negative = max(
-        int(bits.view(np.uint16).max()), _NEGATIVE
-    )  # and without a sign above all others
+    negative = max(int(bits.view(np.uint16).max()), _NEGATIVE)  # these above all others
     finite = positive < _INFINITE and negative < _NEGATIVE + _INFINITE
     low, high = np.array([negative, positive], np.uint16).view(np.float16).tolist()
     return finite, low, high

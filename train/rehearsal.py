@@ -33,7 +33,7 @@ def seconds_per_step(recipe: Recipe, device: str = AUTO, threads: Threads = AUTO
     plan = Plan(recipe, 0, recipe.batch_size, recipe.batch_size)
     with torch.random.fork_rng(cuda_devices(place)), own_threads():
         student = build_student(recipe, objective, 0, Inputs()).to(place).train()
-        learner, batch = Learner(plan, objective, student, place), _noise(recipe)
+        learner, batch = Learner(plan, objective, student, place), noise_batch(recipe)
 
         def step() -> None:
             float(learner.learn(0, batch)["loss"])  # a GPU is waited for
@@ -52,7 +52,8 @@ def seconds_per_step(recipe: Recipe, device: str = AUTO, threads: Threads = AUTO
         return time.perf_counter() - started
 
 
-def _noise(recipe: Recipe) -> Batch:
+def noise_batch(recipe: Recipe) -> Batch:
+    """Return a batch as a feed gives it, of noise."""
     rng, size = np.random.default_rng(0), recipe.batch_size
     front_end = FRONT_ENDS[recipe.spectrogram]
     columns = front_end.wide_columns

@@ -11,6 +11,7 @@ from ...cache.defaults import AUDIO_TEACHER, VISUAL_TEACHER
 from ...errors import UsageError
 from ...machine import AUTO
 from ...stages.embed import BATCH_SIZE
+from ...stages.teachers import FLOAT32, Precision
 from ...stages.workers import BACKEND, Workers
 from .. import output
 from ..options import (
@@ -71,6 +72,14 @@ def embed_teachers(
     weights: Weights = None,
     device: Device = AUTO,
     threads: Threads = AUTO,
+    precision: Annotated[
+        Precision,
+        typer.Option(
+            "--precision",
+            help="What networks compute in on a CPU; bf16, where the CPU has it, is coarser and "
+            "may be faster.",
+        ),
+    ] = FLOAT32,
     batch_size: BatchSize = BATCH_SIZE,
     jobs: NetworkJobs = 1,
     backend: Backend = BACKEND,
@@ -122,7 +131,8 @@ def embed_teachers(
     with tried, watch_stages() as progress:
         done = stage.embed(
             opened, HINTS, [*seen, *heard], objects=drawn, specs=specs, device=device,
-            batch_size=batch_size, overwrite=overwrite, shards=wanted.numbers, part=own,
+            batch_size=batch_size, overwrite=overwrite, precision=precision,
+            shards=wanted.numbers, part=own,
             elsewhere=partial(fan_out.embed, specs) if fan_out else None, progress=progress,
         )  # fmt: skip
     document = {**done.as_json(), "notices": [*wanted.notices, *todo_notices(cache)]}

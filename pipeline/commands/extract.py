@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from ...cache.defaults import AUDIO_SECONDS, DECODER, SPECTROGRAM
+from ...cache.defaults import AUDIO_SECONDS, DECODER, FRAME, SPECTROGRAM
 from ...errors import Reason, UsageError
 from ...stages.workers import BACKEND, TIMEOUT_S
 from .. import output
@@ -14,6 +14,7 @@ from ..extract.settings import (
     Decoder,
     ExtractSettings,
     IdFrom,
+    KeptFrame,
     Spectrogram,
     failure_limit,
     parse_reason,
@@ -86,6 +87,14 @@ def extract(
     spectrogram: Annotated[
         Spectrogram, typer.Option("--spectrogram", help="Which kind is stored.")
     ] = SPECTROGRAM,
+    frame: Annotated[
+        KeptFrame,
+        typer.Option(
+            "--frame",
+            help="The frame in a clip's middle, or the key frame nearest to it: faster, up to "
+            "some seconds off.",
+        ),
+    ] = FRAME,
     audio_seconds: Annotated[
         float,
         typer.Option(
@@ -164,6 +173,7 @@ def extract(
         segment_s=segment,
         decoder=decoder,
         spectrogram=spectrogram,
+        frame=frame,
         audio_seconds=audio_seconds,
         timeout_s=timeout,
         shard_clips=shard_clips,

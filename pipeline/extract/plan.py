@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ...advice import advice
+from ...cache.defaults import FRAME
 from ...cache.manifest import Manifest
 from ...cache.schema import AUDIO, EXTRACT, MANIFEST, params_difference, shard_path
 from ...cache.segment import Line
@@ -279,6 +280,8 @@ def _other_params(name: str, found: Any, wanted: Any) -> str:
         if str(found).startswith("av "):
             same = f"`pip install av=={found.split(',')[0].removeprefix('av ')}`"
     else:
+        if name == "frame":  # whose default no header says
+            found, wanted = found or FRAME, wanted or FRAME
         same = f"give --{name.replace('_', '-')} {found}"
     return (
         f"was made with {name.replace('_', ' ')} {found}, this run has {wanted}: {same}, or name "

@@ -111,6 +111,7 @@ def extract(settings: ExtractSettings) -> ExtractSummary | ExtractEstimate:
         spectrogram=settings.spectrogram,
         audio_seconds=settings.audio_seconds,
         decoder=settings.decoder,
+        frame=settings.frame,
     )
     if settings.dry_run:
         return estimate(settings, params)

@@ -19,6 +19,7 @@ else:  # the files of stages/media/decoders, looked at but not imported
     Decoder = Literal[tuple(names_in("stages/media/decoders"))]
     Spectrogram = Literal[tuple(FRONT_ENDS)]
 IdFrom = Literal["stem", "path"]
+KeptFrame = Literal["middle", "keyframe"]
 ID_FROM: IdFrom = "stem"
 
 
@@ -38,6 +39,7 @@ class ExtractSettings:
     segment_s: float | None
     decoder: str
     spectrogram: str
+    frame: str
     audio_seconds: float
     timeout_s: float
     shard_clips: int | None

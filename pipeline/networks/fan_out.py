@@ -84,6 +84,7 @@ class FanOut:
             return EmbedTask(
                 cache.path.absolute(), plan.stage, shard, plan.todo[shard], tuple(specs),
                 plan.weights.digest, self.device, batch_size, parse_threads(self.threads),
+                plan.precision,
             )  # fmt: skip
 
         run_rounds(

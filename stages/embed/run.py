@@ -26,7 +26,8 @@ from ...devices import usable_device
 from ...errors import MissingDependencyError
 from ...machine import AUTO
 from ...weights import PRETRAINED, Weights
-from ..teachers.live import build_network
+from ..teachers import FLOAT32, Precision
+from ..teachers.live import build_network, check_precision
 from ..teachers.protocol import Network
 from . import BATCH_SIZE
 from .read import NetworkBatch, read_batches
@@ -86,6 +87,7 @@ def embed(
     batch_size: int = BATCH_SIZE,
     overwrite: bool = False,
     given: Given = MappingProxyType({}),
+    precision: Precision = FLOAT32,
     shards: Collection[int] | None = None,
     part: Part = WHOLE,
     elsewhere: RunPlan | None = None,
@@ -103,6 +105,7 @@ def embed(
         batch_size: Clips at a time; a batch never reaches over the end of a shard.
         overwrite: Make shards again that were made with other parameters or weights.
         given: Networks of `names` that are no teachers.
+        precision: On a CPU, what networks compute in: `fp32`, or `bf16` on one that can.
         shards: Do no others; None: all that are extracted.
         part: Which of them to do; all counts are of these.
         elsewhere: Does the plans of teachers, with `device` as it is; None: this process does.
@@ -114,14 +117,15 @@ def embed(
         CacheUnwritableError: The cache cannot be written.
         MissingDependencyError: Weights are missing, are those of another network, or give values
             that are not finite.
-        UsageError: No such teacher or device.
+        UsageError: No such teacher or device, or this device does not compute in `bf16`.
     """
     started = time.monotonic()
     if elsewhere is None or given:
         device = usable_device(device)
+        check_precision(precision, device)
     plans = plan_embed(
         cache.path, kind, names, objects=objects, specs=specs, overwrite=overwrite, given=given,
-        shards=shards, part=part,
+        precision=precision, shards=shards, part=part,
     )  # fmt: skip
     for plan in plans:
         remove_orphans(cache.path / plan.stage)
@@ -161,7 +165,7 @@ def run_plan(
     Raises:
         MissingDependencyError: If the weights are not this network's.
     """
-    network = network or build_network(plan.teacher, plan.weights, device)
+    network = network or build_network(plan.teacher, plan.weights, device, plan.precision)
     versions = {
         **{name: version(name) for name in PACKAGES},
         "batch_size": str(batch_size),
@@ -232,7 +236,7 @@ def _publish(
         stage=plan.stage,
         stage_version=plan.teacher.VERSION,
         shard=batch.shard,
-        params=dict(plan.teacher.PARAMS),
+        params=dict(plan.params),
         inputs=batch.inputs,
         n=num_rows,
         done=num_rows,

@@ -11,7 +11,8 @@ from pathlib import Path
 from ...cache.store import Cache
 from ...errors import MissingDependencyError
 from ...weights import Weights, resolve
-from ..teachers.live import build_network
+from ..teachers import FLOAT32, Precision
+from ..teachers.live import build_network, check_precision
 from ..teachers.protocol import Network, load_teacher, network_of
 from ..workers.gpus import own_device
 from .run import run_plan
@@ -35,6 +36,7 @@ class EmbedTask:
         device: As `--device` has it.
         batch_size: Clips at a time.
         threads: CPU threads; None: as the worker was started with.
+        precision: What networks compute in on a CPU.
     """
 
     cache: Path
@@ -46,6 +48,7 @@ class EmbedTask:
     device: str
     batch_size: int
     threads: int | None = None
+    precision: Precision = FLOAT32
 
 
 def embed_shard(task: EmbedTask) -> int:
@@ -68,9 +71,10 @@ def embed_shard(task: EmbedTask) -> int:
             import torch
 
             torch.set_num_threads(task.threads)
-        network = _network(kind, name, weights, device)
+        check_precision(task.precision, device)
+        network = _network(kind, name, weights, device, task.precision)
         todo = {task.shard: task.num_clips}
-        plan = EmbedPlan(task.stage, load_teacher(name, kind), weights, todo, 0)
+        plan = EmbedPlan(task.stage, load_teacher(name, kind), weights, todo, 0, task.precision)
         run_plan(Cache(task.cache), plan, device, task.batch_size, lambda _: None, network=network)
     return task.shard
 
@@ -81,5 +85,5 @@ def _weights(kind: str, name: str, specs: tuple[str, ...]) -> Weights:
 
 
 @lru_cache(1)
-def _network(kind: str, name: str, weights: Weights, device: str) -> Network:
-    return build_network(load_teacher(name, kind), weights, device)
+def _network(kind: str, name: str, weights: Weights, device: str, precision: Precision) -> Network:
+    return build_network(load_teacher(name, kind), weights, device, precision)

@@ -22,6 +22,7 @@ from ...cache.state import (
 )
 from ...errors import CacheCorruptError, InputError
 from ...weights import PRETRAINED, RANDOM, Weights, check_specs, resolve
+from ..teachers import FLOAT32, Precision
 from ..teachers.protocol import Teacher, load_teacher, network_of
 
 Given = Mapping[str, tuple[Teacher, Weights]]
@@ -41,6 +42,7 @@ class EmbedPlan:
         weights: Its weights.
         todo: Shards to make, with the clips of each.
         skipped: Clips done before.
+        precision: What it computes in on a CPU.
     """
 
     stage: str
@@ -48,11 +50,22 @@ class EmbedPlan:
     weights: Weights
     todo: dict[int, int]
     skipped: int
+    precision: Precision = FLOAT32
+
+    @property
+    def params(self) -> dict[str, Any]:
+        """What else determines the values, for the shards' headers; the default is not said."""
+        return params_of(self.teacher, self.precision)
 
     @property
     def num_clips(self) -> int:
         """Clips to do."""
         return sum(self.todo.values())
+
+
+def params_of(teacher: Teacher, precision: Precision) -> dict[str, Any]:
+    """Return what determines a teacher's values beside its weights."""
+    return {**teacher.PARAMS, **({} if precision == FLOAT32 else {"precision": precision})}
 
 
 def plan_embed(
@@ -64,6 +77,7 @@ def plan_embed(
     specs: Sequence[str] = (PRETRAINED,),
     overwrite: bool = False,
     given: Given = MappingProxyType({}),
+    precision: Precision = FLOAT32,
     shards: Collection[int] | None = None,
     part: Part = WHOLE,
 ) -> list[EmbedPlan]:
@@ -92,7 +106,7 @@ def plan_embed(
         weights = (
             given[name][1] if name in given else resolve(network_of(name), teacher.FILES, specs)
         )
-        plans.append(_plan(cache, stage, teacher, weights, numbers, overwrite))
+        plans.append(_plan(cache, stage, teacher, weights, precision, numbers, overwrite))
     return plans
 
 
@@ -101,25 +115,27 @@ def _plan(
     stage: str,
     teacher: Teacher,
     weights: Weights,
+    precision: Precision,
     numbers: list[int],
     overwrite: bool,
 ) -> EmbedPlan:
     have = shard_numbers(cache, stage)
     dropped = {AUDIO} if is_dropped(cache, AUDIO) else set()
     todo, skipped = {}, 0
+    params = params_of(teacher, precision)
     for number in numbers:
         extract = read_header(shard_path(cache, EXTRACT, number))
         if number in have:
             path = shard_path(cache, stage, number)
             found = read_header(path)
-            agrees = agree(path, found, teacher.VERSION, teacher.PARAMS, weights.digest, overwrite)
+            agrees = agree(path, found, teacher.VERSION, params, weights.digest, overwrite)
             inputs = _inputs(cache, extract, teacher, dropped)
             if agrees and {k: v for k, v in found.inputs.items() if k not in dropped} == inputs:
                 skipped += found.done
                 continue
         _require_sound(cache, stage, teacher)
         todo[number] = extract.done
-    return EmbedPlan(stage, teacher, weights, todo, skipped)
+    return EmbedPlan(stage, teacher, weights, todo, skipped, precision)
 
 
 def _require_sound(cache: Path, stage: str, teacher: Teacher) -> None:
@@ -182,6 +198,8 @@ def _as_before(name: str, old: Any) -> list[str]:
     """Say which option asks for what is there, if there is one."""
     if name in ("k", "seed"):
         return [f"--{name} {old}"]
+    if name == "precision":
+        return [f"--precision {old or FLOAT32}"]
     if name != "weights":
         return []
     random = str(old).startswith(RANDOM)

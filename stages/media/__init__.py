@@ -59,6 +59,7 @@ def decode_clip(
     span_s: float = SPAN_S,
     audio_path: str | None = None,
     max_pixels: int = MAX_PIXELS,
+    key_frame: bool = False,
 ) -> Clip:
     """Decode the picture in the middle of a clip and the sound around it.
 
@@ -72,6 +73,8 @@ def decode_clip(
         span_s: Length of a clip inside a longer file.
         audio_path: Where the sound is, if not in the same file; both files start together.
         max_pixels: Larger pictures are refused before anything is allocated for them.
+        key_frame: Take the key frame nearest to the middle, where the clip holds one, and the sound
+            around it: one picture is decoded instead of all since the last key frame.
 
     Raises:
         ClipError: The clip cannot be used; `reason` says why.
@@ -87,6 +90,7 @@ def decode_clip(
             span_s=span_s,
             audio_path=None if audio_path is None else str(audio_path),
             max_pixels=max_pixels,
+            key_frame=key_frame,
         )
         frame = backend.decode_frame(target)
         first_s = max(target.time_s - seconds / 2, target.span.first_s)

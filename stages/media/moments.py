@@ -22,7 +22,7 @@ from .container import is_still, open_media, refused_picture_size
 from .length import duration_s
 from .packets import start_s as container_start_s
 from .packets import time_base
-from .pictures import Pictures, find_pictures
+from .pictures import Pictures, find_pictures, nearest_key
 
 SPAN_S = 10.0
 """Length of a clip that starts inside a longer file, where nobody says another."""
@@ -87,6 +87,7 @@ def find_target(
     span_s: float,
     audio_path: str | None,
     max_pixels: int,
+    key_frame: bool = False,
 ) -> Target:
     """Open the file or files and find what is wanted in them.
 
@@ -97,6 +98,7 @@ def find_target(
         span_s: Length of a clip inside a longer file.
         audio_path: Where the sound is, if not in the same file.
         max_pixels: Larger pictures are refused.
+        key_frame: Take the nearest key frame of the clip, if it has one, for the picture wanted.
 
     Raises:
         ClipError: Refused; the reasons are tried in the order of their precedence.
@@ -116,6 +118,12 @@ def find_target(
     size = header_scaled_size(path, video, max_pixels)
     pictures = find_pictures(container, video, 0.0 if still else span.middle_s)
     _check_decoder(audio)
+    time_s = span.middle_s
+    if key_frame and not still:
+        key = nearest_key(container, video, pictures, (span.first_s, min(span.last_s, length_s)))
+        if key is not None:
+            pictures = key
+            time_s = float(key.pts * time_base(video)) - container_start_s(container)
     frame_pts_s = float(pictures.pts * time_base(video)) - container_start_s(container)
     return Target(
         container=container,
@@ -129,7 +137,7 @@ def find_target(
         header_size=(video.codec_context.width, video.codec_context.height),
         duration_s=length_s,
         frame_pts_s=frame_pts_s,
-        time_s=max(span.middle_s, frame_pts_s),
+        time_s=max(time_s, frame_pts_s),
     )
 
 

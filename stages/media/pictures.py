@@ -81,6 +81,43 @@ def find_pictures(container: InputContainer, stream: VideoStream, moment_s: floa
     return replace(pictures, counted=bool(counted))
 
 
+def nearest_key(
+    container: InputContainer,
+    stream: VideoStream,
+    pictures: Pictures,
+    span_s: tuple[float, float],
+) -> Pictures | None:
+    """Find the key frame nearest to the picture wanted, the earlier of two that are as near.
+
+    Args:
+        container: The open file.
+        stream: Its video stream.
+        pictures: The picture wanted and what it needs, from the key frame before it on.
+        span_s: Where the clip lies, in seconds from the container's start; others are left out.
+
+    Returns:
+        None where the clip has no key frame whose time is known.
+    """
+    if pictures.counted:
+        return None
+    base, wanted = time_base(stream), pictures.ticks
+    low, high = (math.floor((time_s + start_s(container)) / base) for time_s in span_s)
+    found = [one for one in (pictures.packets[0],) if one.is_keyframe and one.pts is not None]
+    reach = min([high - wanted, *(wanted - one.pts for one in found if one.pts >= low)])
+    seek(container, stream, wanted, stream)
+    for packet in packets(container, stream):
+        stamp = packet.pts if packet.dts is None else packet.dts
+        if stamp is not None and stamp > wanted + reach:
+            break
+        if packet.is_keyframe and packet.pts is not None:
+            found.append(packet)
+    near = [one for one in found if low <= one.pts < high and not one.is_discard]
+    if not near:
+        return None
+    key = min(near, key=lambda one: (abs(one.pts - wanted), one.pts))
+    return Pictures([key], 0, key.pts, key.pts)
+
+
 def from_an_earlier_key(
     container: InputContainer, stream: VideoStream, pictures: Pictures
 ) -> Pictures | None:

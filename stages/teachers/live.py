@@ -9,9 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...cache.schema import AUDIO_RATE_HZ, FULL_SCALE
-from ...errors import MissingDependencyError
+from ...errors import MissingDependencyError, UsageError
 from ...weights import RANDOM, Weights, check_specs, remember, require, resolve
 from ..spectrogram import resample
+from . import FLOAT32, Precision
 from .protocol import Network, Teacher, load_teacher, network_of
 
 _DIGITS = 12
@@ -21,26 +22,56 @@ _KEPT_S = 10.0
 """Seconds of sound that a cache keeps around a frame, which the others hear whole."""
 
 
-def build_network(teacher: Teacher, weights: Weights, device: str) -> Network:
+def build_network(
+    teacher: Teacher, weights: Weights, device: str, precision: Precision = FLOAT32
+) -> Network:
     """Build a teacher for a device; on a GPU it computes in float16 where PyTorch holds that safe.
 
     float16 keeps three bits more than bfloat16; the networks are frozen and none leaves its range.
-    On a CPU everything is float32.
+
+    Args:
+        teacher: Its module.
+        weights: Its weights.
+        device: Where it runs.
+        precision: Of a CPU; `bf16` where PyTorch holds it safe, front-ends and sums stay float32.
 
     Raises:
         MissingDependencyError: If the files are not this network's.
     """
     network = teacher.build(weights, device)
     remember(weights)
-    if not device.startswith("cuda"):
+    on_gpu = device.startswith("cuda")
+    if not on_gpu and precision == FLOAT32:
         return network
     import torch
 
     def faster(batch: NDArray[Any]) -> dict[str, NDArray[Any]]:
-        with torch.autocast("cuda", torch.float16):
+        if on_gpu:
+            with torch.autocast("cuda", torch.float16):
+                return network(batch)
+        with torch.autocast("cpu", torch.bfloat16):
             return network(batch)
 
     return faster
+
+
+def check_precision(precision: Precision, device: str) -> None:
+    """Refuse bf16 where the hardware does not compute in it.
+
+    Raises:
+        UsageError: It does not.
+    """
+    import torch
+
+    if precision == FLOAT32:
+        return
+    if device != "cpu":
+        raise UsageError(f"--precision {precision} is for a CPU; on {device} leave it out")
+    if not (torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()):
+        raise UsageError(
+            f"--precision {precision}: this CPU has no arithmetic for it (avx512_bf16 or amx); "
+            "leave it out"
+        )
 
 
 def fetch_weights(teachers: Iterable[tuple[str, str | None]], specs: Sequence[str]) -> None:

@@ -33,6 +33,7 @@ def test_every_option_reaches_the_runner(runner: Runner) -> None:
     given = runner(None)
     words = "extract a b.mp4 --cache c --jobs 3 --backend sequential --part 1/4 --retry-failed=oom "
     words += "--segment 2.5 --decoder ffmpeg --spectrogram 257x300 --audio-seconds 5 --timeout 9 "
+    words += "--frame keyframe "
     words += "--shard-clips 4 --id-from path --root r --root 1=s --max-failures 5% --overwrite "
     words += "--dry-run"
     assert main(words.split()) == 0
@@ -47,6 +48,7 @@ def test_every_option_reaches_the_runner(runner: Runner) -> None:
             segment_s=2.5,
             decoder="ffmpeg",
             spectrogram="257x300",
+            frame="keyframe",
             audio_seconds=5.0,
             timeout_s=9.0,
             shard_clips=4,
@@ -65,7 +67,13 @@ def test_defaults(runner: Runner) -> None:
     assert main(["extract", "videos"]) == 0
     cores = len(os.sched_getaffinity(0))
     named = {"segment_s": None, "timeout_s": 60.0, "shard_clips": None, "audio_seconds": 10.0}
-    named |= {"spectrogram": "257x276", "decoder": "pyav", "backend": "loky", "id_from": "stem"}
+    named |= {
+        "spectrogram": "257x276",
+        "decoder": "pyav",
+        "frame": "middle",
+        "backend": "loky",
+        "id_from": "stem",
+    }
     named |= {"part": None, "retry_failed": None, "root": None, "max_failures": "100%"}
     wanted = {"inputs": ("videos",), "cache": Path("avcache"), "jobs": cores, "root_map": {}}
     assert given == [ExtractSettings(**named, **wanted, overwrite=False, dry_run=False)]

@@ -455,6 +455,50 @@ def test_a_gpu_computes_in_float16_and_a_cpu_in_float32(monkeypatch: pytest.Monk
     assert asked == [("cuda", torch.float16)]
 
 
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_a_cpu_computes_in_what_is_asked_for(precision: Any) -> None:
+    import torch
+
+    teacher, weights = ToyTeacher("frame"), Weights((), "random:0", 0)
+    teacher.build = lambda weights, device: lambda batch: {"on": torch.is_autocast_enabled("cpu")}
+    network = build_network(teacher, weights, "cpu", precision)
+    assert network(np.zeros(1)) == {"on": precision == "bf16"}
+
+
+def test_bf16_is_stated_and_never_mixed(
+    folder: Path, toys: dict[str, ToyTeacher], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import torch
+
+    cache = Cache(folder)
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)
+    with pytest.raises(UsageError, match="this CPU has no arithmetic for it"):
+        embed(cache, "hints", ["sees"], specs=["random"], device="cpu", precision="bf16")
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: True)
+    embed(cache, "hints", ["sees"], specs=["random"], device="cpu", precision="bf16")
+    params = read_header(shard_path(folder, "hints/sees", 0)).params
+    assert params == {"size": 8, "precision": "bf16"}
+    again = embed(cache, "hints", ["sees"], specs=["random"], device="cpu", precision="bf16")
+    assert again.done == 0
+    with pytest.raises(CacheCorruptError, match="give --precision bf16"):
+        embed(cache, "hints", ["sees"], specs=["random"], device="cpu")
+    embed(cache, "hints", ["sees"], specs=["random"], device="cpu", overwrite=True)
+    assert read_header(shard_path(folder, "hints/sees", 0)).params == {"size": 8}
+    with pytest.raises(CacheCorruptError, match="give --precision fp32"):
+        embed(cache, "hints", ["sees"], specs=["random"], device="cpu", precision="bf16")
+
+
+def test_what_numpy_does_not_know_is_widened() -> None:
+    import torch
+    from avpipe.stages.teachers.nets.arrays import as_arrays
+
+    values = torch.tensor([[1.5, -2.0]])
+    found = as_arrays({"a": values.bfloat16(), "b": values.half(), "c": values.int()})
+    assert [found[name].dtype for name in "abc"] == [np.float32, np.float16, np.int32]
+    np.testing.assert_array_equal(found["a"], values.numpy())
+
+
 @pytest.mark.gpu
 @pytest.mark.parametrize(
     "name",

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from avpipe.errors import ClipError
 from avpipe.stages.features import Row, make_row
-from avpipe.stages.row_check import require_sane
+from avpipe.stages.row_check import bounds, require_sane
 from media_factory import run_ffmpeg, write_clip
 
 LIMITS = {"wide_columns": 462, "max_samples": 320_000}
@@ -89,3 +89,15 @@ def test_pictures_that_begin_behind_their_own_length(tmp_path: Path) -> None:
                       video_input=("-itsoffset", "3"))  # fmt: skip
     with pytest.raises(ClipError, match=r"decode_error: a picture at 3.000 s of 1.000 s"):
         make_row(str(path))
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_bounds_are_those_of_the_values(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    values = rng.integers(0, 1 << 16, (9, 5)).astype(np.uint16).view(np.float16)
+    if seed % 2:
+        values = np.where(np.isfinite(values), values, np.float16(0)) * np.float16(seed % 3 - 1)
+    finite, least, largest = bounds(values)
+    assert finite == bool(np.isfinite(values).all())
+    if finite:
+        assert least == min(values.min(), 0) and largest == max(values.max(), 0)

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from ....errors import MissingDependencyError
 from ....weights import WeightFile, Weights
 from ..protocol import Cells, Network
+from .arrays import as_arrays
 from .images import PARAMS as PARAMS
 from .images import normalized
 from .images import squash as prepare
@@ -56,8 +57,7 @@ def build_network(
 
     @torch.inference_mode()
     def network(frames: NDArray[Any]) -> dict[str, NDArray[Any]]:
-        columns = output(model, normalized(frames, device))
-        return {name: value.cpu().numpy() for name, value in columns.items()}
+        return as_arrays(output(model, normalized(frames, device)))
 
     return network
 

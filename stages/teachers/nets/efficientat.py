@@ -17,6 +17,7 @@ from ....cache.schema import AUDIO_RATE_HZ
 from ....errors import MissingDependencyError
 from ....weights import WeightFile, Weights, load_exact, read_checkpoint
 from ..protocol import Network
+from .arrays import as_arrays
 from .audioset import TAG_COLUMNS, best_tags
 from .windows import centre_window
 
@@ -75,7 +76,7 @@ def build_network(name: str, weights: Weights, device: str) -> Network:
     def network(waveforms: NDArray[Any]) -> dict[str, NDArray[Any]]:
         embedding, scores = model(torch.from_numpy(waveforms).to(device))
         found = {"value": embedding, **best_tags(scores)}
-        return {column: value.cpu().numpy() for column, value in found.items()}
+        return as_arrays(found)
 
     return network
 

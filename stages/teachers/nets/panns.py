@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from ....cache.schema import AUDIO_RATE_HZ
 from ....weights import Weights, load_exact, read_checkpoint, section
 from ..protocol import Network
+from .arrays import as_arrays
 from .audioset import TAG_COLUMNS, best_tags
 from .windows import centre_window
 
@@ -46,7 +47,6 @@ def build_network(make: type[Cnn14], weights: Weights, device: str) -> Network:
     @torch.inference_mode()
     def network(waveforms: NDArray[Any]) -> dict[str, NDArray[Any]]:
         embedding, scores = model(torch.from_numpy(waveforms).to(device))
-        columns = {"value": embedding, **best_tags(scores)}
-        return {name: value.cpu().numpy() for name, value in columns.items()}
+        return as_arrays({"value": embedding, **best_tags(scores)})
 
     return network

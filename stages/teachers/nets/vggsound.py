@@ -17,6 +17,7 @@ from ....errors import MissingDependencyError
 from ....weights import Weights, load_exact, read_checkpoint, section
 from ...spectrogram import FRONT_ENDS, log_spectrogram, resample
 from ..protocol import Network
+from .arrays import as_arrays
 from .resnet18 import HEADS, pooled_resnet18
 from .windows import to_float
 
@@ -60,6 +61,6 @@ def build_network(weights: Weights, device: str) -> Network:
     @torch.inference_mode()
     def network(spectrograms: NDArray[Any]) -> dict[str, NDArray[Any]]:
         batch = torch.from_numpy(spectrograms).to(device)[:, None]
-        return {"value": encoder(batch).cpu().numpy()}
+        return as_arrays({"value": encoder(batch)})
 
     return network

@@ -7,6 +7,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from ....weights import WeightFile, Weights, load_exact, read_checkpoint
+from ..nets.arrays import as_arrays
 from ..nets.images import PARAMS as PARAMS
 from ..nets.images import normalized
 from ..nets.images import squash as prepare
@@ -42,6 +43,6 @@ def build(weights: Weights, device: str) -> Network:
 
     @torch.inference_mode()
     def network(frames: NDArray[Any]) -> dict[str, NDArray[Any]]:
-        return {"value": encoder(normalized(frames, device)).cpu().numpy()}
+        return as_arrays({"value": encoder(normalized(frames, device))})
 
     return network
