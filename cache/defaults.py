@@ -4,14 +4,16 @@ They stand here because messages that name a command leave out what is the defau
 nothing heavy is imported here.
 """
 
+from typing import Final
+
 SPECTROGRAM = "257x276"
 """A name of `stages.front_ends.FRONT_ENDS`."""
 AUDIO_SECONDS = 10.0
 """Sound kept around a frame."""
 DECODER = "pyav"
-FRAME = "middle"
+FRAME: Final = "middle"
 """The frame that is kept of a clip: in its middle, or with `keyframe` the key frame nearest."""
-KEY_FRAME = "keyframe"
+KEY_FRAME: Final = "keyframe"
 
 VISUAL_TEACHER = "detr-r50"
 AUDIO_TEACHER = "panns-wavegram"

@@ -102,20 +102,21 @@ def nearest_key(
         return None
     base, wanted = time_base(stream), pictures.ticks
     low, high = (math.floor((time_s + start_s(container)) / base) for time_s in span_s)
-    found = [one for one in (pictures.packets[0],) if one.is_keyframe and one.pts is not None]
-    reach = min([high - wanted, *(wanted - one.pts for one in found if one.pts >= low)])
+    first = pictures.packets[0]
+    found = [(first.pts, first)] if first.is_keyframe and first.pts is not None else []
+    reach = min([high - wanted, *(wanted - pts for pts, _ in found if pts >= low)])
     seek(container, stream, wanted, stream)
     for packet in packets(container, stream):
         stamp = packet.pts if packet.dts is None else packet.dts
         if stamp is not None and stamp > wanted + reach:
             break
         if packet.is_keyframe and packet.pts is not None:
-            found.append(packet)
-    near = [one for one in found if low <= one.pts < high and not one.is_discard]
+            found.append((packet.pts, packet))
+    near = [(pts, one) for pts, one in found if low <= pts < high and not one.is_discard]
     if not near:
         return None
-    key = min(near, key=lambda one: (abs(one.pts - wanted), one.pts))
-    return Pictures([key], 0, key.pts, key.pts)
+    pts, key = min(near, key=lambda at: (abs(at[0] - wanted), at[0]))
+    return Pictures([key], 0, pts, pts)
 
 
 def from_an_earlier_key(
