@@ -11,6 +11,7 @@ from ...errors import UsageError
 from ...machine import AUTO
 from ...stages.embed import BATCH_SIZE
 from .. import output
+from ..extract.divided import part_of
 from ..options import (
     DEFAULT_CACHE,
     MOST_SEED,
@@ -27,7 +28,6 @@ from ..options import (
     Weights,
 )
 from ..output import Document, percent, table, teachers_text
-from ..parts import part_of
 
 
 def cluster(

@@ -40,7 +40,12 @@ def effective_settings(ctx: typer.Context, commands: Commands) -> dict[str, Any]
     rows: dict[tuple[str, str, str], dict[str, Any]] = {}
     for name, settings in commands.items():
         command = root.command.commands[name]  # type: ignore[attr-defined]  # the root is a group
-        required = ["0"] * sum(param.required for param in command.params)
+        required = [
+            word
+            for param in command.params
+            if param.required
+            for word in (*param.opts[: param.param_type_name == "option"], "1")
+        ]
         context = command.make_context(name, required, parent=root)
         for key in settings:
             value = _plain(context.params[key])

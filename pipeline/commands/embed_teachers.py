@@ -14,6 +14,7 @@ from ...stages.embed import BATCH_SIZE
 from ...stages.teachers import FLOAT32, Precision
 from ...stages.workers import BACKEND, Workers
 from .. import output
+from ..extract.divided import part_of
 from ..options import (
     DEFAULT_CACHE,
     PRETRAINED,
@@ -30,7 +31,6 @@ from ..options import (
     Threads,
     Weights,
 )
-from ..parts import part_of
 from ..settings import ONE_RUN, Example
 
 VisualHint = Literal["backbone", "encoder"]

@@ -9,6 +9,7 @@ from ...cache.defaults import AUDIO_SECONDS, DECODER, FRAME, SPECTROGRAM
 from ...errors import Reason, UsageError
 from ...stages.workers import BACKEND, TIMEOUT_S
 from .. import output
+from ..extract.divided import parse_part
 from ..extract.settings import (
     ID_FROM,
     Decoder,
@@ -35,7 +36,6 @@ from ..options import (
     inputs_argument,
 )
 from ..output import Document, fields_text
-from ..parts import parse_part
 from ..settings import FILE_NAME, ONE_RUN, Example
 
 MAX_SECONDS = 86_400.0

@@ -12,6 +12,7 @@ from ...machine import AUTO
 from ...stages.embed import BATCH_SIZE
 from ...stages.workers import BACKEND, Workers
 from .. import output
+from ..extract.divided import part_of
 from ..options import (
     DEFAULT_CACHE,
     PRETRAINED,
@@ -30,7 +31,6 @@ from ..options import (
     Threads,
     Weights,
 )
-from ..parts import part_of
 
 
 def knn(

@@ -7,15 +7,19 @@ import typer
 from .. import output
 from ..options import Json
 from ..output import Document, size_text, table
+from ..settings import ONE_RUN
 
 
 def plan(
-    clips: Annotated[int, typer.Option("--clips", metavar="N", min=1, help="How many clips.")],
+    clips: Annotated[
+        int, typer.Option("--clips", metavar="N", min=1, help="How many clips."), ONE_RUN
+    ],
     cores: Annotated[
         int | None,
         typer.Option("--cores", metavar="C", min=1, help="CPU cores. [default: this machine's]"),
+        ONE_RUN,
     ] = None,
-    gpus: Annotated[int, typer.Option("--gpus", metavar="G", min=0, help="GPUs.")] = 0,
+    gpus: Annotated[int, typer.Option("--gpus", metavar="G", min=0, help="GPUs."), ONE_RUN] = 0,
     cluster: Annotated[
         bool,
         typer.Option(
@@ -23,6 +27,7 @@ def plan(
             help="Cores and GPUs are those of several machines; this one's disk and "
             "memory limit nothing.",
         ),
+        ONE_RUN,
     ] = False,
     extract_ms: Annotated[
         float | None,
@@ -32,12 +37,14 @@ def plan(
             min=0,
             help="Milliseconds of a core to extract a clip, as extract --dry-run times it.",
         ),
+        ONE_RUN,
     ] = None,
     gpu_factor: Annotated[
         float | None,
         typer.Option(
             "--gpu-factor", metavar="F", min=1, help="Assume that a GPU does the work of F cores."
         ),
+        ONE_RUN,
     ] = None,
     json: Json = False,
 ) -> None:

@@ -7,9 +7,9 @@ from typing import Annotated
 import typer
 
 from .. import output
+from ..extract.divided import part_of
 from ..options import DEFAULT_CACHE, Cache, Json, PartOption
 from ..output import Document, fields_text, size_text, table, weights_text
-from ..parts import part_of
 from ..settings import ONE_RUN
 
 

@@ -51,7 +51,7 @@ class ExtractSettings:
     overwrite: bool
     max_failures: str
     dry_run: bool
-    scheduler: str | None = None
+    scheduler: str | None
     """Address of the cluster, of backends that ask one."""
 
     @property

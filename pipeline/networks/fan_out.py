@@ -21,7 +21,7 @@ from ...stages.neighbors.searched import Approximate, vectors_for
 from ...stages.neighbors.vectors import id_set, vector_source
 from ...stages.workers import Workers
 from ...stages.workers.fitness import Fitness, Software
-from ...stages.workers.gpus import num_gpus, own_device
+from ...stages.workers.gpus import NetworkSoftware, num_gpus, own_device
 from ...stages.workers.runners import is_on_other_hosts, runs_here
 from ..extract.rounds import run_rounds
 
@@ -77,7 +77,7 @@ class FanOut:
             Errors as `stages.embed.run.embed`; what hosts lack is told before any task runs.
         """
         kind, _, name = plan.stage.partition("/")
-        software = Software(PACKAGES, teachers=((name, kind),), device=self.device)
+        software = NetworkSoftware(PACKAGES, device=self.device, teachers=((name, kind),))
         left = dict(plan.todo)
 
         def task(shard: int) -> EmbedTask:
@@ -140,7 +140,7 @@ class FanOut:
             progress(f"{summary.stage}, parts", len(found), num_parts)
 
         library = "torch" if chosen_device(self.device).startswith("cuda") else "faiss-cpu"
-        software = Software((library, "numpy"), device=self.device)
+        software = NetworkSoftware((library, "numpy"), device=self.device)
         run_rounds(
             lambda: list(left),
             left.__getitem__,

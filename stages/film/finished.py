@@ -11,12 +11,12 @@ import numpy as np
 from av.audio.resampler import AudioResampler
 from numpy.typing import NDArray
 
+from ...cache.defaults import SPECTROGRAM
 from ..front_ends import FLOOR, FRONT_ENDS, SEGMENT
 from ..spectrogram import log_spectrogram
 
 MAX_COLUMNS = 1200
 """More than a printed line has dots; of longer films columns are averaged."""
-_KIND = "257x276"
 
 
 @dataclass(frozen=True)
@@ -44,12 +44,12 @@ def film_sound(film: Path) -> FilmSound:
         stream = container.streams.video[0]
         duration_s = float((stream.duration or 0) * (stream.time_base or 0))
         columns = _columns(container, duration_s)
-    return FilmSound(columns, FRONT_ENDS[_KIND].rate_hz, duration_s)
+    return FilmSound(columns, FRONT_ENDS[SPECTROGRAM].rate_hz, duration_s)
 
 
 def _columns(container: av.container.InputContainer, duration_s: float) -> NDArray[np.float32]:
     """Return (257, n): power is averaged over each column's time; what has no sound is silence."""
-    front_end = FRONT_ENDS[_KIND]
+    front_end = FRONT_ENDS[SPECTROGRAM]
     hop, total = front_end.hop, max(1, round(duration_s * front_end.rate_hz / front_end.hop))
     joined = -(-total // MAX_COLUMNS)
     found: list[NDArray[np.float32]] = []
@@ -59,7 +59,7 @@ def _columns(container: av.container.InputContainer, duration_s: float) -> NDArr
         blocks = max(0, len(rest) - SEGMENT + hop) // (hop * joined)
         if blocks:
             count = blocks * joined
-            log_power = log_spectrogram(rest[: (count - 1) * hop + SEGMENT], _KIND)
+            log_power = log_spectrogram(rest[: (count - 1) * hop + SEGMENT], SPECTROGRAM)
             power = np.exp(log_power).reshape(len(log_power), blocks, joined).mean(axis=2)
             found.append(np.log(power))
             rest = rest[count * hop :]

@@ -19,7 +19,7 @@ from ...cache.writer import remove_orphans, temporary
 from ...drafts import write_whole
 from ...errors import InputError
 from ...reading import parse_json
-from .cosine import EQUAL, QUERY_BLOCK, Block, NearestRows, nearest
+from .cosine import EQUAL, QUERY_BLOCK, NearestRows, Queries, nearest
 from .faiss_kernel import load_faiss
 from .room import num_lists
 
@@ -77,7 +77,7 @@ class Index:
         self.vectors = vectors
         self.name = index_name(self._index.nlist)
 
-    def nearest(self, k: int, blocks: Iterable[Block], probes: int) -> Generator[NearestRows]:
+    def nearest(self, k: int, blocks: Iterable[Queries], probes: int) -> Generator[NearestRows]:
         """Find neighbours, block by block.
 
         Args:

@@ -26,7 +26,7 @@ _SPARE = 8  # candidates beyond those asked for: ties at the end are seen, and m
 _NORM_ROWS = 8192
 _EXACT_VALUES = 1 << 18  # of either side at a time: 2 MiB, which a core's cache holds
 
-Block = range | NDArray[np.int64]
+Queries = range | NDArray[np.int64]
 """Vectors whose neighbours are searched at a time."""
 
 NearestRows = tuple[NDArray[np.int32], NDArray[np.float32]]
@@ -97,7 +97,7 @@ def nearest(
     unit: NDArray[np.floating],
     num_base: int,
     k: int,
-    blocks: Iterable[Block],
+    blocks: Iterable[Queries],
     *,
     device: str = "cpu",
 ) -> Generator[NearestRows]:
@@ -138,7 +138,7 @@ def _search(
     unit: NDArray[np.floating],
     num_base: int,
     k: int,
-    block: Block,
+    block: Queries,
 ) -> NearestRows:
     """Return the neighbours of one block, `(Q, k)` rows and cosines."""
     index = np.full((len(block), k), -1, np.int32)

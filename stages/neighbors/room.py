@@ -24,7 +24,7 @@ _LIST_BYTES = 8
 
 
 @dataclass(frozen=True)
-class Needs:
+class Room:
     """Bytes of one search.
 
     Attributes:
@@ -40,7 +40,7 @@ class Needs:
     neighbors: int
 
 
-def needs(num_clips: int, dim: int, k: int, num_todo: int, *, approximate: bool) -> Needs:
+def needs(num_clips: int, dim: int, k: int, num_todo: int, *, approximate: bool) -> Room:
     """Compute what a search takes.
 
     Args:
@@ -51,7 +51,7 @@ def needs(num_clips: int, dim: int, k: int, num_todo: int, *, approximate: bool)
         approximate: With an index of one byte a number, and a map in float16.
     """
     index = num_clips * (dim + _LIST_BYTES) + num_lists(num_clips) * dim * 4 if approximate else 0
-    return Needs(
+    return Room(
         vectors=num_clips * dim * 4,
         map=num_clips * dim * (2 if approximate else 4),
         index=index,
@@ -67,7 +67,7 @@ def num_lists(num_clips: int) -> int:
 
 
 def require_room(
-    wanted: Needs,
+    wanted: Room,
     num_clips: int,
     folder: Path,
     *,

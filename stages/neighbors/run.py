@@ -23,7 +23,7 @@ from ...cache.writer import Rows, remove_orphans, write_shard
 from ...errors import CacheCorruptError, InputError
 from ..embed.run import EmbedProgress
 from ..teachers.protocol import modality_of
-from .cosine import QUERY_BLOCK, Block, NearestRows
+from .cosine import QUERY_BLOCK, NearestRows, Queries
 from .cosine import knn as knn
 from .searched import Approximate, Search, vectors_for
 from .vectors import id_set, is_done, vector_source
@@ -163,7 +163,7 @@ def neighbors(
     return NeighborSummary(common.stage, k, done - before, before, seconds, tuple(notices))
 
 
-def _nothing(blocks: Iterable[Block]) -> Generator[NearestRows]:
+def _nothing(blocks: Iterable[Queries]) -> Generator[NearestRows]:
     """Search nothing: all is done."""
     yield from ()
 
@@ -189,7 +189,7 @@ def _found(
                     yield number, positions[part], cosines[part]
 
 
-def _positions(spans: list[range]) -> Block:
+def _positions(spans: list[range]) -> Queries:
     """Return the positions of several shards' clips in the set, all in a row or not."""
     whole = range(spans[0].start, spans[-1].stop)
     if len(whole) == sum(map(len, spans)):

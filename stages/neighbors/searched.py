@@ -12,7 +12,7 @@ from ...cache.schema import NEIGHBORS
 from ...cache.store import Cache
 from ..teachers.protocol import choices, load_teacher
 from .approximate import Index, index_name, require_recall
-from .cosine import Block, NearestRows, nearest
+from .cosine import NearestRows, Queries, nearest
 from .room import EXACT_TYPE, ROUGH_TYPE, needs, num_lists, require_room
 from .vector_map import map_path, open_map
 from .vectors import IdSet, VectorSource, unit_vectors_of
@@ -20,7 +20,7 @@ from .vectors import IdSet, VectorSource, unit_vectors_of
 STREAMED_BLOCKS = 16
 """Blocks of clips that are searched at once where the base moves to a GPU for each search."""
 
-Search = Callable[[Iterable[Block]], Generator[NearestRows]]
+Search = Callable[[Iterable[Queries]], Generator[NearestRows]]
 
 
 @dataclass(frozen=True)

@@ -35,14 +35,10 @@ class Software:
     Attributes:
         packages: Libraries that its headers name.
         decoder: What decodes clips, if it does.
-        teachers: Name and kind of the networks that it runs.
-        device: What `--device` says, of networks.
     """
 
     packages: tuple[str, ...]
     decoder: str | None = None
-    teachers: tuple[tuple[str, str], ...] = ()
-    device: str | None = None
 
     def versions(self) -> dict[str, str]:
         """Return what is what in this process."""
@@ -58,15 +54,10 @@ class Software:
 
             found["stage version of extract"] = str(STAGE_VERSION)
             found["decoder"] = decoder_version(self.decoder)
-        for name, kind in self.teachers:
-            from ..teachers.protocol import load_teacher
-
-            found[f"teacher {name}"] = f"version {load_teacher(name, kind).VERSION}"
-        if self.device is not None:
-            from ...devices import chosen_device
-
-            found["device"] = chosen_device(self.device).partition(":")[0]
         return found
+
+    def require(self) -> None:
+        """Check what is no version, of stages that need more."""
 
 
 @dataclass(frozen=True)
@@ -135,13 +126,10 @@ def require_fit(fitness: Fitness) -> None:
             pass
     except CacheUnwritableError as error:
         raise CacheUnwritableError(f"{host}: {error}") from error
-    if fitness.software.device is not None:
-        from ...devices import usable_device
-
-        try:
-            usable_device(fitness.software.device)
-        except UsageError as error:
-            raise UsageError(f"{host}: {error}") from error
+    try:
+        fitness.software.require()
+    except UsageError as error:
+        raise UsageError(f"{host}: {error}") from error
     sweep(fitness)
 
 

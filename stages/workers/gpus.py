@@ -1,17 +1,48 @@
-"""One worker process for each GPU of a host."""
+"""What workers that run networks need of a host: teachers, and a GPU of their own."""
 
 from __future__ import annotations
 
 import fcntl
 import os
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 
 from ...devices import chosen_device, usable_device
 from ...errors import UsageError
+from ..teachers.protocol import load_teacher
+from .fitness import Software
 
 _held: dict[str, str] = {}
 """The GPU that this process has for itself, by what `--device` says."""
+
+
+@dataclass(frozen=True)
+class NetworkSoftware(Software):
+    """What the bytes of a stage of networks depend on, beside its inputs.
+
+    Attributes:
+        device: What `--device` says.
+        teachers: Name and kind of those that run.
+    """
+
+    device: str = "auto"
+    teachers: tuple[tuple[str, str], ...] = ()
+
+    def versions(self) -> dict[str, str]:
+        """Return what is what in this process."""
+        found = super().versions()
+        for name, kind in self.teachers:
+            found[f"teacher {name}"] = f"version {load_teacher(name, kind).VERSION}"
+        return {**found, "device": chosen_device(self.device).partition(":")[0]}
+
+    def require(self) -> None:
+        """Check that this process can work with it.
+
+        Raises:
+            UsageError: The device is not there.
+        """
+        usable_device(self.device)
 
 
 def own_device(name: str) -> str:
@@ -38,7 +69,7 @@ def num_gpus() -> int:
     """Return how many GPUs this process sees."""
     import torch
 
-    return torch.cuda.device_count() if torch.cuda.is_available() else 0
+    return torch.cuda.device_count()
 
 
 def _free_gpu() -> str:

@@ -43,6 +43,7 @@ def test_every_option_reaches_the_runner(runner: Runner) -> None:
             cache=Path("c"),
             jobs=3,
             backend="sequential",
+            scheduler=None,
             part=(1, 4),
             retry_failed="oom",
             segment_s=2.5,
@@ -75,6 +76,7 @@ def test_defaults(runner: Runner) -> None:
         "id_from": "stem",
     }
     named |= {"part": None, "retry_failed": None, "root": None, "max_failures": "100%"}
+    named |= {"scheduler": None}
     wanted = {"inputs": ("videos",), "cache": Path("avcache"), "jobs": cores, "root_map": {}}
     assert given == [ExtractSettings(**named, **wanted, overwrite=False, dry_run=False)]
 

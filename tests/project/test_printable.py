@@ -114,8 +114,8 @@ def test_failures_and_names_are_escaped_wherever_they_are_told(
         f'path,id,label\nvideos/gone.mp4,"{EVIL}x","{EVIL}"\n', "utf-8", "surrogateescape"
     )
     assert main(["extract", "videos", "list.csv", "--jobs", "1", "--backend", "sequential"]) == 3
-    while workers._children:  # of this process, not of workers that end
-        workers._children.popitem()[1].close()
+    while workers._children.of:  # of this process, not of workers that end
+        workers._children.of.popitem()[1].close()
     for words in (
         ["inspect", "--failures", "--out", "page.html"],
         ["inspect", "--failures", "--json"],

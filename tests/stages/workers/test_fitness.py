@@ -14,7 +14,8 @@ from avpipe.errors import (
 from avpipe.pipeline.extract.workers import close_decoder_child, decoder_child
 from avpipe.stages.features import FeatureParams
 from avpipe.stages.workers import Workers, fitness, gpus
-from avpipe.stages.workers.fitness import Fitness, Software, require_fit, work_if_fit
+from avpipe.stages.workers.fitness import Fitness, require_fit, work_if_fit
+from avpipe.stages.workers.gpus import NetworkSoftware
 from avpipe.stages.workers.runners import is_on_other_hosts, load_engine, runs_here
 from fake_clips import make_cache
 
@@ -25,7 +26,7 @@ HOST = f"host {socket.gethostname()}"
 def wanted(tmp_path: Path) -> Fitness:
     cache = make_cache(tmp_path / "cache", ["a"])
     (tmp_path / "videos").mkdir()
-    software = Software(("numpy",), "pyav", (("imagenet-resnet18", "hints"),))
+    software = NetworkSoftware(("numpy",), "pyav", "cpu", (("imagenet-resnet18", "hints"),))
     folders = (str(tmp_path / "videos"), str(tmp_path / "gone before"))
     return Fitness.of_this_process(
         software, cache, folders=folders, stages=("extract", "neighbors")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 
-from ..cache.defaults import WHOLE, Part
-from ..errors import UsageError
+from ...cache.defaults import WHOLE, Part
+from ...errors import UsageError
 
 
 def parse_part(text: str) -> Part:
