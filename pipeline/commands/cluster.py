@@ -28,6 +28,7 @@ from ..options import (
     Weights,
 )
 from ..output import Document, percent, table, teachers_text
+from ..settings import Example
 
 
 def cluster(
@@ -62,6 +63,7 @@ def cluster(
             min=1,
             help="Find the centroids on N clips drawn at random; all clips are labelled.",
         ),
+        Example(1_000_000),
     ] = None,
     ids: Ids = None,
     hold_out: HoldOut = None,

@@ -238,7 +238,7 @@ def test_every_default_that_init_shows_is_the_real_one() -> None:
     assert examples == {
         *("inputs", "jobs", "segment", "shard_clips", "root"),
         *("annotations", "hold_out", "ids", "run", "seeds", "set", "val_ids", "weights"),
-        *("geometry", "paper", "scheduler", "visual_size"),
+        *("geometry", "paper", "sample", "scheduler", "visual_size"),
     }
     assert tomllib.loads(shown)["extract"]["max_failures"] == "100%"
 
