@@ -188,7 +188,7 @@ def test_one_json_for_another(name: str, other: str, tmp_path: Path) -> None:
     assert file.name in refused(name, folder)
 
 
-@pytest.mark.parametrize("alike", ALIKE, ids=str)
+@pytest.mark.parametrize("alike", ALIKE, ids=lambda names: "-".join(sorted(names)))
 def test_one_json_for_another_of_its_form_is_told_by_its_count(
     alike: set[str], tmp_path: Path
 ) -> None:
