@@ -193,6 +193,7 @@ def _trained(where: Where, recipe: Recipe, name: str) -> dict[str, Any]:
             progress=stop if first else None,
         ).num_steps  # fmt: skip
 
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # it is ignored in the background
     try:
         steps = run(name == "part")
     except KeyboardInterrupt:

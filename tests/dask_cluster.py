@@ -46,7 +46,8 @@ def dask_cluster(folder: Path, *, workers: int = 2, threads: int = 2) -> Iterato
             time.sleep(0.02)
         address = json.loads(told.read_text())["address"]
         with Client(address, timeout=120, set_as_default=False) as client:
-            client.wait_for_workers(workers, timeout=120)
+            if workers:
+                client.wait_for_workers(workers, timeout=120)
         yield Cluster(address, nannies.pid)
     finally:
         for process in (nannies, scheduler):

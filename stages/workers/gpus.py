@@ -17,7 +17,7 @@ _held: dict[str, str] = {}
 """The GPU that this process has for itself, by what `--device` says."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class NetworkSoftware(Software):
     """What the bytes of a stage of networks depend on, beside its inputs.
 
@@ -26,7 +26,7 @@ class NetworkSoftware(Software):
         teachers: Name and kind of those that run.
     """
 
-    device: str = "auto"
+    device: str
     teachers: tuple[tuple[str, str], ...] = ()
 
     def versions(self) -> dict[str, str]:

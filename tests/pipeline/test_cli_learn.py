@@ -228,7 +228,7 @@ def test_every_option_of_localize_reaches_it(noted: Noted) -> None:
     assert main(f"{words} --sound s --video --every 0.2".split()) == 0
     shared = {"run": Path("r/seed0"), "out": Path("o"), "geometry": "corners", "device": "cuda"}
     shared |= {"weights": ("w",)}
-    assert films == [{"candidates": ["clip"], **shared, "every_s": 0.2}]
+    assert films == [{"candidates": ["clip"], **shared, "every_s": 0.2, "strip": False}]
     assert named == [{"inputs": [Path("a"), Path("b")], "sound": Path("s")}]
     assert runs == [{"named": Path("r"), "option": "--run"}]
     assert threads == [{"wanted": "3", "device": "cuda"}]
@@ -345,7 +345,7 @@ def test_the_everyday_commands_need_no_path(
     assert card.data.license == "mit" and card.data.library_name == "avpipe"
     figures = {one.metric_type: one.metric_value for one in card.data.eval_results}
     assert figures["loc_acc_adaptive"] == scores["runs"][0]["scores"]["av"]["loc_acc_adaptive"]
-    assert "- synth: 0 of" in card.text and "24 clips; `run.json` lists" in card.text
+    assert "- synth: 0 of" in card.text and "16 clips; `run.json` lists" in card.text
     assert main(["status"]) == 0
     noise = "RANDOM weights (seed 0), for tests and demos: they know nothing: hints/efficientat"
     assert noise in capsys.readouterr().out

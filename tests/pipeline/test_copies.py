@@ -93,7 +93,6 @@ def test_the_options_of_evaluate(
         ("--benchmark vggss --negatives own", "vggss lists no sounds"),
         ("--benchmark vggss --bold", "--bold goes with --format latex or markdown"),
         (f"--benchmark vggss --training-cache {cache.path}", "goes with --copies"),
-        ("--benchmark retrieval --bootstrap 5", "--bootstrap goes with"),
     ):
         assert main(f"{words} {wrong}".split()) == 2
         told = capsys.readouterr().err.strip().splitlines()

@@ -19,6 +19,7 @@ from avpipe.pipeline.tally import status
 from avpipe.stages.embed.run import EmbedSummary
 from avpipe.stages.neighbors import cluster as stage
 from avpipe.stages.neighbors import run
+from avpipe.stages.neighbors import searched as searched_by
 from cache_factory import add_values, make_cache
 from called import document_of
 from fake_clips import file_bytes
@@ -76,13 +77,13 @@ def test_each_block_of_neighbors_is_searched_by_one_part(
     embedded: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     searched: list[range] = []
-    nearest = run.nearest
+    nearest = searched_by.nearest
 
     def watched(unit: Any, num: int, k: int, blocks: list[range], **more: Any) -> Any:
         searched.extend(blocks)
         return nearest(unit, num, k, blocks, **more)
 
-    monkeypatch.setattr(run, "nearest", watched)
+    monkeypatch.setattr(searched_by, "nearest", watched)
     for part in PARTS:
         ask(knn, embedded, part, k=4, image="none", device="cpu", weights=["random"])
     assert sorted(row for block in searched for row in block) == list(range(15))

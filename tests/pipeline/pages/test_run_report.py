@@ -25,7 +25,7 @@ from avpipe.pipeline.pages.report.overlays import ScoredClip, choose
 from avpipe.train.benchmarks import Pair, load_benchmark
 from avpipe.train.loop import train
 from avpipe.train.recipe import load_recipe
-from avpipe.train.score import evaluate as evaluation
+from avpipe.train.tables import of_run
 from cache_factory import make_cache
 from command_pages import section
 from evaluation_factory import TINY, change_page, write_flickr, write_vggss, write_world
@@ -214,7 +214,7 @@ def test_maps_are_not_made_again_for_the_page(
     made: tuple[dict[str, Any], str], cache: Cache, runs: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     document, page = made
-    monkeypatch.setattr(evaluation, "load_run", None)  # to open the network would raise
+    monkeypatch.setattr(of_run, "load_run", None)  # to open the network would raise
     monkeypatch.setattr(overlays, "load_run", None)
     out = Path(document["page"])
     words = ["--benchmark", "vggss-extended", "--annotations", str(out.parents[1])]

@@ -26,7 +26,9 @@ HOST = f"host {socket.gethostname()}"
 def wanted(tmp_path: Path) -> Fitness:
     cache = make_cache(tmp_path / "cache", ["a"])
     (tmp_path / "videos").mkdir()
-    software = NetworkSoftware(("numpy",), "pyav", "cpu", (("imagenet-resnet18", "hints"),))
+    software = NetworkSoftware(
+        ("numpy",), "pyav", device="cpu", teachers=(("imagenet-resnet18", "hints"),)
+    )
     folders = (str(tmp_path / "videos"), str(tmp_path / "gone before"))
     return Fitness.of_this_process(
         software, cache, folders=folders, stages=("extract", "neighbors")

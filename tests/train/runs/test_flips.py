@@ -17,7 +17,7 @@ from avpipe.pipeline.main import main
 from avpipe.train.loop import train
 from avpipe.train.recipe import load_recipe
 from avpipe.train.runs.metric_lines import encode
-from avpipe.train.score import evaluate as evaluation
+from avpipe.train.score import shared
 from avpipe.weights.hashes import record, record_of
 from cache_factory import make_cache
 from evaluation_factory import TINY, write_world
@@ -78,7 +78,7 @@ class Bench:
         out, err = io.StringIO(), io.StringIO()
         with pytest.MonkeyPatch.context() as patch:
             patch.setenv("AVPIPE_WEIGHTS_DIR", str(self.folder / "weights"))
-            patch.setattr(evaluation, "ObjectPrior", no_prior)
+            patch.setattr(shared, "ObjectPrior", no_prior)
             with redirect_stdout(out), redirect_stderr(err):
                 code = main([*words, "--json"])
         document = json.loads(out.getvalue()) if code == 0 else None
