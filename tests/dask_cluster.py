@@ -41,10 +41,9 @@ def dask_cluster(folder: Path, *, workers: int = 2, threads: int = 2) -> Iterato
         "--nthreads", str(threads), "--local-directory", str(folder),
     )  # fmt: skip
     try:
-        while not told.exists():
+        while (address := _address(told)) is None:
             assert scheduler.poll() is None, (folder / "scheduler.log").read_text()
             time.sleep(0.02)
-        address = json.loads(told.read_text())["address"]
         with Client(address, timeout=120, set_as_default=False) as client:
             if workers:
                 client.wait_for_workers(workers, timeout=120)
@@ -53,6 +52,15 @@ def dask_cluster(folder: Path, *, workers: int = 2, threads: int = 2) -> Iterato
         for process in (nannies, scheduler):
             kill([*descendants(process.pid), process.pid])
             process.wait()
+
+
+def _address(told: Path) -> str | None:
+    """Return what the scheduler wrote, once it is there and whole: it writes in place."""
+    try:
+        address: str = json.loads(told.read_text())["address"]
+    except (FileNotFoundError, json.JSONDecodeError):
+        return None
+    return address
 
 
 class Cluster:
