@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
@@ -130,15 +129,9 @@ def _rows(num_clips: int, means: Means) -> Iterator[dict[str, object]]:
                 "core_hours": 0.0 if by_gpu else hours,
                 "gpu_hours": hours / factor if by_gpu else 0.0,
                 "hours": hours / factor / hands,
-                "growth": round(growth(cost, num_clips), 3),
+                "growth": float(cost.power),
                 "where": cost.where,
             }
-
-
-def growth(cost: Cost, num_clips: int) -> float:
-    """Return the exponent of growth, from a tenth, the number itself and ten times as many."""
-    lower, here, upper = (cost.at(num_clips * factor) for factor in (0.1, 1, 10))
-    return (math.log10(here / lower) + math.log10(upper / here)) / 2
 
 
 def _stops_first(num_clips: int, means: Means, total: int, rows: list[dict[str, object]]) -> str:

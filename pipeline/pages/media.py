@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import wave
 from base64 import b64encode
 
 import numpy as np
@@ -26,17 +25,6 @@ def jpeg_bytes(pixels: NDArray[np.uint8], quality: int = QUALITY) -> bytes:
 def as_jpeg(png: bytes) -> bytes:
     """Return a PNG as JPEG: a picture of frames is much smaller so."""
     return jpeg_bytes(np.asarray(Image.open(io.BytesIO(png)).convert("RGB")), SMALL_QUALITY)
-
-
-def wav_bytes(samples: NDArray[np.int16], rate_hz: int) -> bytes:
-    """Return mono samples `(n,)` as a WAV file."""
-    content = io.BytesIO()
-    with wave.open(content, "wb") as file:
-        file.setnchannels(1)
-        file.setsampwidth(2)
-        file.setframerate(rate_hz)
-        file.writeframes(samples.astype("<i2").tobytes())
-    return content.getvalue()
 
 
 def data_uri(kind: str, content: bytes) -> str:

@@ -11,16 +11,15 @@ import csv
 import io
 import json
 import tarfile
-import wave
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ...cache.schema import AUDIO_RATE_HZ
+from ..wav import wav_bytes
 from .items import Item, Spec, TableRow
 
 SUFFIX = ".tar"
@@ -39,7 +38,7 @@ def write(path: Path, items: Iterable[Item], columns: Mapping[str, Spec]) -> Non
             key = key_of(item.about["id"])
             _add(archive, f"{key}.jpg", item.jpeg)
             if item.sound is not None:
-                _add(archive, f"{key}.wav", wav_bytes(item.sound))
+                _add(archive, f"{key}.wav", wav_bytes(item.sound, AUDIO_RATE_HZ))
             _add(archive, f"{key}.json", json.dumps(item.about).encode())
             for name in columns:
                 if name in item.arrays:
@@ -51,17 +50,6 @@ def write(path: Path, items: Iterable[Item], columns: Mapping[str, Spec]) -> Non
 def extension_of(column: str) -> str:
     """Return what the file of a column ends in: `hints/detr-r50` is `hints-detr-r50.npy`."""
     return f"{column.replace('/', '-').replace('.', '-').replace('@', '-').lower()}.npy"
-
-
-def wav_bytes(sound: NDArray[np.int16]) -> bytes:
-    """Return sound as a WAV file of 16 bits, mono, 32 kHz."""
-    content = io.BytesIO()
-    with wave.open(content, "wb") as file:
-        file.setnchannels(1)
-        file.setsampwidth(2)
-        file.setframerate(AUDIO_RATE_HZ)
-        file.writeframes(sound.astype("<i2").tobytes())
-    return content.getvalue()
 
 
 def write_table(path: Path, rows: Sequence[TableRow]) -> None:

@@ -10,23 +10,16 @@ from typing import Any
 
 import numpy as np
 import pytest
+from bench_modules import BENCH, bench_modules
 
-BENCH = Path(__file__).parents[2] / "bench"
 MODULES = ("all", "common", "machine_words")
 
 
 @pytest.fixture(scope="module")
 def bench() -> Iterator[dict[str, ModuleType]]:
     """The modules of the bench; afterwards other tests do not find them."""
-    import importlib
-
-    sys.path.insert(0, str(BENCH))
-    try:
-        yield {name: importlib.import_module(name) for name in MODULES}
-    finally:
-        sys.path.remove(str(BENCH))
-        for name in MODULES:
-            del sys.modules[name]
+    with bench_modules(*MODULES) as modules:
+        yield modules
 
 
 def test_a_ratio_is_of_rounds(bench: dict[str, ModuleType]) -> None:

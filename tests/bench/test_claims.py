@@ -13,24 +13,17 @@ import numpy as np
 import pytest
 from avpipe.train.metrics import auroc
 from avpipe.train.recipe import load_recipe
+from bench_modules import BENCH, bench_modules
 from material_factory import make_material
 
-BENCH = Path(__file__).parents[2] / "bench"
 MODULES = ("claim_arms", "claims_text", "common", "paired")
 
 
 @pytest.fixture(scope="module")
 def bench() -> Iterator[dict[str, ModuleType]]:
     """The modules of the bench; afterwards other tests do not find them."""
-    import importlib
-
-    sys.path.insert(0, str(BENCH))
-    try:
-        yield {name: importlib.import_module(name) for name in MODULES}
-    finally:
-        sys.path.remove(str(BENCH))
-        for name in MODULES:
-            del sys.modules[name]
+    with bench_modules(*MODULES) as modules:
+        yield modules
 
 
 def write_table(path: Path, rng: np.random.Generator, shift: float) -> Path:

@@ -342,7 +342,7 @@ def test_the_everyday_commands_need_no_path(
     card = ModelCard.load(
         Path(ask("export run --license mit")["card"]), ignore_metadata_errors=False
     )
-    assert card.data.license == "mit" and card.data.library_name == "avpipe"
+    assert card.data.license == "mit" and card.data.to_dict()["library_name"] == "avpipe"
     figures = {one.metric_type: one.metric_value for one in card.data.eval_results}
     assert figures["loc_acc_adaptive"] == scores["runs"][0]["scores"]["av"]["loc_acc_adaptive"]
     assert "- synth: 0 of" in card.text and "16 clips; `run.json` lists" in card.text

@@ -10,9 +10,10 @@ from matplotlib.figure import Figure
 
 from ....cache.schema import Header
 from ....cache.store import CachedClip
+from ....stages.wav import wav_bytes
 from ....train.show.drawing import heat_over, to_png
 from .. import html
-from ..media import SMALL_QUALITY, jpeg_bytes, wav_bytes
+from ..media import SMALL_QUALITY, jpeg_bytes
 from .gather import Card, Neighbor
 from .parts import draw_spectrogram, hint_scale, spectrogram_title, spread_cells
 from .picture import facts, seen_by

@@ -19,7 +19,7 @@ from ....stages.synth.run import SIZE
 from ....stages.synth.scenes import MIDDLE_FRAME, SynthClip, plan_clips
 from ....stages.synth.timbre import RATE_HZ, waveform
 from ....stages.synth.world import PICTURE, SOUND, SynthClass, draw_classes
-from ..media import wav_bytes
+from ....stages.wav import wav_bytes
 
 _WORLD_SEED = 0
 """The classes of `avpipe synth` and `avpipe demo`: what they train on is known here."""

@@ -11,8 +11,9 @@ from PIL import Image
 
 from ....cache.store import Cache, CachedClip
 from ....stages.spectrogram import resample
+from ....stages.wav import wav_bytes
 from ....train.runs.localizer import Localizer
-from ..media import jpeg_bytes, wav_bytes
+from ..media import jpeg_bytes
 
 NUM_SHOWN = 5
 MAX_CLIPS = 2000

@@ -76,7 +76,7 @@ def test_the_hubs_library_reads_the_card(
         f"{run}/evaluate/flickr-slavc.json cannot be read: the card leaves it out; evaluate again"
     ]
     card = ModelCard.load(Path(document["card"]))
-    assert (card.data.license, card.data.library_name) == ("cc-by-4.0", "avpipe")
+    assert (card.data.license, card.data.to_dict()["library_name"]) == ("cc-by-4.0", "avpipe")
     assert card.data.tags == ["sound-source-localization", "audio-visual", "compact"]
     (result,) = card.data.eval_results
     assert (result.task_type, result.dataset_name) == ("sound-source-localization", "vggss")
