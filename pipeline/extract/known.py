@@ -8,9 +8,11 @@ from dataclasses import dataclass, replace
 from operator import eq
 from pathlib import Path
 
+from ...cache.addresses import is_address
 from ...cache.manifest import Manifest
 from ...cache.segment import Line, Root
 from ...errors import InputError
+from ...stages.sources.staging import is_gone
 from .scan import Candidate, candidate_text, default_id, path_key, piece_id
 from .settings import ID_FROM, IdFrom
 
@@ -77,10 +79,7 @@ class _Planned:
     def of(cls, manifest: Manifest, remap: Mapping[int, str], id_from: IdFrom) -> _Planned:
         """Find the roots of a manifest, `remap` says which are elsewhere now."""
         roots = seen_roots(manifest)
-        folders = [
-            os.path.abspath(remap.get(number, root["path"]))  # noqa: PTH100
-            for number, root in enumerate(roots)
-        ]
+        folders = [_absolute(remap.get(number, root["path"])) for number, root in enumerate(roots)]
         # Two roots may have moved into one folder: its clips are looked for under both, and what
         # is new there joins the later one.
         index = {folder: number for number, folder in enumerate(folders)}
@@ -181,10 +180,11 @@ def _refuse_moved(planned: _Planned, new: Sequence[Candidate]) -> None:
     """
     for number, root in enumerate(planned.roots):
         gone = planned.folders[number]
-        if not new or not root["device"] or Path(gone).is_dir():
+        if not new or not root["device"] or (not is_address(gone) and Path(gone).exists()):
             continue
         back = [replace(candidate, root=gone) for candidate in new]
-        if any(flags := planned.has_row(back, new)):
+        flags = planned.has_row(back, new)
+        if any(flags) and (not is_address(gone) or is_gone(gone)):
             folder = new[flags.index(1)].root
             raise InputError(
                 f"{folder} has clips that are known from {gone}, which is gone: if they have "
@@ -210,7 +210,11 @@ def seen_roots(manifest: Manifest) -> list[Root]:
 
 def _seen_root(folder: str, *, has_clips: bool = False) -> Root:
     """Return a root as it is now; its device is 0 where nothing can be found."""
+    if is_address(folder):  # it lies on no device of this machine
+        return Root(path=folder, device=int(has_clips))
     try:
+        if Path(folder).is_file():  # a tar
+            return Root(path=folder, device=Path(folder).stat().st_dev)
         with os.scandir(folder) as entries:
             is_used = has_clips or next(entries, None) is not None
         device = Path(folder).stat().st_dev if is_used else 0
@@ -233,11 +237,11 @@ def _other_names(
         return []
     known: dict[str, list[str]] = {}
     for folder in dict.fromkeys(folders):
-        known.setdefault(os.path.realpath(folder), []).append(folder)
+        known.setdefault(_real(folder), []).append(folder)
     around = {above for real in known for above in _upwards(os.path.dirname(real))}  # noqa: PTH120
     reals = {}
     for root in {candidate.root for candidate in candidates}:
-        real = os.path.realpath(root)
+        real = _real(root)
         reached = (folder for above in _upwards(real) for folder in known.get(above, ()))
         if real in around or any(folder != root for folder in reached):
             reals[root] = real
@@ -248,6 +252,14 @@ def _other_names(
         for name in _names(candidate, reals[candidate.root], known)
     ]
     return sorted(names, key=lambda name: os.fsencode(name[0].path))
+
+
+def _absolute(root: str) -> str:
+    return root if is_address(root) else os.path.abspath(root)  # noqa: PTH100
+
+
+def _real(root: str) -> str:
+    return root if is_address(root) else os.path.realpath(root)
 
 
 def _upwards(folder: str) -> Iterator[str]:

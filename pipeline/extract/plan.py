@@ -139,7 +139,7 @@ def new_line(
         "source": candidate.source,
         "bytes": candidate.bytes,
     }
-    for name in ("audio_path", "start_s", "seconds", "label", "detail"):
+    for name in ("audio_path", "start_s", "seconds", "label", "detail", "etag", "offset"):
         value: Any = getattr(candidate, name)
         if value is not None:
             line[name] = value

@@ -11,17 +11,27 @@ from __future__ import annotations
 import os
 import stat
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from operator import attrgetter
 from typing import Any, get_args
 
+from ...cache.addresses import (
+    address_below,
+    archive_in,
+    host_of,
+    is_address,
+    is_elsewhere,
+    is_other_address,
+    joined,
+)
 from ...cache.clip_ids import wrong_with_id
 from ...cache.segment import line_text
 from ...errors import InputError, Reason, UsageError
 from .by_id import Files
-from .folders import find_clips
+from .elsewhere import Seen, is_archive, is_there, look_at, members_of, names_below, parsed
+from .folders import clips_named, find_clips
 from .garbage import uncollected
 from .lists import (
     LIST_SUFFIXES,
@@ -31,6 +41,7 @@ from .lists import (
     is_table,
     read_entries,
     read_names,
+    require_no_packed,
     require_no_table,
     shown,
     suffix_of,
@@ -48,7 +59,8 @@ class Candidate:  # not frozen, which takes three times as long to make: there a
 
     Names that are not UTF-8 are surrogate-escaped. `path` is empty when no file can have the name
     asked for; `reject` then says why. `bytes` is the size of the file at `path`, 0 when unknown.
-    `detail` says in words why it is rejected, or what was looked for and not found.
+    `detail` says in words why it is rejected, or what was looked for and not found. `root` may be
+    an address, and `path` lead into a tar: `etag` and `offset` are what was seen there.
     """
 
     id: str
@@ -62,13 +74,15 @@ class Candidate:  # not frozen, which takes three times as long to make: there a
     label: str | None = None
     reject: Reason | None = None
     detail: str | None = None
+    etag: str | None = None
+    offset: int | None = None
 
 
 def candidate_text(one: Candidate, root: int) -> bytes:
     """Return the manifest line of a candidate that is not rejected, in a root of that number."""
     return line_text(
         one.id, root, one.path, one.bytes, one.source,
-        one.audio_path, one.start_s, one.seconds, one.label, one.detail,
+        one.audio_path, one.start_s, one.seconds, one.label, one.detail, one.etag, one.offset,
     )  # fmt: skip
 
 
@@ -92,14 +106,16 @@ def scan(inputs: Sequence[str], *, root: str | None = None, id_from: IdFrom = ID
 
     Args:
         inputs: folders (searched with all below them), lists (`.txt`, `.csv`, `.tsv`), or files,
-            which are tried as clips whatever their suffix.
-        root: folder that paths and ids in lists are relative to; default: the folder of each list.
+            which are tried as clips whatever their suffix; tars, and addresses of folders, tars and
+            videos.
+        root: folder, address or tar that paths and ids in lists are relative to; default: the
+            folder of each list.
         id_from: `stem`, or `path` for the path below the root with `/` written `__`.
 
     Raises:
         InputError: an input is not there, unreadable, neither folder nor file, or a kind of list
             that is not read; a list is wrong, or names a clip that several files were cut to; no
-            clip was found at all.
+            clip was found at all; a host does not answer, or wants credentials.
         UsageError: unknown `id_from`; a `root` and no list whose paths could start there.
     """
     if id_from not in get_args(IdFrom):
@@ -117,6 +133,10 @@ def _scan(inputs: Sequence[str], root: str | None, id_from: IdFrom) -> Scan:
     visited: set[tuple[int, int]] = set()
     only_folders = True
     for name in inputs:
+        if is_address(name) or is_other_address(name):
+            only_folders = False
+            candidates.extend(_from_address(parsed(name), id_from, ignored, notices))
+            continue
         mode, path = _mode(name), os.path.abspath(name)
         if stat.S_ISDIR(mode):
             candidates.extend(_from_folder(path, id_from, visited, ignored, notices))
@@ -126,12 +146,15 @@ def _scan(inputs: Sequence[str], root: str | None, id_from: IdFrom) -> Scan:
             raise InputError(f"{shown(name)}: a FIFO, socket or device; name a folder or a file")
         if _is_list(path):
             candidates.extend(_from_list(path, _list_root(path, root), id_from, notices))
+        elif is_archive(path):
+            candidates.extend(_from_archive(path, id_from, ignored, notices))
         else:
             require_no_table(path)
             folder, base = os.path.split(path)
             candidates.append(_candidate(folder, base, _size(path), id_from))
     if not only_folders:  # folders alone share no file: each real folder is visited once
         candidates = list(_distinct(candidates, id_from))
+        _look_elsewhere(candidates)
     if not candidates:
         raise InputError(_nothing(inputs, ignored))
     return Scan(_sorted(candidates), dict(sorted(ignored.items())), notices)
@@ -152,6 +175,10 @@ def _mode(path: str) -> int:
 def _list_root(path: str, root: str | None) -> str:
     if root is None:
         return os.path.dirname(path)
+    if is_address(root) or is_other_address(root):
+        return parsed(root)
+    if is_archive(root) and os.path.isfile(root):
+        return os.path.abspath(root)
     if not stat.S_ISDIR(_mode(root)):
         raise InputError(f"{shown(root)}: --root must be a folder")
     with suppress(PermissionError), os.scandir(root) as entries:
@@ -278,6 +305,95 @@ def _from_folder(
         yield Candidate(clip_id, root, path, size, source or clip_id, audio_path)
 
 
+def _all_below(root: str) -> Iterator[Candidate]:
+    """Yield all clips that an id may name."""
+    if is_archive(root) and (is_address(root) or os.path.isfile(root)):
+        return _from_archive(root, "stem", Counter(), [])
+    if is_address(root):
+        return _from_store(root, "stem", Counter(), [])
+    return _from_folder(root, "stem", set(), Counter(), [])
+
+
+def _from_address(
+    address: str, id_from: IdFrom, ignored: Counter[str], notices: list[str]
+) -> Iterator[Candidate]:
+    """Yield what an address names: a tar, a video, or all videos below it."""
+    suffix = suffix_of(address[address.rfind("/") :])
+    if suffix in LIST_SUFFIXES:
+        raise InputError(f"{shown(address)}: a list has to lie on this machine: fetch it first")
+    if is_archive(address):
+        yield from _from_archive(address, id_from, ignored, notices)
+    elif suffix in VIDEO_SUFFIXES or archive_in(address):
+        home = address.rpartition("/")[0]
+        yield _candidate(home, _below(address, home), 0, id_from)
+    else:
+        require_no_packed(address)
+        yield from _from_store(address, id_from, ignored, notices)
+
+
+def _from_store(
+    root: str, id_from: IdFrom, ignored: Counter[str], notices: list[str]
+) -> Iterator[Candidate]:
+    """Yield the clips among the names that a host lists below an address."""
+    yield from _named_clips(names_below(root), root, "", id_from, ignored, notices)
+
+
+def _from_archive(
+    archive: str, id_from: IdFrom, ignored: Counter[str], notices: list[str]
+) -> Iterator[Candidate]:
+    """Yield the clips among the members of a tar, below the folder that it lies in."""
+    members, wrong = members_of(archive, notices)
+    root, _, name = archive.rpartition("/")
+    yield from _named_clips(members, root or "/", f"{name}/", id_from, ignored, notices)
+    for member in wrong:
+        clip_id = default_id(member, id_from)
+        detail = "its name leads out of the tar"
+        yield Candidate(clip_id, root, "", 0, clip_id, reject=Reason.BAD_ID, detail=detail)
+
+
+def _named_clips(
+    names: Mapping[str, Seen | None],
+    root: str,
+    prefix: str,
+    id_from: IdFrom,
+    ignored: Counter[str],
+    notices: list[str],
+) -> Iterator[Candidate]:
+    """Yield the clips among names; `prefix` leads from the root to them."""
+    sizes = {name: seen.bytes if seen else None for name, seen in names.items()}
+    for path, size, audio_path, source in clips_named(sizes, f"{root}/{prefix}", ignored, notices):
+        seen = names[path]
+        clip_id = default_id(prefix + path, id_from)
+        yield Candidate(
+            clip_id, root, prefix + path, size, source or clip_id,
+            None if audio_path is None else prefix + audio_path,
+            etag=seen.etag if seen else None, offset=seen.offset if seen else None,
+        )  # fmt: skip
+
+
+def _look_elsewhere(candidates: Sequence[Candidate]) -> None:
+    """Ask for what is not known yet of clips at addresses and in tars."""
+    away = {
+        root: is_address(root) or is_archive(root) for root in {clip.root for clip in candidates}
+    }
+    unseen = [
+        clip
+        for clip in candidates
+        if clip.bytes == 0 and (away[clip.root] or ".tar/" in clip.path) and clip.etag is None
+    ]
+    unseen = [
+        clip
+        for clip in unseen
+        if clip.path and clip.reject is None and is_elsewhere(joined(clip.root, clip.path))
+    ]
+    if not unseen:
+        return
+    found = look_at([joined(clip.root, clip.path) for clip in unseen])
+    for clip, seen in zip(unseen, found, strict=True):
+        if seen is not None:
+            clip.bytes, clip.etag, clip.offset = seen
+
+
 def _from_list(path: str, root: str, id_from: IdFrom, notices: list[str]) -> Iterator[Candidate]:
     files: Files | None = None
 
@@ -286,7 +402,7 @@ def _from_list(path: str, root: str, id_from: IdFrom, notices: list[str]) -> Ite
         clip = None if entry.path is None else _by_path(entry.path, root, id_from)
         if clip is None:
             if files is None:  # one walk, and only when something must be looked for
-                below = list(_from_folder(root, "stem", set(), Counter(), []))
+                below = list(_all_below(root))
                 files = Files(_sorted(below))
             clip = _by_id(entry, root, files)
         return _described(clip, entry, root)
@@ -295,7 +411,9 @@ def _from_list(path: str, root: str, id_from: IdFrom, notices: list[str]) -> Ite
         yield from map(asked_for, read_entries(path))
     else:
         for name, size in plain_sizes(read_names(path), root):
-            if size is None:
+            if size is None and is_archive(name):
+                yield from _from_archive(_whole_path(root, name), id_from, Counter(), notices)
+            elif size is None:
                 yield asked_for(bare_entry(name))
             else:
                 clip_id = default_id(name, id_from)
@@ -310,11 +428,25 @@ def _by_path(path: str, root: str, id_from: IdFrom) -> Candidate | None:
         clip_id = default_id(path, id_from)
         detail = "the path holds a NUL"
         return Candidate(clip_id, root, "", 0, clip_id, reject=Reason.BAD_ID, detail=detail)
-    full = os.path.normpath(path if path.startswith("/") else f"{root.rstrip('/')}/{path}")
-    if "/" not in path and not os.path.lexists(full):
+    full = _whole_path(root, path)
+    if is_address(full):
+        if "/" not in path and not is_there(full):
+            return None
+        home = root if _is_below(full, root) else host_of(full)
+        return _candidate(home, _below(full, home), 0, id_from)  # whose size is asked for later
+    if "/" not in path and not (os.path.lexists(full) or (archive_in(full) and is_there(full))):
         return None
     home = root if _is_below(full, root) else os.path.dirname(full)
     return _candidate(home, _below(full, home), _size(full), id_from)
+
+
+def _whole_path(root: str, path: str) -> str:
+    """Return what a list names, by a path below its root, an absolute path or an address."""
+    if is_address(path) or is_other_address(path):
+        return parsed(path)
+    if is_address(root) and not path.startswith("/"):
+        return address_below(root, path)
+    return os.path.normpath(path if path.startswith("/") else f"{root.rstrip('/')}/{path}")
 
 
 def _is_below(full: str, folder: str) -> bool:
@@ -356,7 +488,7 @@ def _described(clip: Candidate, entry: Entry, root: str) -> Candidate:
         return clip
     audio_path = clip.audio_path
     if entry.audio_path is not None:
-        full = os.path.normpath(os.path.join(root, entry.audio_path))
+        full = _whole_path(root, entry.audio_path)
         audio_path = _below(full, clip.root) if _is_below(full, clip.root) else full
     span = clip if entry.uncut is not None else entry
     wrong = wrong_with_id(clip_id)
@@ -372,4 +504,6 @@ def _described(clip: Candidate, entry: Entry, root: str) -> Candidate:
         label=entry.label,
         reject=Reason.BAD_ID if wrong else clip.reject,
         detail=wrong or clip.detail,
+        etag=clip.etag,
+        offset=clip.offset,
     )
