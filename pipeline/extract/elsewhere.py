@@ -1,4 +1,4 @@
-"""Clips at addresses and in tars: which there are, and what is known of each before it is fetched."""
+"""Clips at addresses and in tars: which there are, and what is known of each beforehand."""
 
 from __future__ import annotations
 

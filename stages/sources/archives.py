@@ -60,8 +60,7 @@ def contents(path: str) -> tuple[Contents, Version]:
         raise InputError(f"{path}: {error}") from None
     except NoTarError as error:
         raise InputError(
-            f"{path}: not an uncompressed tar, or damaged ({error}): only such a tar is read clip by "
-            "clip; unpack it, or write it anew"
+            f"{path}: not an uncompressed tar, or damaged ({error}): unpack it, or write it anew"
         ) from None
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from error

@@ -147,16 +147,16 @@ def wait(seconds: float) -> None:
 def denied(address: str, error: DeniedError) -> InputError:
     """Return what to raise where credentials are missing."""
     return InputError(
-        f"{host_of(address)} denies access ({error}): give this machine its credentials "
-        f"({_WHERE.get(scheme_of(address), 'see its documentation')}), then run the same command again"
+        f"{host_of(address)} denies access ({error}): give this machine credentials for it "
+        f"({_WHERE[scheme_of(address)]}), then run the same command again"
     )
 
 
 def unreachable(address: str, error: PassingError) -> InputError:
     """Return what to raise where a host does not answer any more."""
     return InputError(
-        f"{host_of(address)} does not answer ({error}): is the network up? Nothing is lost, run the "
-        "same command again"
+        f"{host_of(address)} does not answer ({error}): is the network up? Nothing is lost, run "
+        "the same command again"
     )
 
 
@@ -166,4 +166,5 @@ _WHERE = {
     "s3": "~/.aws/credentials, AWS_PROFILE; FSSPEC_S3_ANON=true for a public bucket",
     "gs": "`gcloud auth application-default login`; FSSPEC_GS_TOKEN=anon for a public bucket",
     "hf": "`hf auth login`",
+    "memory": "it needs none",
 }

@@ -111,7 +111,7 @@ def _is_hidden(name: str) -> bool:
 
 @contextmanager
 def _told() -> Iterator[None]:
-    """Turn what the libraries of stores raise, each its own, into what may pass and what may not."""
+    """Turn what the libraries of stores raise into what may pass and what may not."""
     try:
         yield
     except (AbsentError, DeniedError, BrokenError, PassingError, KeyboardInterrupt):

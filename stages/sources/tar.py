@@ -44,7 +44,7 @@ class Contents:
     """The files of an archive.
 
     Attributes:
-        members: By name, without `./` before it; of several of one name the last, as unpacking does.
+        members: By name, without `./` before it; of several of one name the last, as in unpacking.
         twice: Names that come more than once.
         links: How many members are links, or sparse files: their bytes lie elsewhere.
         is_cut: Whether the archive ends too early.
