@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
+from dataclasses import dataclass, field, replace
 from operator import eq
 from pathlib import Path
 
@@ -25,11 +25,15 @@ class News:
         candidates: They, in the order given.
         roots: The manifest's roots, and behind them those that only the candidates have.
         index: Number of each root by folder; a folder that stands for a root has that root's.
+        again: Ids of those that failed, and at whose address other content lies now.
+        changed: Clips that are known, did not fail, and at whose address other content lies now.
     """
 
     candidates: list[Candidate]
     roots: list[Root]
     index: dict[str, int]
+    again: set[str] = field(default_factory=set)
+    changed: list[Candidate] = field(default_factory=list)
 
 
 def find_new(
@@ -38,14 +42,16 @@ def find_new(
     remap: Mapping[int, str],
     *,
     id_from: IdFrom = ID_FROM,
+    failed_rows: Callable[[], Set[int]] = frozenset,
 ) -> News:
-    """Return the candidates that have no row yet.
+    """Return the candidates that have no row yet, or failed and have changed since.
 
     Args:
         manifest: What is planned.
         candidates: What was found, sorted by path bytes.
         remap: Folders that stand for a root, by the root's number.
         id_from: How ids were made where none was given.
+        failed_rows: Called for the rows that failed where something has changed.
 
     Raises:
         InputError: Clips of a root that is gone have come back under another.
@@ -53,8 +59,16 @@ def find_new(
     planned = _Planned.of(manifest, remap, id_from)
     new = planned.without_rows(candidates)
     new = _unknown_by_other_names(planned, new)
+    changed = dict(planned.changed)
     _refuse_moved(planned, new)
-    return _with_roots(planned, new)
+    failed = failed_rows() if changed else frozenset[int]()
+    again = [clip for row, clip in changed.items() if row in failed]
+    if again:
+        new = sorted([*new, *again], key=lambda candidate: os.fsencode(candidate.path))
+    found = _with_roots(planned, new)
+    found.again.update(clip.id for clip in again)
+    found.changed.extend(clip for row, clip in changed.items() if row not in failed)
+    return found
 
 
 @dataclass(frozen=True)
@@ -67,6 +81,7 @@ class _Planned:
         folders: The folder of each, which is another one where it was remapped.
         index: Number of each root by that folder.
         id_from: How ids were made where none was given.
+        changed: By the row of what was planned, what is found in its place.
     """
 
     manifest: Manifest
@@ -74,6 +89,7 @@ class _Planned:
     folders: list[str]
     index: dict[str, int]
     id_from: IdFrom
+    changed: dict[int, Candidate] = field(default_factory=dict)
 
     @classmethod
     def of(cls, manifest: Manifest, remap: Mapping[int, str], id_from: IdFrom) -> _Planned:
@@ -113,7 +129,8 @@ class _Planned:
                     flags[begin:end] = b"\1" * len(texts)
                     first = end
                     continue
-                for line in segment.lines(number, number + len(texts)):
+                lines = segment.lines(number, number + len(texts))
+                for row, line in enumerate(lines, segment.first_row + number):
                     path = line["path"]
                     place = key(path)
                     while first < len(named) and key(named[first].path) < place:
@@ -122,8 +139,12 @@ class _Planned:
                     for at in range(first, len(named)):
                         if named[at].path != path:
                             break
-                        if not flags[at]:
-                            flags[at] = self._is_of(line, named[at], asked[at])
+                        if flags[at] and named[at].etag is None:
+                            continue
+                        if self._is_of(line, named[at], asked[at]):
+                            flags[at] = 1
+                            if _has_changed(named[at], line) and row not in self.manifest.retries:
+                                self.changed[row] = named[at]
         return flags
 
     def _are_written(self, texts: Sequence[bytes], named: Sequence[Candidate]) -> bool:
@@ -304,6 +325,13 @@ def _is_same(candidate: Candidate, line: Line) -> bool:
     whole = candidate.start_s is None and candidate.seconds is None
     cut = candidate.start_s, candidate.seconds
     return whole or cut == (line.get("start_s"), line.get("seconds"))
+
+
+def _has_changed(candidate: Candidate, line: Line) -> bool:
+    """Tell whether a host, or a tar, has other content now than was planned."""
+    seen = candidate.bytes, candidate.etag
+    is_same_part = candidate.start_s == line.get("start_s")
+    return candidate.etag is not None and is_same_part and seen != (line["bytes"], line.get("etag"))
 
 
 def _has_id(candidate: Candidate, line: Line) -> bool:

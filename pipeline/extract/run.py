@@ -191,6 +191,7 @@ def _plan(settings: ExtractSettings, params: FeatureParams) -> tuple[Scan, int, 
             shard_clips=settings.shard_clips,
             id_from=settings.id_from,
             manifest=manifest,
+            notices=found.notices,
         )
         manifest = manifest.refreshed()
         DurationJournal(settings.cache).remove()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from datetime import datetime
 from typing import Any
 
 import fsspec
@@ -102,6 +103,8 @@ def _version(known: Mapping[str, Any]) -> Version:
     if known.get("type") == "directory":
         raise AbsentError
     etag = next((known[name] for name in _ETAGS if known.get(name)), None)
+    if isinstance(etag, datetime):  # listings may tell the same time as a number
+        etag = etag.timestamp()
     return Version(int(known.get("size") or 0), None if etag is None else str(etag))
 
 

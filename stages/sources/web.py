@@ -179,9 +179,8 @@ def _version(answer: Any) -> Version:
 def _etag(answer: Any) -> str | None:
     """Return what names this content; an ETag that begins with W/ names more than one."""
     etag = answer.headers.get("ETag", "")
-    return (etag if etag and not etag.startswith("W/") else None) or answer.headers.get(
-        "Last-Modified"
-    )
+    strong = "" if etag.startswith("W/") else etag
+    return str(strong or answer.headers.get("Last-Modified", "")) or None
 
 
 def _content_range(answer: Any) -> str:
