@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import email.utils
 import hashlib
 import html
 import re
@@ -76,9 +75,8 @@ def clips_served(files: Mapping[str, bytes] | None = None) -> Iterator[ClipServe
             if told.status:
                 return self._send(told.status, b"no", told, with_body)
             if body is None and (page := _page(server, name)):
-                return self._send(
-                    200, page, Answer(headers={"Content-Type": "text/html"}), with_body
-                )
+                listed = Answer(headers={"Content-Type": "text/html"})
+                return self._send(200, page, listed, with_body)
             if body is None:
                 return self._send(404, b"no", told, with_body)
             headers = dict(told.headers)
@@ -130,11 +128,8 @@ def _page(server: ClipServer, folder: str) -> bytes | None:
     if not names:
         return None
     links = "".join(
-        f'<a href="{quote(name.encode(errors="surrogateescape"))}">{html.escape(name, quote=True)}</a>\n'
+        f'<a href="{quote(name.encode(errors="surrogateescape"))}">{html.escape(name)}</a>\n'
         for name in sorted(names)
         if name.isprintable()
     )
     return f'<html><a href="../">up</a><a href="?C=N">sort</a>{links}</html>'.encode()
-
-
-LATER = email.utils.format_datetime

@@ -196,6 +196,8 @@ def _nothing(inputs: Sequence[str], ignored: Counter[str]) -> str:
     )
     videos = " ".join(sorted(VIDEO_SUFFIXES))
     found = f"{where}: no clips found" + (f" (left alone: {left})" if left else f" ({videos})")
+    if ".tar" in ignored:
+        return f"{found}; name the .tar themselves"
     for folder in (os.path.abspath(name) for name in inputs):
         above, name = os.path.split(folder)
         if name == "frames" and ".jpg" in ignored and os.path.isdir(os.path.join(above, "audio")):

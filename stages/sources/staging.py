@@ -103,7 +103,7 @@ def require_there(address: str) -> None:
     try:
         patiently(first_byte)
     except (AbsentError, BrokenError) as error:
-        raise InputError(f"{path}: {error or 'no such file'}") from None
+        raise InputError(f"{path}: {str(error) or 'no such file'}") from None
     except DeniedError as error:
         raise denied(path, error) from None
     except PassingError as error:

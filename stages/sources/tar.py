@@ -129,16 +129,17 @@ def _listen(kind: bytes, text: bytes, said: _Said, at: int) -> None:
     place = 0
     while place < len(text):
         record = _PAX.match(text, place)
-        if record is None or not int(record[1]):
+        end = place + int(record[1]) if record else 0
+        if record is None or end <= record.end() or text[end - 1 : end] != b"\n":
             raise NoTarError(f"damaged pax records at byte {at}")
-        value = text[record.end() : place + int(record[1]) - 1]
+        value = text[record.end() : end - 1]
         if record[2] == b"path":
             said.name = value.decode("utf-8", "surrogateescape")
         elif record[2] == b"size" and value.isdigit():
             said.size = int(value)
         elif record[2].startswith(b"GNU.sparse."):
             said.is_sparse = True
-        place += int(record[1])
+        place = end
 
 
 def leads_out(name: str) -> bool:

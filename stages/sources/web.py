@@ -14,6 +14,7 @@ from typing import Any
 from urllib.parse import quote, unquote, urljoin, urlsplit
 
 import requests
+import urllib3
 
 from ...cache.addresses import host_of, scheme_of
 from .reach import AbsentError, BrokenError, DeniedError, Part, PassingError, Version
@@ -191,9 +192,14 @@ def _chunks(answer: Any) -> Iterator[bytes]:
     """Yield what comes; a connection that ends too early may pass."""
     wanted = answer.headers.get("Content-Length", "")
     left = int(wanted) if wanted.isdecimal() else None
-    for chunk in answer.iter_content(_CHUNK):
-        left = None if left is None else left - len(chunk)
-        yield chunk
+    # `iter_content` loses what came before the connection ended
+    try:
+        while chunk := answer.raw.read1(_CHUNK):
+            left = None if left is None else left - len(chunk)
+            yield chunk
+    except urllib3.exceptions.HTTPError as error:
+        words = _words(error)
+        raise PassingError(words, is_slow=words == _NO_BYTE) from None
     if left:
         raise PassingError("the connection ended too early")
 
