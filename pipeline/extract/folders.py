@@ -208,7 +208,8 @@ def _in_folders(
             continue
         if not any(prefix.startswith(one) for one in drawn):
             yield folder_of(prefix), _Named(path[at:], size)
-    ignored[DRAWN] += len(drawn)
+    if drawn:
+        ignored[DRAWN] += len(drawn)
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:
