@@ -27,7 +27,6 @@ def memory(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Any]:
     files.pipe_file("/bucket/v/a.mp4", CLIP)
     yield files
     files.store.clear()
-    reach._place.cache_clear()
 
 
 def test_an_object_is_a_file_while_it_is_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
