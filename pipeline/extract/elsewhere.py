@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from ...cache.addresses import (
     ARCHIVE,
@@ -15,7 +15,9 @@ from ...cache.addresses import (
     archive_in,
     host_of,
     is_address,
+    is_elsewhere,
     is_other_address,
+    joined,
     parse_address,
     scheme_of,
     without_secrets,
@@ -34,7 +36,11 @@ from ...stages.sources.reach import (
     unreachable,
 )
 from ...stages.sources.tar import leads_out
-from .lists import shown
+from .folders import clips_named
+from .lists import LIST_SUFFIXES, VIDEO_SUFFIXES, require_no_packed, shown, suffix_of
+
+if TYPE_CHECKING:
+    from .scan import Candidate
 
 _AT_ONCE = 32
 """Requests on their way at once: of each only the head is asked for."""
@@ -46,6 +52,30 @@ class Seen(NamedTuple):
     bytes: int
     etag: str | None = None
     offset: int | None = None
+
+
+class FoundAway(NamedTuple):
+    """A clip that was found at an address or in a tar.
+
+    Attributes:
+        root: The address, or the folder of the tar.
+        path: Below the root.
+        bytes: 0 where that is not known yet.
+        audio_path: A picture's sound, below the root.
+        source: What several pictures of one sound share.
+        etag: See `cache.segment.Line`.
+        offset: See there.
+        wrong: What is wrong with its name.
+    """
+
+    root: str
+    path: str
+    bytes: int = 0
+    audio_path: str | None = None
+    source: str | None = None
+    etag: str | None = None
+    offset: int | None = None
+    wrong: str | None = None
 
 
 class Problems:
@@ -71,6 +101,79 @@ def parsed(text: str) -> str:
         return parse_address(text)
     except ValueError as error:
         raise InputError(f"{name}: {error}") from None
+
+
+def clips_at(place: str, ignored: Counter[str], notices: list[str]) -> Iterator[FoundAway]:
+    """Yield what an address or a tar holds: itself, if it is a video, or all clips below it.
+
+    Args:
+        place: An address, or the path of a tar.
+        ignored: Counts of the files left alone by suffix, added to.
+        notices: What people should know of it is added.
+
+    Raises:
+        InputError: It cannot be read, or is a kind of file that is not.
+    """
+    suffix = suffix_of(place[place.rfind("/") :])
+    root, _, name = place.rpartition("/")
+    root = root or "/"
+    if suffix in LIST_SUFFIXES:
+        raise InputError(f"{shown(place)}: a list has to lie on this machine: fetch it first")
+    if is_archive(place):
+        members, wrong = members_of(place, notices)
+        yield from _clips_among(members, root, f"{name}/", ignored, notices)
+        for member in wrong:
+            yield FoundAway(root, member, wrong="its name leads out of the tar")
+    elif suffix in VIDEO_SUFFIXES or archive_in(place):
+        inside = archive_in(place)
+        home = inside[0].rpartition("/")[0] if inside else root
+        yield FoundAway(home, place[len(home) + 1 :])
+    else:
+        require_no_packed(place)
+        yield from _clips_among(names_below(place), place, "", ignored, notices)
+
+
+def _clips_among(
+    names: Mapping[str, Seen | None],
+    root: str,
+    prefix: str,
+    ignored: Counter[str],
+    notices: list[str],
+) -> Iterator[FoundAway]:
+    """Yield the clips among names; `prefix` leads from the root to them."""
+    sizes = {name: seen.bytes if seen else None for name, seen in names.items()}
+    where = joined(root, prefix)
+    for path, size, audio_path, source in clips_named(sizes, where, ignored, notices):
+        seen = names[path]
+        audio_path = None if audio_path is None else prefix + audio_path
+        etag, offset = (seen.etag, seen.offset) if seen else (None, None)
+        yield FoundAway(root, prefix + path, size, audio_path, source, etag, offset)
+
+
+def look_elsewhere(candidates: Sequence[Candidate]) -> None:
+    """Ask for what is not known yet of clips at addresses and in tars.
+
+    Raises:
+        InputError: As `look_at`.
+    """
+    roots = {clip.root for clip in candidates}
+    away = {root: is_address(root) or is_archive(root) for root in roots}
+    unseen = [
+        clip
+        for clip in candidates
+        if clip.bytes == 0 and (away[clip.root] or ".tar/" in clip.path) and clip.etag is None
+    ]
+    unseen = [
+        clip
+        for clip in unseen
+        if clip.path and clip.reject is None and is_elsewhere(joined(clip.root, clip.path))
+    ]
+    if not unseen:
+        return
+    found = look_at([joined(clip.root, clip.path) for clip in unseen])
+    for clip, seen in zip(unseen, found, strict=True):
+        if seen is not None:
+            clip.bytes, clip.etag, clip.offset = seen
 
 
 def names_below(address: str) -> dict[str, Seen | None]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import stat
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from operator import attrgetter
@@ -22,16 +22,14 @@ from ...cache.addresses import (
     archive_in,
     host_of,
     is_address,
-    is_elsewhere,
     is_other_address,
-    joined,
 )
 from ...cache.clip_ids import wrong_with_id
 from ...cache.segment import line_text
 from ...errors import InputError, Reason, UsageError
 from .by_id import Files
-from .elsewhere import Seen, is_archive, is_there, look_at, members_of, names_below, parsed
-from .folders import clips_named, find_clips
+from .elsewhere import FoundAway, clips_at, is_archive, is_there, look_elsewhere, parsed
+from .folders import find_clips
 from .garbage import uncollected
 from .lists import (
     LIST_SUFFIXES,
@@ -41,7 +39,6 @@ from .lists import (
     is_table,
     read_entries,
     read_names,
-    require_no_packed,
     require_no_table,
     shown,
     suffix_of,
@@ -135,7 +132,8 @@ def _scan(inputs: Sequence[str], root: str | None, id_from: IdFrom) -> Scan:
     for name in inputs:
         if is_address(name) or is_other_address(name):
             only_folders = False
-            candidates.extend(_from_address(parsed(name), id_from, ignored, notices))
+            found = clips_at(parsed(name), ignored, notices)
+            candidates.extend(_as_candidates(found, id_from))
             continue
         mode, path = _mode(name), os.path.abspath(name)
         if stat.S_ISDIR(mode):
@@ -147,14 +145,15 @@ def _scan(inputs: Sequence[str], root: str | None, id_from: IdFrom) -> Scan:
         if _is_list(path):
             candidates.extend(_from_list(path, _list_root(path, root), id_from, notices))
         elif is_archive(path):
-            candidates.extend(_from_archive(path, id_from, ignored, notices))
+            found = clips_at(path, ignored, notices)
+            candidates.extend(_as_candidates(found, id_from))
         else:
             require_no_table(path)
             folder, base = os.path.split(path)
             candidates.append(_candidate(folder, base, _size(path), id_from))
     if not only_folders:  # folders alone share no file: each real folder is visited once
         candidates = list(_distinct(candidates, id_from))
-        _look_elsewhere(candidates)
+        look_elsewhere(candidates)
     if not candidates:
         raise InputError(_nothing(inputs, ignored))
     return Scan(_sorted(candidates), dict(sorted(ignored.items())), notices)
@@ -307,93 +306,22 @@ def _from_folder(
         yield Candidate(clip_id, root, path, size, source or clip_id, audio_path)
 
 
-def _all_below(root: str) -> Iterator[Candidate]:
-    """Yield all clips that an id may name."""
-    if is_archive(root) and (is_address(root) or os.path.isfile(root)):
-        return _from_archive(root, "stem", Counter(), [])
-    if is_address(root):
-        return _from_store(root, "stem", Counter(), [])
-    return _from_folder(root, "stem", set(), Counter(), [])
-
-
-def _from_address(
-    address: str, id_from: IdFrom, ignored: Counter[str], notices: list[str]
-) -> Iterator[Candidate]:
-    """Yield what an address names: a tar, a video, or all videos below it."""
-    suffix = suffix_of(address[address.rfind("/") :])
-    if suffix in LIST_SUFFIXES:
-        raise InputError(f"{shown(address)}: a list has to lie on this machine: fetch it first")
-    if is_archive(address):
-        yield from _from_archive(address, id_from, ignored, notices)
-    elif suffix in VIDEO_SUFFIXES or archive_in(address):
-        home = address.rpartition("/")[0]
-        yield _candidate(home, _below(address, home), 0, id_from)
-    else:
-        require_no_packed(address)
-        yield from _from_store(address, id_from, ignored, notices)
-
-
-def _from_store(
-    root: str, id_from: IdFrom, ignored: Counter[str], notices: list[str]
-) -> Iterator[Candidate]:
-    """Yield the clips among the names that a host lists below an address."""
-    yield from _named_clips(names_below(root), root, "", id_from, ignored, notices)
-
-
-def _from_archive(
-    archive: str, id_from: IdFrom, ignored: Counter[str], notices: list[str]
-) -> Iterator[Candidate]:
-    """Yield the clips among the members of a tar, below the folder that it lies in."""
-    members, wrong = members_of(archive, notices)
-    root, _, name = archive.rpartition("/")
-    yield from _named_clips(members, root or "/", f"{name}/", id_from, ignored, notices)
-    for member in wrong:
-        clip_id = default_id(member, id_from)
-        detail = "its name leads out of the tar"
-        yield Candidate(clip_id, root, "", 0, clip_id, reject=Reason.BAD_ID, detail=detail)
-
-
-def _named_clips(
-    names: Mapping[str, Seen | None],
-    root: str,
-    prefix: str,
-    id_from: IdFrom,
-    ignored: Counter[str],
-    notices: list[str],
-) -> Iterator[Candidate]:
-    """Yield the clips among names; `prefix` leads from the root to them."""
-    sizes = {name: seen.bytes if seen else None for name, seen in names.items()}
-    for path, size, audio_path, source in clips_named(sizes, f"{root}/{prefix}", ignored, notices):
-        seen = names[path]
-        clip_id = default_id(prefix + path, id_from)
+def _as_candidates(found: Iterable[FoundAway], id_from: IdFrom) -> Iterator[Candidate]:
+    """Turn what was found at an address or in a tar into candidates."""
+    for one in found:
+        clip_id = default_id(one.path, id_from)
         yield Candidate(
-            clip_id, root, prefix + path, size, source or clip_id,
-            None if audio_path is None else prefix + audio_path,
-            etag=seen.etag if seen else None, offset=seen.offset if seen else None,
+            clip_id, one.root, "" if one.wrong else one.path, one.bytes, one.source or clip_id,
+            one.audio_path, reject=Reason.BAD_ID if one.wrong else None, detail=one.wrong,
+            etag=one.etag, offset=one.offset,
         )  # fmt: skip
 
 
-def _look_elsewhere(candidates: Sequence[Candidate]) -> None:
-    """Ask for what is not known yet of clips at addresses and in tars."""
-    away = {
-        root: is_address(root) or is_archive(root) for root in {clip.root for clip in candidates}
-    }
-    unseen = [
-        clip
-        for clip in candidates
-        if clip.bytes == 0 and (away[clip.root] or ".tar/" in clip.path) and clip.etag is None
-    ]
-    unseen = [
-        clip
-        for clip in unseen
-        if clip.path and clip.reject is None and is_elsewhere(joined(clip.root, clip.path))
-    ]
-    if not unseen:
-        return
-    found = look_at([joined(clip.root, clip.path) for clip in unseen])
-    for clip, seen in zip(unseen, found, strict=True):
-        if seen is not None:
-            clip.bytes, clip.etag, clip.offset = seen
+def _all_below(root: str) -> Iterator[Candidate]:
+    """Yield all clips that an id may name."""
+    if is_address(root) or is_archive(root):
+        return _as_candidates(clips_at(root, Counter(), []), "stem")
+    return _from_folder(root, "stem", set(), Counter(), [])
 
 
 def _from_list(path: str, root: str, id_from: IdFrom, notices: list[str]) -> Iterator[Candidate]:
@@ -414,7 +342,8 @@ def _from_list(path: str, root: str, id_from: IdFrom, notices: list[str]) -> Ite
     else:
         for name, size in plain_sizes(read_names(path), root):
             if size is None and is_archive(name):
-                yield from _from_archive(_whole_path(root, name), id_from, Counter(), notices)
+                found = clips_at(_whole_path(root, name), Counter(), notices)
+                yield from _as_candidates(found, id_from)
             elif size is None:
                 yield asked_for(bare_entry(name))
             else:

@@ -15,10 +15,10 @@ from asked_to_extract import settings_for
 from avpipe.cache.repair import lost_sources
 from avpipe.cache.store import Cache
 from avpipe.errors import ClipError, InputError, MissingDependencyError, Reason, UsageError
+from avpipe.pipeline.extract import elsewhere
 from avpipe.pipeline.extract import estimate as estimating
 from avpipe.pipeline.extract import pieces as cutting
 from avpipe.pipeline.extract import run as extract_run
-from avpipe.pipeline.extract import scan as scanning
 from avpipe.pipeline.extract.run import ExtractSummary, extract
 from avpipe.pipeline.extract.scan import scan
 from avpipe.pipeline.extract.workers import close_decoder_child
@@ -405,7 +405,7 @@ def test_failures_are_listed_by_their_addresses(server: ClipServer, tmp_path: Pa
 def test_local_files_are_neither_copied_nor_looked_at_twice(
     decoder: ReadsFiles, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(scanning, "look_at", None)
+    monkeypatch.setattr(elsewhere, "look_at", None)
     monkeypatch.setattr(staging, "_folder", None)
     folder_of(tmp_path / "v")
     (tmp_path / "v/clips.txt").write_text("a.mp4\nsub/b c.mp4\n")
