@@ -46,7 +46,7 @@ _AT_ONCE = 32
 """Requests on their way at once: of each only the head is asked for."""
 
 
-class Seen(NamedTuple):
+class SeenFile(NamedTuple):
     """What is known of a file before it is fetched; see `cache.segment.Line`."""
 
     bytes: int
@@ -134,7 +134,7 @@ def clips_at(place: str, ignored: Counter[str], notices: list[str]) -> Iterator[
 
 
 def _clips_among(
-    names: Mapping[str, Seen | None],
+    names: Mapping[str, SeenFile | None],
     root: str,
     prefix: str,
     ignored: Counter[str],
@@ -176,7 +176,7 @@ def look_elsewhere(candidates: Sequence[Candidate]) -> None:
             clip.bytes, clip.etag, clip.offset = seen
 
 
-def names_below(address: str) -> dict[str, Seen | None]:
+def names_below(address: str) -> dict[str, SeenFile | None]:
     """Return the names below an address, and what is known of each: of web servers nothing yet.
 
     Raises:
@@ -195,7 +195,7 @@ def names_below(address: str) -> dict[str, Seen | None]:
     return {name: _seen(known) for name, known in found.items()}
 
 
-def members_of(archive: str, notices: list[str]) -> tuple[dict[str, Seen], list[str]]:
+def members_of(archive: str, notices: list[str]) -> tuple[dict[str, SeenFile], list[str]]:
     """Return the files of a tar, and the names among them that lead out of it.
 
     Args:
@@ -217,7 +217,7 @@ def members_of(archive: str, notices: list[str]) -> tuple[dict[str, Seen], list[
         notices.append(f"{name} holds {found.links} links or sparse files, which are left alone")
     etag = version.etag if is_address(archive) else None
     members = {
-        name: Seen(member.bytes, etag, member.offset)
+        name: SeenFile(member.bytes, etag, member.offset)
         for name, member in found.members.items()
         if not leads_out(name)
     }
@@ -240,11 +240,11 @@ def is_there(full: str) -> bool:
 
 
 @lru_cache(4)
-def _listed(folder: str) -> dict[str, Seen | None]:
+def _listed(folder: str) -> dict[str, SeenFile | None]:
     return names_below(folder)
 
 
-def look_at(paths: Sequence[str]) -> list[Seen | None]:
+def look_at(paths: Sequence[str]) -> list[SeenFile | None]:
     """Ask for many files at once; None of those that are not there or cannot be asked for.
 
     Args:
@@ -269,13 +269,13 @@ def look_at(paths: Sequence[str]) -> list[Seen | None]:
     return found
 
 
-def _look(path: str, problems: defaultdict[str, Problems]) -> Seen | None:
+def _look(path: str, problems: defaultdict[str, Problems]) -> SeenFile | None:
     if inside := archive_in(path):
         archive, name = inside
         found, version = archives.contents(archive)
         member = found.members.get(name)
         etag = version.etag if is_address(archive) else None
-        return member and Seen(member.bytes, etag, member.offset)
+        return member and SeenFile(member.bytes, etag, member.offset)
     at_host = problems[host_of(path)]
     try:
         seen = _seen(archives.look(path))
@@ -290,5 +290,5 @@ def _look(path: str, problems: defaultdict[str, Problems]) -> Seen | None:
     return seen
 
 
-def _seen(version: Version | None) -> Seen | None:
-    return None if version is None else Seen(version.bytes, version.etag)
+def _seen(version: Version | None) -> SeenFile | None:
+    return None if version is None else SeenFile(version.bytes, version.etag)

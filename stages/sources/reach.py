@@ -34,7 +34,7 @@ class Version(NamedTuple):
     etag: str | None = None
 
 
-class Part(NamedTuple):
+class Fetched(NamedTuple):
     """An answer with the bytes of an object from some byte on.
 
     Attributes:
@@ -52,7 +52,7 @@ class Place(Protocol):
     def look(self, address: str) -> Version:
         """Ask for an object without fetching it."""
 
-    def read(self, address: str, start: int, stop: int | None) -> AbstractContextManager[Part]:
+    def read(self, address: str, start: int, stop: int | None) -> AbstractContextManager[Fetched]:
         """Fetch an object from byte `start` on, up to `stop` if it is given."""
 
     def names(self, address: str) -> Iterator[tuple[str, Version | None]]:

@@ -11,7 +11,7 @@ from typing import Any
 import fsspec
 
 from ...cache.addresses import host_of
-from .reach import AbsentError, BrokenError, DeniedError, Part, PassingError, Version
+from .reach import AbsentError, BrokenError, DeniedError, Fetched, PassingError, Version
 
 _CHUNK = 8 << 20
 _ETAGS = (
@@ -56,11 +56,11 @@ class Store:
             return _version(self._files.info(address))
 
     @contextmanager
-    def read(self, address: str, start: int, stop: int | None) -> Iterator[Part]:
+    def read(self, address: str, start: int, stop: int | None) -> Iterator[Fetched]:
         """Fetch an object from byte `start` on, some megabytes at a time."""
         version = self.look(address)
         end = version.bytes if stop is None else min(stop, version.bytes)
-        yield Part(version, self._chunks(address, start, end))
+        yield Fetched(version, self._chunks(address, start, end))
 
     def names(self, address: str) -> Iterator[tuple[str, Version | None]]:
         """Yield all objects below an address."""

@@ -17,7 +17,7 @@ import requests
 import urllib3
 
 from ...cache.addresses import host_of, scheme_of
-from .reach import AbsentError, BrokenError, DeniedError, Part, PassingError, Version
+from .reach import AbsentError, BrokenError, DeniedError, Fetched, PassingError, Version
 
 CONNECT_S = 15.0
 STALL_S = 30.0
@@ -46,7 +46,7 @@ def look(address: str) -> Version:
 
 
 @contextmanager
-def read(address: str, start: int, stop: int | None) -> Iterator[Part]:
+def read(address: str, start: int, stop: int | None) -> Iterator[Fetched]:
     """Fetch an object from byte `start` on; a server that sends no parts sends it from the start.
 
     Of such a server what comes before `start` is thrown away.
@@ -58,7 +58,7 @@ def read(address: str, start: int, stop: int | None) -> Iterator[Part]:
         if answer.status_code == 416 and (found := re.search(r"/(\d+)$", _content_range(answer))):
             size = int(found[1])
             if size <= start:  # nothing lies there; an empty file answers so too
-                yield Part(Version(size, _etag(answer)), iter(()))
+                yield Fetched(Version(size, _etag(answer)), iter(()))
                 return
         _require(answer)
         if answer.status_code == 200 and start and stop is not None:
@@ -71,7 +71,7 @@ def read(address: str, start: int, stop: int | None) -> Iterator[Part]:
             begins = start
         length = None if stop is None else stop - start
         chunks = _within(_chunks(answer), start - begins, length)
-        yield Part(_version(answer), chunks)
+        yield Fetched(_version(answer), chunks)
 
 
 def names(address: str) -> Iterator[tuple[str, Version | None]]:

@@ -119,8 +119,9 @@ def require_fit(fitness: Fitness) -> None:
             )
     for folder in fitness.folders:
         if why := _unreadable(folder):
-            there = "give it what it lacks" if is_address(folder) else "mount it there too"
-            raise InputError(f"{host} cannot read {folder} ({why}): {there}")
+            if is_address(folder):
+                raise InputError(f"{host} cannot fetch {folder} ({why})")
+            raise InputError(f"{host} cannot read {folder} ({why}): mount it there too")
     manifest = fitness.cache / MANIFEST
     if not any(manifest.glob("*.jsonl")):
         raise InputError(f"{host} does not see the cache {fitness.cache}: mount it there too")
