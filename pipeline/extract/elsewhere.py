@@ -42,6 +42,7 @@ from .lists import LIST_SUFFIXES, VIDEO_SUFFIXES, require_no_packed, shown, suff
 if TYPE_CHECKING:
     from .scan import Candidate
 
+_PICTURES = frozenset({".jpg", ".jpeg", ".png"})
 _AT_ONCE = 32
 """Requests on their way at once: of each only the head is asked for."""
 
@@ -124,7 +125,7 @@ def clips_at(place: str, ignored: Counter[str], notices: list[str]) -> Iterator[
         yield from _clips_among(members, root, f"{name}/", ignored, notices)
         for member in wrong:
             yield FoundAway(root, member, wrong="its name leads out of the tar")
-    elif suffix in VIDEO_SUFFIXES or archive_in(place):
+    elif suffix in VIDEO_SUFFIXES | _PICTURES or archive_in(place):
         inside = archive_in(place)
         home = inside[0].rpartition("/")[0] if inside else root
         yield FoundAway(home, place[len(home) + 1 :])
@@ -156,6 +157,7 @@ def look_elsewhere(candidates: Sequence[Candidate]) -> None:
     Raises:
         InputError: As `look_at`.
     """
+    _listed.cache_clear()
     roots = {clip.root for clip in candidates}
     away = {root: is_address(root) or is_archive(root) for root in roots}
     unseen = [
@@ -253,11 +255,21 @@ def look_at(paths: Sequence[str]) -> list[SeenFile | None]:
     Raises:
         InputError: A host does not answer; or it wants credentials for all that is there.
     """
-    _listed.cache_clear()
     problems: defaultdict[str, Problems] = defaultdict(Problems)
+    inside = [archive_in(path) for path in paths]
+    tars = sorted({split[0] for split in inside if split})
     with ThreadPoolExecutor(_AT_ONCE) as pool:
         try:
-            found = list(pool.map(lambda path: _look(path, problems), paths))
+            members = dict(zip(tars, pool.map(_members, tars), strict=True))
+            found = list(
+                pool.map(
+                    lambda path, split: (
+                        members[split[0]].get(split[1]) if split else _look(path, problems)
+                    ),
+                    paths,
+                    inside,
+                )
+            )
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
@@ -267,6 +279,17 @@ def look_at(paths: Sequence[str]) -> list[SeenFile | None]:
                 raise denied(host, problem.first)
             raise InputError(f"{host}: {problem.first}")
     return found
+
+
+def _members(archive: str) -> dict[str, SeenFile]:
+    """Return the files of a tar; none of one that is not there."""
+    try:
+        archives.look(archive)
+    except AbsentError:
+        return {}
+    except (DeniedError, BrokenError, PassingError):
+        pass  # which `members_of` turns into words
+    return members_of(archive, [])[0]
 
 
 def _look(path: str, problems: defaultdict[str, Problems]) -> SeenFile | None:

@@ -1,6 +1,7 @@
 """Clips at addresses and in tars, from what the user names to shards."""
 
 import io
+import json
 import os
 import tarfile
 from collections import Counter
@@ -21,10 +22,12 @@ from avpipe.pipeline.extract import pieces as cutting
 from avpipe.pipeline.extract import run as extract_run
 from avpipe.pipeline.extract.run import ExtractSummary, extract
 from avpipe.pipeline.extract.scan import scan
-from avpipe.pipeline.extract.workers import close_decoder_child
+from avpipe.pipeline.extract.workers import close_decoder_child, fitness_of
+from avpipe.pipeline.main import main
 from avpipe.pipeline.pages.failures import list_failures
 from avpipe.stages.sources import archives, reach, staging
 from avpipe.stages.synth.run import synth
+from avpipe.stages.workers.fitness import require_fit
 from clip_server import Answer, ClipServer, clips_served
 from fake_clips import made_of
 
@@ -212,6 +215,57 @@ def test_lists_and_tables_start_at_any_root(
     (clip,) = scan([str(tmp_path / "t.csv")], root=root).candidates
     assert (clip.id, clip.bytes) == ("x", 5)
     assert clip.audio_path == clip.path.replace("hpDY7u8B8hE.mp4", "s.wav")
+
+
+def test_many_tars_are_each_looked_into_once(server: ClipServer, tmp_path: Path) -> None:
+    names = [f"{number:02}.tar" for number in range(20)]
+    for name in names:
+        files = {f"{name}-{clip}.mp4": b"x" for clip in "ab"}
+        server.files[name] = tar_of(tmp_path / name, files).read_bytes()
+    lines = [f"{server.url}/{name}/{name}-{clip}.mp4" for clip in "ab" for name in names]
+    lines += [f"{server.url}/gone.tar/x.mp4"]
+    (tmp_path / "clips.txt").write_text("\n".join(lines))
+    found = scan([str(tmp_path / "clips.txt")]).candidates
+    assert [clip.bytes for clip in found] == [1] * 40 + [0]
+    assert sorted(server.names("GET")) == names
+
+
+def test_the_command_and_the_settings_file_take_addresses(
+    server: ClipServer,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["extract", f"{server.url}/v", "--jobs", "1", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["done"] == 3
+    (tmp_path / "ids.txt").write_text("a\n")
+    Path("avpipe.toml").write_text(
+        f'inputs = ["{server.url}/v"]\ncache = "two"\njobs = 1\nroot = ["0={server.url}/v"]\n'
+    )
+    assert main(["extract", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["done"] == 3
+    words = ["extract", "ids.txt", "--root", f"{server.url}/v", "--cache", "three", "--json"]
+    assert main(words) == 0
+    assert json.loads(capsys.readouterr().out)["done"] == 1
+    assert main(["extract", "https://me:hush@host/v?hush", "--cache", "four"]) == 4
+    assert "hush" not in capsys.readouterr().err
+
+
+def test_a_worker_elsewhere_has_to_reach_a_clip_of_each_address(
+    server: ClipServer, tmp_path: Path
+) -> None:
+    cache = tmp_path / "cache"
+    run(cache, f"{server.url}/v", folder_of(tmp_path / "w"))
+    settings = settings_for((), cache, scheduler="tcp://host:1")
+    manifest = Cache(cache).manifest
+    folders = extract_run._folders(settings, manifest)
+    assert sorted(folders) == sorted([f"{server.url}/v/a.mp4", str(tmp_path / "w")])
+    asked = fitness_of(settings, extract_run.FeatureParams(), folders)
+    require_fit(asked)
+    server.always["v/a.mp4"] = Answer(403)
+    with pytest.raises(InputError, match=r"^host \S+ cannot fetch http://\S+/v/a\.mp4 .*denies"):
+        require_fit(asked)
 
 
 def test_the_same_file_by_two_addresses_is_planned_once(server: ClipServer, tmp_path: Path) -> None:
