@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from avpipe.errors import ClipError, InputError, Reason
-from avpipe.stages.sources import reach, staging, web
+from avpipe.stages.sources import fetch, reach, staging, web
 from avpipe.stages.sources.reach import BrokenError, DeniedError, Version, place_of
 from avpipe.stages.sources.staging import staged, staged_file
 from clip_server import Answer, ClipServer, clips_served
@@ -205,7 +205,7 @@ def test_a_weak_etag_tells_nothing_and_the_time_does(server: ClipServer) -> None
 def test_a_file_larger_than_a_clip_may_be_is_not_fetched(
     server: ClipServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(staging, "MOST_BYTES", 10_000)
+    monkeypatch.setattr(fetch, "MOST_BYTES", 10_000)
     assert failure(server).reason == Reason.TOO_LARGE
     server.lengths = False
     assert failure(server).reason == Reason.TOO_LARGE
@@ -214,7 +214,7 @@ def test_a_file_larger_than_a_clip_may_be_is_not_fetched(
 def test_a_file_that_comes_too_slowly_is_given_up(
     server: ClipServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(staging, "LONGEST_S", -1.0)
+    monkeypatch.setattr(fetch, "LONGEST_S", -1.0)
     assert failure(server).reason == Reason.TIMEOUT
 
 
