@@ -151,8 +151,11 @@ def _clips_among(
         yield FoundAway(root, prefix + path, size, audio_path, source, etag, offset)
 
 
-def look_elsewhere(candidates: Sequence[Candidate]) -> None:
+def look_elsewhere(candidates: Sequence[Candidate]) -> list[tuple[int, SeenFile]]:
     """Ask for what is not known yet of clips at addresses and in tars.
+
+    Returns:
+        The place of each among the candidates, and what was seen of it.
 
     Raises:
         InputError: As `look_at`.
@@ -160,22 +163,20 @@ def look_elsewhere(candidates: Sequence[Candidate]) -> None:
     _listed.cache_clear()
     roots = {clip.root for clip in candidates}
     away = {root: is_address(root) or is_archive(root) for root in roots}
-    unseen = [
-        clip
-        for clip in candidates
+    doubtful = [
+        (at, clip)
+        for at, clip in enumerate(candidates)
         if clip.bytes == 0 and (away[clip.root] or ".tar/" in clip.path) and clip.etag is None
     ]
     unseen = [
-        clip
-        for clip in unseen
+        (at, joined(clip.root, clip.path))
+        for at, clip in doubtful
         if clip.path and clip.reject is None and is_elsewhere(joined(clip.root, clip.path))
     ]
     if not unseen:
-        return
-    found = look_at([joined(clip.root, clip.path) for clip in unseen])
-    for clip, seen in zip(unseen, found, strict=True):
-        if seen is not None:
-            clip.bytes, clip.etag, clip.offset = seen
+        return []
+    found = look_at([path for _, path in unseen])
+    return [(at, seen) for (at, _), seen in zip(unseen, found, strict=True) if seen is not None]
 
 
 def names_below(address: str) -> dict[str, SeenFile | None]:

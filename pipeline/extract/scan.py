@@ -13,7 +13,7 @@ import stat
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from operator import attrgetter
 from typing import Any, get_args
 
@@ -28,7 +28,15 @@ from ...cache.clip_ids import wrong_with_id
 from ...cache.segment import line_text
 from ...errors import InputError, Reason, UsageError
 from .by_id import Files
-from .elsewhere import FoundAway, clips_at, is_archive, is_there, look_elsewhere, parsed
+from .elsewhere import (
+    FoundAway,
+    SeenFile,
+    clips_at,
+    is_archive,
+    is_there,
+    look_elsewhere,
+    parsed,
+)
 from .folders import find_clips
 from .garbage import uncollected
 from .lists import (
@@ -57,7 +65,7 @@ class Candidate:  # not frozen, which takes three times as long to make: there a
     Names that are not UTF-8 are surrogate-escaped. `path` is empty when no file can have the name
     asked for; `reject` then says why. `bytes` is the size of the file at `path`, 0 when unknown.
     `detail` says in words why it is rejected, or what was looked for and not found. `root` may be
-    an address, and `path` lead into a tar: `etag` and `offset` are what was seen there.
+    an address, and `path` lead into a tar: then it is a `CandidateAway`.
     """
 
     id: str
@@ -71,8 +79,27 @@ class Candidate:  # not frozen, which takes three times as long to make: there a
     label: str | None = None
     reject: Reason | None = None
     detail: str | None = None
+
+    @property
+    def etag(self) -> str | None:
+        """What its host calls its content."""
+        return None
+
+    @property
+    def offset(self) -> int | None:
+        """Where its bytes begin in a tar."""
+        return None
+
+
+@dataclass(slots=True)
+class CandidateAway(Candidate):
+    """One at an address or in a tar: millions of others need no room for what was seen there."""
+
     etag: str | None = None
     offset: int | None = None
+
+
+_HELD = tuple(one.name for one in fields(Candidate))
 
 
 def candidate_text(one: Candidate, root: int) -> bytes:
@@ -153,7 +180,8 @@ def _scan(inputs: Sequence[str], root: str | None, id_from: IdFrom) -> Scan:
             candidates.append(_candidate(folder, base, _size(path), id_from))
     if not only_folders:  # folders alone share no file: each real folder is visited once
         candidates = list(_distinct(candidates, id_from))
-        look_elsewhere(candidates)
+        for at, seen in look_elsewhere(candidates):
+            candidates[at] = _seen_away(candidates[at], seen)
     if not candidates:
         raise InputError(_nothing(inputs, ignored))
     return Scan(_sorted(candidates), dict(sorted(ignored.items())), notices)
@@ -310,11 +338,17 @@ def _as_candidates(found: Iterable[FoundAway], id_from: IdFrom) -> Iterator[Cand
     """Turn what was found at an address or in a tar into candidates."""
     for one in found:
         clip_id = default_id(one.path, id_from)
-        yield Candidate(
+        yield CandidateAway(
             clip_id, one.root, "" if one.wrong else one.path, one.bytes, one.source or clip_id,
             one.audio_path, reject=Reason.BAD_ID if one.wrong else None, detail=one.wrong,
             etag=one.etag, offset=one.offset,
         )  # fmt: skip
+
+
+def _seen_away(clip: Candidate, seen: SeenFile) -> CandidateAway:
+    """Return a candidate with what was seen of it where it lies."""
+    held = {name: getattr(clip, name) for name in _HELD}
+    return CandidateAway(**{**held, "bytes": seen.bytes}, etag=seen.etag, offset=seen.offset)
 
 
 def _all_below(root: str) -> Iterator[Candidate]:
@@ -423,7 +457,7 @@ def _described(clip: Candidate, entry: Entry, root: str) -> Candidate:
         audio_path = _below(full, clip.root) if _is_below(full, clip.root) else full
     span = clip if entry.uncut is not None else entry
     wrong = wrong_with_id(clip_id)
-    return Candidate(
+    described = Candidate(
         id=clip_id,
         root=clip.root,
         path=clip.path,
@@ -435,6 +469,7 @@ def _described(clip: Candidate, entry: Entry, root: str) -> Candidate:
         label=entry.label,
         reject=Reason.BAD_ID if wrong else clip.reject,
         detail=wrong or clip.detail,
-        etag=clip.etag,
-        offset=clip.offset,
     )
+    if isinstance(clip, CandidateAway):
+        return _seen_away(described, SeenFile(clip.bytes, clip.etag, clip.offset))
+    return described

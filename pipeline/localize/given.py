@@ -15,7 +15,7 @@ from ...errors import ClipError, ClipsFailedError, InputError, Reason, UsageErro
 from ...stages.features import FeatureParams
 from ...stages.sources.staging import staged_file
 from ...stages.workers.decoder import DecoderChild
-from ..extract.scan import Candidate, scan
+from ..extract.scan import Candidate, CandidateAway, scan
 from ..id_lists import read_ids
 from ..output import note
 
@@ -109,7 +109,7 @@ def cached_sources(cache: Cache, ids: Sequence[str]) -> list[Candidate]:
     roots = [root["path"] for root in cache.manifest.roots]
     lines = [cache.manifest.line(cache.row_of(name)) for name in ids]
     return [
-        Candidate(
+        CandidateAway(
             id=line["id"],
             root=roots[line["root"]],
             path=line["path"],
