@@ -27,7 +27,7 @@ from .schema import (
 )
 from .shard import Shard, read_header
 from .state import is_dropped, shard_numbers, stages
-from .writer import remove_orphans, temporary
+from .writer import remove_orphans, sync_folder, temporary
 
 
 @dataclass(frozen=True)
@@ -91,6 +91,8 @@ def set_aside(cache: Path, path: Path) -> None:
         except FileNotFoundError:
             if path.exists():
                 raise
+    with suppress(FileNotFoundError):  # dropped meanwhile
+        sync_folder(path.parent)
 
 
 def restore_segment(cache: Path, path: Path, *, good: bool, spare_good: bool) -> str:

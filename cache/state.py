@@ -28,6 +28,7 @@ from .schema import (
     shard_path,
 )
 from .shard import read_header
+from .writer import make_folder, sync_folder
 
 _NETWORKS = frozenset({HINTS, OBJECTS, EMBEDDINGS, NEIGHBORS, CLUSTERS})
 _SHARD_NAME = re.compile(r"(\d{7})\.h5")
@@ -169,8 +170,9 @@ def drop_stage(cache: Path, stage: str) -> int:
             "every stage is aligned to extract", fault=Fault(Wrong.NEEDED_BY_ALL, cache, EXTRACT)
         )
     if stage == AUDIO:
-        (cache / AUDIO).mkdir(exist_ok=True)
-        (cache / AUDIO / DROPPED).touch()  # before the first file goes: a kill leaves it dropped
+        make_folder(cache / AUDIO)
+        (cache / AUDIO / DROPPED).touch()
+        sync_folder(cache / AUDIO)  # before the first file goes: a kill leaves it dropped
     freed = 0
     for number in shard_numbers(cache, stage):
         path = shard_path(cache, stage, number)
@@ -178,6 +180,8 @@ def drop_stage(cache: Path, stage: str) -> int:
             size = path.stat().st_size
             path.unlink()
             freed += size
+    with suppress(FileNotFoundError):
+        sync_folder(cache / stage)
     if stage != AUDIO:
         _remove_emptied(cache / stage)
     return freed
@@ -190,6 +194,7 @@ def _remove_emptied(folder: Path) -> None:
             path.unlink(missing_ok=True)
         if not any(folder.iterdir()):
             folder.rmdir()
+            sync_folder(folder.parent)
 
 
 def _is_emptied(cache: Path, stage: str) -> bool:

@@ -45,6 +45,7 @@ class Promises:
 
     disk: Disk
     kept: dict[str, list[object]] = field(default_factory=dict)
+    ended: bool = False
 
     def take(self, event: Event) -> None:
         """Take up what a recorded call promises, and what takes the place of promised files."""
@@ -63,16 +64,21 @@ class Promises:
     def take_end(self) -> None:
         """Take up that all there is was told to be done."""
         now = self.disk.now()
-        self.kept = {path: [below(now, path)] for path in now if not _UNPROMISED.search(path)}
-        self.kept |= {
-            path: [()] for path in self.kept if now[path] is None
-        }  # a folder is as good as its files
+        self.kept = {
+            path: [below(now, path)]
+            for path, content in now.items()
+            if content is not None and not _UNPROMISED.search(path)
+        }
+        self.ended = True
 
     def broken(self, state: State) -> str:
         """Say which promise a state breaks; "" if none."""
         for path, values in self.kept.items():
-            if values != [()] and below(state, path) not in values:
+            if below(state, path) not in values:
                 return f"{path} was published and is {'other' if path in state else 'gone'}"
+        for path, content in state.items() if self.ended else ():
+            if content is not None and path not in self.kept and not _UNPROMISED.search(path):
+                return f"{path} was removed and is back"
         return ""
 
 
@@ -151,7 +157,7 @@ def problem_after(world: World, name: str, state: State) -> str:
     if drafts := [path for path in left if _DRAFT.fullmatch(path.rpartition("/")[2])]:
         return f"P3: {drafts} are left"
     if name == "verify --repair":  # what cannot be read is moved away, nothing is lost
-        left |= {path.replace("/damaged/", "/"): digest for path, digest in left.items()}
+        left = {path.replace("/damaged/", "/"): digest for path, digest in left.items()} | left
         left = {path: digest for path, digest in left.items() if calm.get(path) == digest}
     if left != calm:
         return f"P3: other files or bytes: {sorted(path for path, _ in left.items() ^ calm.items())}"

@@ -18,6 +18,7 @@ import hashlib
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 
 from witnessed import Event
@@ -35,32 +36,41 @@ class Content:
         self.live = bytearray(content)
         self.durable = content
         self.pending: list[tuple[int, bytes | None]] = []
+        self._seen: bytes | None = content
+
+    def now(self) -> bytes:
+        """Return what is in it; the same object as long as it is the same."""
+        if self._seen is None:
+            self._seen = bytes(self.live)
+        return self._seen
 
     def write(self, at: int, content: bytes) -> None:
         """Put bytes somewhere."""
         _put(self.live, at, content)
         self.pending.append((at, content))
+        self._seen = None
 
     def resize(self, size: int) -> None:
         """Cut it, or let zeros follow."""
         if size != len(self.live):
             _resize(self.live, size)
             self.pending.append((size, None))
+            self._seen = None
 
     def sync(self) -> None:
         """Make all of it durable."""
         if self.pending:
-            self.durable, self.pending = bytes(self.live), []
+            self.durable, self.pending = self.now(), []
 
-    def after(self, keep: Callable[[], bool], has_length: bool) -> bytes:
+    def after(self, keep: Callable[[], bool] | None, has_length: bool) -> bytes:
         """Return what a crash leaves.
 
         Args:
-            keep: Whether a block, or a change of length, is kept; asked for each.
+            keep: Whether a block, or a change of length, is kept; asked for each. None: all are.
             has_length: Whether the length is what it was.
         """
-        if not self.pending:
-            return self.durable
+        if keep is None or not self.pending:
+            return self.now()
         found = bytearray(self.durable)
         for at, content in self.pending:
             if content is None:
@@ -193,7 +203,7 @@ class Disk:
 
     def now(self) -> State:
         """Return what lies there as long as the power is on."""
-        return dict(_walk(self.root, dict, lambda file: bytes(file.live)))
+        return dict(_walk(self.root, dict, Content.now))
 
     def crashed(self, choice: Choice) -> State:
         """Return what lies there after a crash that chooses so."""
@@ -247,13 +257,13 @@ class Choice:
         name: In words.
         names: What becomes of the n-th pending change of names: "kept", "both" where the old name
             of a file is kept too, "" where it is lost.
-        keep: Whether a pending block is kept; asked for each.
+        keep: Whether a pending block is kept; asked for each. None: all are.
         has_length: Whether a file has its last length.
     """
 
     name: str
     names: Callable[[int], str] = lambda _: "kept"
-    keep: Callable[[], bool] = lambda: True
+    keep: Callable[[], bool] | None = None
     has_length: bool = True
 
     def content(self, file: Content) -> bytes:
@@ -267,8 +277,13 @@ def fingerprint(state: State) -> str:
     for path in sorted(state):
         content = state[path]
         digest.update(path.encode(errors="surrogateescape") + b"\0")
-        digest.update(b"/" if content is None else hashlib.sha256(content).digest())
+        digest.update(b"/" if content is None else _sha256(content))
     return digest.hexdigest()
+
+
+@lru_cache(256)
+def _sha256(content: bytes) -> bytes:
+    return hashlib.sha256(content).digest()
 
 
 def lay(state: State, folder: Path) -> None:

@@ -350,11 +350,17 @@ def _stand_in() -> None:
         defaults["checkpoint_every_s"] = 0.0
 
 
+_EVERY = (
+    "avpipe.pipeline.main", "avpipe.pipeline.downloads", "avpipe.stages.media.decoders.pyav",
+    "avpipe.weights.choice", "pydantic", "typer", "zoneinfo", "h5py",
+)  # fmt: skip
 LEARNERS = HEAVY
 """What processes that train, embed or evaluate have loaded."""
 
 if __name__ == "__main__":
     for module in sys.argv[3:]:
+        __import__(module)
+    for module in _EVERY:
         __import__(module)
     _stand_in()
     gc.freeze()  # forks share what is loaded: no collection of theirs touches it
