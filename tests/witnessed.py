@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import ctypes
 import gc
+import io
 import json
 import os
 import select
@@ -19,8 +20,9 @@ import subprocess
 import sys
 import traceback
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any, NoReturn, Self
 
@@ -350,6 +352,17 @@ def _stand_in() -> None:
         defaults["checkpoint_every_s"] = 0.0
 
 
+def _warm_up() -> None:
+    """Let the command line be built, and what it converts, once for all."""
+    import typer
+    from avpipe.pipeline.main import main
+
+    typer.main.get_command = cache(typer.main.get_command)
+    for words in ("status", "verify", "drop x", "extract /nowhere/a.mp4 --dry-run"):
+        with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
+            main([*words.split(), "--cache", "/nowhere/cache"])
+
+
 _EVERY = (
     "avpipe.pipeline.main", "avpipe.pipeline.downloads", "avpipe.stages.media.decoders.pyav",
     "avpipe.weights.choice", "pydantic", "typer", "zoneinfo", "h5py",
@@ -363,5 +376,6 @@ if __name__ == "__main__":
     for module in _EVERY:
         __import__(module)
     _stand_in()
+    _warm_up()
     gc.freeze()  # forks share what is loaded: no collection of theirs touches it
     Server(sys.argv[1], Path(sys.argv[2])).serve()
