@@ -132,6 +132,20 @@ def make_folder(folder: Path) -> None:
             sync_folder(one.parent)
 
 
+def remove_folder(path: Path) -> None:
+    """Remove a folder that is whole or not there: its name goes first, then what is in it.
+
+    What a process that is killed leaves of it is an orphan, like a draft.
+
+    Raises:
+        OSError: It cannot be removed.
+    """
+    leaving = _draft_name(path)
+    path.rename(leaving)
+    sync_folder(path.parent)
+    shutil.rmtree(leaving)
+
+
 def remove_orphans(folder: Path) -> None:
     """Remove the drafts in a folder whose writer is gone; one that cannot be removed stays.
 
@@ -149,8 +163,7 @@ def remove_orphans(folder: Path) -> None:
 @contextmanager
 def _draft(path: Path, *, is_folder: bool = False) -> Iterator[Path]:
     """Make a draft of `path`, hold its lock, sync the folder, and remove what is left of it."""
-    owner = f"{socket.gethostname()}.{os.getpid()}.{secrets.token_hex(4)}"
-    draft = path.with_name(f".{path.name}.{owner}")
+    draft = _draft_name(path)
     try:
         make_folder(path.parent)
         if is_folder:
@@ -161,6 +174,11 @@ def _draft(path: Path, *, is_folder: bool = False) -> Iterator[Path]:
     finally:
         with suppress(OSError):
             _remove(draft)
+
+
+def _draft_name(path: Path) -> Path:
+    owner = f"{socket.gethostname()}.{os.getpid()}.{secrets.token_hex(4)}"
+    return path.with_name(f".{path.name}.{owner}")
 
 
 @contextmanager

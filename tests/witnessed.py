@@ -251,15 +251,15 @@ def _stepped(
         return call[0] != "lock"
 
     rest = [(who, 1 << 40) for who in range(len(drivers))]
-    waits = 0
+    stuck = 0
     for who, count in [*schedule, *rest]:
         while count > 0 and drivers[who].asked() is not None:
             if step(who):
-                count, waits = count - 1, 0
+                count, stuck = count - 1, 0
                 continue
-            waits += 1
             others = [step(other) for other in range(len(drivers)) if other != who]
-            if waits > 10 and not any(others):
+            stuck = 0 if any(others) else stuck + 1
+            if stuck > 3:
                 return "each waits for a lock of the other"
     return ""
 
