@@ -79,7 +79,6 @@ GROUPS: Mapping[str, Group] = {
     "drop hints, repair": Group(
         ("drop hints", "verify --repair"), "hurt", ((0, 4), (0,)), same=False
     ),
-    "extract, verify": Group(("extract", "verify"), "", ((0,), (0, 4))),
     "extract more, verify": Group(("extract more", "verify"), "made"),
     "drop audio, verify": Group(("drop audio", "verify"), "made"),
     "extract more, status": Group(("extract more", "status"), "made"),
