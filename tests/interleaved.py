@@ -144,7 +144,8 @@ def _effects(call: Call) -> tuple[set[str], set[str]]:
         return {f"{path}/" for path in paths}, set()
     if kind not in _CHANGES:
         return paths, set()
-    return set(), paths | {f"{PurePosixPath(path).parent}/" for path in paths}
+    listed = {f"{PurePosixPath(path).parent}/" for path in (first, second) if path}
+    return set(), paths | listed  # a draft is seen in lists alone, nobody else opens it
 
 
 def _is_draft(path: str) -> bool:
