@@ -22,9 +22,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
-from avpipe.cache.schema import MANIFEST
-from avpipe.cache.verify import verify
-from power_worlds import COMMANDS, Words, World
+from power_worlds import COMMANDS, Words, World, torn
 from witnessed import Meeting
 
 Schedule = tuple[tuple[int, int], ...]
@@ -95,9 +93,7 @@ def words_of(world: World, name: str) -> Words:
         at = words.index("--cache") + 1
         words[at] = world.case / "cache"
         return words
-    return (
-        world.words(name) if name in COMMANDS else [*MORE[name], "--cache", world.case / "cache"]
-    )
+    return world.words(name) if name in COMMANDS else [*MORE[name], "--cache", world.case / "cache"]
 
 
 def begin(world: World, group: Group) -> list[Words]:
@@ -207,10 +203,8 @@ def problem_of(world: World, group: Group, schedule: Schedule, calm: Mapping[str
     met = world.witness.step(words, schedule)
     if problem := _bad_end(group, met):
         return problem
-    cache = world.case / "cache"
-    if group.begins_with != "hurt" and (cache / MANIFEST).is_dir():
-        if damaged := verify(cache).damaged:
-            return f"I2: verify finds {damaged}"
+    if problem := torn(world.case / "cache", is_hurt=group.begins_with == "hurt"):
+        return f"I2: {problem}"
     if problem := _again(world, group, words):
         return problem
     left = world.files()

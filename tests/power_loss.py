@@ -13,10 +13,8 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from avpipe.cache.schema import MANIFEST
-from avpipe.cache.verify import verify
 from power_model import Disk, State, below, fingerprint, lay
-from power_worlds import COMMANDS, World
+from power_worlds import COMMANDS, World, torn
 from witnessed import Event
 
 _DRAFT = re.compile(r"\.(.+)\.[^./]+\.\d+\.[0-9a-f]{8}")
@@ -127,7 +125,9 @@ def record(world: World, name: str) -> Recording:
         check.apply(event)
     found = {path: value for path, value in check.now().items() if "tfevents" not in path}
     live = {path: value for path, value in replayed.now().items() if "tfevents" not in path}
-    assert found == live, f"the recording of {name} lacks {sorted(live.items() ^ found.items())[:1]}"
+    assert found == live, (
+        f"the recording of {name} lacks {sorted(live.items() ^ found.items())[:1]}"
+    )
     return Recording(name, begun, events)
 
 
@@ -141,15 +141,14 @@ def shape(state: State) -> str:
 
 
 def problem_after(world: World, name: str, state: State) -> str:
-    """Lay a state on the disk, check it, run the command again; say what is wrong, "" if nothing."""
+    """Lay a state on the disk, check it, run the command again; say what is wrong."""
     command = COMMANDS[name]
     calm = world.calm(name)
     world.clear()
     lay(state, world.case)
-    cache = world.case / command.cache
-    if command.cache and command.begins_with != "hurt" and (cache / MANIFEST).is_dir():
-        if damaged := verify(cache).damaged:
-            return f"P2: verify finds {damaged}"
+    is_hurt = command.begins_with == "hurt"
+    if command.cache and (problem := torn(world.case / command.cache, is_hurt=is_hurt)):
+        return f"P2: {problem}"
     again = world.witness.run(world.words(name))
     if again.code not in command.codes or again.problem():
         return f"P3: exit code {again.code}: {again.problem() or again.stderr}"

@@ -217,9 +217,9 @@ class Disk:
         for number, change in enumerate(self.pending):
             kept = choice.names(number)
             for folder, name, node in change if kept else ():
-                if kept == "both" and node is None and len(change) == 2:
-                    if not isinstance(change[1][2], Folder):
-                        continue
+                is_left = node is None and len(change) == 2  # the old name of a rename
+                if kept == "both" and is_left and not isinstance(change[1][2], Folder):
+                    continue
                 _enter(of(folder), name, node)
         return dict(_walk(self.root, of, choice.content))
 

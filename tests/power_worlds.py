@@ -9,8 +9,9 @@ from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
-from avpipe.cache.schema import Header, shard_path
+from avpipe.cache.schema import MANIFEST, Header, shard_path
 from avpipe.cache.store import Cache
+from avpipe.cache.verify import verify
 from avpipe.cache.writer import Rows, write_shard
 from cache_factory import make_cache
 from evaluation_factory import TINY, write_world
@@ -100,6 +101,19 @@ COMMANDS: Mapping[str, Command] = {
 }
 
 
+HURT = ("hints/x/0000001.h5", "audio/0000000.h5", "manifest/0000.jsonl")
+"""Files of the cache of `hurt` that are damaged from the beginning."""
+
+
+def torn(cache: Path, *, is_hurt: bool) -> str:
+    """Say what `avpipe verify` finds of a cache, but for what was damaged before; "" if nothing."""
+    if not (cache / MANIFEST).is_dir():
+        return ""
+    damaged = verify(cache).damaged
+    found = {name: problem for name, problem in damaged.items() if not is_hurt or name not in HURT}
+    return f"verify finds {found}" if found else ""
+
+
 @dataclass
 class World:
     """What commands need, the processes that run them, and a folder that each may change."""
@@ -168,7 +182,7 @@ def prepare(world: World, *, learns: bool = True) -> None:
     _add_hints(folder / "made" / "cache")
     _made(world, "again", "failed")
     shutil.copytree(folder / "made", folder / "hurt")
-    for name in ("hints/x/0000001.h5", "audio/0000000.h5", "manifest/0000.jsonl"):
+    for name in HURT:
         path = folder / "hurt" / "cache" / name
         content = bytearray(path.read_bytes())
         content[-20] ^= 4

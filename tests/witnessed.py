@@ -191,7 +191,7 @@ def read_events(recording: Path) -> Iterator[Event]:
         data = content[at : at + size] if name == "write" else b""
         at += len(data)
         path, target = paths if paths[0] else (paths[1], "")
-        yield Event(name, path, target, inode, where if name == "write" else where, bool(flag), data)
+        yield Event(name, path, target, inode, where, bool(flag), data)
 
 
 class _Driver:

@@ -74,7 +74,10 @@ def events(top: Path, *calls: tuple[str, ...]) -> list[Event]:
         ([("create", "a"), ("fsync", ""), ("rename", "a", "b")], {"a": b""}),
         ([("create", "a"), ("rename", "a", "b"), ("fsync", "")], {"b": b""}),
         ([("mkdir", "d"), ("create", "d/a"), ("fsync", "d")], {}),
-        ([("mkdir", "d"), ("fsync", ""), ("create", "d/a"), ("fsync", "d")], {"d": None, "d/a": b""}),
+        (
+            [("mkdir", "d"), ("fsync", ""), ("create", "d/a"), ("fsync", "d")],
+            {"d": None, "d/a": b""},
+        ),
         ([("create", "a"), ("fsync", ""), ("unlink", "a")], {"a": b""}),
     ],
 )

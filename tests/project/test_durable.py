@@ -138,7 +138,7 @@ def test_a_segment_that_goes_as_it_is_read(tmp_path: Path, monkeypatch: pytest.M
     cache = make_cache(tmp_path / "cache", ["a"])
     names = ["0000.jsonl", "0001.jsonl"]
     monkeypatch.setattr("avpipe.cache.manifest.segment_names", lambda _: names)
-    with pytest.raises(CacheCorruptError, match="0001.jsonl is missing"):
+    with pytest.raises(CacheCorruptError, match=r"0001\.jsonl is missing"):
         Manifest(cache)
 
 
