@@ -30,6 +30,8 @@ from witnessed import Witness
 
 Tally = dict[str, Any]
 _SHOWN = 20
+_AT_ONCE = 25
+"""Schedules of a group before the next one's turn."""
 
 
 class OutOfTimeError(Exception):
@@ -104,7 +106,7 @@ def meet(world: World, book: Book, name: str, seed: int) -> None:
     every = [*one, *(schedule for schedule in two if len(schedule) > 1)]
     tally["calls"], tally["states"] = sum(map(len, points)), len(every)
     start = tally["tried"]
-    for schedule in every[start : start + (len(one) if seed == 0 else 100)]:
+    for schedule in every[start : start + _AT_ONCE]:
         book.tried(tally, problem_of(world, group, schedule, calm), f"{name}: {schedule}")
     if tally["tried"] >= len(every):
         tally["seeds"].append(seed)
