@@ -86,6 +86,19 @@ def whole_folder(path: Path) -> Iterator[Path]:
         raise unwritable(path, error) from error
 
 
+@contextmanager
+def scratch_folder(parent: Path) -> Iterator[Path]:
+    """Give a folder that is gone afterwards; of a killed process `remove_orphans` removes it."""
+    draft = parent / f".scratch.{_owner()}"
+    try:
+        draft.mkdir()
+        with _locked(draft, os.O_RDONLY):
+            yield draft
+    finally:
+        with suppress(OSError):
+            _remove(draft)
+
+
 def unwritable(path: Path, error: OSError) -> CacheUnwritableError:
     """Return what to raise where a file cannot be written."""
     return CacheUnwritableError(
@@ -140,7 +153,7 @@ def remove_folder(path: Path) -> None:
     Raises:
         OSError: It cannot be removed.
     """
-    leaving = _draft_name(path)
+    leaving = path.with_name(f".{path.name}.{_owner()}")
     path.rename(leaving)
     sync_folder(path.parent)
     shutil.rmtree(leaving)
@@ -163,7 +176,7 @@ def remove_orphans(folder: Path) -> None:
 @contextmanager
 def _draft(path: Path, *, is_folder: bool = False) -> Iterator[Path]:
     """Make a draft of `path`, hold its lock, sync the folder, and remove what is left of it."""
-    draft = _draft_name(path)
+    draft = path.with_name(f".{path.name}.{_owner()}")
     try:
         make_folder(path.parent)
         if is_folder:
@@ -176,11 +189,6 @@ def _draft(path: Path, *, is_folder: bool = False) -> Iterator[Path]:
             _remove(draft)
 
 
-def _draft_name(path: Path) -> Path:
-    owner = f"{socket.gethostname()}.{os.getpid()}.{secrets.token_hex(4)}"
-    return path.with_name(f".{path.name}.{owner}")
-
-
 @contextmanager
 def _locked(draft: Path, flags: int) -> Iterator[None]:
     """Open a draft and hold a lock on it that ends with this process at the latest."""
@@ -191,6 +199,10 @@ def _locked(draft: Path, flags: int) -> Iterator[None]:
         yield
     finally:
         os.close(fd)
+
+
+def _owner() -> str:
+    return f"{socket.gethostname()}.{os.getpid()}.{secrets.token_hex(4)}"
 
 
 def _writer_here(name: str) -> int | None:
