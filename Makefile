@@ -10,11 +10,13 @@ PYTEST := PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest
 DEMO_OUT ?= demo-out
 # Files of tests that run beside each other
 TEST_JOBS ?= 2
+# How long make fuzz runs
+MINUTES ?= 10
 # make bench BENCH="knn read" runs these alone; BENCH=--quick all, at small sizes
 BENCH ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test test-all slow faults lint types fmt docs docs-site bench wheel check clean
+.PHONY: help venv demo test test-all slow faults fuzz lint types fmt docs docs-site bench wheel check clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -40,6 +42,9 @@ slow: $(READY)  ## the tests over ten seconds
 
 faults: $(READY)  ## kills, full disks, flipped bits: short and long
 	$(PYTEST) -q -m faults
+
+fuzz: $(READY)  ## damaged media files, for MINUTES; totals and findings in build/fuzz
+	$(BIN)/python tests/fuzz/run.py --minutes $(MINUTES)
 
 test-all: $(READY)  ## every test
 	$(PYTEST) -q

@@ -81,7 +81,9 @@ def run_confined(
     """
     logs.mkdir(parents=True)
     asked = logs / "asked.json"
-    asked.write_text(json.dumps([[str(folder), list(words)] for folder, words in commands.values()]))
+    asked.write_text(
+        json.dumps([[str(folder), list(words)] for folder, words in commands.values()])
+    )
     server.start(_PROGRAM, [asked, logs], log=logs / "lost.log").wait()
     found = {}
     for number, name in enumerate(commands):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import os
 import re
-import time
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -68,7 +67,7 @@ class Judge:
         """
         folder.mkdir(parents=True, exist_ok=True)
         (folder / BAIT).write_bytes(seed("mp4-mpeg4-libmp3lame"))
-        self._folder, self._params = folder, params
+        self._folder, self.params = folder, params
         more = {"command": command} if command else {}
         self._child = DecoderChild(params, timeout_s=LIMIT_S, **more)
         self._opened = Opened(folder)
@@ -134,7 +133,7 @@ class Judge:
             row = self._child.row(line)
         except ClipError as error:
             return str(error.reason), error.detail, ""
-        return "done", f"{row['silent']} {row['short']}", _wrong_row(row, self._params)
+        return "done", f"{row['silent']} {row['short']}", _wrong_row(row, self.params)
 
     def _busy_since(self) -> float:
         """Return the time of the process since the last call; look at its memory too."""
@@ -214,8 +213,3 @@ def _wrong_row(row: Row, params: FeatureParams) -> str:
     with Image.open(io.BytesIO(row["frame_jpeg"])) as opened:
         same = opened.size == row["frame_hw"][::-1]
     return "" if same else f"a picture of {opened.size} that says {row['frame_hw']}"
-
-
-def now() -> float:
-    """Return a clock that does not jump."""
-    return time.monotonic()

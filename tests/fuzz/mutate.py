@@ -128,7 +128,10 @@ class Mutator:
     def gone(self, data: bytes, path: Path_) -> list[Edit]:
         """A piece that is not there."""
         piece = path[-1]
-        return [*self._fixed(data, path[:-1], piece.begin - piece.end), Edit(piece.begin, piece.end)]
+        return [
+            *self._fixed(data, path[:-1], piece.begin - piece.end),
+            Edit(piece.begin, piece.end),
+        ]
 
     def swapped(self, data: bytes, path: Path_) -> list[Edit]:
         """Two neighbours in the other order, or two pieces at each other's place."""

@@ -64,16 +64,16 @@ _BOXES |= {b"ilst": 0, b"wave": 0, b"mfra": 0}
 """Boxes that hold boxes, and how many bytes stand before these."""
 
 
-def _boxes(
-    data: bytes, begin: int = 0, end: int | None = None, depth: int = 0
-) -> Iterator[Piece]:
+def _boxes(data: bytes, begin: int = 0, end: int | None = None, depth: int = 0) -> Iterator[Piece]:
     end = len(data) if end is None else end
     while begin + 8 <= end:
         length, name = int.from_bytes(data[begin : begin + 4], "big"), data[begin + 4 : begin + 8]
         stop = begin + length if 8 <= length <= end - begin else end
         before = _BOXES.get(name)
         looked_into = before is not None and depth < _DEEPEST
-        inside = tuple(_boxes(data, begin + 8 + (before or 0), stop, depth + 1)) if looked_into else ()
+        inside = (
+            tuple(_boxes(data, begin + 8 + (before or 0), stop, depth + 1)) if looked_into else ()
+        )
         yield Piece(begin, begin + 8, stop, (begin + 4, begin + 8), (begin, begin + 4), "whole",
                     inside=inside)  # fmt: skip
         begin = stop
@@ -98,7 +98,9 @@ def _elements(
         stop = body + length if length <= end - body else end
         holds = int.from_bytes(data[begin:name], "big") in _MASTERS and depth < _DEEPEST
         inside = tuple(_elements(data, body, stop, depth + 1)) if holds else ()
-        yield Piece(begin, min(body, stop), stop, (begin, name), (name, body), "ebml", inside=inside)
+        yield Piece(
+            begin, min(body, stop), stop, (begin, name), (name, body), "ebml", inside=inside
+        )
         begin = max(stop, begin + 2)
 
 
@@ -106,9 +108,7 @@ def _vint_length(first: int) -> int:
     return 9 - first.bit_length() if first else 8
 
 
-def _chunks(
-    data: bytes, begin: int = 0, end: int | None = None, depth: int = 0
-) -> Iterator[Piece]:
+def _chunks(data: bytes, begin: int = 0, end: int | None = None, depth: int = 0) -> Iterator[Piece]:
     end = len(data) if end is None else end
     while begin + 8 <= end:
         length = int.from_bytes(data[begin + 4 : begin + 8], "little")

@@ -13,6 +13,8 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
+import shutil
 import sys
 import time
 from collections import Counter
@@ -128,10 +130,11 @@ class Totals:
         self.run["new"] += is_new
         self.reasons[outcome.reason] += 1
 
-    def write(self, seconds: float, most_bytes: int) -> None:
+    def write(self, seconds: float, judge: Judge) -> None:
         """Write everything down."""
         self.data["seconds"] += seconds - self.run["seconds"]
-        self.run["seconds"], self.run["most_bytes"] = seconds, most_bytes
+        self.run["seconds"] = seconds
+        self.run["most_bytes"], self.run["resident"] = judge.most_bytes, judge.resident_bytes()
         self.data["reasons"] = dict(sorted(self.reasons.items()))
         draft = self._path.with_suffix(".draft")
         draft.write_text(json.dumps(self.data, indent=1))
@@ -156,30 +159,36 @@ def fuzz(number: int, seconds: float, folder: Path, params: FeatureParams) -> To
         params: Of the decoder.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    place = Path("/dev/shm" if Path("/dev/shm").is_dir() else folder) / f"avpipe-fuzz-{os.getpid()}"
-    fuzzer = Fuzzer(number, place)
+    shared = Path("/dev/shm")
+    place = (shared if shared.is_dir() else folder) / f"avpipe-fuzz-{os.getpid()}"
+    try:
+        with Judge(place, params) as judge:
+            return _fuzz(number, seconds, folder, judge, Fuzzer(number, place))
+    finally:
+        shutil.rmtree(place, ignore_errors=True)
+
+
+def _fuzz(number: int, seconds: float, folder: Path, judge: Judge, fuzzer: Fuzzer) -> Totals:
+    params = judge.params
     totals = Totals(folder, {"seed": number, "decoder": params.decoder, "frame": params.frame})
-    known: Counter[str] = Counter()
+    wrongs: Counter[str] = Counter()
+    totals.run["wrong"] = wrongs
+    bare = fuzzer.bare()
     begun = written = time.monotonic()
-    with Judge(place, params) as judge:
-        bare = fuzzer.bare()
-        while (at := time.monotonic()) < begun + seconds:
-            recipe = next(bare, None) or fuzzer.next()
-            outcome = judge.judge(recipe, fuzzer.seeds)
-            totals.add(outcome, fuzzer.learn(recipe, outcome))
-            if outcome.wrong:
-                known[f"{recipe.seed.partition('-')[0]} {outcome.wrong}"[:90]] += 1
-                if known.most_common()[0] and known[f"{recipe.seed.partition('-')[0]} {outcome.wrong}"[:90]] == 1:
-                    totals.run["findings"].append(_finding(judge, recipe, fuzzer.seeds, outcome))
-                    totals.write(at - begun, judge.most_bytes)
-            if at > written + _WRITE_EVERY_S:
-                written = at
-                totals.run["wrong"] = dict(known)
-                totals.run["resident"] = judge.resident_bytes()
-                totals.write(at - begun, judge.most_bytes)
-                print(totals.line(), file=sys.stderr, flush=True)
-        totals.run["wrong"] = dict(known)
-        totals.write(time.monotonic() - begun, judge.most_bytes)
+    while (at := time.monotonic()) < begun + seconds:
+        recipe = next(bare, None) or fuzzer.next()
+        outcome = judge.judge(recipe, fuzzer.seeds)
+        totals.add(outcome, fuzzer.learn(recipe, outcome))
+        if outcome.wrong:
+            kind = f"{recipe.seed.partition('-')[0]} {re.sub('[0-9]+', '#', outcome.wrong)}"[:90]
+            wrongs[kind] += 1
+            if wrongs[kind] == 1:
+                totals.run["findings"].append(_finding(judge, recipe, fuzzer.seeds, outcome))
+        if outcome.wrong or at > written + _WRITE_EVERY_S:
+            written = at
+            totals.write(at - begun, judge)
+            print(totals.line(), file=sys.stderr, flush=True)
+    totals.write(time.monotonic() - begun, judge)
     return totals
 
 

@@ -268,7 +268,9 @@ def _audio_frames(stream: AudioStream, seed: Seed) -> list[Any]:
     noise = np.random.default_rng(7).uniform(-0.4, 0.4, total // 6 + 2)
     mono = np.interp(np.arange(total) / 6, np.arange(len(noise)), noise)
     samples = np.rint(mono * 32767).astype("<i2")[None]
-    resampler = av.AudioResampler(context.format.name, "mono", seed.rate_hz, frame_size=context.frame_size or 1024)
+    resampler = av.AudioResampler(
+        context.format.name, "mono", seed.rate_hz, frame_size=context.frame_size or 1024
+    )
     frame = av.AudioFrame.from_ndarray(samples, format="s16", layout="mono")
     frame.sample_rate, frame.pts, frame.time_base = seed.rate_hz, 0, Fraction(1, seed.rate_hz)
     found = [*resampler.resample(frame), *resampler.resample(None)]

@@ -66,7 +66,8 @@ SAFETENSORS: dict[str, bytes] = {
     "offsets before the file": safetensors({"w": tensor(-16, 0)}, bytes(16)),
     "offsets that overlap": safetensors({"a": tensor(0, 16), "b": tensor(8, 24)}, bytes(24)),
     "offsets backwards": safetensors({"w": tensor(16, 0)}, bytes(16)),
-    "offsets that are no numbers": safetensors({"w": {**tensor(0, 16), "data_offsets": ["a", 1.5]}}),
+    "offsets that are no numbers": safetensors(
+        {"w": {**tensor(0, 16), "data_offsets": ["a", 1.5]}}),
     "a hole": safetensors({"w": tensor(16, 32)}, bytes(32)),
     "a huge shape": safetensors({"w": tensor(0, 16, (1 << 62, 1 << 62))}, bytes(16)),
     "a shape whose product overflows to 4": safetensors(
@@ -77,7 +78,8 @@ SAFETENSORS: dict[str, bytes] = {
     "a dtype nobody knows": safetensors({"w": tensor(0, 16, dtype="Q9")}, bytes(16)),
     "a dtype of another size": safetensors({"w": tensor(0, 16, dtype="F64")}, bytes(16)),
     "no tensor": safetensors({}),
-    "metadata that is no text": safetensors({"__metadata__": {"a": 1}, "w": tensor(0, 16)}, bytes(16)),
+    "metadata that is no text": safetensors(
+        {"__metadata__": {"a": 1}, "w": tensor(0, 16)}, bytes(16)),
     "20,000 names": safetensors({f"w{i}": tensor(4 * i, 4 * i + 4, (1,)) for i in range(20_000)},
                                 bytes(80_000)),
     "a name of a megabyte": safetensors({"w" * (1 << 20): tensor(0, 16)}, bytes(16)),
