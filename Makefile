@@ -44,7 +44,7 @@ faults: $(READY)  ## kills, full disks, flipped bits: short and long
 	$(PYTEST) -q -m faults
 
 fuzz: $(READY)  ## damaged media files, for MINUTES; totals and findings in build/fuzz
-	$(BIN)/python tests/fuzz/run.py --minutes $(MINUTES)
+	PYTHONPATH=tests $(BIN)/python -m fuzz.run --minutes $(MINUTES)
 
 test-all: $(READY)  ## every test
 	$(PYTEST) -q

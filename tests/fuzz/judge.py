@@ -1,9 +1,8 @@
-"""Runs one damaged file as the product does, in the decoder's process, and judges what came of it."""
+"""Has a damaged file decoded as the product does, in its process, and judges the outcome."""
 
 from __future__ import annotations
 
 import io
-import os
 import re
 from collections.abc import Mapping
 from contextlib import suppress
@@ -147,7 +146,7 @@ class Judge:
             new = pid != self._pid
             since, self._busy_s = (0.0 if new else busy_s - self._busy_s), busy_s
             if new:
-                self._pid, self._files = pid, len(os.listdir(f"/proc/{pid}/fd"))
+                self._pid, self._files = pid, _num_files(pid)
             return since
         return 0.0
 
@@ -165,7 +164,7 @@ class Judge:
             return f"much memory: {reason}"
         self._seen += 1
         if self._seen % _ROUND == 0 and (pid := self._child.pid) is not None:
-            files = len(os.listdir(f"/proc/{pid}/fd"))
+            files = _num_files(pid)
             if files > self._files:
                 return f"{files} files are open, {self._files} were"
         return ""
@@ -181,6 +180,10 @@ class Judge:
         with suppress(FileNotFoundError, ProcessLookupError):
             return _kilobytes(Path(f"/proc/{self._child.pid}/status").read_text(), "RssAnon") << 10
         return 0
+
+
+def _num_files(pid: int) -> int:
+    return sum(1 for _ in Path(f"/proc/{pid}/fd").iterdir())
 
 
 def _kilobytes(status: str, name: str) -> int:

@@ -1,4 +1,4 @@
-"""A damaged file as what it is made of: a seed and what was done to it, so that code makes it again."""
+"""A damaged file as a seed and what was done to it, so that code makes it again."""
 
 from __future__ import annotations
 

@@ -23,13 +23,12 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-sys.path[:0] = [str(Path(__file__).resolve().parents[1])]
-
 from avpipe.stages.features import FeatureParams
-from fuzz.judge import Judge, Outcome
-from fuzz.mutate import Mutator
-from fuzz.recipe import Recipe
-from fuzz.seeds import pictures, sounds, videos
+
+from .judge import Judge, Outcome
+from .mutate import Mutator
+from .recipe import Recipe
+from .seeds import pictures, sounds, videos
 
 MOST_EDITS = 24
 MOST_KEPT = 4000

@@ -1,4 +1,4 @@
-"""Clips to damage: half a second, 64 x 64, of each codec and container that PyAV's FFmpeg can write.
+"""Clips to damage: half a second, 64 x 64, of every codec and container that PyAV can write.
 
 Made by code, the same bytes with the same versions of PyAV and NumPy.
 """
