@@ -61,4 +61,16 @@ FINDINGS = {
         },
         "done",
     ),
+    "a fragment that begins at an absurd time": Finding(
+        "crashed: OverflowError, seeking to a time stamp beyond 64 bits",
+        {
+            "seed": "mp4-libx264-aac-frag_keyframe+empty_moov",
+            "edits": [
+                [4360, 4364, "000000e1"],
+                [4404, 4408, "00000075"],
+                [4412, 4424, "78" * 109],
+            ],
+        },
+        "no_audio",
+    ),
 }
