@@ -61,6 +61,14 @@ FINDINGS = {
         },
         "done",
     ),
+    "a Matroska block at an absurd time": Finding(
+        "crashed: the same OverflowError",
+        {
+            "seed": "mkv-prores-wavpack",
+            "edits": [[25813, 25814, "88"], [25814, 25816, "626169742e6d7034"]],
+        },
+        "no_audio",
+    ),
     "a fragment that begins at an absurd time": Finding(
         "crashed: OverflowError, seeking to a time stamp beyond 64 bits",
         {
