@@ -65,7 +65,7 @@ class Server:
                     came += some
                     if not some:
                         break
-            except (ConnectionResetError, BrokenPipeError):
+            except OSError:  # hung up on, at whatever moment
                 pass
         first = came.split(b" ", 2)
         return (int(first[1]) if len(first) > 1 and came.startswith(b"HTTP/") else 0), came
@@ -170,11 +170,7 @@ def test_requests_that_are_none_are_refused(name: str, server: Server) -> None:
     """And the next honest one is answered; little memory is taken; nothing is written outside."""
     before = server.resident_bytes()
     status, came = server.send(REQUESTS[name], close=True)
-    assert (
-        b"Traceback" not in came
-        and b"a clip of the cache"
-        not in came.partition(b"\r\n\r\n")[2][: 0 if status == 200 else None]
-    )
+    assert b"Traceback" not in came and (status == 200 or b"a clip of the cache" not in came)
     assert server.resident_bytes() - before < MORE_BYTES
     assert server.send(get(b"/config"))[0] == 200
     if name.startswith(("another", "two pages", "the whole")):
