@@ -55,11 +55,11 @@ class Server:
             close: Say that nothing more will come.
         """
         with socket.create_connection((HOST, self.port), timeout=60) as asked:
+            came = b""
             try:
                 asked.sendall(request.replace(b"%HOST", f"{HOST}:{self.port}".encode()))
                 if close:
                     asked.shutdown(socket.SHUT_WR)
-                came = b""
                 while len(came) < 1 << 20:
                     some = asked.recv(1 << 16)
                     came += some
