@@ -10,13 +10,13 @@ PYTEST := PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest
 DEMO_OUT ?= demo-out
 # Files of tests that run beside each other
 TEST_JOBS ?= 2
-# What the long trials take: make power MINUTES=600
+# How long the long trials take: make fuzz MINUTES=600
 MINUTES ?= 60
 # make bench BENCH="knn read" runs these alone; BENCH=--quick all, at small sizes
 BENCH ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test test-all slow faults power meet lint types fmt docs docs-site bench wheel check clean
+.PHONY: help venv demo test test-all slow faults power meet lint types fmt docs docs-site bench wheel check clean fuzz
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -48,6 +48,9 @@ power: $(READY)  ## what the power may leave of each command, for MINUTES; goes 
 
 meet: $(READY)  ## commands beside each other in every order, for MINUTES; goes on where it stopped
 	$(BIN)/python tests/endure.py meet --minutes $(MINUTES)
+
+fuzz: $(READY)  ## damaged media files, for MINUTES; totals and findings in build/fuzz
+	PYTHONPATH=tests $(BIN)/python -m fuzz.run --minutes $(MINUTES)
 
 test-all: $(READY)  ## every test
 	$(PYTEST) -q

@@ -36,6 +36,11 @@ def printable(text: object, keep: str = "") -> str:
     return _UNSAFE.sub(shown, str(text))
 
 
+def has_escape(text: str) -> bool:
+    """Whether a text holds what could be an escape that `printable` or `cell` wrote."""
+    return bool(_ESCAPE.search(text))
+
+
 def cell(value: object) -> str:
     """Return a cell of a table that people open in a spreadsheet; `from_cell` undoes it exactly.
 

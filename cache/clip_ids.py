@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 
-from ..printable import printable
+from ..printable import has_escape, printable
 
 _LONGEST = 251
 """Bytes of a file's name that an id may fill; file systems take 255, with `.png` or `.mp4`."""
@@ -29,7 +29,9 @@ def wrong_with_id(clip_id: str) -> str:
 def file_stem(clip_id: str) -> str:
     """Return an id as the beginning of a file's name, in the folder where it is put.
 
-    Characters that a terminal would act on are escaped, a very long id is cut and numbered.
+    Characters that a terminal would act on are escaped, a very long id is cut and numbered. Two ids
+    never begin the same name: where escapes are, or what looks like one, a backslash is escaped
+    too.
 
     Raises:
         ValueError: If it could name no file, or one elsewhere.
@@ -37,6 +39,8 @@ def file_stem(clip_id: str) -> str:
     if is_bad_id(clip_id):
         raise ValueError(f"no file can be named by the id {clip_id!r}")
     stem = printable(clip_id)
+    if stem != clip_id or has_escape(clip_id):
+        stem = printable(clip_id.replace("\\", "\\\\"))
     content = stem.encode()
     if len(content) <= _LONGEST:
         return stem

@@ -24,6 +24,10 @@ FORMAT = 1
 HEADER_BYTES = 4096
 """Size of the user block in front of the HDF5 content; HDF5 allows any power of two from 512."""
 
+_MOST_AXES, _MOST_BYTES = 8, 1 << 48
+_MOST_BESIDE = 16 << 20
+"""Bytes that HDF5 may need beside the columns; it needs some kilobytes."""
+
 MANIFEST = "manifest"
 EXTRACT = "extract"
 AUDIO = "audio"
@@ -201,8 +205,11 @@ def parse_block(block: bytes, path: Path, file_bytes: int) -> Header:
             for name, c in record.pop("columns").items()
         }
         header = Header(**record, columns=columns)
+        require_types(header)
         sound = all(_lies_within(c, file_bytes) for c in columns.values())
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        ends = [c.offset + c.nbytes for c in columns.values()]
+        sound = sound and file_bytes <= max(ends, default=HEADER_BYTES) + _MOST_BESIDE
+    except (ValueError, TypeError, KeyError, AttributeError, OverflowError) as error:
         raise damaged(path, f": unreadable header ({error})") from error
     if header.format != FORMAT:
         raise CacheCorruptError(
@@ -216,9 +223,36 @@ def parse_block(block: bytes, path: Path, file_bytes: int) -> Header:
     return header
 
 
+def require_types(header: Header) -> None:
+    """Refuse a header whose values are of other types than `Header` says, or counts below 0.
+
+    Raises:
+        ValueError: One is.
+    """
+    counts = (header.n, header.done, header.shard, header.stage_version, *header.failed.values())
+    names = ("params", "inputs", "failed", "companions", "versions", "columns")
+    texts = [header.stage, header.sha256, *header.inputs.values(), *header.companions.values()]
+    texts += [] if header.weights is None else [header.weights]
+    if not (
+        all(type(count) is int and count >= 0 for count in (*counts, header.format))
+        and all(type(getattr(header, name)) is dict for name in names)
+        and all(isinstance(text, str) for text in texts)
+    ):
+        raise ValueError("values of other types")
+
+
 def _lies_within(column: Column, file_bytes: int) -> bool:
-    if np.dtype(column.dtype).kind not in "iufS" or any(size < 0 for size in column.shape):
+    """Whether a column is of plain numbers or bytes, and inside the file; nothing is allocated."""
+    numbers = (*column.shape, column.offset)
+    if not all(type(number) is int and number >= 0 for number in numbers):
         return False
+    if not (isinstance(column.dtype, str) and 0 < len(column.shape) <= _MOST_AXES):
+        return False
+    dtype = np.dtype(column.dtype)
+    if dtype.str != column.dtype or dtype.kind not in "iufS" or not dtype.itemsize:
+        return False
+    if math.prod(size or 1 for size in column.shape) * dtype.itemsize > _MOST_BYTES:
+        return False  # of no rows, each larger than any memory
     return column.offset >= HEADER_BYTES and column.offset + column.nbytes <= file_bytes
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import mmap
 import os
+import stat
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -38,11 +40,30 @@ def read_header(path: Path) -> Header:
         CacheCorruptError: If the header is damaged.
         FileNotFoundError: If there is no such shard.
     """
-    fd = os.open(path, os.O_RDONLY)
+    fd = _opened(path)
     try:
         return parse_block(_block(fd), path, os.fstat(fd).st_size)
     finally:
         os.close(fd)
+
+
+def _opened(path: Path) -> int:
+    """Open a shard; what is no file can be none.
+
+    Raises:
+        CacheCorruptError: If it is a folder, a FIFO, a device, or a link in a circle.
+        OSError: If it cannot be opened.
+    """
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    except OSError as error:
+        if error.errno in (errno.ELOOP, errno.ENXIO):
+            raise damaged(path, f": {error.strerror}") from None
+        raise
+    if not stat.S_ISREG(os.fstat(fd).st_mode):
+        os.close(fd)
+        raise damaged(path, ": not a regular file")
+    return fd
 
 
 def _block(fd: int) -> bytes:
@@ -85,7 +106,7 @@ class Shard:
             FileNotFoundError: If there is no such shard.
         """
         self.path = path
-        fd = os.open(path, os.O_RDONLY)
+        fd = _opened(path)
         try:
             state = os.fstat(fd)
             self.header = parse_block(_block(fd), path, state.st_size)

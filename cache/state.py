@@ -74,7 +74,10 @@ def headers(cache: Path, stage: str, part: Part = WHOLE) -> Iterator[Header]:
         CacheCorruptError: If a header is damaged.
     """
     for shard in of_part(shard_numbers(cache, stage), part):
-        yield read_header(shard_path(cache, stage, shard))
+        path = shard_path(cache, stage, shard)
+        header = read_header(path)
+        require_named(header, stage, shard, path)
+        yield header
 
 
 def published_ns(folder: Path) -> int:
@@ -111,6 +114,16 @@ def require_manifest_of(cache: Path, manifest: Manifest) -> None:
             f"{shard_path(cache, EXTRACT, last)}: the manifest ends before it; put back the files "
             f"missing from {cache / MANIFEST}"
         )
+
+
+def require_named(header: Header, stage: str, number: int, path: Path) -> None:
+    """Refuse a shard that lies under the name of another.
+
+    Raises:
+        CacheCorruptError: It does.
+    """
+    if (header.stage, header.shard) != (stage, number):
+        raise damaged(path, f" is shard {header.shard} of {header.stage} under another name")
 
 
 def require_shard_of(manifest: Manifest, number: int, header: Header, path: Path) -> None:

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import Fault, InputError, Wrong
+from .alignment import require_aligned
 from .manifest import Manifest
 from .schema import AUDIO, AUDIO_RATE_HZ, EXTRACT, NEIGHBORS, RAGGED, shard_path
 from .shard import Shard, read_header
@@ -20,6 +21,7 @@ from .state import (
     published_ns,
     require_cache,
     require_manifest_of,
+    require_named,
     require_shard_of,
     shard_numbers,
     stages,
@@ -211,7 +213,9 @@ class Cache:
         shard = self._shards.get(key)
         if shard is None:
             shard = Shard(shard_path(self.path, stage, number), verify=self._verify)
+            require_named(shard.header, stage, number, shard.path)
             require_shard_of(self.manifest, number, shard.header, shard.path)
+            require_aligned(shard, self.manifest.shard_rows(number))
             self._shards[key] = shard
             if len(self._shards) > _MAX_OPEN:
                 self._shards.popitem(last=False)

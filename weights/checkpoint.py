@@ -43,7 +43,8 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
             "save its tensors as safetensors where you trust it"
         ) from error
     except Exception as error:  # the readers have no common error for a damaged file
-        why = str(error).partition("\n")[0].partition(". ")[0][:160]  # what follows is advice
+        words = str(error) or type(error).__name__
+        why = words.partition("\n")[0].partition(". ")[0][:160]  # what follows is advice
         raise MissingDependencyError(
             f"{path}: cannot be read as a checkpoint, it is damaged or incomplete ({why})"
         ) from error
@@ -121,17 +122,19 @@ def require_exact(
     odd = [name for name in shared if not _has_numbers(given[name])]
     plain = [name for name in shared if name not in odd]
     counters = {name for name in wanted if name.endswith(".num_batches_tracked")}
+    fitting = [name for name in plain if given[name].shape == wanted[name].shape]
     problems = {
         "lacks": sorted(wanted.keys() - given.keys() - counters),
         "has unknown": sorted(given.keys() - wanted.keys()),
         "has of another shape": sorted(
             f"{name} {tuple(given[name].shape)} instead of {tuple(wanted[name].shape)}"
             for name in plain
-            if given[name].shape != wanted[name].shape
+            if name not in fitting
         ),
         "has no plain numbers (sparse, quantized, complex, nested or none) in": odd,
+        # of others a few bytes may say that they are 2^50 numbers
         "has values that are not finite in": [
-            name for name in plain if not given[name].isfinite().all()
+            name for name in fitting if not given[name].isfinite().all()
         ],
     }
     told = [

@@ -240,9 +240,8 @@ def raise_if_environment(path: str, error: FFmpegError) -> None:
         ClipError: missing or io_error; decode_error where only this file asks for too much.
     """
     if isinstance(error, MemoryError):
-        if _memory_is_left():
-            raise ClipError(Reason.DECODE_ERROR, "it asks for an absurd amount of memory") from None
-        raise MemoryError from None
+        raise_if_memory_is_low()
+        raise ClipError(Reason.DECODE_ERROR, "it asks for an absurd amount of memory") from None
     if not isinstance(error, OSError):
         return
     try:
@@ -255,13 +254,16 @@ def raise_if_environment(path: str, error: FFmpegError) -> None:
         raise ClipError(Reason.IO_ERROR, failure.strerror or "") from None
 
 
-def _memory_is_left() -> bool:
-    """Tell whether this process can have as much again as a clip needs at once."""
+def raise_if_memory_is_low() -> None:
+    """Raise when this process cannot have as much again as a clip needs at once.
+
+    Raises:
+        MemoryError: It is not the clip's fault.
+    """
     try:
         mmap.mmap(-1, _ENOUGH_BYTES).close()
     except (OSError, MemoryError):
-        return False
-    return True
+        raise MemoryError from None
 
 
 def _refusal(path: str, error: FFmpegError) -> ClipError:

@@ -58,8 +58,9 @@ def duration_s(container: InputContainer, stream: VideoStream | AudioStream) -> 
             said_s += origin_s
     own_s, last_s = _ends_s(container, stream, said_s)
     if said_s is not None and (own_s is None or last_s < said_s - _CUT_S):
-        return said_s - origin_s
-    return 0.0 if own_s is None else own_s - _begin_s(container, stream)
+        return max(said_s - origin_s, 0.0)
+    # packets of a damaged file may all end before the stream's own start
+    return 0.0 if own_s is None else max(own_s - _begin_s(container, stream), 0.0)
 
 
 def _begin_s(container: InputContainer, stream: VideoStream | AudioStream) -> float:

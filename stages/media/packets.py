@@ -19,6 +19,7 @@ from av.video.stream import VideoStream
 from .container import open_media, raise_if_environment
 
 _BEFORE_START_S = 10
+_LARGEST = 2**63 - 1
 _START_SLACK_S = 0.1  # first packets stray this far from the start that a stream says
 
 
@@ -75,12 +76,17 @@ def seek(
         ticks -= round(_BEFORE_START_S / time_base(stream))
     try:
         if guide is None:
-            container.seek(math.floor(ticks * time_base(stream) * av.time_base))
+            container.seek(_int64(ticks * time_base(stream) * av.time_base))
         else:
-            container.seek(math.floor(ticks * time_base(stream) / time_base(guide)), stream=guide)
+            container.seek(_int64(ticks * time_base(stream) / time_base(guide)), stream=guide)
     except FFmpegError as error:
         raise_if_environment(container.name.removeprefix("file:"), error)
         _rewind(container)
+
+
+def _int64(time: Fraction) -> int:
+    """Return a time stamp rounded down, as FFmpeg can take it: damaged files name absurd ones."""
+    return min(max(math.floor(time), -_LARGEST), _LARGEST)
 
 
 def _rewind(container: InputContainer) -> None:

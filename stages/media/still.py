@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import struct
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -12,10 +13,13 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from ...errors import ClipError, Reason
-from .container import check_file
+from .container import check_file, raise_if_memory_is_low
 
 KINDS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
 """What Pillow decodes by itself: no format that starts a program or opens a second file."""
+
+DAMAGE = (OSError, ValueError, SyntaxError, EOFError, struct.error)
+"""What Pillow raises of damaged files."""
 
 _SHORT_SIDE = 1080
 _QUALITY = 98
@@ -71,7 +75,10 @@ def open_picture(
         raise ClipError(Reason.NOT_MEDIA, "no picture that is read here") from None
     except Image.DecompressionBombError as error:
         raise ClipError(Reason.TOO_LARGE, str(error)) from None
-    except (OSError, ValueError, SyntaxError, EOFError) as error:  # Pillow's, of damaged files
+    except MemoryError:  # of a chunk that says it is gigabytes long, and is not there
+        raise_if_memory_is_low()
+        raise ClipError(Reason.DECODE_ERROR, "it asks for an absurd amount of memory") from None
+    except DAMAGE as error:
         if isinstance(error, OSError) and error.errno:  # the disk's
             raise ClipError(Reason.IO_ERROR, error.strerror or "") from None
         raise ClipError(Reason.DECODE_ERROR, str(error)) from None
@@ -92,7 +99,7 @@ def exif_orientation(path: str) -> int:
             warnings.simplefilter("ignore")
             with Image.open(path, formats=KINDS) as opened:
                 said = opened.getexif().get(_ORIENTATION, 1)
-    except (OSError, ValueError, SyntaxError, EOFError):
+    except (*DAMAGE, MemoryError):
         return 1
     return said if said in range(1, 9) else 1
 
@@ -131,7 +138,7 @@ def unchanged_jpeg(path: str, shape: tuple[int, ...]) -> bytes | None:
                 if opened.format != "JPEG" or not same or exif_orientation(path) != 1:
                     return None
                 opened.load()
-    except (OSError, ValueError, SyntaxError, EOFError):  # no JPEG, or a damaged one
+    except (*DAMAGE, MemoryError):  # no JPEG, or a damaged one
         return None
     return content
 
