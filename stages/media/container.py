@@ -35,6 +35,8 @@ STILL_PNG = "png_pipe"
 
 FORMATS = f"mov,mp4,3gp,matroska,webm,avi,flv,mpegts,mpeg,ogg,wav,mp3,flac,{STILL}"
 MAX_PIXELS = 67_000_000
+MAX_STREAMS = 100
+"""More than any video has: each packet read is chosen among all streams, which takes for ever."""
 PATIENCE = {"analyzeduration": "60000000", "probesize": "50000000"}
 """How far a file is probed, in microseconds and bytes, whose first picture comes late."""
 
@@ -100,6 +102,8 @@ def open_media(
         raise_if_environment(path, error)
         raise _refusal(path, error) from None
     try:
+        if len(container.streams) > MAX_STREAMS:
+            raise ClipError(Reason.DECODE_ERROR, f"{len(container.streams)} streams")
         if container.format.name == "avi" and index_is_wrong(path):
             raise ClipError(Reason.DECODE_ERROR, "its index points elsewhere")
         yield container

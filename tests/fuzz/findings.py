@@ -81,4 +81,18 @@ FINDINGS = {
         },
         "no_audio",
     ),
+    "a MOV file of three hundred sounds": Finding(
+        "a minute and more: each packet, of one byte, was chosen among all streams",
+        {
+            "seed": "mov-v210-pcm_s8",
+            "edits": [
+                [218975, 218976, "00"],
+                [218229, 218233, "0000001a"],
+                [1301, 1302, "20"],
+                [219160, 219160, ["", 218543, 219160, 300]],
+            ],
+            "ask": {"start_s": 0.1, "seconds": 0.3},
+        },
+        "decode_error",
+    ),
 }
