@@ -65,7 +65,8 @@ CASES: dict[str, Case] = {
         "localize ../base/videos/0.mp4 --run ../base/run --out out --video --strip --device cpu"
     ),
     "localize": Case(
-        "localize ../base/videos/0.mp4 ../base/videos/1.mp4 --run ../base/run --out out --device cpu"
+        "localize ../base/videos/0.mp4 ../base/videos/1.mp4 --run ../base/run --out out "
+        "--device cpu"
     ),
     "export": Case("export run", (("run", "run"),)),
     "export-cache": Case("export-cache out --cache ../base/cache --workers 4"),

@@ -33,10 +33,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from avpipe.cache.verify import verify
 from fake_clips import file_bytes
+from faults.kill_cases import CASES, Case, make_base
 from processes import descendants
 from warm import HEAVY, Processes, Warm
-
-from faults.kill_cases import CASES, Case, make_base
 
 MODULES = (
     *HEAVY, "avpipe.stages.synth.run", "avpipe.stages.exchange.run", "avpipe.train.runs.peers",
