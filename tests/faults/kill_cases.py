@@ -6,10 +6,13 @@ writes into is copied from there first.
 
 from __future__ import annotations
 
+import re
 import shutil
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from avpipe.cache.store import Cache
 from avpipe.pipeline.main import main
 from avpipe.train.loop import train
 from avpipe.train.recipe import load_recipe
@@ -81,38 +84,83 @@ CASES: dict[str, Case] = {
 }
 
 
-def make_base(folder: Path) -> Path:
+def needs_of(case: Case) -> set[str]:
+    """Return what of `base` a command reads or writes into."""
+    return {source for source, _ in case.copied}.union(
+        re.findall(r"\.\./base/([^/ ]+)", case.words)
+    )
+
+
+def make_base(folder: Path, cases: Iterable[Case]) -> Path:
     """Make what the commands read, `folder/base`."""
     base = folder / "base"
-    (base / "videos").mkdir(parents=True)
-    for number in range(4):
-        write_clip(base / "videos" / f"{number}.mp4", fps=8, seconds=1, gains=(1.0 - number / 9,))
-    cache = make_cache(base / "cache", 28)
-    (base / "world").mkdir()
-    write_world(base / "world")
-    (base / "train.txt").write_text("\n".join(cache.ids[:16]))
-    (base / "held.txt").write_text("\n".join(cache.ids[16:24]))
-    train(cache, load_recipe("compact", TINY), base / "run", ids=cache.ids[:14], device="cpu")
-    shutil.rmtree(base / "run" / "tensorboard", ignore_errors=True)
-    for name in FAKE_IDS:
-        (base / f"{name}.mp4").write_bytes(b"x")
-    make_fake_cache(base / "fake", FAKE_IDS, shard_clips=2)
-    shutil.copytree(base / "fake", base / "heard")  # its sounds are embedded already
-    assert do(f"cluster --k 3 --encoder {SOUND} --weights random --cache {base}/heard") == 0
-    shutil.copytree(base / "fake", base / "damaged")
-    damage(base / "damaged")
-    write_released(base, "ez-vsl", network_of("ez-vsl"))
+    base.mkdir()
+    for name in sorted({need for case in cases for need in needs_of(case)}):
+        made(base, name)
     return base
 
 
-def damage(cache: Path) -> None:
-    """Damage a segment of the manifest and two shards."""
+def made(base: Path, name: str) -> Path:
+    """Make a file or folder of `base` once, and what it is made of."""
+    if not (base / name).exists():
+        _MAKERS[name](base)
+    return base / name
+
+
+def _videos(base: Path) -> None:
+    (base / "videos").mkdir()
+    for number in range(4):
+        write_clip(base / "videos" / f"{number}.mp4", fps=8, seconds=1, gains=(1.0 - number / 9,))
+
+
+def _lists(base: Path) -> None:
+    ids = Cache(made(base, "cache")).ids
+    (base / "train.txt").write_text("\n".join(ids[:16]))
+    (base / "held.txt").write_text("\n".join(ids[16:24]))
+
+
+def _world(base: Path) -> None:
+    (base / "world").mkdir()
+    write_world(base / "world")
+
+
+def _run(base: Path) -> None:
+    cache = Cache(made(base, "cache"))
+    train(cache, load_recipe("compact", TINY), base / "run", ids=cache.ids[:14], device="cpu")
+    shutil.rmtree(base / "run" / "tensorboard", ignore_errors=True)
+
+
+def _fake(base: Path) -> None:
+    for name in FAKE_IDS:
+        (base / f"{name}.mp4").write_bytes(b"x")
+    make_fake_cache(base / "fake", FAKE_IDS, shard_clips=2)
+
+
+def _heard(base: Path) -> None:
+    """A cache whose sounds are embedded already."""
+    shutil.copytree(made(base, "fake"), base / "heard")
+    words = f"cluster --k 3 --encoder {SOUND} --weights random --cache {base}/heard"
+    assert main(words.split()) == 0
+
+
+def _damaged(base: Path) -> None:
+    """A cache with a damaged segment of the manifest and two damaged shards."""
+    shutil.copytree(made(base, "fake"), base / "damaged")
     for name in ("manifest/0000.jsonl", "extract/0000001.h5", "audio/0000002.h5"):
-        content = bytearray((cache / name).read_bytes())
+        content = bytearray((base / "damaged" / name).read_bytes())
         content[len(content) // 2] ^= 1
-        (cache / name).write_bytes(content)
+        (base / "damaged" / name).write_bytes(content)
 
 
-def do(words: str) -> int:
-    """Run a command in this process."""
-    return main(words.split())
+_MAKERS: dict[str, Callable[[Path], object]] = {
+    "videos": _videos,
+    "cache": lambda base: make_cache(base / "cache", 28),
+    "train.txt": _lists,
+    "held.txt": _lists,
+    "world": _world,
+    "run": _run,
+    "fake": _fake,
+    "heard": _heard,
+    "damaged": _damaged,
+    "best.pth": lambda base: write_released(base, "ez-vsl", network_of("ez-vsl")),
+}

@@ -24,7 +24,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from avpipe.cache.verify import verify
+from avpipe.train.runs.verify import is_run, verify_runs
 from fake_clips import file_bytes
 from faults.kill_cases import CASES, Case, make_base
 from processes import descendants
@@ -59,10 +60,10 @@ class Calm:
 class Killer:
     """Kills commands in a folder of its own, and looks at what is left."""
 
-    def __init__(self, folder: Path, warm: Warm) -> None:
-        """Make what the commands read."""
+    def __init__(self, folder: Path, warm: Warm, names: Sequence[str] = tuple(CASES)) -> None:
+        """Make what the commands of some cases read."""
         self.work, self._log, self._warm = folder / "work", folder / "log", warm
-        self.base = make_base(folder)
+        self.base = make_base(folder, [CASES[name] for name in names])
         self._calm: dict[str, Calm] = {}
 
     def start(self, case: Case) -> Processes:
@@ -158,9 +159,11 @@ def _runs(pid: int) -> bool:
 
 
 def damaged(folder: Path) -> list[str]:
-    """Return what is damaged in the caches of a folder."""
+    """Return what is damaged in the caches and runs of a folder."""
     caches = [path.parent for path in folder.glob("*/manifest")]
-    return [f"{cache.name}/{name}" for cache in caches for name in verify(cache).damaged]
+    found = [f"{cache.name}/{name}" for cache in caches for name in verify(cache).damaged]
+    runs = [path for path in folder.iterdir() if is_run(path) or any(path.glob("seed*/run.json"))]
+    return [*found, *(f"{run.name}/{name}" for run in runs for name in verify_runs(run).damaged)]
 
 
 def files_below(folder: Path) -> dict[str, bytes]:
@@ -178,13 +181,13 @@ def differences(expected: dict[str, bytes], found: dict[str, bytes]) -> str:
     return ", ".join(sorted(parts))
 
 
-def run(count: int, seed: int, log: Path, names: list[str], folder: Path) -> Counter[str]:
+def run(count: int, seed: int, log: Path, names: Sequence[str], folder: Path) -> Counter[str]:
     """Kill until the log has `count` lines of this seed; return how many went wrong, by case."""
     lines = log.read_text().splitlines() if log.exists() else []
     done = {one["number"] for one in map(json.loads, lines) if one["seed"] == seed}
     wrong: Counter[str] = Counter()
     with Warm(MODULES) as warm, log.open("a") as file:
-        killer = Killer(folder, warm)
+        killer = Killer(folder, warm, names)
         for number in sorted(set(range(count)) - done):
             name = names[number % len(names)]
             began = time.monotonic()
