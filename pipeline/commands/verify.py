@@ -1,4 +1,4 @@
-"""`avpipe verify`: every byte of a cache or of runs is read, and damaged files are named."""
+"""`avpipe verify`: every byte of a cache, of runs or a world is read; damaged files are named."""
 
 from pathlib import Path
 from typing import Annotated
@@ -18,7 +18,7 @@ def verify(
         typer.Argument(
             metavar="RUN",
             show_default="the cache",
-            help="A run, a folder of seeds, an exported run, or a cache.",
+            help="A run, a folder of seeds, an exported run, a world of synth, or a cache.",
         ),
         ONE_RUN,
     ] = None,
@@ -36,7 +36,7 @@ def verify(
     if folder is not None and not is_cache(folder):
         if repair:
             raise UsageError("--repair is for caches; of a run, run the commands that are printed")
-        _verify_runs(folder, json)
+        _verify_other(folder, json)
         return
     from ...cache.verify import verify
     from ..remake import verify_document
@@ -49,18 +49,30 @@ def verify(
         raise CacheCorruptError(f"{cache}: {_number(found.damaged)}; {mend}")
 
 
-def _verify_runs(folder: Path, json: bool) -> None:
+def _verify_other(folder: Path, json: bool) -> None:
+    """Verify what is no cache.
+
+    Raises:
+        InputError: It is no run and no world either.
+        CacheCorruptError: Something is damaged.
+    """
+    from ..remake_worlds import is_world, world_document
+
+    document = world_document(folder) if is_world(folder) else _of_runs(folder)
+    output.show(document, json, verify_text)
+    if not document["ok"]:
+        line = "the commands above make again what can be"
+        raise CacheCorruptError(f"{folder}: {_number(document['damaged'])}; {line}")
+
+
+def _of_runs(folder: Path) -> Document:
     from ...train.runs.verify import is_run, verify_runs
     from ..remake_runs import runs_document
     from ..run_folders import run_folders
 
     if not is_run(folder):
         run_folders([folder])
-    found = verify_runs(folder)
-    output.show(runs_document(folder, found), json, verify_text)
-    if not found.ok:
-        line = "the commands above make again what can be"
-        raise CacheCorruptError(f"{folder}: {_number(found.damaged)}; {line}")
+    return runs_document(folder, verify_runs(folder))
 
 
 def _number(damaged: dict[str, str]) -> str:
