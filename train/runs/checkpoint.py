@@ -131,17 +131,17 @@ def checkpoint_problem(checkpoint: Path, name: str) -> str:
     Of the other files only what the record says of them is looked at: a damaged record judges none.
     """
     try:
-        sha256 = _sha256_of(checkpoint)
-    except ValueError as error:
-        return str(error) if name == RECORD else ""
-    except FileNotFoundError:
-        return "missing" if name == RECORD else ""
-    if name == RECORD:
-        return ""
-    try:
         content = (checkpoint / name).read_bytes()
     except FileNotFoundError:
         return "missing"
+    try:
+        sha256 = _sha256_of(checkpoint)
+    except FileNotFoundError:
+        return ""
+    except ValueError as error:
+        return str(error) if name == RECORD else ""
+    if name == RECORD:
+        return ""
     right = hashlib.sha256(content).hexdigest() == sha256[name]
     return "" if right else f"content does not match its sha256 in {RECORD}"
 
