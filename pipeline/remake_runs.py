@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, get_args
@@ -10,8 +11,9 @@ from typing import Any, get_args
 from ..cache.store import Cache
 from ..errors import AvpipeError
 from ..train.choices import Branch, Head
-from ..train.recipe import list_recipes, load_recipe, recipe_values
+from ..train.recipe import Recipe, list_recipes, load_recipe, recipe_values
 from ..train.runs.exported import DESCRIPTION
+from ..train.runs.peers import PEERS
 from ..train.runs.record import RunRecord, read_record
 from ..train.runs.verify import PAGE, RunsReport, check, is_run
 from ..train.score.protocols import PROTOCOLS
@@ -126,10 +128,7 @@ def _made_by(run: Path, record: RunRecord) -> str:
     The record knows the recipe by its values, and the clips by their ids.
     """
     if record.imported is not None:
-        facts = record.imported
-        variant = ["--variant", facts["variant"]] if facts.get("variant") else []
-        words = ["import-checkpoint", facts["file"], "--from", facts["from"], *variant]
-        return _line(*words, "--run", run)
+        return _imported_by(run, record, record.imported)
     words = ["train", *_cache_of(run), *_recipe_of(record)]
     if run.name == f"seed{record.seed}":
         words += ["--run", str(run.parent), "--seeds", str(record.seed)]
@@ -147,12 +146,28 @@ def _recipe_of(record: RunRecord) -> list[str]:
     """Return the options that say how a run learnt: a recipe, and what was set otherwise."""
     if record.recipe_name not in list_recipes():
         return ["--recipe", f"{record.recipe_name}.toml"]
-    values, usual = recipe_values(record.recipe), recipe_values(load_recipe(record.recipe_name))
-    own = {key: value for key, value in values.items() if value != usual[key]}
+    usual = load_recipe(record.recipe_name)
+    return ["--recipe", record.recipe_name, *_settings(record.recipe, usual)]
+
+
+def _imported_by(run: Path, record: RunRecord, facts: Mapping[str, Any]) -> str:
+    """Return what imports a peer's weights again, from the file of that name."""
+    peer, variant = PEERS[facts["from"]], facts.get("variant") or ""
+    usual = load_recipe(peer.recipe, [*peer.settings, *peer.variants.get(variant, ())])
+    words = ["import-checkpoint", facts["file"], "--from", facts["from"]]
+    words += ["--variant", variant] if variant else []
+    words += ["--run", str(run), *_settings(record.recipe, usual)]
+    words += ["--trained-on", "IDS"] if record.ids else []
+    return _line(*words) + (f"  # IDS: the ids in {run / PAGE}" if record.ids else "")
+
+
+def _settings(recipe: Recipe, usual: Recipe) -> list[str]:
+    """Return the options `--set` that bring one recipe to another."""
+    before = recipe_values(usual)
+    own = {key: value for key, value in recipe_values(recipe).items() if value != before[key]}
     for key, prefix in (("objective_options", "objective"), ("weights", "weights")):
         own |= {f"{prefix}.{name}": value for name, value in own.pop(key, {}).items()}
-    settings = [f"{key}={_shown(value)}" for key, value in own.items()]
-    return ["--recipe", record.recipe_name, *(word for one in settings for word in ("--set", one))]
+    return [word for key, one in own.items() for word in ("--set", f"{key}={_shown(one)}")]
 
 
 def _shown(value: object) -> str:

@@ -182,3 +182,31 @@ def test_a_card_never_has_scores_that_were_flipped(
     code, found, _ = ask(capsys, "export", run)
     assert code == 0 and f"{path} is damaged: the card leaves it out" in found["notices"][0]
     assert "Not evaluated" in (run / "export/README.md").read_text()
+
+
+@pytest.mark.parametrize(
+    "name", ["run.json", "checkpoints/00000004/weights.safetensors",
+             "checkpoints/00000004/checkpoint.json",
+             "export/run.json", "export/model.json", "export/model.safetensors"]
+)  # fmt: skip
+def test_no_command_reads_what_is_damaged(
+    name: str, run: Path, world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    damage(run / name)
+    video = next((world / "synth/videos").iterdir())
+    cached = ["--cache", f"{world}/cache", "--device", "cpu"]
+    commands = [
+        ["localize", video, "--run", run, "--out", tmp_path / "out", "--device", "cpu"],
+        ["serve", run, "--port", "0", "--device", "cpu"],
+        ["evaluate", run, "--annotations", world / "world", *cached],
+        ["export", run, "--out", tmp_path / "export"],
+    ]
+    if name.startswith("export"):
+        commands = [[word if word != run else run / "export" for word in commands[0]],
+                    ["serve", run / "export", "--port", "0", "--device", "cpu"]]  # fmt: skip
+    for words in commands:
+        capsys.readouterr()
+        code, err = main([str(word) for word in words]), capsys.readouterr().err
+        assert (code, err.count("avpipe: error: ")) == (5, 1), (words, err)
+        assert f"{run / name} is damaged" in err
+    assert not (tmp_path / "out").exists() and not (tmp_path / "export").exists()
