@@ -204,6 +204,8 @@ def test_no_command_reads_what_is_damaged(
     if name.startswith("export"):
         commands = [[word if word != run else run / "export" for word in commands[0]],
                     ["serve", run / "export", "--port", "0", "--device", "cpu"]]  # fmt: skip
+    if name.endswith("checkpoint.json"):  # maps that are stored are of these very weights
+        commands = [words for words in commands if words[0] != "evaluate"]
     for words in commands:
         capsys.readouterr()
         code, err = main([str(word) for word in words]), capsys.readouterr().err
