@@ -85,6 +85,19 @@ def whole_folder(path: Path) -> Iterator[Path]:
         raise unwritable(path, error) from error
 
 
+@contextmanager
+def scratch_folder(parent: Path) -> Iterator[Path]:
+    """Give a folder that is gone afterwards; of a killed process `remove_orphans` removes it."""
+    draft = parent / f".scratch.{_owner()}"
+    try:
+        draft.mkdir()
+        with _locked(draft, os.O_RDONLY):
+            yield draft
+    finally:
+        with suppress(OSError):
+            _remove(draft)
+
+
 def unwritable(path: Path, error: OSError) -> CacheUnwritableError:
     """Return what to raise where a file cannot be written."""
     return CacheUnwritableError(
@@ -126,8 +139,7 @@ def remove_orphans(folder: Path) -> None:
 @contextmanager
 def _draft(path: Path, *, is_folder: bool = False) -> Iterator[Path]:
     """Make a draft of `path`, hold its lock, sync the folder, and remove what is left of it."""
-    owner = f"{socket.gethostname()}.{os.getpid()}.{secrets.token_hex(4)}"
-    draft = path.with_name(f".{path.name}.{owner}")
+    draft = path.with_name(f".{path.name}.{_owner()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         if is_folder:
@@ -150,6 +162,10 @@ def _locked(draft: Path, flags: int) -> Iterator[None]:
         yield
     finally:
         os.close(fd)
+
+
+def _owner() -> str:
+    return f"{socket.gethostname()}.{os.getpid()}.{secrets.token_hex(4)}"
 
 
 def _writer_here(name: str) -> int | None:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import CacheCorruptError
+from .addresses import is_elsewhere, joined
 from .manifest import Manifest, copy_durably, copy_path, write_copy
 from .schema import (
     AUDIO,
@@ -192,7 +193,9 @@ def _lost_of(manifest: Manifest, number: int) -> Iterator[Lost]:
     plan = manifest.plan(number)
     for row, line in enumerate(plan.lines, plan.first_row):
         root = plan.roots[line["root"]]["path"]
-        path = os.path.join(root, line["path"])  # noqa: PTH118
-        if row in plan.superseded or not line["bytes"] or os.path.lexists(path):
+        path = joined(root, line["path"])
+        if row in plan.superseded or not line["bytes"] or is_elsewhere(path):
+            continue  # making it again tells of what cannot be fetched any more
+        if os.path.lexists(path):
             continue
         yield Lost(path, None if os.path.isdir(root) else line["root"])  # noqa: PTH112
