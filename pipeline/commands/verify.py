@@ -56,7 +56,7 @@ def _verify_other(folder: Path, json: bool) -> None:
         InputError: It is no run and no world either.
         CacheCorruptError: Something is damaged.
     """
-    from ..remake_worlds import is_world, world_document
+    from ..verified.worlds import is_world, world_document
 
     document = world_document(folder) if is_world(folder) else _of_runs(folder)
     output.show(document, json, verify_text)
@@ -67,8 +67,8 @@ def _verify_other(folder: Path, json: bool) -> None:
 
 def _of_runs(folder: Path) -> Document:
     from ...train.runs.verify import is_run, verify_runs
-    from ..remake_runs import runs_document
     from ..run_folders import run_folders
+    from ..verified.runs import runs_document
 
     if not is_run(folder):
         run_folders([folder])

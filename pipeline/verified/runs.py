@@ -8,16 +8,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, get_args
 
-from ..cache.store import Cache
-from ..errors import AvpipeError
-from ..train.choices import Branch, Head
-from ..train.recipe import Recipe, list_recipes, load_recipe, recipe_values
-from ..train.runs.exported import DESCRIPTION
-from ..train.runs.peers import PEERS
-from ..train.runs.record import RunRecord, read_record
-from ..train.runs.verify import PAGE, RunsReport, check, is_run
-from ..train.score.protocols import PROTOCOLS
-from .part_names import names_in
+from ...cache.store import Cache
+from ...errors import AvpipeError
+from ...train.choices import Branch, Head
+from ...train.recipe import Recipe, list_recipes, load_recipe, recipe_values
+from ...train.runs.exported import DESCRIPTION
+from ...train.runs.peers import PEERS
+from ...train.runs.record import RunRecord, read_record
+from ...train.runs.verify import PAGE, RunsReport, check, is_run
+from ...train.score.protocols import PROTOCOLS
+from ..part_names import names_in
 
 
 def runs_document(folder: Path, report: RunsReport) -> dict[str, Any]:

@@ -6,8 +6,8 @@ import shlex
 from pathlib import Path
 from typing import Any
 
-from ..reading import parse_json
-from ..stages.synth.sums import SUMS, world_files
+from ...reading import parse_json
+from ...stages.synth.sums import SUMS, world_files
 
 WORLD = "world.json"
 _FLAGS = {"seed": "--seed", "clips": "--clips", "classes": "--classes", "objects": "--objects",
