@@ -1,10 +1,11 @@
-"""`avpipe verify`: every byte of the cache is read, and damaged files are named."""
+"""`avpipe verify`: every byte of a cache, of runs or a world is read; damaged files are named."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from ...errors import CacheCorruptError
+from ...errors import CacheCorruptError, UsageError
 from .. import output
 from ..options import DEFAULT_CACHE, Cache, Json
 from ..output import Document, size_text
@@ -12,6 +13,15 @@ from ..settings import ONE_RUN
 
 
 def verify(
+    folder: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="RUN",
+            show_default="the cache",
+            help="A run, a folder of seeds, an exported run, a world of synth, or a cache.",
+        ),
+        ONE_RUN,
+    ] = None,
     cache: Cache = DEFAULT_CACHE,
     repair: Annotated[
         bool,
@@ -20,17 +30,53 @@ def verify(
     ] = False,
     json: Json = False,
 ) -> None:
-    """Read every byte of the cache and name each damaged file."""
+    """Read every byte of the cache, or of a run, and name each damaged file."""
+    from ...train.runs.record import is_cache
+
+    if folder is not None and not is_cache(folder):
+        if repair:
+            raise UsageError("--repair is for caches; of a run, run the commands that are printed")
+        _verify_other(folder, json)
+        return
     from ...cache.verify import verify
     from ..remake import verify_document
 
+    cache = folder or cache
     found = verify(cache, repair=repair)
     output.show(verify_document(cache, found, repair=repair), json, verify_text)
     if not found.ok:
         mend = "what is lost stays lost" if repair else f"`avpipe verify --repair --cache {cache}`"
-        number = len(found.damaged)
-        files = "file" if number == 1 else "files"
-        raise CacheCorruptError(f"{cache}: {number} damaged {files}; {mend}")
+        raise CacheCorruptError(f"{cache}: {_number(found.damaged)}; {mend}")
+
+
+def _verify_other(folder: Path, json: bool) -> None:
+    """Verify what is no cache.
+
+    Raises:
+        InputError: It is no run and no world either.
+        CacheCorruptError: Something is damaged.
+    """
+    from ..verified.worlds import is_world, world_document
+
+    document = world_document(folder) if is_world(folder) else _of_runs(folder)
+    output.show(document, json, verify_text)
+    if not document["ok"]:
+        line = "the commands above make again what can be"
+        raise CacheCorruptError(f"{folder}: {_number(document['damaged'])}; {line}")
+
+
+def _of_runs(folder: Path) -> Document:
+    from ...train.runs.verify import is_run, verify_runs
+    from ..run_folders import run_folders
+    from ..verified.runs import runs_document
+
+    if not is_run(folder):
+        run_folders([folder])
+    return runs_document(folder, verify_runs(folder))
+
+
+def _number(damaged: dict[str, str]) -> str:
+    return f"{len(damaged)} damaged {'file' if len(damaged) == 1 else 'files'}"
 
 
 def verify_text(document: Document) -> str:
@@ -41,6 +87,7 @@ def verify_text(document: Document) -> str:
     lines += [_damaged_line(path, problem) for path, problem in damaged.items()]
     lines += [f"repaired  {text}" for text in document["repaired"]]
     lines += [f"lost      {text}" for text in document["lost"]]
+    lines += [f"notice    {text}" for text in document.get("notices", [])]
     if document["commands"]:
         lines += ["", "to make the rest again:", *document["commands"]]
     return "\n".join(lines)

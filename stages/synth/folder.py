@@ -26,6 +26,7 @@ from ..workers.pool import run_in_workers
 from . import lists
 from .encode import ENCODING
 from .scenes import DURATION_S, FRAME_RATE_HZ, SIDE_PX, NamedClass, SynthClip
+from .sums import SUMS, sums_text
 from .timbre import RATE_HZ
 
 _CHUNK = 8
@@ -121,6 +122,10 @@ def fill(
         _make_missing(missing, plan.encode, summary, jobs, progress)
         for name, text in texts.items():
             _write(out / name, text.encode())
+        made = {f"videos/{clip.clip_id}.mp4" for clip in missing}
+        every = {f"videos/{clip.clip_id}.mp4" for clip in plan.clips} | {"world.json", *texts}
+        again = {"world.json", *texts, *made} if missing else {*texts}
+        _write(out / SUMS, sums_text(out, every, again).encode())
     except OSError as error:
         raise CacheUnwritableError(
             f"{error.filename or out}: {error.strerror or error}; the same command resumes"

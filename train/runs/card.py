@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from ...cache.schema import id_set_digest
-from ...reading import parse_json
 from ..benchmarks import module_of
 from ..notices import tell
 from .record import RunRecord
+from .sealed import unseal
 
 NO_LICENCE = "unknown"
 """The Hub's word for it."""
@@ -26,13 +26,15 @@ StoredScores = Mapping[str, Any]
 
 def read_scores(run_dir: Path) -> list[StoredScores]:
     """Read what evaluations left in a run's folder, one for each benchmark and protocol."""
-    found = []
+    found: list[StoredScores] = []
     for path in sorted((run_dir / "evaluate").glob("*.json")):
         try:
-            one = parse_json(path.read_text("utf-8"))
+            one, _ = unseal(path.read_bytes())
             _metrics(one)
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
-            tell(f"{path} cannot be read: the card leaves it out; evaluate again")
+            tell(
+                f"{path} is damaged: the card leaves it out; run `avpipe evaluate {run_dir}` again"
+            )
             continue
         found.append(one)
     return found

@@ -17,13 +17,15 @@ from typing import TYPE_CHECKING, Any
 from ...drafts import remove_folder, whole_folder
 from ...drafts import write_durably as write_durably
 from ...errors import CacheCorruptError, InputError
-from ...reading import parse_json
+from .sealed import seal, unseal
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 _KEPT = 2
-_WEIGHTS, _OPTIMIZER, _RECORD = "weights.safetensors", "optimizer.pt", "checkpoint.json"
+WEIGHTS, OPTIMIZER, RECORD = "weights.safetensors", "optimizer.pt", "checkpoint.json"
+_SEAL = "record_sha256"
+"""Key of the record's own digest, beside those of the files."""
 
 
 def save_checkpoint(
@@ -53,11 +55,11 @@ def save_checkpoint(
     state = io.BytesIO()
     torch.save(optimizer, state)
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
-    files = {_WEIGHTS: save(plain), _OPTIMIZER: state.getvalue()}
+    files = {WEIGHTS: save(plain), OPTIMIZER: state.getvalue()}
     sha256 = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
-    record = json.dumps({"step": step, "sha256": sha256}, indent=1) + "\n"
+    record = json.dumps(seal({"step": step, "sha256": sha256}, _SEAL), indent=1) + "\n"
     with whole_folder(final) as draft:
-        for name, content in {**files, _RECORD: record.encode()}.items():
+        for name, content in {**files, RECORD: record.encode()}.items():
             write_durably(draft / name, content)
     _prune(folder)
     return final
@@ -90,7 +92,7 @@ def load_weights(checkpoint: Path) -> dict[str, Tensor]:
     """
     from safetensors.torch import load
 
-    return load(_intact(checkpoint, _WEIGHTS))
+    return load(_intact(checkpoint, WEIGHTS))
 
 
 def load_optimizer(checkpoint: Path) -> dict[str, Any]:
@@ -101,7 +103,7 @@ def load_optimizer(checkpoint: Path) -> dict[str, Any]:
     """
     import torch
 
-    content = io.BytesIO(_intact(checkpoint, _OPTIMIZER))
+    content = io.BytesIO(_intact(checkpoint, OPTIMIZER))
     state: dict[str, Any] = torch.load(content, map_location="cpu", weights_only=True)
     return state
 
@@ -112,7 +114,7 @@ def weights_digest(checkpoint: Path) -> str:
     Raises:
         CacheCorruptError: If the checkpoint is damaged.
     """
-    return hashlib.sha256(_intact(checkpoint, _WEIGHTS)).hexdigest()
+    return hashlib.sha256(_intact(checkpoint, WEIGHTS)).hexdigest()
 
 
 def require_checkpoint(run_dir: Path) -> tuple[Path, int]:
@@ -127,16 +129,56 @@ def require_checkpoint(run_dir: Path) -> tuple[Path, int]:
     return found
 
 
-def _intact(checkpoint: Path, name: str) -> bytes:
-    """Read a file of a checkpoint and compare it with its record."""
+def checkpoint_problem(checkpoint: Path, name: str) -> str:
+    """Return what is wrong with a file of a checkpoint; "" where nothing is.
+
+    Of the other files only what the record says of them is looked at: a damaged record judges none.
+    """
     try:
         content = (checkpoint / name).read_bytes()
-        expected = parse_json((checkpoint / _RECORD).read_text("utf-8"))["sha256"][name]
-    except (FileNotFoundError, ValueError, KeyError, TypeError):
+    except FileNotFoundError:
+        return "missing"
+    try:
+        sha256 = _sha256_of(checkpoint)
+    except FileNotFoundError:
+        return ""
+    except ValueError as error:
+        return str(error) if name == RECORD else ""
+    if name == RECORD:
+        return ""
+    right = hashlib.sha256(content).hexdigest() == sha256[name]
+    return "" if right else f"content does not match its sha256 in {RECORD}"
+
+
+def _sha256_of(checkpoint: Path) -> dict[str, str]:
+    """Read a checkpoint's record; return the sha256 of each of its files.
+
+    Raises:
+        FileNotFoundError: There is none.
+        ValueError: It is damaged.
+    """
+    record, _ = unseal((checkpoint / RECORD).read_bytes(), _SEAL)
+    sha256 = record.get("sha256")
+    if set(record) != {"step", "sha256"} or type(record["step"]) is not int:
+        raise ValueError("not the record of a checkpoint")
+    if not isinstance(sha256, dict) or set(sha256) != {WEIGHTS, OPTIMIZER}:
+        raise ValueError(f"not the record of {WEIGHTS} and {OPTIMIZER}")
+    return sha256
+
+
+def _intact(checkpoint: Path, name: str) -> bytes:
+    """Read a file of a checkpoint and compare it with its record."""
+    damaged = name
+    try:
+        content = (checkpoint / name).read_bytes()
+        expected = _sha256_of(checkpoint)[name]
+    except FileNotFoundError:
         content, expected = b"", ""
+    except ValueError:
+        content, expected, damaged = b"", "", RECORD
     if hashlib.sha256(content).hexdigest() != expected:
         raise CacheCorruptError(
-            f"{checkpoint / name} is damaged; remove the folder {checkpoint} to go on from the "
+            f"{checkpoint / damaged} is damaged; remove the folder {checkpoint} to go on from the "
             "checkpoint before it"
         )
     return content

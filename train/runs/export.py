@@ -31,6 +31,7 @@ from .checkpoint import require_checkpoint
 from .exported import DESCRIPTION, WEIGHTS
 from .localizer import branch_weights, load_into
 from .record import RunRecord, read_record, write_record
+from .sealed import seal, sign
 
 SCHEMA = "avpipe.model/1"
 RECORD, CARD = "run.json", "README.md"
@@ -85,8 +86,8 @@ def export_run(run_dir: Path, out: Path, licence: str | None = None) -> dict[str
     remove_orphans(out)
     write_whole(files["weights"], content)
     write_record(out, replace(record, cache=""))  # a path of this machine
-    write_whole(files["card"], card.encode())
-    write_whole(files["description"], (json.dumps(description, indent=1) + "\n").encode())
+    write_whole(files["card"], sign(card))
+    write_whole(files["description"], (json.dumps(seal(description), indent=1) + "\n").encode())
     return files
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ...errors import CacheCorruptError, UsageError
-from ...reading import parse_json
+from .sealed import unseal
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -34,7 +34,7 @@ def exported_weights(folder: Path, branch: str | None) -> dict[str, Tensor]:
     from safetensors.torch import load
 
     try:
-        description = parse_json((folder / DESCRIPTION).read_text("utf-8"))
+        description, _ = unseal((folder / DESCRIPTION).read_bytes())
         have, sha256 = description["provenance"]["weights_of"], description["weights"]["sha256"]
         content = (folder / WEIGHTS).read_bytes()
     except (OSError, ValueError, KeyError, TypeError) as error:

@@ -6,6 +6,7 @@ import json
 import math
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
@@ -106,6 +107,36 @@ def last_loss(path: Path) -> float | None:
     """Return the loss of the last line that is whole; None if there is none."""
     lines = read_lines(path)
     return lines[-1].get("loss") if lines else None
+
+
+def lines_problem(path: Path, step: int, *, all_steps: bool) -> str:
+    """Return what is wrong with a file of lines; "" where nothing is.
+
+    A last line that is not whole is what a kill leaves, unless its step is done.
+
+    Args:
+        path: The file.
+        step: Steps that the newest checkpoint has done: their lines were written before it.
+        all_steps: Whether every step has a line, as in `metrics.jsonl`.
+    """
+    lines = _split(path)
+    found = [decode(line) for line in lines]
+    damaged = [number for number, line in enumerate(found, 1) if line is None]
+    steps = [int(line.values["step"]) for line in found if line]
+    last = steps[-1] if steps else 0
+    if damaged and damaged[-1] == len(lines) and not lines[-1].endswith(b"\n") and last >= step:
+        damaged.pop()
+    if damaged:
+        return f"{_name(damaged)} damaged"
+    if all_steps and steps != list(range(1, len(steps) + 1)):
+        gap = next(number for number, own in enumerate(steps, 1) if own != number)
+        return f"the line of step {gap} is missing"
+    if all_steps and last < step:
+        return f"ends at step {last}, the checkpoint has done {step}"
+    if any(later <= earlier for earlier, later in pairwise(steps)):
+        return "its steps are not in order"
+    unended = lines and found[-1] and not lines[-1].endswith(b"\n")
+    return f"line {len(lines)}, the last, has no end" if unended else ""
 
 
 def cut_lines(path: Path, step: int, every: int = 1) -> str | None:

@@ -14,7 +14,7 @@ from ...drafts import remove_orphans, whole_folder
 from ...errors import CacheCorruptError, InputError, UsageError
 from ...weights import file_digest, read_checkpoint, require_exact, section
 from ..recipe import Recipe, load_recipe
-from .checkpoint import save_checkpoint
+from .checkpoint import latest_checkpoint, save_checkpoint
 from .record import RunRecord, library_versions, read_record, write_record
 
 if TYPE_CHECKING:
@@ -161,7 +161,10 @@ def import_checkpoint(
     )
     if (run_dir / "run.json").exists():
         _require_same_import(run_dir, record)
-        return record, True
+        if latest_checkpoint(run_dir):
+            return record, True
+        save_checkpoint(run_dir, 0, weights, {})  # one that was damaged, and was removed
+        return record, False
     _write(run_dir, record, weights)
     return record, False
 

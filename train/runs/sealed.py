@@ -1,7 +1,8 @@
-"""JSON records that carry a digest of themselves, so that damage is found when they are read."""
+"""Records and pages that carry a digest of themselves, so that damage is found."""
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from typing import Any
@@ -13,26 +14,59 @@ DIGEST = "sha256"
 """Key of the sha256 of the canonical JSON (sorted keys, no spaces, ASCII) of all other keys."""
 
 
-def seal(record: Mapping[str, Any]) -> dict[str, Any]:
+CSV_DIGEST = "csv_sha256"
+"""Key of the sha256 of the table of pairs, in the scores of an evaluation."""
+_MARK, _END = b"<!-- sha256 of all before: ", b" -->\n"
+_HEX = 64
+
+
+def seal(record: Mapping[str, Any], key: str = DIGEST) -> dict[str, Any]:
     """Return a record as JSON holds it, with its digest as the last key."""
     plain: dict[str, Any] = parse_json(json.dumps(record))
-    return {**plain, DIGEST: digest(plain)}
+    return {**plain, key: digest(plain)}
 
 
-def unseal(text: bytes) -> tuple[dict[str, Any], bool]:
+def unseal(text: bytes, key: str = DIGEST) -> tuple[dict[str, Any], bool]:
     """Read a record.
 
     Returns:
         The record without its digest, and whether it had one.
 
     Raises:
-        ValueError: It is not a JSON object, or its digest is another.
+        ValueError: It is not a JSON object, its digest is another, or stands under another name.
     """
     record = parse_json(text)
     if not isinstance(record, dict):
         raise ValueError("not a JSON object")
-    is_sealed = DIGEST in record
-    found = record.pop(DIGEST, None)
-    if is_sealed and found != digest(record):
-        raise ValueError(f"its content does not match its {DIGEST}")
-    return record, is_sealed
+    is_sealed = key in record
+    last = key if is_sealed else next(reversed(record), key)
+    rest = {name: value for name, value in record.items() if name != last}
+    if is_sealed != (record.get(last) == digest(rest)):  # a name that is other is damage, too
+        raise ValueError(f"its content does not match its {key}")
+    return (rest if is_sealed else record), is_sealed
+
+
+def sign(text: str) -> bytes:
+    """Return a page of HTML or Markdown whose last line, a comment, is the digest of all before."""
+    content = text.encode()
+    return content + _last_line(content)
+
+
+def is_signed(content: bytes) -> bool:
+    """Whether a page ends as `sign` lets it, and is what was signed.
+
+    Raises:
+        ValueError: It ends like that, and is other than what was signed.
+    """
+    at = len(content) - len(_MARK) - _HEX - len(_END)
+    mark, end = content[max(at, 0) :][: len(_MARK)], content[-len(_END) :]
+    alike = sum(map(int.__eq__, mark + end, _MARK + _END))
+    if at < 0 or 2 * alike < len(_MARK + _END):
+        return False
+    if _last_line(content[:at]) != content[at:]:
+        raise ValueError("its content does not match the sha256 of its last line")
+    return True
+
+
+def _last_line(content: bytes) -> bytes:
+    return _MARK + hashlib.sha256(content).hexdigest().encode() + _END

@@ -48,8 +48,13 @@ def unpack(content: bytes) -> tuple[dict[str, str], Arrays]:
     Raises:
         DamagedArraysError: The digest is not that of the content.
     """
-    if hashlib.sha256(content[:-_HEX]).hexdigest().encode() != content[-_HEX:]:
+    if not is_whole(content):
         raise DamagedArraysError
     with np.load(io.BytesIO(content)) as stored:
         arrays = {name: stored[name] for name in stored.files}
     return parse_json(arrays.pop(_KEY).tobytes()), arrays
+
+
+def is_whole(content: bytes) -> bool:
+    """Whether the bytes of a file are those that were written."""
+    return hashlib.sha256(content[:-_HEX]).hexdigest().encode() == content[-_HEX:]

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
 import json
 from pathlib import Path
 from typing import Any
 
+from ...errors import CacheCorruptError
 from ...printable import cell
 from ..benchmarks import Scored
+from ..runs.sealed import CSV_DIGEST, seal, unseal
 from ..score.maps import write_whole
 from ..score.shared import Evaluation
 from .beside import is_nan
@@ -39,11 +42,31 @@ def write_results(folder: Path, shared: Evaluation, entry: dict[str, Any], av: S
         writer.writerow(
             {name: "" if is_nan(value) else cell(value) for name, value in sample.items()}
         )
-    write_whole(path.with_name(f"{path.name}.csv"), text.getvalue().encode())
+    table = text.getvalue().encode()
+    write_whole(path.with_name(f"{path.name}.csv"), table)
     kept = {name: value for name, value in entry.items() if name not in ("run", "maps_reused")}
     kept = {"schema": SCHEMA, **kept, "curves": av.curves}
-    content = json.dumps(without_nan(kept), indent=1) + "\n"
+    kept[CSV_DIGEST] = hashlib.sha256(table).hexdigest()
+    content = json.dumps(seal(without_nan(kept)), indent=1) + "\n"
     write_whole(path.with_name(f"{path.name}.json"), content.encode())
+
+
+def read_results(results: Path) -> dict[str, Any]:
+    """Read the scores and curves of an evaluation.
+
+    Args:
+        results: As `results_path` returns it.
+
+    Raises:
+        CacheCorruptError: They are damaged.
+    """
+    path = results.with_name(f"{results.name}.json")
+    try:
+        return unseal(path.read_bytes())[0]
+    except ValueError as error:
+        raise CacheCorruptError(
+            f"{path} is damaged ({error}); run `avpipe evaluate` again"
+        ) from None
 
 
 def without_nan(value: Any) -> Any:

@@ -11,6 +11,7 @@ from ....cache.store import Cache
 from ....train.notices import collected
 from ....train.runs.checkpoint import latest_checkpoint
 from ....train.runs.record import RunRecord, read_record
+from ....train.runs.sealed import sign
 from ....train.score.table import short_names
 from ...output import Document
 from ...tally import status
@@ -63,7 +64,7 @@ def make_report(
 
             overlays = overlays_section(evaluation["runs"][0], Cache(cache), annotations, device)
         page = _page(cache, folders, document, overlays)
-    write_result(out, page.encode())
+    write_result(out, sign(page))
     return document
 
 

@@ -6,7 +6,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ....reading import parse_json
 from ....train.score.scoring import SIZES
 from ....train.score.table import (
     Figures,
@@ -19,7 +18,7 @@ from ....train.score.table import (
     short_names,
     subset_title,
 )
-from ....train.tables.results import results_path
+from ....train.tables.results import read_results, results_path
 from ....train.truths.forms import Form
 from ...output import Document
 from .. import html
@@ -171,8 +170,7 @@ def rule_of(score: str, headline: str) -> str:
 def read_curves(run: Document) -> dict[str, Any]:
     """Read the curves of a run from the scores that its evaluation stored."""
     path = results_path(Path(run["run"]), run["benchmark"], run["protocol"])
-    found: dict[str, Any] = parse_json(path.with_name(f"{path.name}.json").read_text("utf-8"))
-    return dict(found["curves"])
+    return dict(read_results(path)["curves"])
 
 
 def _of_rule(curves: Mapping[str, Any], name: str, rule: str, headline: str) -> list[float]:

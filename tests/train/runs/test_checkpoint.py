@@ -9,6 +9,7 @@ from avpipe import drafts
 from avpipe.errors import CacheCorruptError, CacheUnwritableError, InputError
 from avpipe.train.runs import checkpoint
 from avpipe.train.runs.checkpoint import (
+    checkpoint_problem,
     latest_checkpoint,
     load_optimizer,
     load_weights,
@@ -149,3 +150,23 @@ def test_a_kill_between_the_files_leaves_the_last_checkpoint(
 def test_the_page_says_what_is_there(tmp_path: Path, state: Any) -> None:
     record = json.loads((save_checkpoint(tmp_path, 5, *state) / "checkpoint.json").read_text())
     assert record["step"] == 5 and set(record["sha256"]) == {"weights.safetensors", "optimizer.pt"}
+
+
+def test_a_flipped_record_is_named_and_not_the_files(tmp_path: Path, state: Any) -> None:
+    path = save_checkpoint(tmp_path, 5, *state)
+    assert {checkpoint_problem(path, name) for name in FILES} == {""}
+    text = (path / "checkpoint.json").read_text()
+    for old, new in (('"step": 5', '"step": 7'), ("record_sha256", "recorf_sha256"), ("a", "b")):
+        (path / "checkpoint.json").write_text(text.replace(old, new, 1))
+        problems = {name: checkpoint_problem(path, name) for name in FILES}
+        assert [name for name, problem in problems.items() if problem] == ["checkpoint.json"]
+        with pytest.raises(CacheCorruptError, match=r"checkpoint\.json is damaged"):
+            load_weights(path)
+    (path / "checkpoint.json").write_text(text)
+    (path / "optimizer.pt").write_bytes(b"")
+    assert checkpoint_problem(path, "optimizer.pt").startswith("content does not match")
+    (path / "optimizer.pt").unlink()
+    assert checkpoint_problem(path, "optimizer.pt") == "missing"
+
+
+FILES = ("weights.safetensors", "optimizer.pt", "checkpoint.json")

@@ -4,6 +4,8 @@ import io
 import itertools
 import json
 import pickle
+import shlex
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -354,6 +356,17 @@ def test_an_import_is_done_once_and_never_over_another_run(
     assert Path("run/run.json").stat().st_mtime_ns == stamp
     assert main([*words, "run", "--set", "image_test=crop"]) == 5
     assert "run holds another run: recipe is not the same" in capsys.readouterr().err
+    weights = Path("run/checkpoints/00000000/weights.safetensors")
+    whole = weights.read_bytes()
+    weights.write_bytes(whole[:-1])
+    assert main(["verify", "run", "--json"]) == 5
+    removed, made = json.loads(capsys.readouterr().out)["commands"]
+    assert removed == "rm -r run/checkpoints/00000000"
+    shutil.rmtree(weights.parent)
+    again = made.replace(path.name, str(path)).replace("IDS", "list.txt").partition("  # ")[0]
+    assert main([*shlex.split(again)[1:], "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["done"] == 1
+    assert weights.read_bytes() == whole and main(["verify", "run"]) == 0
     Path("full").mkdir()
     Path("full/notes.txt").touch()
     assert main([*words, "full"]) == 2

@@ -2,6 +2,7 @@
 
 import json
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,14 @@ import pytest
 from avpipe.errors import CacheUnwritableError
 from avpipe.pipeline.pages.report.curves import read_history
 from avpipe.train.notices import collected
-from avpipe.train.runs.metric_lines import append_lines, cut_lines, decode, last_loss, read_lines
+from avpipe.train.runs.metric_lines import (
+    append_lines,
+    cut_lines,
+    decode,
+    last_loss,
+    lines_problem,
+    read_lines,
+)
 
 STEPS = [
     {"step": n, "epoch": 1, "lr": 1e-5 * n, "loss": 4.0 / n, "image_to_audio": -0.0}
@@ -177,3 +185,26 @@ def test_a_folder_that_cannot_be_written_is_told(path: Path) -> None:
     (path.parent / "x").mkdir()
     with pytest.raises(CacheUnwritableError, match=r"x: .*; make its folder writable"):
         append_lines(path.parent / "x", STEPS)
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        (lambda lines: lines, ""),
+        (lambda lines: lines[:4], "ends at step 4, the checkpoint has done 5"),
+        (lambda lines: lines[:2] + lines[3:], "the line of step 3 is missing"),
+        (lambda lines: [b"".join(lines).replace(b"2, \"loss\": 0.5", b"2, \"loss\": 0.7")],
+         "line 2 is damaged"),
+        (lambda lines: [*lines[:4], lines[4][:-1]], "line 5, the last, has no end"),
+        (lambda lines: [*lines[:4], lines[4][:-9]], "line 5 is damaged"),
+        (lambda lines: [*lines, lines[4][:-9]], ""),  # a kill, behind the checkpoint
+        (lambda lines: [*lines[:4], lines[4][:-1] + b"\x0b"], "line 5 is damaged"),
+    ],
+)  # fmt: skip
+def test_what_verify_says_of_lines(
+    change: Callable[[list[bytes]], list[bytes]], problem: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "metrics.jsonl"
+    append_lines(path, [{"step": step, "loss": 0.5} for step in range(1, 6)])
+    path.write_bytes(b"".join(change(path.read_bytes().splitlines(keepends=True))))
+    assert lines_problem(path, 5, all_steps=True) == problem

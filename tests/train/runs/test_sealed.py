@@ -14,7 +14,7 @@ from avpipe.errors import CacheCorruptError, InputError
 from avpipe.train.notices import collected
 from avpipe.train.recipe import load_recipe
 from avpipe.train.runs.record import RunRecord, read_record, write_record
-from avpipe.train.runs.sealed import seal, unseal
+from avpipe.train.runs.sealed import is_signed, seal, sign, unseal
 from avpipe.train.score.maps import stored_object_maps
 from avpipe.train.score.stored_arrays import DamagedArraysError, pack, unpack
 from cache_factory import make_cache
@@ -128,6 +128,30 @@ def test_a_record_is_sealed_as_json_reads_it() -> None:
         unseal(text.replace(b"2.5e-07", b"2.5e-08"))
     with pytest.raises(ValueError, match="does not match its sha256"):
         unseal(b'{"sha256": null}')
+
+
+def test_a_digest_under_another_name_is_damage() -> None:
+    text = json.dumps(seal({"step": 5, "sha256": {"a": "b"}}, "record_sha256")).encode()
+    assert unseal(text, "record_sha256") == ({"step": 5, "sha256": {"a": "b"}}, True)
+    for content in flips(text, 8 * len(text)):
+        try:
+            assert unseal(content, "record_sha256")[0] == {"step": 5, "sha256": {"a": "b"}}
+        except ValueError:
+            continue
+
+
+# Pages
+
+
+def test_no_flipped_bit_of_a_signed_page_is_silent() -> None:
+    content = sign("---\ntags: x\n---\n# A run\n")
+    assert content.decode().splitlines()[-1].startswith("<!-- sha256 of all before: ")
+    assert is_signed(content)
+    for flipped in flips(content, 8 * len(content)):
+        with pytest.raises(ValueError, match="does not match"):
+            is_signed(flipped)
+    for other in (b"", b"x", b"# A run\n" * 99, content.rpartition(b"<!--")[0]):
+        assert not is_signed(other)
 
 
 # Arrays
