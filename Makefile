@@ -10,14 +10,16 @@ PYTEST := PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest
 DEMO_OUT ?= demo-out
 # Files of tests that run beside each other
 TEST_JOBS ?= 2
+# make faults-full FAULTS="--commands drop,export --every 10" tries these alone
+FAULTS ?=
 # make bench BENCH="knn read" runs these alone; BENCH=--quick all, at small sizes
 BENCH ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test test-all slow faults lint types fmt docs docs-site bench wheel check clean
+.PHONY: help venv demo test test-all slow faults faults-full lint types fmt docs docs-site bench wheel check clean
 
 help:  ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 venv: $(READY)  ## the environment, with the tested versions of constraints.txt
 
@@ -40,6 +42,10 @@ slow: $(READY)  ## the tests over ten seconds
 
 faults: $(READY)  ## kills, full disks, flipped bits: short and long
 	$(PYTEST) -q -m faults
+
+faults-full: $(READY)  ## each system call of each command fails once: hours, goes on where it stopped
+	@mkdir -p build
+	$(BIN)/python tests/faults/full.py --out build/faults.jsonl --jobs $(TEST_JOBS) $(FAULTS)
 
 test-all: $(READY)  ## every test
 	$(PYTEST) -q

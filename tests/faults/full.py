@@ -35,6 +35,9 @@ def main() -> int:
     asked = _arguments()
     if compiler() is None:
         sys.exit("full.py: no C compiler: install gcc or clang")
+    if asked.out.exists() and asked.out.read_bytes()[-1:] not in (b"", b"\n"):
+        with asked.out.open("a") as file:
+            file.write("\n")  # a process was killed while it wrote
     if asked.table:
         print(table(read_lines(asked.out)))
     elif asked.part is None and asked.jobs > 1:
