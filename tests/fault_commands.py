@@ -33,8 +33,7 @@ class Command:
         words: Its arguments, from the world and the folder of the case.
         caches: Folders of the case that are caches.
         changing: Names of files that are not what they will be when the command is done.
-        heavy: Whether it runs networks: the server of the others never loads torch, which would
-            take more than the memory that a decoder may have.
+        heavy: Whether it runs networks: forks of a process without torch take a tenth of the time.
     """
 
     source: str
@@ -93,7 +92,7 @@ COMMANDS: dict[str, Command] = {
     ),
     "train": Command("", _train, changing=_RUN_FILES),
     "train --val-ids": Command(
-        "", lambda w, c: [*_train(w, c), "--val-ids", w / "ids.txt"], changing=_RUN_FILES
+        "", lambda w, c: [*_train(w, c), "--val-ids", w / "val.txt"], changing=_RUN_FILES
     ),
     "evaluate": Command("run", lambda w, c: _of_run("evaluate", w, c)),
     "report": Command("run", lambda w, c: _of_run("report", w, c)),
@@ -190,10 +189,12 @@ def make_world(world: Path) -> None:
     (world / "videos").mkdir(parents=True)
     for name in ("a", "b"):
         write_clip(world / "videos" / f"{name}.mp4", fps=8, seconds=1)
-    (world / "videos" / "c.mp4").write_bytes(b"not a video at all\n" * 9)
+    broken = world / "videos" / "aa.mp4"  # beside a good one in its shard: else a rerun ends with 3
+    broken.write_bytes(b"not a video at all\n" * 9)
     cache = make_cache(world / "cache", 28)
     (world / "train.txt").write_text("\n".join(cache.ids[:8]))
     (world / "ids.txt").write_text("clip014\n")
+    (world / "val.txt").write_text("\n".join(cache.ids[8:10]))
     (world / "annotations").mkdir()
     write_world(world / "annotations")
     make_plain_cache(world / "two", ["a", "b", "c"], shard_clips=2)

@@ -181,6 +181,7 @@ def _take_over(
         os.setsid()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.default_int_handler if number == signal.SIGINT else 0)
+    _allow_what_is_loaded()
     low = 3
     for fd in sorted(fd for fd in kept if fd > 2):
         os.closerange(low, fd)
@@ -189,6 +190,18 @@ def _take_over(
     if environment is not None:
         os.environ.clear()
         os.environ.update(os.fsdecode(line).split("=", 1) for line in environment)
+
+
+def _allow_what_is_loaded() -> None:
+    """Let a limit of memory leave out what the one it was forked from had loaded."""
+    pages = int(Path("/proc/self/statm").read_text().split()[0])
+    loaded, limit = pages * resource.getpagesize(), resource.setrlimit
+
+    def set_limit(what: int, limits: tuple[int, int]) -> None:
+        more = loaded if what == resource.RLIMIT_AS else 0
+        limit(what, (limits[0] + more, limits[1] + more))
+
+    resource.setrlimit = set_limit  # type: ignore[assignment]
 
 
 def _run(how: str, what: str, rest: list[str]) -> None:
