@@ -157,6 +157,15 @@ _REMEDIES = {
 }
 
 
+REFUSALS = frozenset(
+    {
+        *(errno.EIO, errno.ESTALE, errno.EMFILE, errno.ENFILE, errno.ENOMEM),
+        *(errno.ENOSPC, errno.EDQUOT, errno.EROFS),
+    }
+)
+"""What the system answers for reasons of its own: of the file they say nothing."""
+
+
 def remedy(error: OSError, otherwise: str) -> str:
     """Say what fixes a refusal of the system; `otherwise` for full and read-only disks."""
     return _REMEDIES.get(error.errno or 0, otherwise)

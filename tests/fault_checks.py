@@ -94,11 +94,12 @@ class Checker:
             How it ended at the fault, and what was lost; "" if nothing was.
         """
         calm, _ = self.calm(command)
-        bench, before = self.bench, self.world()
+        bench, world = self.bench, self.world()
         words, injector = bench.begin(command), bench.injector(command)
+        begun = self.files()
         kinds = kinds or kinds_of(fault)
         found = injector.run(words, at=at, error=FAULTS[fault], kinds=kinds)
-        if problem := found.problem() or self._broken(command, calm):
+        if problem := found.problem() or self._broken(command, begun, calm):
             return found, problem
         is_done = self.files() == calm
         again = injector.run(words)
@@ -107,19 +108,19 @@ class Checker:
             return found, f"rerun: code {again.code} {again.problem()}: {again.stderr}"
         if problem := self._unlike(command, self.files(), calm):
             return found, f"rerun: {problem}"
-        if self.world() != before:
+        if self.world() != world:
             return found, "a file was changed that is not the command's"
         return found, ""
 
-    def _broken(self, command: str, calm: Files) -> str:
-        """Say what is not whole of what has been published; "" if all is."""
+    def _broken(self, command: str, begun: Files, calm: Files) -> str:
+        """Say what has a name and neither its first nor its last content; "" if nothing has."""
         known = COMMANDS[command]
         if command != "verify --repair":
             for name in known.caches:
                 if problem := _cache_problem(self.bench.case / name):
                     return f"{name}: {problem}"
         for name, digest in self.files().items():
-            if _is_draft(name) or digest == calm.get(name, digest):
+            if _is_draft(name) or digest in (begun.get(name), calm.get(name, digest)):
                 continue
             base = name.rpartition("/")[2]
             if not any(fnmatch(base, pattern) for pattern in known.changing):
