@@ -86,7 +86,9 @@ COMMANDS: dict[str, Command] = {
         lambda w, c: ["embed-teachers", "--cache", c / "two", *_EMBED, *_NETWORKS],
         ("two",),
     ),
-    "knn": Command("two", lambda w, c: ["knn", "--cache", c / "two", *_IMAGES, *_NETWORKS], ("two",)),
+    "knn": Command(
+        "two", lambda w, c: ["knn", "--cache", c / "two", *_IMAGES, *_NETWORKS], ("two",)
+    ),
     "cluster": Command(
         "two", lambda w, c: ["cluster", "--cache", c / "two", *_SOUNDS, *_NETWORKS], ("two",)
     ),

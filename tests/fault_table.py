@@ -29,10 +29,11 @@ def read_lines(path: Path) -> list[Line]:
 def table(lines: Sequence[Line]) -> str:
     """Return what was tried and lost: by command and fault, then by kind of call and fault."""
     lost = sum(bool(line["lost"]) for line in lines)
+    dates, commits = (_span([line[key] for line in lines]) for key in ("date", "commit"))
     told = [
         f"{len(lines):,} cases, {len(lines) - lost:,} survived, {lost:,} lost; "
         f"{sum(line['s'] for line in lines) / 3600:.1f} h of all processes together; "
-        f"{_span([line['date'] for line in lines])}, commit {_span([line['commit'] for line in lines])}.",
+        f"{dates}, commit {commits}.",
         "",
         *_rows("command", "command", list(dict.fromkeys(line["command"] for line in lines)), lines),
         "",

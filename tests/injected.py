@@ -2,7 +2,8 @@
 
 `Injector` compiles `faults/inject.c`, starts `injected_server.py` with it preloaded, and asks it to
 run commands. The server loads what the commands before had to load, so that a command takes a
-fraction of a second from its second time on. Where there is no compiler, `injected_python.py` does what Python can do of it.
+fraction of a second from its second time on. Where there is no compiler, `injected_python.py` does
+what Python can do of it.
 """
 
 from __future__ import annotations

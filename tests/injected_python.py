@@ -37,6 +37,10 @@ class _Shared(ctypes.Structure):
     _fields_ = (("count", ctypes.c_int), ("pid", ctypes.c_int), ("hit", ctypes.c_char * 4096))
 
 
+def _file_of(fd: int) -> str:
+    return str(Path(f"/proc/self/fd/{fd}").readlink())
+
+
 class PythonLibrary:
     """Has the functions of the library in C."""
 
@@ -69,7 +73,7 @@ class PythonLibrary:
 
     def _flush(self, fd: Any) -> None:
         number = fd if isinstance(fd, int) else fd.fileno()
-        self._judge("fsync", os.readlink(f"/proc/self/fd/{number}"))
+        self._judge("fsync", _file_of(number))
 
     def _hear(self, event: str, given: tuple[Any, ...]) -> None:
         if not self._below:
@@ -84,7 +88,7 @@ class PythonLibrary:
 
     def _judge(self, kind: str, path: Any) -> None:
         if isinstance(path, int) and path >= 0:
-            path = os.readlink(f"/proc/self/fd/{path}")
+            path = _file_of(path)
         if not isinstance(path, str | bytes | os.PathLike):
             return
         name = os.path.abspath(os.fsdecode(path))  # noqa: PTH100  # resolving would be heard again

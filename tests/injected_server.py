@@ -99,11 +99,11 @@ def _end_of_family(pid: int, limit_s: float) -> int:
 
 def _below(pid: int) -> list[int]:
     table = {}
-    for entry in os.listdir("/proc"):
-        if entry.isdigit():
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
             with contextlib.suppress(OSError):
-                stat = Path(f"/proc/{entry}/stat").read_text()
-                table[int(entry)] = int(stat.rpartition(")")[2].split()[1])
+                stat = (entry / "stat").read_text()
+                table[int(entry.name)] = int(stat.rpartition(")")[2].split()[1])
     found, frontier = [], [pid]
     while frontier:
         frontier = [child for child, parent in table.items() if parent in frontier]
@@ -207,7 +207,7 @@ def _allow_what_is_loaded() -> None:
 def _run(how: str, what: str, rest: list[str]) -> None:
     sys.argv = [what, *rest]
     sys.stdin, sys.stdout, sys.stderr = (
-        open(number, mode, buffering=1, closefd=False, errors="backslashreplace")  # noqa: PTH123
+        os.fdopen(number, mode, buffering=1, closefd=False, errors="backslashreplace")
         for number, mode in ((0, "r"), (1, "w"), (2, "w"))
     )
     if how == "-c":

@@ -60,7 +60,7 @@ _doubts: ContextVar[bool] = ContextVar("doubts", default=False)
 
 
 class DoubtfulError(Exception):
-    """FFmpeg told of a disk that reads the whole file now: looked at again it may be a good clip."""
+    """FFmpeg told of a disk that reads the whole file now: a second look may find a good clip."""
 
 
 @contextmanager

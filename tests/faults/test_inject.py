@@ -104,7 +104,10 @@ def full() -> ModuleType:
 
 @needs_compiler
 def test_program_goes_on_where_it_stopped(
-    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    bench: Bench,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     program, out = full(), tmp_path / "cases.jsonl"
     monkeypatch.setattr(program, "open_bench", lambda folder: nullcontext(bench))
