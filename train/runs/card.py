@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ...cache.schema import id_set_digest
+from ...errors import require_answer
 from ...reading import parse_json
 from ..benchmarks import module_of
 from ..notices import tell
@@ -31,7 +32,8 @@ def read_scores(run_dir: Path) -> list[StoredScores]:
         try:
             one = parse_json(path.read_text("utf-8"))
             _metrics(one)
-        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            require_answer(error, path)
             tell(f"{path} cannot be read: the card leaves it out; evaluate again")
             continue
         found.append(one)
