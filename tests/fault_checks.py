@@ -132,8 +132,9 @@ class Checker:
     def _unlike(self, command: str, left: Files, calm: Files) -> str:
         """Say in what the files differ from those that nothing disturbed; "" if they do not."""
         if command == "verify --repair":  # a shard that cannot be read is moved away, none is lost
-            left |= {name.replace("hurt/damaged/", "hurt/"): left[name] for name in left}
-            return "" if calm.items() <= left.items() else f"lost: {calm.items() - left.items()}"
+            moved = {name.replace("hurt/damaged/", "hurt/"): left[name] for name in left}
+            kept = moved | left
+            return "" if calm.items() <= kept.items() else f"lost: {calm.items() - kept.items()}"
         if stray := sorted(left.keys() - calm.keys()):
             return f"stray files: {stray}"
         if missing := sorted(calm.keys() - left.keys()):

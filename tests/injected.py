@@ -70,7 +70,7 @@ class Outcome:
             return "it hangs"
         if "Traceback" in self.stderr or "Exception ignored" in self.stderr:
             return "a traceback"
-        if self.code not in (0, 4, 5, 7, EXITED, WAS_KILLED):
+        if self.code not in (0, 3, 4, 5, 7, EXITED, WAS_KILLED):
             return f"exit code {self.code}"
         if len(errors) != (self.code not in (0, EXITED, WAS_KILLED)):
             return f"{len(errors)} lines of error with exit code {self.code}"

@@ -72,7 +72,7 @@ def pure_checker(bench: Bench) -> Iterator[Checker]:
         ("extract", "EIO", "read", 22, {0}),  # a decoder's
         ("extract --jobs 2", "kill", "pwrite", 30, {0}),  # a worker's
         ("synth", "ENOSPC", "rename", 3, {7}),
-        ("embed-teachers", "EMFILE", "create", 2, {7}),
+        ("embed-teachers", "EMFILE", "create", 2, {0, 7}),
         ("import-checkpoint", "EMFILE", "read", 20, {4}),
     ],
 )
@@ -117,8 +117,8 @@ def test_program_goes_on_where_it_stopped(
 ) -> None:
     program, out = full(), tmp_path / "cases.jsonl"
     monkeypatch.setattr(program, "open_bench", lambda folder: nullcontext(bench))
-    words = ["--out", str(out), "--commands", "drop", "--faults", "EIO,short", "--every", "12"]
-    monkeypatch.setattr(sys, "argv", ["full.py", *words])
+    words = ["--commands", "verify --repair", "--faults", "EIO,short", "--every", "30"]
+    monkeypatch.setattr(sys, "argv", ["full.py", "--out", str(out), *words])
     assert program.main() == 0
     lines = read_lines(out)
     assert {line["fault"] for line in lines} == {"EIO", "short"}
