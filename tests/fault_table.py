@@ -29,7 +29,9 @@ def read_lines(path: Path) -> list[Line]:
 def table(lines: Sequence[Line]) -> str:
     """Return what was tried and lost: by command and fault, then by kind of call and fault."""
     lost = sum(bool(line["lost"]) for line in lines)
-    dates, commits = (_span([line[key] for line in lines]) for key in ("date", "commit"))
+    days = sorted({line["date"] for line in lines})
+    dates = " to ".join(dict.fromkeys([*days[:1], *days[-1:]]))
+    commits = ", ".join(dict.fromkeys(line["commit"] for line in lines))
     told = [
         f"{len(lines):,} cases, {len(lines) - lost:,} survived, {lost:,} lost; "
         f"{sum(line['s'] for line in lines) / 3600:.1f} h of all processes together; "
@@ -69,8 +71,3 @@ def _worst(lines: Sequence[Line]) -> list[str]:
         f"{some[0]['at']} ({some[0]['kind']} {some[0]['file']})"
         for (command, what), some in found.items()
     ]
-
-
-def _span(values: Sequence[str]) -> str:
-    ordered = list(dict.fromkeys(sorted(values)))
-    return " to ".join(dict.fromkeys([*ordered[:1], *ordered[-1:]]))
