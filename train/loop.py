@@ -178,12 +178,12 @@ def train(
         columns = reduced(inputs.columns, student.online)
         if recipe.hint_scale == "standard":
             columns = standard_hints(cache, rows, columns, recipe.hint_names)
-        feed, line = open_feed(
-            cache, rows, plan, objective.NEEDS, inputs, columns,
-            mode=data, device=place, workers=workers,
-        )  # fmt: skip
-        notices.tell(f"{line}; {place.type} computes in {'bf16' if learner.bf16 else 'fp32'}")
         with own_threads():
+            feed, line = open_feed(
+                cache, rows, plan, objective.NEEDS, inputs, columns,
+                mode=data, device=place, workers=workers,
+            )  # fmt: skip
+            notices.tell(f"{line}; {place.type} computes in {'bf16' if learner.bf16 else 'fp32'}")
             number = settle_threads(
                 folder,
                 threads,

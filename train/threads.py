@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 import torch
+from threadpoolctl import threadpool_limits
 
 from ..machine import granted_cores, try_threads
 from ..stopping import stop_signals
@@ -32,10 +33,15 @@ _WINDOW = 9
 
 @contextmanager
 def own_threads() -> Iterator[None]:
-    """Give PyTorch its number of threads back at the end."""
+    """Give PyTorch its number of threads back at the end.
+
+    NumPy's products have one thread meanwhile: the threads that read clips compute them, and
+    threads below threads would wait for each other.
+    """
     before = torch.get_num_threads()
     try:
-        yield
+        with threadpool_limits(1, user_api="blas"):
+            yield
     finally:
         torch.set_num_threads(before)
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ...errors import UsageError
-from ...stages.synth import NUM_CLASSES, NUM_OBJECTS
+from ...stages.synth import MIN_TRAINED, NUM_CLASSES, NUM_OBJECTS
 from .. import output
 from ..options import ALL_CORES, Jobs, Json
 from ..output import Document
@@ -35,7 +35,8 @@ def synth(
         ONE_RUN,
     ] = None,
     classes: Annotated[
-        int, typer.Option("--classes", metavar="C", min=2, help="Kinds of sounding object.")
+        int,
+        typer.Option("--classes", metavar="C", min=MIN_TRAINED, help="Kinds of sounding object."),
     ] = NUM_CLASSES,
     seed: Annotated[int, typer.Option("--seed", metavar="S", min=0, help="Which world.")] = 0,
     objects: Annotated[

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import TypedDict
 
 from ...reading import parse_toml
 
@@ -93,6 +94,18 @@ class Means:
     memory_bytes: int | None = None
 
 
+class Row(TypedDict):
+    """What a stage takes."""
+
+    stage: str
+    what: str
+    core_hours: float
+    gpu_hours: float
+    hours: float
+    growth: float
+    where: str
+
+
 def plan(num_clips: int, means: Means) -> dict[str, object]:
     """Compute the `avpipe.plan/1` document."""
     rows = list(_rows(num_clips, means))
@@ -111,7 +124,7 @@ def plan(num_clips: int, means: Means) -> dict[str, object]:
     }
 
 
-def _rows(num_clips: int, means: Means) -> Iterator[dict[str, object]]:
+def _rows(num_clips: int, means: Means) -> Iterator[Row]:
     _, times = costs()
     if means.extract_ms is not None:
         given = "given by --extract-ms"
@@ -134,7 +147,7 @@ def _rows(num_clips: int, means: Means) -> Iterator[dict[str, object]]:
             }
 
 
-def _stops_first(num_clips: int, means: Means, total: int, rows: list[dict[str, object]]) -> str:
+def _stops_first(num_clips: int, means: Means, total: int, rows: list[Row]) -> str:
     """Say what cannot be done, or what takes longest."""
     if num_clips > _MOST_ROWS:
         return f"the cache: no more than {_MOST_ROWS:,} rows; take several"
@@ -144,10 +157,11 @@ def _stops_first(num_clips: int, means: Means, total: int, rows: list[dict[str, 
     if means.memory_bytes is not None and memory > means.memory_bytes:
         free = _gb(means.memory_bytes)
         return f"the manifest: planning takes {_gb(memory)} of memory, {free} are free"
-    longest = max(rows, key=lambda row: float(str(row["hours"])))
-    hours = float(str(longest["hours"]))
-    what = f"{longest['stage']} ({longest['what']}): {time_of(hours * 3600)}"
-    return what if hours > _TOO_LONG_H else f"nothing within a month; the longest is {what}"
+    longest = max(rows, key=lambda row: row["hours"])
+    what = f"{longest['stage']} ({longest['what']}): {time_of(longest['hours'] * 3600)}"
+    return (
+        what if longest["hours"] > _TOO_LONG_H else f"nothing within a month; the longest is {what}"
+    )
 
 
 def _assumptions(means: Means) -> list[str]:

@@ -16,9 +16,10 @@ from ...errors import AvpipeError, ClipError, MissingDependencyError
 from ...stages.features import FeatureParams
 from ...stages.media.decoders.ffmpeg import check_program as check_made_clip
 from ...stages.media.decoders.ffmpeg import program, version
+from ...stages.synth import MIN_TRAINED
 from ...stages.synth.encode import encode_clip
 from ...stages.synth.scenes import plan_clips
-from ...stages.synth.world import MIN_TRAINED, draw_classes
+from ...stages.synth.world import draw_classes
 from ...stages.workers.decoder import DecoderChild
 from .finding import Check, ok, problem, warning
 

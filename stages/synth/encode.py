@@ -15,8 +15,10 @@ from .scenes import FRAME_RATE_HZ, SIDE_PX, SynthClip
 from .timbre import RATE_HZ, waveform
 from .world import PICTURE, SOUND, SynthClass
 
+ENCODING = "2"
+"""Number of what is set here: another makes other files of the same pictures and sounds."""
 _VIDEO_OPTIONS = {
-    "preset": "veryfast",
+    "preset": "ultrafast",
     "crf": "23",
     # 12 does not divide 30, the middle frame's number: as in real videos, seeking is not enough.
     "x264-params": "keyint=12:min-keyint=12:scenecut=0:open-gop=0:bframes=2:threads=1",
@@ -51,7 +53,7 @@ def encode(pictures: Iterable[NDArray[np.uint8]], samples: NDArray[np.float32]) 
         video.thread_count = 1
         audio = container.add_stream("aac", rate=RATE_HZ, options=_AUDIO_OPTIONS, layout=layout)
         for frame in pictures:
-            container.mux(video.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
+            container.mux(video.encode(av.VideoFrame.from_numpy_buffer(frame, format="rgb24")))
         container.mux(video.encode())
         sound = av.AudioFrame.from_ndarray(samples, format="fltp", layout=layout)
         sound.sample_rate, sound.pts = RATE_HZ, 0

@@ -24,6 +24,7 @@ from ...reading import parse_json
 from ..workers import Workers
 from ..workers.pool import run_in_workers
 from . import lists
+from .encode import ENCODING
 from .scenes import DURATION_S, FRAME_RATE_HZ, SIDE_PX, NamedClass, SynthClip
 from .timbre import RATE_HZ
 
@@ -176,7 +177,8 @@ def _video(out: Path, clip: SynthClip) -> Path:
 def versions() -> dict[str, str]:
     """The versions that the bytes depend on."""
     codec = ".".join(map(str, library_versions["libavcodec"]))
-    return {"av": version("av"), "libavcodec": codec, "numpy": np.__version__}
+    found = {"av": version("av"), "libavcodec": codec, "numpy": np.__version__}
+    return found | {"encoding": ENCODING}
 
 
 def _world_json(plan: Blueprint) -> str:

@@ -8,11 +8,11 @@ from functools import partial
 from pathlib import Path
 
 from ...errors import UsageError
-from . import NUM_CLASSES, NUM_OBJECTS
+from . import MIN_TRAINED, NUM_CLASSES, NUM_OBJECTS
 from .encode import encode_clip
 from .folder import Blueprint, SynthSummary, fill, versions
 from .scenes import plan_clips
-from .world import MIN_TRAINED, draw_classes
+from .world import draw_classes
 
 __all__ = ["FORMAT", "MAX_SIZE", "SIZE", "SynthSummary", "check_arguments", "synth"]
 

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from . import MIN_TRAINED
+
 SHAPES = ("disc", "ring", "square", "triangle", "diamond", "star", "cross", "flower")
 TEXTURES = ("plain", "striped", "checked", "dotted", "banded")
 FAMILIES = ("harmonic", "warble", "noise", "sweep", "click", "chord")
@@ -22,7 +24,6 @@ COLOURS = (
 """Names of twelve hues, for people; hue 0 is red."""
 
 MAX_HELD_OUT = 4
-MIN_TRAINED = 4
 WORLD, PLAN, PICTURE, SOUND, PAIRS, CASES, MATERIAL = range(7)
 """Each use of the seed has its own stream of random numbers, `default_rng([seed, use, ...])`."""
 

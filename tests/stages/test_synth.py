@@ -237,7 +237,7 @@ def test_world_json_describes_the_classes(world: tuple[Path, SynthSummary]) -> N
     assert len(set(names)) == NUM_CLASSES == summary.num_classes
     assert all(name.isascii() and " " not in name and "," not in name for name in names)
     assert content["held_out"] == names[-4:]
-    assert set(content["versions"]) == {"av", "libavcodec", "numpy"}
+    assert set(content["versions"]) == {"av", "encoding", "libavcodec", "numpy"}
     assert {row["label"] for row in rows(out / "labels.csv")} <= set(names)
 
 

@@ -102,7 +102,7 @@ class CachedEncoder(nn.Module):
         """
         each = max(1, _FITTED_VECTORS // max(1, num_clips))
         rng = np.random.default_rng(0)
-        vectors = np.concatenate([_some(one, each, rng) for one in features]).astype(np.float64)
+        vectors = np.concatenate([_some(one, each, rng) for one in features]).astype(np.float32)
         mean, basis = principal_components(vectors, self.num_features, whiten)
         self.mean.copy_(torch.from_numpy(mean))
         self.basis.copy_(torch.from_numpy(basis))
@@ -142,12 +142,12 @@ def mean_shift(cells: NDArray[np.float32], temperature: float) -> NDArray[np.flo
 
 
 def principal_components(
-    vectors: NDArray[np.float64], num: int, whiten: bool
+    vectors: NDArray[np.floating[Any]], num: int, whiten: bool
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return the mean and the principal components of vectors.
 
     Args:
-        vectors: `(n, C)`.
+        vectors: `(n, C)`; their covariance is summed in their precision.
         num: Components to keep, those of largest variance first.
         whiten: Divide each by its standard deviation, and all by the same number so that the first
             keeps its length.
@@ -155,9 +155,10 @@ def principal_components(
     Returns:
         `(C,)` and `(num, C)`; the largest entry of each component is positive.
     """
-    mean = vectors.mean(0)
-    centred = vectors - mean
-    variances, axes = np.linalg.eigh(centred.T @ centred / len(vectors))
+    mean = vectors.mean(0, dtype=np.float64)
+    centred = vectors - mean.astype(vectors.dtype)
+    covariance = (centred.T @ centred).astype(np.float64) / len(vectors)
+    variances, axes = np.linalg.eigh(covariance)
     variances, basis = variances[::-1][:num].clip(0), axes.T[::-1][:num]
     largest = np.abs(basis).argmax(1)
     basis = basis * np.sign(basis[np.arange(len(basis)), largest])[:, None]

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from ..data.features import Cached
 from ..recipe import Recipe
 from .cached import CachedEncoder
+from .dropout import Dropout
 from .encoders import Encoder, compact, mobilenet_v2, resnet18
 
 
@@ -141,8 +142,8 @@ class AudioVisualModel(nn.Module):
             self.image_encoder.requires_grad_(False)
             self.image_heads.requires_grad_(False)
             self.audio_heads.requires_grad_(False)
-        self.visual_dropout = nn.Dropout(recipe.visual_dropout)
-        self.audio_dropout = nn.Dropout(recipe.audio_dropout)
+        self.visual_dropout = Dropout(recipe.visual_dropout)
+        self.audio_dropout = Dropout(recipe.audio_dropout)
 
     @property
     def hears_frozen(self) -> bool:
