@@ -12,11 +12,13 @@ DEMO_OUT ?= demo-out
 TEST_JOBS ?= 2
 # make faults-full FAULTS="--commands drop,export --every 10" tries these alone
 FAULTS ?=
+# What the long trials take: make power MINUTES=600
+MINUTES ?= 60
 # make bench BENCH="knn read" runs these alone; BENCH=--quick all, at small sizes
 BENCH ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test test-all slow faults faults-full lint types fmt docs docs-site bench wheel check clean
+.PHONY: help venv demo test test-all slow faults faults-full power meet lint types fmt docs docs-site bench wheel check clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -46,6 +48,12 @@ faults: $(READY)  ## kills, full disks, flipped bits: short and long
 faults-full: $(READY)  ## each system call of each command fails once: hours, goes on where it stopped
 	@mkdir -p build
 	$(BIN)/python tests/faults/full.py --out build/faults.jsonl --jobs $(TEST_JOBS) $(FAULTS)
+
+power: $(READY)  ## what the power may leave of each command, for MINUTES; goes on where it stopped
+	$(BIN)/python tests/endure.py power --minutes $(MINUTES)
+
+meet: $(READY)  ## commands beside each other in every order, for MINUTES; goes on where it stopped
+	$(BIN)/python tests/endure.py meet --minutes $(MINUTES)
 
 test-all: $(READY)  ## every test
 	$(PYTEST) -q

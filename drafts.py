@@ -46,7 +46,7 @@ def temporary(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def whole(path: Path) -> Iterator[Path]:
-    """Give a draft to write, which takes the file's place at the end of the `with` block.
+    """Give a draft to write; once it is on disk it takes the file's place, as the block ends.
 
     Raises:
         CacheUnwritableError: If the disk is full or cannot be written.
@@ -54,6 +54,7 @@ def whole(path: Path) -> Iterator[Path]:
     try:
         with _draft(path.with_name(path.name[:_NAME_CHARS])) as draft:
             yield draft
+            sync_file(draft)
             draft.replace(path)
     except OSError as error:
         raise unwritable(path, error) from error
@@ -66,7 +67,7 @@ def write_whole(path: Path, content: bytes) -> None:
         CacheUnwritableError: If the disk is full or cannot be written.
     """
     with whole(path) as draft:
-        write_durably(draft, content)
+        draft.write_bytes(content)
 
 
 @contextmanager
@@ -85,6 +86,19 @@ def whole_folder(path: Path) -> Iterator[Path]:
         raise unwritable(path, error) from error
 
 
+@contextmanager
+def scratch_folder(parent: Path) -> Iterator[Path]:
+    """Give a folder that is gone afterwards; of a killed process `remove_orphans` removes it."""
+    draft = parent / f".scratch.{_owner()}"
+    try:
+        draft.mkdir()
+        with _locked(draft, os.O_RDONLY):
+            yield draft
+    finally:
+        with suppress(OSError):
+            _remove(draft)
+
+
 def unwritable(path: Path, error: OSError) -> CacheUnwritableError:
     """Return what to raise where a file cannot be written."""
     return CacheUnwritableError(
@@ -100,6 +114,12 @@ def write_durably(path: Path, content: bytes) -> None:
         os.fsync(file.fileno())
 
 
+def sync_file(path: Path) -> None:
+    """Wait until a file that others have written is on disk."""
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+
+
 def sync_folder(folder: Path) -> None:
     """Make a rename in `folder` durable."""
     fd = os.open(folder, os.O_RDONLY)
@@ -107,6 +127,36 @@ def sync_folder(folder: Path) -> None:
         os.fsync(fd)
     finally:
         os.close(fd)
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder and those above it that are missing, so that their names are durable.
+
+    What is durable in a folder is lost with the folder's own name.
+    """
+    made = []
+    for above in (folder, *folder.parents):
+        if above.exists():
+            break
+        made.append(above)
+    folder.mkdir(parents=True, exist_ok=True)
+    for one in reversed(made):
+        with suppress(PermissionError):  # a folder that may be written, not listed
+            sync_folder(one.parent)
+
+
+def remove_folder(path: Path) -> None:
+    """Remove a folder that is whole or not there: its name goes first, then what is in it.
+
+    What a process that is killed leaves of it is an orphan, like a draft.
+
+    Raises:
+        OSError: It cannot be removed.
+    """
+    leaving = path.with_name(f".{path.name}.{_owner()}")
+    path.rename(leaving)
+    sync_folder(path.parent)
+    shutil.rmtree(leaving)
 
 
 def remove_orphans(folder: Path) -> None:
@@ -126,10 +176,9 @@ def remove_orphans(folder: Path) -> None:
 @contextmanager
 def _draft(path: Path, *, is_folder: bool = False) -> Iterator[Path]:
     """Make a draft of `path`, hold its lock, sync the folder, and remove what is left of it."""
-    owner = f"{socket.gethostname()}.{os.getpid()}.{secrets.token_hex(4)}"
-    draft = path.with_name(f".{path.name}.{owner}")
+    draft = path.with_name(f".{path.name}.{_owner()}")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         if is_folder:
             draft.mkdir()
         with _locked(draft, os.O_RDONLY if is_folder else os.O_CREAT | os.O_EXCL | os.O_RDWR):
@@ -150,6 +199,10 @@ def _locked(draft: Path, flags: int) -> Iterator[None]:
         yield
     finally:
         os.close(fd)
+
+
+def _owner() -> str:
+    return f"{socket.gethostname()}.{os.getpid()}.{secrets.token_hex(4)}"
 
 
 def _writer_here(name: str) -> int | None:

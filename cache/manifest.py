@@ -74,7 +74,7 @@ class Manifest:
         if files is None:
             files = [self.folder / name for name in segment_names(self.folder)]
         read = {segment.path: segment for segment in known}
-        self.segments = [read.get(path) or Segment(path) for path in files]
+        self.segments = [read.get(path) or _segment(path) for path in files]
         row = shard = 0
         for number, segment in enumerate(self.segments):
             name = segment.path.name.removesuffix(".copy")
@@ -232,6 +232,14 @@ class Manifest:
         for segment in self.segments:
             if not copy_path(segment.path).exists():
                 write_copy(segment.path)
+
+
+def _segment(path: Path) -> Segment:
+    """Read a segment that was listed."""
+    try:
+        return Segment(path)
+    except FileNotFoundError:
+        raise damaged(path, " is missing") from None
 
 
 def copy_path(segment: Path) -> Path:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import CacheCorruptError
+from .addresses import is_elsewhere, joined
 from .manifest import Manifest, copy_durably, copy_path, write_copy
 from .schema import (
     AUDIO,
@@ -27,7 +28,7 @@ from .schema import (
 )
 from .shard import Shard, read_header
 from .state import is_dropped, shard_numbers, stages
-from .writer import remove_orphans, temporary
+from .writer import remove_orphans, sync_folder, temporary
 
 
 @dataclass(frozen=True)
@@ -75,22 +76,34 @@ def repairing(cache: Path) -> Iterator[None]:
         os.close(fd)
 
 
-def set_aside(cache: Path, path: Path) -> None:
+def set_aside(cache: Path, path: Path, *, is_replaced: bool = False) -> None:
     """Move a damaged file to `damaged/`, beside what was moved there before.
 
     Where it is gone, another process has moved it.
+
+    Args:
+        cache: The cache.
+        path: The file.
+        is_replaced: It keeps its name, too, until another file takes it: others read the manifest.
     """
     target = cache / DAMAGED / path.relative_to(cache)
     with temporary(target):
         number = 1
         while target.exists():
+            if is_replaced and target.samefile(path):  # a repair that was killed here
+                return
             target = target.with_name(f"{path.name}.{number}")
             number += 1
         try:
-            path.rename(target)
+            if is_replaced and path.is_file():
+                os.link(path, target)
+            else:
+                path.rename(target)
         except FileNotFoundError:
             if path.exists():
                 raise
+    with suppress(FileNotFoundError):  # dropped meanwhile
+        sync_folder(path.parent)
 
 
 def restore_segment(cache: Path, path: Path, *, good: bool, spare_good: bool) -> str:
@@ -105,11 +118,11 @@ def restore_segment(cache: Path, path: Path, *, good: bool, spare_good: bool) ->
     name = path.relative_to(cache).as_posix()
     if good:
         if spare.exists():
-            set_aside(cache, spare)
+            set_aside(cache, spare, is_replaced=True)
         write_copy(path)
         return f"{name}.copy written again"
     if path.exists():
-        set_aside(cache, path)
+        set_aside(cache, path, is_replaced=True)
     copy_durably(spare, path)
     return f"{name} restored from its copy"
 
@@ -192,7 +205,9 @@ def _lost_of(manifest: Manifest, number: int) -> Iterator[Lost]:
     plan = manifest.plan(number)
     for row, line in enumerate(plan.lines, plan.first_row):
         root = plan.roots[line["root"]]["path"]
-        path = os.path.join(root, line["path"])  # noqa: PTH118
-        if row in plan.superseded or not line["bytes"] or os.path.lexists(path):
+        path = joined(root, line["path"])
+        if row in plan.superseded or not line["bytes"] or is_elsewhere(path):
+            continue  # making it again tells of what cannot be fetched any more
+        if os.path.lexists(path):
             continue
         yield Lost(path, None if os.path.isdir(root) else line["root"])  # noqa: PTH112

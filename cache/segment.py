@@ -29,9 +29,9 @@ _PARSE_LINES = 256
 
 
 class Root(TypedDict):
-    """A folder that paths of clips are relative to.
+    """A folder that paths of clips are relative to, or an address.
 
-    `device` is the one it lay on when planned; 0 if nothing was found there.
+    `device` is the one it lay on when planned; 0 if nothing was found there; of an address 1.
     """
 
     path: str
@@ -52,10 +52,13 @@ class Line(_Line, total=False):
     `start_s` and `seconds` cut the clip out of a longer file; `reject` is a reason found while
     planning (`duplicate_id`, `bad_id`); `detail` says it in words, or, of a clip that was named and
     not found, what was looked for; a retry names the row it supersedes (`retry_of`) and why that
-    one failed (`was`, `was_detail`).
+    one failed (`was`, `was_detail`). `etag` is what the host of an address calls the content there,
+    or the tar that it lies in; `offset` is where it begins in that tar.
     """
 
     audio_path: str
+    etag: str
+    offset: int
     start_s: float
     seconds: float
     label: str
@@ -77,6 +80,8 @@ def line_text(  # plain arguments: a dict for each of millions would take twice 
     seconds: float | None = None,
     label: str | None = None,
     detail: str | None = None,
+    etag: str | None = None,
+    offset: int | None = None,
 ) -> bytes:
     """Return a line as it is written, less its end: the bytes of `canonical_json`.
 
@@ -84,7 +89,11 @@ def line_text(  # plain arguments: a dict for each of millions would take twice 
     """
     audio = "" if audio_path is None else f'"audio_path":{_quoted(audio_path)},'
     said = "" if detail is None else f'"detail":{_quoted(detail)},'
+    if etag is not None:
+        said += f'"etag":{_quoted(etag)},'
     called = "" if label is None else f'"label":{_quoted(label)},'
+    if offset is not None:
+        called += f'"offset":{offset},'
     length = "" if seconds is None else f'"seconds":{seconds!r},'
     start = "" if start_s is None else f',"start_s":{start_s!r}'
     return (

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import re
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
@@ -28,6 +30,7 @@ from .schema import (
     shard_path,
 )
 from .shard import read_header
+from .writer import make_folder, sync_folder
 
 _NETWORKS = frozenset({HINTS, OBJECTS, EMBEDDINGS, NEIGHBORS, CLUSTERS})
 _SHARD_NAME = re.compile(r"(\d{7})\.h5")
@@ -35,23 +38,33 @@ _SHARD_NAME = re.compile(r"(\d{7})\.h5")
 
 def shard_numbers(cache: Path, stage: str) -> set[int]:
     """Return the numbers of the shards of `stage` that lie in the cache."""
-    folder = cache / stage
-    if not folder.is_dir():
-        return set()
-    names = (_SHARD_NAME.fullmatch(path.name) for path in folder.iterdir())
-    return {int(name[1]) for name in names if name}
+    found = map(_SHARD_NAME.fullmatch, _names(cache / stage))
+    return {int(name[1]) for name in found if name}
+
+
+def _names(folder: Path) -> list[str]:
+    """Return the names in a folder; none if it is no folder: not made yet, or dropped meanwhile."""
+    try:
+        return os.listdir(folder)  # noqa: PTH208
+    except (FileNotFoundError, NotADirectoryError):
+        return []
 
 
 def stages(cache: Path) -> list[str]:
     """Return the names of the stages that have shards or a `DROPPED` mark, in reading order."""
-    found = {
-        path.parent.relative_to(cache).as_posix()
-        for pattern in ("*/*", "*/*/*")
-        for path in cache.glob(pattern)
-        if _SHARD_NAME.fullmatch(path.name) or path.name == DROPPED
-    }
-    found = {stage for stage in found if stage.split("/")[0] not in (MANIFEST, DAMAGED)}
+    found = set()
+    for kind in set(_names(cache)).difference((MANIFEST, DAMAGED)):
+        names = _names(cache / kind)
+        if any(map(_is_of_a_stage, names)):
+            found.add(kind)
+        for name in names:
+            if not _is_of_a_stage(name) and any(map(_is_of_a_stage, _names(cache / kind / name))):
+                found.add(f"{kind}/{name}")
     return sorted(found, key=lambda stage: (stage not in (EXTRACT, AUDIO), stage != EXTRACT, stage))
+
+
+def _is_of_a_stage(name: str) -> bool:
+    return name == DROPPED or _SHARD_NAME.fullmatch(name) is not None
 
 
 def headers(cache: Path, stage: str, part: Part = WHOLE) -> Iterator[Header]:
@@ -66,7 +79,12 @@ def headers(cache: Path, stage: str, part: Part = WHOLE) -> Iterator[Header]:
 
 def published_ns(folder: Path) -> int:
     """Return when the newest shard of a stage was published, in ns; 0 where there is none."""
-    return max((path.stat().st_mtime_ns for path in folder.glob("*.h5")), default=0)
+    newest = 0
+    for name in _names(folder):
+        if name.endswith(".h5"):
+            with suppress(FileNotFoundError):  # dropped meanwhile
+                newest = max(newest, (folder / name).stat().st_mtime_ns)
+    return newest
 
 
 def require_cache(cache: Path) -> None:
@@ -169,8 +187,9 @@ def drop_stage(cache: Path, stage: str) -> int:
             "every stage is aligned to extract", fault=Fault(Wrong.NEEDED_BY_ALL, cache, EXTRACT)
         )
     if stage == AUDIO:
-        (cache / AUDIO).mkdir(exist_ok=True)
-        (cache / AUDIO / DROPPED).touch()  # before the first file goes: a kill leaves it dropped
+        make_folder(cache / AUDIO)
+        (cache / AUDIO / DROPPED).touch()
+        sync_folder(cache / AUDIO)  # before the first file goes: a kill leaves it dropped
     freed = 0
     for number in shard_numbers(cache, stage):
         path = shard_path(cache, stage, number)
@@ -178,6 +197,8 @@ def drop_stage(cache: Path, stage: str) -> int:
             size = path.stat().st_size
             path.unlink()
             freed += size
+    with suppress(FileNotFoundError):
+        sync_folder(cache / stage)
     if stage != AUDIO:
         _remove_emptied(cache / stage)
     return freed
@@ -189,7 +210,12 @@ def _remove_emptied(folder: Path) -> None:
         for path in folder.glob(".*.h5.*"):
             path.unlink(missing_ok=True)
         if not any(folder.iterdir()):
-            folder.rmdir()
+            try:
+                folder.rmdir()
+            except OSError as error:
+                if error.errno != errno.ENOTEMPTY:  # somebody makes it again
+                    raise
+            sync_folder(folder.parent)
 
 
 def _is_emptied(cache: Path, stage: str) -> bool:

@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..drafts import remove_orphans as remove_orphans  # a cache's writers take all from here
+from ..drafts import make_folder as make_folder  # a cache's writers take all from here
+from ..drafts import remove_orphans as remove_orphans
 from ..drafts import sync_folder as sync_folder
 from ..drafts import temporary as temporary
 from .schema import HEADER_BYTES, Column, Header

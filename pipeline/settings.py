@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
+from ..cache.addresses import is_address, is_other_address
 from ..errors import UsageError
 from ..train.runs.hub import is_hub_address
 from ..train.toml_file import line_of, read_toml
@@ -157,9 +158,9 @@ def _checked(path: Path, text: str, table: str, key: str, value: Any, setting: S
 def _anchored(value: str, folder: Path) -> str:
     """Start a relative path at the file's folder; of `N=DIR` (--root) the part after the sign.
 
-    Addresses on the Hugging Face Hub, `hf://USER/RUN`, stay as they are.
+    Addresses stay as they are: those of clips, and of runs on the Hugging Face Hub.
     """
-    if is_hub_address(value):
+    if is_hub_address(value) or is_address(value) or is_other_address(value):
         return value
     number, sign, rest = value.partition("=")
     if sign and number.isdigit():

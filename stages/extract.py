@@ -13,6 +13,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from ..advice import advice
+from ..cache.addresses import is_address, joined
 from ..cache.defaults import FRAME
 from ..cache.manifest import ShardPlan
 from ..cache.schema import AUDIO, EXTRACT, Header, shard_path
@@ -23,6 +24,7 @@ from ..cache.writer import Rows, write_shard
 from ..errors import TRANSIENT, CacheCorruptError, ClipError, InputError, Reason
 from .features import FeatureParams, Row
 from .media import decoder_version
+from .sources.staging import is_gone, staged
 from .spectrogram import FRONT_ENDS
 
 STAGE_VERSION = 4
@@ -76,8 +78,9 @@ def extract_shard(task: ExtractTask, decoder: Decoder) -> Header:
         The header of `extract/k`.
 
     Raises:
-        InputError: If a folder of clips has gone (an unmounted disk), or a clip that the shard
-            holds cannot be decoded again: nothing is published.
+        InputError: If a folder of clips has gone (an unmounted disk, a host that does not answer or
+            wants credentials), or a clip that the shard holds cannot be decoded again: nothing is
+            published.
         CacheUnwritableError: If the cache cannot be written.
     """
     done: dict[int, Row] = {}
@@ -93,7 +96,8 @@ def extract_shard(task: ExtractTask, decoder: Decoder) -> Header:
             try:
                 if not line["path"]:  # no file can have the name that was asked for
                     raise ClipError(line["reject"], line.get("detail", ""))
-                done[row] = decoder.row(request(line, task.plan.roots, task.remap))
+                with staged(request(line, task.plan.roots, task.remap)) as files:
+                    done[row] = decoder.row(files)
                 failed.pop(row, None)
             except ClipError as error:
                 if error.reason == Reason.MISSING:
@@ -109,12 +113,15 @@ def _old_failure(retry: Line) -> ClipError:
 
 
 def request(line: Line, roots: Sequence[Root], remap: Mapping[int, str]) -> dict[str, Any]:
-    """Return a manifest line as the decoder wants it: with absolute paths and their folder."""
+    """Return a manifest line as the decoder wants it: with whole paths and their folder.
+
+    They may be addresses, or lead into tars; `stages.sources.staging.staged` fetches such files.
+    """
     root = remap.get(line["root"]) or roots[line["root"]]["path"]
     absolute: dict[str, Any] = {**line, "folder": root}
-    absolute["path"] = os.path.join(root, line["path"])  # noqa: PTH118
+    absolute["path"] = joined(root, line["path"])
     if "audio_path" in line:
-        absolute["audio_path"] = os.path.join(root, line["audio_path"])  # noqa: PTH118
+        absolute["audio_path"] = joined(root, line["audio_path"])
     return absolute
 
 
@@ -124,6 +131,15 @@ def _require_root(index: int, roots: Sequence[Root], remap: Mapping[int, str]) -
     if index not in remap and not device:
         return
     root = remap.get(index) or roots[index]["path"]
+    if is_address(root):
+        if is_gone(root):
+            raise InputError(
+                f"{root} is gone: if the clips have moved, add --root {index}=ADDRESS or "
+                f"--root {index}=DIR"
+            )
+        return
+    if Path(root).is_file():  # a tar
+        return
     try:
         with os.scandir(root) as entries:
             if next(entries, None):

@@ -34,6 +34,7 @@ from .recipe import Recipe
 from .runs.board import open_board
 from .runs.checkpoint import latest_checkpoint, save_checkpoint
 from .runs.journal import LossJournal, TrainProgress
+from .runs.metric_lines import sync_lines
 from .runs.record import RunRecord, library_versions
 from .schedule import Plan
 from .start import Notices, batch_size_of, check_weights, claimed, open_record, resume
@@ -253,6 +254,7 @@ def _run(
                     journal.flush()  # a loss that is not finite stops here, before it is saved
                     weights, state = learner.student.state_dict(), learner.optimizer.state_dict()
                     journal.require_finite(step, batch, weights)
+                    sync_lines(folder)  # first: what is done is not told again
                     save_checkpoint(folder, step + 1, weights, state)
                     saved_at = time.monotonic()
             if stop:

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from ..drafts import remove_orphans
+from ..drafts import make_folder, remove_orphans
 from ..errors import CacheUnwritableError, InputError, UsageError
 from .learner import Learner
 from .nets.encoders import Encoder, load_imagenet
@@ -80,7 +80,7 @@ def check_weights(recipe: Recipe, objective: Objective) -> None:
 def claimed(folder: Path) -> Iterator[None]:
     """Hold the run's folder: one process trains in it."""
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         file = (folder / ".lock").open("w")
     except OSError as error:
         raise CacheUnwritableError(

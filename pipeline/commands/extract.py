@@ -53,7 +53,7 @@ _ESTIMATE_WORDS = {
 def extract(
     inputs: Annotated[
         list[Path] | None,
-        inputs_argument("Folders, videos, lists, CSVs."),
+        inputs_argument("Folders, videos, lists, CSVs, tars; paths or addresses."),
         Example(["videos"]),
     ] = None,
     cache: Cache = DEFAULT_CACHE,
@@ -136,7 +136,8 @@ def extract(
             "--root",
             metavar="DIR",
             callback=checked(lambda paths: parse_roots([str(path) for path in paths])),
-            help="Where a list's paths start; N=DIR: where root N of the cache is mounted now.",
+            help="Where a list's paths start, a folder or an address; N=DIR: where root N of the "
+            "cache is now.",
         ),
         Example(["0=/data/videos"]),
     ] = None,

@@ -94,7 +94,7 @@ class Means:
     memory_bytes: int | None = None
 
 
-class Row(TypedDict):
+class StageHours(TypedDict):
     """What a stage takes."""
 
     stage: str
@@ -124,7 +124,7 @@ def plan(num_clips: int, means: Means) -> dict[str, object]:
     }
 
 
-def _rows(num_clips: int, means: Means) -> Iterator[Row]:
+def _rows(num_clips: int, means: Means) -> Iterator[StageHours]:
     _, times = costs()
     if means.extract_ms is not None:
         given = "given by --extract-ms"
@@ -147,7 +147,7 @@ def _rows(num_clips: int, means: Means) -> Iterator[Row]:
             }
 
 
-def _stops_first(num_clips: int, means: Means, total: int, rows: list[Row]) -> str:
+def _stops_first(num_clips: int, means: Means, total: int, rows: list[StageHours]) -> str:
     """Say what cannot be done, or what takes longest."""
     if num_clips > _MOST_ROWS:
         return f"the cache: no more than {_MOST_ROWS:,} rows; take several"

@@ -11,6 +11,7 @@ from ...cache.manifest import Manifest, default_shard_clips
 from ...errors import ClipError
 from ...stages.extract import header_params, request
 from ...stages.features import FeatureParams, Row
+from ...stages.sources.staging import staged
 from ...stages.workers.decoder import DecoderChild
 from ..output import note
 from .known import find_new
@@ -153,7 +154,8 @@ def _decode(
 
 def _row(decoder: DecoderChild, clip: dict[str, Any]) -> Row | None:
     try:
-        return decoder.row(clip)
+        with staged(clip) as files:
+            return decoder.row(files)
     except ClipError:
         return None
 

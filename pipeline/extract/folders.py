@@ -8,9 +8,10 @@ import os
 import stat
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
+from typing import NamedTuple, Protocol, TypeVar
 
 from ...errors import InputError
 from .layouts import (
@@ -51,10 +52,49 @@ def find_clips(
     Raises:
         InputError: a folder cannot be read.
     """
+    yield from _clips_among(_walk(root, visited, ignored), _size, root, ignored, notices)
+
+
+def clips_named(
+    names: Mapping[str, int | None], root: str, ignored: Counter[str], notices: list[str]
+) -> Iterator[FoundFile]:
+    """Find clips as `find_clips` does where a place tells its names: in a store, or in a tar.
+
+    Args:
+        names: Relative to the root, with their bytes; None where those are not known.
+        root: What the names are below.
+        ignored: Counts of the files left alone by suffix, added to.
+        notices: One that names sounds without a picture, added to.
+    """
+    entries = _in_folders(names, ignored)
+    yield from _clips_among(entries, lambda entry: entry.bytes or 0, root, ignored, notices)
+
+
+class _Named(NamedTuple):
+    name: str
+    bytes: int | None
+
+
+class _Entry(Protocol):
+    @property
+    def name(self) -> str: ...
+
+
+E = TypeVar("E", bound=_Entry)
+
+
+def _clips_among(
+    entries: Iterator[tuple[Folder, E]],
+    size_of: Callable[[E], int | None],
+    root: str,
+    ignored: Counter[str],
+    notices: list[str],
+) -> Iterator[FoundFile]:
+    """Yield the clips among files, which come with the folders that they are in."""
     pictures: list[tuple[Folder, str, int]] = []
     sounds: list[str] = []
     with_videos: set[str] = set()
-    for folder, entry in _walk(root, visited, ignored):
+    for folder, entry in entries:
         suffix = suffix_of(entry.name)
         is_picture = folder.pictures is not None and suffix in suffixes_of(folder)
         if entry.name.startswith("."):
@@ -63,7 +103,7 @@ def find_clips(
             sounds.append(folder.prefix + entry.name)
         elif suffix not in VIDEO_SUFFIXES and not is_picture:
             ignored[suffix] += 1
-        elif (size := _size(entry)) is None:
+        elif (size := size_of(entry)) is None:
             ignored[SPECIAL] += 1
         elif is_picture:
             pictures.append((folder, entry.name, size))
@@ -136,6 +176,40 @@ def _walk(
             inner = inner_folder(folder, name, below.keys())
             in_layout = inner.sounds is not None and folder.sounds is None
             (links if is_link and not in_layout else waiting).append(inner)
+
+
+def _in_folders(
+    names: Mapping[str, int | None], ignored: Counter[str]
+) -> Iterator[tuple[Folder, _Named]]:
+    """Yield every name that lies in no hidden folder, with the folder it is in."""
+    inside: dict[str, set[str]] = {}
+    drawn = set()
+    for path in names:
+        prefix, _, name = path.rpartition("/")
+        if name == _MARK:
+            drawn.add(f"{prefix}/")
+        while prefix:
+            outer, _, folder = prefix.rpartition("/")
+            inside.setdefault(f"{outer}/" if outer else "", set()).add(folder)
+            prefix = outer
+    folders = {"": Folder("")}
+
+    def folder_of(prefix: str) -> Folder:
+        if prefix not in folders:
+            outer = above(prefix)
+            name = prefix[len(outer) : -1]
+            folders[prefix] = inner_folder(folder_of(outer), name, inside[outer])
+        return folders[prefix]
+
+    for path, size in names.items():
+        at = path.rfind("/") + 1
+        prefix = path[:at]
+        if prefix.startswith(".") or "/." in prefix:
+            continue
+        if not any(prefix.startswith(one) for one in drawn):
+            yield folder_of(prefix), _Named(path[at:], size)
+    if drawn:
+        ignored[DRAWN] += len(drawn)
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:

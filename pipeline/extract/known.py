@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
+from dataclasses import dataclass, field, replace
 from operator import eq
 from pathlib import Path
 
+from ...cache.addresses import is_address
 from ...cache.manifest import Manifest
 from ...cache.segment import Line, Root
 from ...errors import REFUSALS, InputError
+from ...stages.sources.staging import is_gone
 from .scan import Candidate, candidate_text, default_id, path_key, piece_id
 from .settings import ID_FROM, IdFrom
 
@@ -23,11 +25,15 @@ class News:
         candidates: They, in the order given.
         roots: The manifest's roots, and behind them those that only the candidates have.
         index: Number of each root by folder; a folder that stands for a root has that root's.
+        again: Ids of those that failed, and at whose address other content lies now.
+        changed: Clips that are known, did not fail, and at whose address other content lies now.
     """
 
     candidates: list[Candidate]
     roots: list[Root]
     index: dict[str, int]
+    again: set[str] = field(default_factory=set)
+    changed: list[Candidate] = field(default_factory=list)
 
 
 def find_new(
@@ -36,14 +42,16 @@ def find_new(
     remap: Mapping[int, str],
     *,
     id_from: IdFrom = ID_FROM,
+    failed_rows: Callable[[], Set[int]] = frozenset,
 ) -> News:
-    """Return the candidates that have no row yet.
+    """Return the candidates that have no row yet, or failed and have changed since.
 
     Args:
         manifest: What is planned.
         candidates: What was found, sorted by path bytes.
         remap: Folders that stand for a root, by the root's number.
         id_from: How ids were made where none was given.
+        failed_rows: Called for the rows that failed where something has changed.
 
     Raises:
         InputError: Clips of a root that is gone have come back under another.
@@ -51,8 +59,16 @@ def find_new(
     planned = _Planned.of(manifest, remap, id_from)
     new = planned.without_rows(candidates)
     new = _unknown_by_other_names(planned, new)
+    changed = dict(planned.changed)
     _refuse_moved(planned, new)
-    return _with_roots(planned, new)
+    failed = failed_rows() if changed else frozenset[int]()
+    again = [clip for row, clip in changed.items() if row in failed]
+    if again:
+        new = sorted([*new, *again], key=lambda candidate: os.fsencode(candidate.path))
+    found = _with_roots(planned, new)
+    found.again.update(clip.id for clip in again)
+    found.changed.extend(clip for row, clip in changed.items() if row not in failed)
+    return found
 
 
 @dataclass(frozen=True)
@@ -65,6 +81,7 @@ class _Planned:
         folders: The folder of each, which is another one where it was remapped.
         index: Number of each root by that folder.
         id_from: How ids were made where none was given.
+        changed: By the row of what was planned, what is found in its place.
     """
 
     manifest: Manifest
@@ -72,15 +89,13 @@ class _Planned:
     folders: list[str]
     index: dict[str, int]
     id_from: IdFrom
+    changed: dict[int, Candidate] = field(default_factory=dict)
 
     @classmethod
     def of(cls, manifest: Manifest, remap: Mapping[int, str], id_from: IdFrom) -> _Planned:
         """Find the roots of a manifest, `remap` says which are elsewhere now."""
         roots = seen_roots(manifest)
-        folders = [
-            os.path.abspath(remap.get(number, root["path"]))  # noqa: PTH100
-            for number, root in enumerate(roots)
-        ]
+        folders = [_absolute(remap.get(number, root["path"])) for number, root in enumerate(roots)]
         # Two roots may have moved into one folder: its clips are looked for under both, and what
         # is new there joins the later one.
         index = {folder: number for number, folder in enumerate(folders)}
@@ -114,7 +129,8 @@ class _Planned:
                     flags[begin:end] = b"\1" * len(texts)
                     first = end
                     continue
-                for line in segment.lines(number, number + len(texts)):
+                lines = segment.lines(number, number + len(texts))
+                for row, line in enumerate(lines, segment.first_row + number):
                     path = line["path"]
                     place = key(path)
                     while first < len(named) and key(named[first].path) < place:
@@ -123,8 +139,12 @@ class _Planned:
                     for at in range(first, len(named)):
                         if named[at].path != path:
                             break
-                        if not flags[at]:
-                            flags[at] = self._is_of(line, named[at], asked[at])
+                        if flags[at] and named[at].etag is None:
+                            continue
+                        if self._is_of(line, named[at], asked[at]):
+                            flags[at] = 1
+                            if _has_changed(named[at], line) and row not in self.manifest.retries:
+                                self.changed[row] = named[at]
         return flags
 
     def _are_written(self, texts: Sequence[bytes], named: Sequence[Candidate]) -> bool:
@@ -181,10 +201,11 @@ def _refuse_moved(planned: _Planned, new: Sequence[Candidate]) -> None:
     """
     for number, root in enumerate(planned.roots):
         gone = planned.folders[number]
-        if not new or not root["device"] or Path(gone).is_dir():
+        if not new or not root["device"] or (not is_address(gone) and Path(gone).exists()):
             continue
         back = [replace(candidate, root=gone) for candidate in new]
-        if any(flags := planned.has_row(back, new)):
+        flags = planned.has_row(back, new)
+        if any(flags) and (not is_address(gone) or is_gone(gone)):
             folder = new[flags.index(1)].root
             raise InputError(
                 f"{folder} has clips that are known from {gone}, which is gone: if they have "
@@ -215,8 +236,11 @@ def _seen_root(folder: str, *, has_clips: bool = False) -> Root:
         OSError: The folder is there, and its disk does not answer now: what the manifest says of a
             root, it says for ever.
     """
+    if is_address(folder):  # it lies on no device of this machine
+        return Root(path=folder, device=int(has_clips))
     try:
-        device = Path(folder).stat().st_dev if has_clips or _holds_something(folder) else 0
+        is_used = has_clips or Path(folder).is_file() or _holds_something(folder)  # a file: a tar
+        device = Path(folder).stat().st_dev if is_used else 0
     except OSError as error:
         if has_clips or error.errno in REFUSALS:
             raise
@@ -243,11 +267,11 @@ def _other_names(
         return []
     known: dict[str, list[str]] = {}
     for folder in dict.fromkeys(folders):
-        known.setdefault(os.path.realpath(folder), []).append(folder)
+        known.setdefault(_real(folder), []).append(folder)
     around = {above for real in known for above in _upwards(os.path.dirname(real))}  # noqa: PTH120
     reals = {}
     for root in {candidate.root for candidate in candidates}:
-        real = os.path.realpath(root)
+        real = _real(root)
         reached = (folder for above in _upwards(real) for folder in known.get(above, ()))
         if real in around or any(folder != root for folder in reached):
             reals[root] = real
@@ -258,6 +282,14 @@ def _other_names(
         for name in _names(candidate, reals[candidate.root], known)
     ]
     return sorted(names, key=lambda name: os.fsencode(name[0].path))
+
+
+def _absolute(root: str) -> str:
+    return root if is_address(root) else os.path.abspath(root)  # noqa: PTH100
+
+
+def _real(root: str) -> str:
+    return root if is_address(root) else os.path.realpath(root)
 
 
 def _upwards(folder: str) -> Iterator[str]:
@@ -302,6 +334,13 @@ def _is_same(candidate: Candidate, line: Line) -> bool:
     whole = candidate.start_s is None and candidate.seconds is None
     cut = candidate.start_s, candidate.seconds
     return whole or cut == (line.get("start_s"), line.get("seconds"))
+
+
+def _has_changed(candidate: Candidate, line: Line) -> bool:
+    """Tell whether a host, or a tar, has other content now than was planned."""
+    seen = candidate.bytes, candidate.etag
+    is_same_part = candidate.start_s == line.get("start_s")
+    return candidate.etag is not None and is_same_part and seen != (line["bytes"], line.get("etag"))
 
 
 def _has_id(candidate: Candidate, line: Line) -> bool:

@@ -22,6 +22,7 @@ VGGSOUND_SECONDS = 10.0
 
 _TEXT = "name a folder, a video, or a list as .txt or .csv in UTF-8"
 _OTHER_TABLES = frozenset({".parquet", ".json", ".jsonl", ".xls", ".xlsx", ".feather", ".pkl"})
+_PACKED = frozenset({".gz", ".tgz", ".zip", ".bz2", ".xz", ".zst", ".7z", ".rar"})
 _MAGIC = {
     b"PAR1": "a Parquet table",
     b"PK\x03\x04": "an archive or a spreadsheet",
@@ -79,6 +80,18 @@ def require_no_table(path: str) -> None:
         raise InputError(f"{shown(path)}: a table that is not read here; {_TEXT}")
     if suffix_of(path) not in VIDEO_SUFFIXES:
         _require_no_magic(path)
+
+
+def require_no_packed(path: str) -> None:
+    """Refuse by its name what cannot be looked into from here: a table, a packed archive.
+
+    Raises:
+        InputError: it is one.
+    """
+    if suffix_of(path) in _OTHER_TABLES:
+        raise InputError(f"{shown(path)}: a table that is not read here; {_TEXT}")
+    if suffix_of(path) in _PACKED:
+        raise InputError(f"{shown(path)}: packed, which is not read here: unpack it, to a .tar say")
 
 
 def _require_no_magic(path: str) -> None:

@@ -9,10 +9,12 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+from ...cache.addresses import is_address, joined
 from ...cache.schema import MANIFEST
 from ...errors import TRANSIENT, ClipError
 from ...reading import parse_json
 from ...stages.features import FeatureParams
+from ...stages.sources.staging import staged_file
 from ..progress import Progress
 from .rounds import run_rounds
 from .scan import Candidate, piece_id
@@ -53,7 +55,7 @@ def pieces(
             partial(probe, params=params, timeout_s=settings.timeout_s),
             on_result,
             workers=settings.workers,
-            fitness=fitness_of(settings, params, sorted({clip.root for clip in candidates})),
+            fitness=fitness_of(settings, params, _folders(candidates)),
         )
     for candidate in candidates:
         duration_s = journal.known.get((_absolute(candidate), candidate.bytes))
@@ -63,8 +65,14 @@ def pieces(
             yield candidate
 
 
+def _folders(candidates: Sequence[Candidate]) -> list[str]:
+    """Return what workers on other hosts have to reach: folders, and of each address a clip."""
+    found = {clip.root: _absolute(clip) for clip in candidates if clip.bytes}
+    return sorted(path if is_address(root) else root for root, path in found.items())
+
+
 def _absolute(candidate: Candidate) -> str:
-    return str(Path(candidate.root, candidate.path))
+    return joined(candidate.root, candidate.path)
 
 
 def probe(
@@ -75,7 +83,8 @@ def probe(
 
     def duration_s(path: str, attempts: int = 2) -> float | None:
         try:
-            return child.duration(path)
+            with staged_file(path) as file:
+                return child.duration(file)
         except ClipError as error:
             again = error.reason in TRANSIENT and attempts > 1
             return duration_s(path, attempts - 1) if again else None

@@ -13,12 +13,16 @@ from .lists import VIDEO_SUFFIXES, suffix_of
 def plain_sizes(names: Iterable[str], root: str) -> Iterator[tuple[str, int | None]]:
     """Yield each name and the bytes of its file below a folder, 0 of what is not there.
 
-    None where more than one look is needed: at paths that are absolute, lead through `.` or `..`
-    or hold a NUL, and at names without a folder that are no video directly below `root`.
+    None where more than one look is needed: at paths that are absolute, lead through `.` or `..`,
+    into a tar or to an address, or hold a NUL, and at names without a folder that are no video
+    directly below `root`.
     """
     with _inside(root) as (prefix, folder):
         for name in names:
             if name[0] in "./" or name[-1] == "/" or "/." in name or "//" in name or "\0" in name:
+                yield name, None
+                continue
+            if ".tar" in name:
                 yield name, None
                 continue
             path = prefix + name

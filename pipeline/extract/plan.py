@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from ...errors import CacheCorruptError, Reason
 from ...stages.extract import STAGE_VERSION
 from .garbage import uncollected
 from .known import find_new, seen_roots
+from .lists import shown
 from .scan import Candidate, candidate_text
 from .settings import ID_FROM, IdFrom
 from .taken import TakenIds
@@ -48,6 +50,7 @@ def add_segment(
     shard_clips: int | None,
     id_from: IdFrom = ID_FROM,
     manifest: Manifest | None = None,
+    notices: list[str] | None = None,
 ) -> int:
     """Give every candidate that is not in the manifest yet its row, in one new segment.
 
@@ -59,12 +62,14 @@ def add_segment(
         shard_clips: Clips per shard, None for the default.
         id_from: How ids were made where none was given.
         manifest: The cache's, if that was read already.
+        notices: What people should know is added.
 
     Returns:
         How many clips were added.
     """
     with uncollected():
-        return _add_segment(cache, candidates, remap, cut, shard_clips, id_from, manifest)
+        told = [] if notices is None else notices
+        return _add_segment(cache, candidates, remap, cut, shard_clips, id_from, manifest, told)
 
 
 def _add_segment(
@@ -75,30 +80,59 @@ def _add_segment(
     shard_clips: int | None,
     id_from: IdFrom,
     manifest: Manifest | None,
+    notices: list[str],
 ) -> int:
     while True:
         manifest = Manifest(cache) if manifest is None else manifest.refreshed()
-        news = find_new(manifest, candidates, remap, id_from=id_from)
+        failed_rows = partial(_failed_rows, cache, manifest)
+        news = find_new(manifest, candidates, remap, id_from=id_from, failed_rows=failed_rows)
         if not news.candidates:
+            _tell_changed(news.changed, notices)
             return 0
         clips = list(cut(news.candidates))
         taken = TakenIds(manifest, clips, news.index)
-        found = _found_again(cache, manifest, clips, taken)
+        found = _found_again(cache, manifest, clips, taken, news.again)
         lines = _new_lines(clips, news.index, taken, found)
         if manifest.publish(
             lines, len(clips), news.roots, num_retries=len(found), shard_clips=shard_clips
         ):
+            _tell_changed(news.changed, notices)
             return len(clips)
 
 
+def _failed_rows(cache: Path, manifest: Manifest) -> set[int]:
+    return {failure.row for failure in Cache(cache, manifest=manifest).failures()}
+
+
+def _tell_changed(changed: Sequence[Candidate], notices: list[str]) -> None:
+    """Say which clips are not what they were any more; rows are for ever."""
+    if changed:
+        number = "a clip has" if len(changed) == 1 else f"{len(changed)} clips have"
+        notices.append(
+            f"{number} changed since planned, {shown(changed[0].path)} first: what is in the cache "
+            "stays; name another --cache for what is there now"
+        )
+
+
 def _found_again(
-    cache: Path, manifest: Manifest, clips: Sequence[Candidate], taken: TakenIds
+    cache: Path,
+    manifest: Manifest,
+    clips: Sequence[Candidate],
+    taken: TakenIds,
+    again: Set[str] = frozenset(),
 ) -> dict[int, Failure]:
-    """Return which clips are those that failed as `missing`, under another path, by position."""
+    """Return which clips are those that failed as `missing`, under another path, by position.
+
+    Those whose ids are in `again` failed for any reason, before other content lay at their address.
+    """
     if not any(clip.bytes and clip.id in taken for clip in clips):
         return {}
-    failures = Cache(cache, manifest=manifest).failures(Reason.MISSING)
-    lost = {failure.id: failure for failure in failures}
+    failures = Cache(cache, manifest=manifest).failures("" if again else Reason.MISSING)
+    lost = {
+        failure.id: failure
+        for failure in failures
+        if failure.reason == Reason.MISSING or failure.id in again
+    }
     return {
         number: lost.pop(clip.id)
         for number, clip in enumerate(clips)
@@ -139,7 +173,7 @@ def new_line(
         "source": candidate.source,
         "bytes": candidate.bytes,
     }
-    for name in ("audio_path", "start_s", "seconds", "label", "detail"):
+    for name in ("audio_path", "start_s", "seconds", "label", "detail", "etag", "offset"):
         value: Any = getattr(candidate, name)
         if value is not None:
             line[name] = value

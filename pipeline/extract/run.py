@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ...advice import advice
+from ...cache.addresses import is_address, joined
 from ...cache.manifest import Manifest
 from ...cache.schema import AUDIO, DROPPED, EXTRACT, MANIFEST, Header, shard_path
 from ...cache.shard import read_header
@@ -18,6 +19,7 @@ from ...cache.writer import temporary
 from ...errors import CacheUnwritableError, ClipsFailedError, InputError, UsageError
 from ...stages.extract import ExtractTask, extract_shard, header_params
 from ...stages.features import FeatureParams
+from ...stages.sources.staging import sweep_staged
 from ..progress import Progress
 from ..tally import count_clips
 from .estimate import ExtractEstimate, estimate
@@ -118,6 +120,7 @@ def extract(settings: ExtractSettings) -> ExtractSummary | ExtractEstimate:
     found, planned, manifest = _plan(settings, params)
     counts = _run(settings, params, manifest)
     sweep(settings.cache)  # a worker of a killed run may have outlived the first sweep for a moment
+    sweep_staged()
     failed = counts.failed.total()
     return ExtractSummary(
         planned=planned,
@@ -188,6 +191,7 @@ def _plan(settings: ExtractSettings, params: FeatureParams) -> tuple[Scan, int, 
             shard_clips=settings.shard_clips,
             id_from=settings.id_from,
             manifest=manifest,
+            notices=found.notices,
         )
         manifest = manifest.refreshed()
         DurationJournal(settings.cache).remove()
@@ -258,10 +262,23 @@ def _run(settings: ExtractSettings, params: FeatureParams, manifest: Manifest) -
 
 
 def _folders(settings: ExtractSettings, manifest: Manifest) -> list[str]:
-    """Return where the clips lie, as the workers will look for them."""
-    return [
+    """Return where the clips lie, as the workers will look for them.
+
+    An address is not listed: there it is a clip that workers on other hosts have to reach.
+    """
+    folders = [
         settings.remap.get(number) or root["path"] for number, root in enumerate(manifest.roots)
     ]
+    away = {number for number, folder in enumerate(folders) if is_address(folder)}
+    if not away or settings.scheduler is None:
+        return [folder for folder in folders if not is_address(folder)]
+    for _, line in manifest.lines():
+        if line["root"] in away and line["bytes"]:
+            folders[line["root"]] = joined(folders[line["root"]], line["path"])
+            away.remove(line["root"])
+            if not away:
+                break
+    return [folder for number, folder in enumerate(folders) if number not in away]
 
 
 def _superseded(manifest: Manifest) -> defaultdict[int, Counter[str]]:

@@ -11,16 +11,32 @@ from __future__ import annotations
 import os
 import stat
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from operator import attrgetter
 from typing import Any, get_args
 
+from ...cache.addresses import (
+    address_below,
+    archive_in,
+    host_of,
+    is_address,
+    is_other_address,
+)
 from ...cache.clip_ids import wrong_with_id
 from ...cache.segment import line_text
 from ...errors import InputError, Reason, UsageError
 from .by_id import Files
+from .elsewhere import (
+    FoundAway,
+    SeenFile,
+    clips_at,
+    is_archive,
+    is_there,
+    look_elsewhere,
+    parsed,
+)
 from .folders import find_clips
 from .garbage import uncollected
 from .lists import (
@@ -48,7 +64,8 @@ class Candidate:  # not frozen, which takes three times as long to make: there a
 
     Names that are not UTF-8 are surrogate-escaped. `path` is empty when no file can have the name
     asked for; `reject` then says why. `bytes` is the size of the file at `path`, 0 when unknown.
-    `detail` says in words why it is rejected, or what was looked for and not found.
+    `detail` says in words why it is rejected, or what was looked for and not found. `root` may be
+    an address, and `path` lead into a tar: then it is a `CandidateAway`.
     """
 
     id: str
@@ -63,12 +80,33 @@ class Candidate:  # not frozen, which takes three times as long to make: there a
     reject: Reason | None = None
     detail: str | None = None
 
+    @property
+    def etag(self) -> str | None:
+        """What its host calls its content."""
+        return None
+
+    @property
+    def offset(self) -> int | None:
+        """Where its bytes begin in a tar."""
+        return None
+
+
+@dataclass(slots=True)
+class CandidateAway(Candidate):
+    """One at an address or in a tar: millions of others need no room for what was seen there."""
+
+    etag: str | None = None
+    offset: int | None = None
+
+
+_HELD = tuple(one.name for one in fields(Candidate))
+
 
 def candidate_text(one: Candidate, root: int) -> bytes:
     """Return the manifest line of a candidate that is not rejected, in a root of that number."""
     return line_text(
         one.id, root, one.path, one.bytes, one.source,
-        one.audio_path, one.start_s, one.seconds, one.label, one.detail,
+        one.audio_path, one.start_s, one.seconds, one.label, one.detail, one.etag, one.offset,
     )  # fmt: skip
 
 
@@ -92,14 +130,16 @@ def scan(inputs: Sequence[str], *, root: str | None = None, id_from: IdFrom = ID
 
     Args:
         inputs: folders (searched with all below them), lists (`.txt`, `.csv`, `.tsv`), or files,
-            which are tried as clips whatever their suffix.
-        root: folder that paths and ids in lists are relative to; default: the folder of each list.
+            which are tried as clips whatever their suffix; tars, and addresses of folders, tars and
+            videos.
+        root: folder, address or tar that paths and ids in lists are relative to; default: the
+            folder of each list.
         id_from: `stem`, or `path` for the path below the root with `/` written `__`.
 
     Raises:
         InputError: an input is not there, unreadable, neither folder nor file, or a kind of list
             that is not read; a list is wrong, or names a clip that several files were cut to; no
-            clip was found at all.
+            clip was found at all; a host does not answer, or wants credentials.
         UsageError: unknown `id_from`; a `root` and no list whose paths could start there.
     """
     if id_from not in get_args(IdFrom):
@@ -117,6 +157,11 @@ def _scan(inputs: Sequence[str], root: str | None, id_from: IdFrom) -> Scan:
     visited: set[tuple[int, int]] = set()
     only_folders = True
     for name in inputs:
+        if is_address(name) or is_other_address(name):
+            only_folders = False
+            found = clips_at(parsed(name), ignored, notices)
+            candidates.extend(_as_candidates(found, id_from))
+            continue
         mode, path = _mode(name), os.path.abspath(name)
         if stat.S_ISDIR(mode):
             candidates.extend(_from_folder(path, id_from, visited, ignored, notices))
@@ -126,12 +171,17 @@ def _scan(inputs: Sequence[str], root: str | None, id_from: IdFrom) -> Scan:
             raise InputError(f"{shown(name)}: a FIFO, socket or device; name a folder or a file")
         if _is_list(path):
             candidates.extend(_from_list(path, _list_root(path, root), id_from, notices))
+        elif is_archive(path):
+            found = clips_at(path, ignored, notices)
+            candidates.extend(_as_candidates(found, id_from))
         else:
             require_no_table(path)
             folder, base = os.path.split(path)
             candidates.append(_candidate(folder, base, _size(path), id_from))
     if not only_folders:  # folders alone share no file: each real folder is visited once
         candidates = list(_distinct(candidates, id_from))
+        for at, seen in look_elsewhere(candidates):
+            candidates[at] = _seen_away(candidates[at], seen)
     if not candidates:
         raise InputError(_nothing(inputs, ignored))
     return Scan(_sorted(candidates), dict(sorted(ignored.items())), notices)
@@ -152,6 +202,10 @@ def _mode(path: str) -> int:
 def _list_root(path: str, root: str | None) -> str:
     if root is None:
         return os.path.dirname(path)
+    if is_address(root) or is_other_address(root):
+        return parsed(root)
+    if is_archive(root) and os.path.isfile(root):
+        return os.path.abspath(root)
     if not stat.S_ISDIR(_mode(root)):
         raise InputError(f"{shown(root)}: --root must be a folder")
     with suppress(PermissionError), os.scandir(root) as entries:
@@ -169,6 +223,8 @@ def _nothing(inputs: Sequence[str], ignored: Counter[str]) -> str:
     )
     videos = " ".join(sorted(VIDEO_SUFFIXES))
     found = f"{where}: no clips found" + (f" (left alone: {left})" if left else f" ({videos})")
+    if ".tar" in ignored:
+        return f"{found}; name the .tar themselves"
     for folder in (os.path.abspath(name) for name in inputs):
         above, name = os.path.split(folder)
         if name == "frames" and ".jpg" in ignored and os.path.isdir(os.path.join(above, "audio")):
@@ -278,6 +334,30 @@ def _from_folder(
         yield Candidate(clip_id, root, path, size, source or clip_id, audio_path)
 
 
+def _as_candidates(found: Iterable[FoundAway], id_from: IdFrom) -> Iterator[Candidate]:
+    """Turn what was found at an address or in a tar into candidates."""
+    for one in found:
+        clip_id = default_id(one.path, id_from)
+        yield CandidateAway(
+            clip_id, one.root, "" if one.wrong else one.path, one.bytes, one.source or clip_id,
+            one.audio_path, reject=Reason.BAD_ID if one.wrong else None, detail=one.wrong,
+            etag=one.etag, offset=one.offset,
+        )  # fmt: skip
+
+
+def _seen_away(clip: Candidate, seen: SeenFile) -> CandidateAway:
+    """Return a candidate with what was seen of it where it lies."""
+    held = {name: getattr(clip, name) for name in _HELD}
+    return CandidateAway(**{**held, "bytes": seen.bytes}, etag=seen.etag, offset=seen.offset)
+
+
+def _all_below(root: str) -> Iterator[Candidate]:
+    """Yield all clips that an id may name."""
+    if is_address(root) or is_archive(root):
+        return _as_candidates(clips_at(root, Counter(), []), "stem")
+    return _from_folder(root, "stem", set(), Counter(), [])
+
+
 def _from_list(path: str, root: str, id_from: IdFrom, notices: list[str]) -> Iterator[Candidate]:
     files: Files | None = None
 
@@ -286,7 +366,7 @@ def _from_list(path: str, root: str, id_from: IdFrom, notices: list[str]) -> Ite
         clip = None if entry.path is None else _by_path(entry.path, root, id_from)
         if clip is None:
             if files is None:  # one walk, and only when something must be looked for
-                below = list(_from_folder(root, "stem", set(), Counter(), []))
+                below = list(_all_below(root))
                 files = Files(_sorted(below))
             clip = _by_id(entry, root, files)
         return _described(clip, entry, root)
@@ -295,7 +375,10 @@ def _from_list(path: str, root: str, id_from: IdFrom, notices: list[str]) -> Ite
         yield from map(asked_for, read_entries(path))
     else:
         for name, size in plain_sizes(read_names(path), root):
-            if size is None:
+            if size is None and is_archive(name):
+                found = clips_at(_whole_path(root, name), Counter(), notices)
+                yield from _as_candidates(found, id_from)
+            elif size is None:
                 yield asked_for(bare_entry(name))
             else:
                 clip_id = default_id(name, id_from)
@@ -310,11 +393,25 @@ def _by_path(path: str, root: str, id_from: IdFrom) -> Candidate | None:
         clip_id = default_id(path, id_from)
         detail = "the path holds a NUL"
         return Candidate(clip_id, root, "", 0, clip_id, reject=Reason.BAD_ID, detail=detail)
-    full = os.path.normpath(path if path.startswith("/") else f"{root.rstrip('/')}/{path}")
-    if "/" not in path and not os.path.lexists(full):
+    full = _whole_path(root, path)
+    if is_address(full):
+        if "/" not in path and not is_there(full):
+            return None
+        home = root if _is_below(full, root) else host_of(full)
+        return _candidate(home, _below(full, home), 0, id_from)  # whose size is asked for later
+    if "/" not in path and not (os.path.lexists(full) or (archive_in(full) and is_there(full))):
         return None
     home = root if _is_below(full, root) else os.path.dirname(full)
     return _candidate(home, _below(full, home), _size(full), id_from)
+
+
+def _whole_path(root: str, path: str) -> str:
+    """Return what a list names, by a path below its root, an absolute path or an address."""
+    if is_address(path) or is_other_address(path):
+        return parsed(path)
+    if is_address(root) and not path.startswith("/"):
+        return address_below(root, path)
+    return os.path.normpath(path if path.startswith("/") else f"{root.rstrip('/')}/{path}")
 
 
 def _is_below(full: str, folder: str) -> bool:
@@ -356,11 +453,11 @@ def _described(clip: Candidate, entry: Entry, root: str) -> Candidate:
         return clip
     audio_path = clip.audio_path
     if entry.audio_path is not None:
-        full = os.path.normpath(os.path.join(root, entry.audio_path))
+        full = _whole_path(root, entry.audio_path)
         audio_path = _below(full, clip.root) if _is_below(full, clip.root) else full
     span = clip if entry.uncut is not None else entry
     wrong = wrong_with_id(clip_id)
-    return Candidate(
+    described = Candidate(
         id=clip_id,
         root=clip.root,
         path=clip.path,
@@ -373,3 +470,6 @@ def _described(clip: Candidate, entry: Entry, root: str) -> Candidate:
         reject=Reason.BAD_ID if wrong else clip.reject,
         detail=wrong or clip.detail,
     )
+    if isinstance(clip, CandidateAway):
+        return _seen_away(described, SeenFile(clip.bytes, clip.etag, clip.offset))
+    return described

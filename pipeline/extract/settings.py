@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from ...cache.addresses import is_address, parse_address, without_secrets
 from ...errors import Reason, UsageError
 from ...stages.front_ends import FRONT_ENDS
 from ...stages.workers import Workers
@@ -67,7 +68,21 @@ class ExtractSettings:
     @property
     def remap(self) -> dict[int, str]:
         """`root_map` as text."""
-        return {number: str(folder.absolute()) for number, folder in (self.root_map or {}).items()}
+        return {number: _whole(str(folder)) for number, folder in (self.root_map or {}).items()}
+
+
+def _whole(root: str) -> str:
+    """Return a root as workers need it, who may run in another folder.
+
+    Raises:
+        UsageError: an address that cannot be used.
+    """
+    if not is_address(root):
+        return str(Path(root).absolute())
+    try:
+        return parse_address(root)
+    except ValueError as error:
+        raise UsageError(f"--root {without_secrets(root)}: {error}") from None
 
 
 def parse_roots(texts: list[str]) -> tuple[Path | None, dict[int, Path]]:

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from ...cache.addresses import joined
 from ...cache.clip_ids import file_stem
 from ...cache.defaults import DECODER
 from ...cache.schema import AUDIO_RATE_HZ
@@ -20,6 +21,7 @@ from ...errors import ClipError, ClipsFailedError, Reason, UsageError
 from ...machine import AUTO
 from ...stages.features import FeatureParams, Row
 from ...stages.film.run import RenderChild
+from ...stages.sources.staging import staged
 from ...stages.workers.decoder import TIMEOUT_S, DecoderChild
 from ...train.choices import DEFAULT_GEOMETRY, DEFAULT_SCALES
 from ...train.nets.geometry import Geometry
@@ -147,10 +149,11 @@ def localize_videos(
                     raise ClipError(clip.reject, clip.detail or "")
                 path = out / f"{file_stem(clip.id)}.mp4"
                 drawn = path.with_name(f"{path.stem}.strip.png") if strip else None
-                notice = write_video(
-                    localizer, child, clip.id, line, path, every_s=every_s, geometry=geometry,
-                    strip=drawn,
-                )  # fmt: skip
+                with staged(line) as files:
+                    notice = write_video(
+                        localizer, child, clip.id, files, path, every_s=every_s, geometry=geometry,
+                        strip=drawn,
+                    )  # fmt: skip
             except ClipError as error:
                 done.failures.append(Failure(clip.id, str(error.reason), error.detail, number))
                 continue
@@ -227,7 +230,8 @@ def _decoded(
     window_s = localizer.window_s
     for number, clip in enumerate(_in_turn(candidates)):
         try:
-            row = child.row(_line(clip))
+            with staged(_line(clip)) as line:
+                row = child.row(line)
         except ClipError as error:
             failures.append(Failure(clip.id, str(error.reason), error.detail, number))
             continue
@@ -259,11 +263,13 @@ def _line(clip: Candidate) -> dict[str, str | float]:
     """
     if not clip.path:
         raise ClipError(clip.reject or Reason.BAD_ID, clip.detail or "")
-    root = Path(clip.root)
     line: dict[str, str | float | None] = {
-        "path": str(root / clip.path),
+        "path": joined(clip.root, clip.path),
         "folder": clip.root,
-        "audio_path": str(root / clip.audio_path) if clip.audio_path else None,
+        "audio_path": joined(clip.root, clip.audio_path) if clip.audio_path else None,
+        "bytes": clip.bytes,
+        "etag": clip.etag,
+        "offset": clip.offset,
         "start_s": clip.start_s,
         "seconds": clip.seconds,
         "reject": str(clip.reject) if clip.reject else None,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -64,7 +63,6 @@ def write_video(
     with whole(path) as draft, watch(f"{clip_id} drawn", "frames") as update:
         for drawn in child.draw(line, heat, str(draft)):
             update(drawn.num_pictures, drawn.num_expected)
-        _sync(draft)
     if strip is not None:
         write_strip(path, heat, kept, strip)
     if drawn.end_s < drawn.said_s - _CUT_S:
@@ -107,9 +105,3 @@ def _heard(
         *heat_table(),
         legend(limits, *moment.drawn_hw),
     )
-
-
-def _sync(path: Path) -> None:
-    """Wait until a file is on disk."""
-    with path.open("rb") as file:
-        os.fsync(file.fileno())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -10,11 +9,13 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from ...advice import advice
+from ...cache.addresses import joined
 from ...cache.store import Cache
 from ...errors import ClipError, ClipsFailedError, InputError, Reason, UsageError
 from ...stages.features import FeatureParams
+from ...stages.sources.staging import staged_file
 from ...stages.workers.decoder import DecoderChild
-from ..extract.scan import Candidate, scan
+from ..extract.scan import Candidate, CandidateAway, scan
 from ..id_lists import read_ids
 from ..output import note
 
@@ -40,11 +41,11 @@ def with_sound(candidates: Sequence[Candidate], sound: Path) -> Iterator[list[Ca
     if not sound.is_file():
         raise InputError(f"{sound}: no file; name the sound's with --sound")
     clip = replace(candidates[0], audio_path=str(sound.absolute()))
-    path = os.path.join(clip.root, clip.path)  # noqa: PTH118 - surrogate-escaped names are strings
+    path = joined(clip.root, clip.path)
     with TemporaryDirectory(prefix="avpipe-") as folder:
         try:
-            with DecoderChild(FeatureParams()) as child:
-                Path(folder, "picture.jpg").write_bytes(child.picture(path))
+            with staged_file(path) as file, DecoderChild(FeatureParams()) as child:
+                Path(folder, "picture.jpg").write_bytes(child.picture(file))
             clip = replace(clip, root=folder, path="picture.jpg")
         except ClipError as error:
             if error.reason != Reason.NOT_MEDIA:  # else it may be a video
@@ -108,11 +109,13 @@ def cached_sources(cache: Cache, ids: Sequence[str]) -> list[Candidate]:
     roots = [root["path"] for root in cache.manifest.roots]
     lines = [cache.manifest.line(cache.row_of(name)) for name in ids]
     return [
-        Candidate(
+        CandidateAway(
             id=line["id"],
             root=roots[line["root"]],
             path=line["path"],
             bytes=line["bytes"],
+            etag=line.get("etag"),
+            offset=line.get("offset"),
             source=line["source"],
             audio_path=line.get("audio_path"),
             start_s=line.get("start_s"),

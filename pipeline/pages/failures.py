@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ...advice import advice
+from ...cache.addresses import joined
 from ...cache.store import Cache
 from ...errors import TRANSIENT, Reason, UsageError
 from ...printable import printable
@@ -41,8 +42,8 @@ def list_failures(
         if (reasons and failure.reason not in reasons) or (ids and failure.id not in ids):
             continue
         line = cache.manifest.line(failure.row)
-        root = Path(cache.manifest.roots[line["root"]]["path"])
-        found.append({**failure._asdict(), "path": str(root / line["path"])})
+        root = cache.manifest.roots[line["root"]]["path"]
+        found.append({**failure._asdict(), "path": joined(root, line["path"])})
     counts = Counter(one["reason"] for one in found)
     return {
         "schema": "avpipe.failures/1",

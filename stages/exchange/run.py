@@ -8,7 +8,6 @@ of clips comes last.
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -118,14 +117,12 @@ def export_cache(
         else:
             with whole(out / file) as draft:
                 write.write(draft, reader.read(group), specs)
-                _sync(draft)
             done += len(group)
         if progress:
             progress(done + skipped, len(rows))
     file_of = {row: file for file, group in zip(files, groups, strict=True) for row in group}
     with whole(out / write.TABLE) as draft:
         write.write_table(draft, table_rows(cache, file_of, None if ids is None else set(ids)))
-        _sync(draft)
     return ExportSummary(
         out, len(files), len(rows), done, skipped, tuple(notices), time.monotonic() - started
     )
@@ -214,9 +211,3 @@ def _claim(out: Path, mark: Mapping[str, Any]) -> None:
     if out.is_dir() and any(not entry.name.startswith(".") for entry in out.iterdir()):
         raise UsageError(f"{out} is not empty, and holds no export: name another folder")
     write_whole(path, (json.dumps(mark, indent=1) + "\n").encode())
-
-
-def _sync(path: Path) -> None:
-    """Wait until a file is on disk."""
-    with path.open("rb") as file:
-        os.fsync(file.fileno())

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...cache.writer import remove_orphans, temporary
-from ...drafts import write_whole
+from ...drafts import sync_file, write_whole
 from ...errors import InputError
 from ...reading import parse_json
 from .cosine import EQUAL, QUERY_BLOCK, NearestRows, Queries, nearest
@@ -50,6 +50,7 @@ def build_index(vectors: NDArray[np.floating], path: Path) -> None:
     remove_orphans(path.parent)
     with temporary(path) as draft:
         faiss.write_index(index, str(draft))
+        sync_file(draft)
         draft.replace(path)
 
 

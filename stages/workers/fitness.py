@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from ... import __version__
+from ...cache.addresses import is_address
 from ...cache.schema import MANIFEST
 from ...cache.writer import remove_orphans, temporary
 from ...errors import (
@@ -20,6 +21,7 @@ from ...errors import (
     MissingDependencyError,
     UsageError,
 )
+from ..sources.staging import require_there, sweep_staged
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
@@ -68,7 +70,7 @@ class Fitness:
         software: What is compared.
         versions: What this process has of it, name and version.
         cache: The cache, absolute.
-        folders: Where clips lie.
+        folders: Where clips lie; of those at an address, the address of one.
         stages: Folders of the cache that are written.
         gpus: GPUs that a worker needs for itself.
     """
@@ -117,6 +119,8 @@ def require_fit(fitness: Fitness) -> None:
             )
     for folder in fitness.folders:
         if why := _unreadable(folder):
+            if is_address(folder):
+                raise InputError(f"{host} cannot fetch {folder} ({why})")
             raise InputError(f"{host} cannot read {folder} ({why}): mount it there too")
     manifest = fitness.cache / MANIFEST
     if not any(manifest.glob("*.jsonl")):
@@ -134,7 +138,8 @@ def require_fit(fitness: Fitness) -> None:
 
 
 def sweep(fitness: Fitness) -> None:
-    """Remove what killed processes of this host left of shards."""
+    """Remove what killed processes of this host left of shards, and of clips that were fetched."""
+    sweep_staged()
     for stage in fitness.stages:
         folder = fitness.cache / stage
         remove_orphans(folder)
@@ -155,6 +160,12 @@ def work_if_fit(task: Task, work: Callable[[Task], Result], fitness: Fitness) ->
 
 
 def _unreadable(folder: str) -> str:
+    if is_address(folder):
+        try:
+            require_there(folder)
+        except AvpipeError as error:
+            return str(error)
+        return ""
     try:
         next(Path(folder).iterdir(), None)
     except OSError as error:

@@ -120,7 +120,8 @@ def test_every_dependency_is_pinned() -> None:
         if "==" in line
     }
     project = PYPROJECT["project"]
-    wanted = [*project["dependencies"], *project["optional-dependencies"]["dev"]]
+    extras = project["optional-dependencies"]
+    wanted = [*project["dependencies"], *extras["dev"], *extras["remote"]]
     names = {line.partition(">=")[0].lower() for line in wanted}
     assert names - pins == set()
 

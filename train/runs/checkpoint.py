@@ -10,10 +10,11 @@ import hashlib
 import io
 import json
 import shutil
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ...drafts import whole_folder
+from ...drafts import remove_folder, whole_folder
 from ...drafts import write_durably as write_durably
 from ...errors import CacheCorruptError, InputError
 from ...reading import parse_json
@@ -64,7 +65,10 @@ def save_checkpoint(
 
 def _prune(folder: Path) -> None:
     """Remove old checkpoints and what killed processes left."""
-    for path in [*_checkpoints(folder)[:-_KEPT], *folder.glob(".*")]:
+    for path in _checkpoints(folder)[:-_KEPT]:
+        with suppress(OSError):
+            remove_folder(path)
+    for path in folder.glob(".*"):
         shutil.rmtree(path, ignore_errors=True)
 
 

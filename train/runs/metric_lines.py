@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ...cache.schema import canonical_json
-from ...drafts import unwritable, write_whole
+from ...drafts import sync_file, sync_folder, unwritable, write_whole
 from ...reading import parse_json
 from ..notices import tell
 
@@ -74,6 +74,20 @@ def append_lines(path: Path, lines: Iterable[Mapping[str, float]]) -> None:
             file.writelines(map(encode, lines))
     except OSError as error:
         raise unwritable(path, error) from error
+
+
+def sync_lines(run_dir: Path) -> None:
+    """Make all lines of a run durable: a checkpoint that is says they are there.
+
+    Raises:
+        CacheUnwritableError: If the disk cannot be written.
+    """
+    try:
+        for path in run_dir.glob("*.jsonl"):
+            sync_file(path)
+        sync_folder(run_dir)
+    except OSError as error:
+        raise unwritable(run_dir, error) from error
 
 
 def read_lines(path: Path) -> list[Values]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from ....advice import advice
 from ....cache.store import Cache
-from ....drafts import remove_orphans, temporary
+from ....drafts import remove_orphans, temporary, write_durably
 from ....errors import CacheUnwritableError, InputError, UsageError
 from ....train.show.drawing import to_png
 from .gather import make_card, read_class_names, remarks, shown_stages, spread
@@ -82,7 +82,7 @@ def write_result(out: Path, content: bytes) -> None:
     remove_orphans(out.parent)
     try:
         with temporary(out) as draft:
-            draft.write_bytes(content)
+            write_durably(draft, content)
             draft.rename(out)
     except CacheUnwritableError as error:  # its remedy is for a cache
         why = getattr(error.__cause__, "strerror", None) or error.__cause__

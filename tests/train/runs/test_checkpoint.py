@@ -53,6 +53,27 @@ def test_the_last_two_are_kept(tmp_path: Path, state: Any) -> None:
     assert names == ["00000100", "00020000"]
 
 
+def test_a_checkpoint_goes_whole(
+    tmp_path: Path, state: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Killed(BaseException):
+        pass
+
+    def killed(path: Path, **_: Any) -> None:
+        raise Killed
+
+    for step in (5, 10):
+        save_checkpoint(tmp_path, step, *state)
+    monkeypatch.setattr("shutil.rmtree", killed)
+    with pytest.raises(Killed):
+        save_checkpoint(tmp_path, 15, *state)
+    names = sorted(path.name for path in (tmp_path / "checkpoints").glob("[!.]*"))
+    assert names == ["00000010", "00000015"]
+    monkeypatch.undo()
+    save_checkpoint(tmp_path, 20, *state)
+    assert len(list((tmp_path / "checkpoints").iterdir())) == 2
+
+
 def test_saving_a_step_again_changes_nothing(tmp_path: Path, state: Any) -> None:
     first = save_checkpoint(tmp_path, 5, *state)
     before = (first / "weights.safetensors").stat().st_ino
