@@ -10,16 +10,18 @@ PYTEST := PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest
 DEMO_OUT ?= demo-out
 # Files of tests that run beside each other
 TEST_JOBS ?= 2
+# make faults-full FAULTS="--commands drop,export --every 10" tries these alone
+FAULTS ?=
 # How long the long trials take: make fuzz MINUTES=600
 MINUTES ?= 60
 # make bench BENCH="knn read" runs these alone; BENCH=--quick all, at small sizes
 BENCH ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test test-all slow faults power meet lint types fmt docs docs-site bench wheel check clean fuzz
+.PHONY: help venv demo test test-all slow faults faults-full power meet fuzz lint types fmt docs docs-site bench wheel check clean
 
 help:  ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 venv: $(READY)  ## the environment, with the tested versions of constraints.txt
 
@@ -42,6 +44,10 @@ slow: $(READY)  ## the tests over ten seconds
 
 faults: $(READY)  ## kills, full disks, flipped bits: short and long
 	$(PYTEST) -q -m faults
+
+faults-full: $(READY)  ## each system call of each command fails once: hours, goes on where it stopped
+	@mkdir -p build
+	$(BIN)/python tests/faults/full.py --out build/faults.jsonl --jobs $(TEST_JOBS) $(FAULTS)
 
 power: $(READY)  ## what the power may leave of each command, for MINUTES; goes on where it stopped
 	$(BIN)/python tests/endure.py power --minutes $(MINUTES)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -155,6 +156,33 @@ _REMEDIES = {
     errno.ENOMEM: "end other programs, the system has no more memory",
     errno.EAGAIN: "end other programs, the system has no more processes to give",
 }
+
+
+REFUSALS = frozenset(
+    {
+        *(errno.EIO, errno.ESTALE, errno.EMFILE, errno.ENFILE, errno.ENOMEM),
+        *(errno.ENOSPC, errno.EDQUOT, errno.EROFS),
+    }
+)
+"""What the system answers for reasons of its own: of the file they say nothing."""
+
+
+def require_answer(error: Exception, path: Path) -> None:
+    """Raise anew what was raised because the system refused: the file need not be damaged.
+
+    Args:
+        error: What a reader raised; libraries of C tell the system's words alone.
+        path: What it read.
+
+    Raises:
+        OSError: With the number and the file.
+    """
+    number = getattr(error, "errno", None)
+    if number is None:
+        known = REFUSALS - {errno.ENOMEM}  # absurd sizes in a damaged file are told like that, too
+        number = next((one for one in known if os.strerror(one) in str(error)), None)
+    if number in REFUSALS:
+        raise OSError(number, os.strerror(number), str(path)) from error
 
 
 def remedy(error: OSError, otherwise: str) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import MissingDependencyError
+from ..errors import MissingDependencyError, require_answer
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -25,6 +25,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
 
     Raises:
         MissingDependencyError: If it is missing, damaged, or more than tensors and plain data.
+        OSError: The system refuses to read it now.
     """
     import torch
 
@@ -43,6 +44,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
             "save its tensors as safetensors where you trust it"
         ) from error
     except Exception as error:  # the readers have no common error for a damaged file
+        require_answer(error, path)
         words = str(error) or type(error).__name__
         why = words.partition("\n")[0].partition(". ")[0][:160]  # what follows is advice
         raise MissingDependencyError(
@@ -59,6 +61,7 @@ def _refuse_what_is_none(path: Path) -> None:
         with path.open("rb") as file:
             begins = file.read(64)
     except OSError as error:
+        require_answer(error, path)
         raise MissingDependencyError(f"{path}: {error.strerror}") from error
     if not begins.strip():
         raise MissingDependencyError(f"{path}: is empty; fetch it again")

@@ -11,7 +11,7 @@ from pathlib import Path
 from ...cache.addresses import is_address
 from ...cache.manifest import Manifest
 from ...cache.segment import Line, Root
-from ...errors import InputError
+from ...errors import REFUSALS, InputError
 from ...stages.sources.staging import is_gone
 from .scan import Candidate, candidate_text, default_id, path_key, piece_id
 from .settings import ID_FROM, IdFrom
@@ -230,18 +230,27 @@ def seen_roots(manifest: Manifest) -> list[Root]:
 
 
 def _seen_root(folder: str, *, has_clips: bool = False) -> Root:
-    """Return a root as it is now; its device is 0 where nothing can be found."""
+    """Return a root as it is now; its device is 0 where nothing can be found.
+
+    Raises:
+        OSError: The folder is there, and its disk does not answer now: what the manifest says of a
+            root, it says for ever.
+    """
     if is_address(folder):  # it lies on no device of this machine
         return Root(path=folder, device=int(has_clips))
     try:
-        if Path(folder).is_file():  # a tar
-            return Root(path=folder, device=Path(folder).stat().st_dev)
-        with os.scandir(folder) as entries:
-            is_used = has_clips or next(entries, None) is not None
+        is_used = has_clips or Path(folder).is_file() or _holds_something(folder)  # a file: a tar
         device = Path(folder).stat().st_dev if is_used else 0
-    except OSError:  # a list may name files of any folder
-        device = 0
+    except OSError as error:
+        if has_clips or error.errno in REFUSALS:
+            raise
+        device = 0  # a list may name files of any folder
     return Root(path=folder, device=device)
+
+
+def _holds_something(folder: str) -> bool:
+    with os.scandir(folder) as entries:
+        return next(entries, None) is not None
 
 
 def _other_names(

@@ -12,6 +12,7 @@ import mmap
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from pathlib import Path
 from stat import S_ISREG
 from types import MappingProxyType
@@ -25,7 +26,7 @@ from av.error import FFmpegError
 from av.video.codeccontext import VideoCodecContext
 from av.video.stream import VideoStream
 
-from ...errors import ClipError, Reason
+from ...errors import REFUSALS, ClipError, Reason
 from .avi import index_is_wrong
 
 STILL = "jpeg_pipe"
@@ -55,6 +56,23 @@ _SIGNATURES = (
 )  # webm, avi and wav, flv, ogg, mpg
 
 av.logging.set_level(None)  # damaged clips are expected here: they become reasons, not log lines
+
+
+_doubts: ContextVar[bool] = ContextVar("doubts", default=False)
+
+
+class DoubtfulError(Exception):
+    """FFmpeg told of a disk that reads the whole file now: a second look may find a good clip."""
+
+
+@contextmanager
+def doubting() -> Iterator[None]:
+    """Raise `DoubtfulError` inside, where a demuxer would be believed that tells of a bad disk."""
+    before = _doubts.set(True)
+    try:
+        yield
+    finally:
+        _doubts.reset(before)
 
 
 def check_file(path: str) -> None:
@@ -237,9 +255,11 @@ def raise_if_environment(path: str, error: FFmpegError) -> None:
     """Raise when an error of FFmpeg is the machine's fault and not the clip's.
 
     Some demuxers report an I/O error at the end of a cut file, so the disk is asked itself; and
-    absurd tables ask for more memory than there is, so the memory is.
+    absurd tables ask for more memory than there is, so the memory is. What the disk refused once is
+    like the end of a cut file: a second look tells, which who asks takes by `doubting`.
 
     Raises:
+        DoubtfulError: The file can be read now, and a second look is wanted.
         MemoryError: FFmpeg could not allocate, and there is little left.
         ClipError: missing or io_error; decode_error where only this file asks for too much.
     """
@@ -248,6 +268,8 @@ def raise_if_environment(path: str, error: FFmpegError) -> None:
         raise ClipError(Reason.DECODE_ERROR, "it asks for an absurd amount of memory") from None
     if not isinstance(error, OSError):
         return
+    if error.errno in REFUSALS - {errno.EIO}:  # no demuxer says that of a file's content
+        raise ClipError(Reason.IO_ERROR, error.strerror or "") from None
     try:
         with Path(path).open("rb", buffering=0) as file:
             while file.read(1 << 20):
@@ -256,6 +278,8 @@ def raise_if_environment(path: str, error: FFmpegError) -> None:
         raise ClipError(Reason.MISSING) from None
     except OSError as failure:
         raise ClipError(Reason.IO_ERROR, failure.strerror or "") from None
+    if error.errno == errno.EIO and _doubts.get():
+        raise DoubtfulError
 
 
 def raise_if_memory_is_low() -> None:

@@ -1,8 +1,11 @@
 /* A library to preload: it makes the N-th system call on files below a folder fail.
  *
  * It starts asleep. The program (through ctypes) or its parent calls inject(); what is counted and what
- * fails is shared with all forked children. Python, h5py and torch all call the functions of libc
- * that stand at the end. Calls on standard input, output and error are never counted.
+ * fails lies in the file that INJECT_STATE names, and so a whole family of processes counts together:
+ * forked children, and programs that these start. Python, h5py, FFmpeg, safetensors and torch all call the
+ * functions of libc that stand at the end. Calls on standard input, output and error are never counted; nor
+ * is what libc does for itself (fread, fwrite and fclose of a FILE), nor memory that is mapped.
+ * While it is awake nothing is flushed to the disk: no test cuts the power here.
  */
 #define _GNU_SOURCE
 #include <dirent.h>
@@ -10,9 +13,11 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
@@ -23,20 +28,24 @@
 enum kind { OPEN, CREATE, READ, WRITE, PWRITE, FSYNC, RENAME, LINK, UNLINK, MKDIR, RMDIR, TRUNCATE, CLOSE };
 static const char *NAMES[] = {"open", "create", "read", "write", "pwrite", "fsync", "rename", "link",
                               "unlink", "mkdir", "rmdir", "truncate", "close"};
-enum { EXITS = -1, SHORT = -2 }; /* in place of an error number */
+enum { EXITS = -1, SHORT = -2, KILLED = -3 }; /* in place of an error number */
 enum answer { GO_ON, FAIL, HALF };
 
 struct state {
     atomic_int awake, count;
-    int at, error, sticky;
+    int at, error, sticky, pid;
     unsigned kinds; /* one bit for each kind */
     char below[PATH_MAX], hit[PATH_MAX + 32];
 };
 static struct state *shared;
 
 __attribute__((constructor)) static void begin(void) {
-    shared = mmap(NULL, sizeof *shared, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    const char *name = getenv("INJECT_STATE");
+    int fd = name ? syscall(SYS_openat, AT_FDCWD, name, O_RDWR | O_CREAT, 0600) : -1;
+    if (fd < 0 || syscall(SYS_ftruncate, fd, sizeof *shared)) return;
+    shared = mmap(NULL, sizeof *shared, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
     if (shared == MAP_FAILED) shared = NULL;
+    syscall(SYS_close, fd);
 }
 
 /* Make the at-th call of those kinds below a folder fail, 0 for none; sticky: all behind it too. */
@@ -44,7 +53,7 @@ void inject(const char *below, unsigned kinds, int at, int error, int sticky) {
     atomic_store(&shared->awake, 0);
     atomic_store(&shared->count, 0);
     snprintf(shared->below, sizeof shared->below, "%s", below);
-    shared->hit[0] = 0;
+    shared->hit[0] = 0, shared->pid = 0;
     shared->kinds = kinds, shared->at = at, shared->error = error, shared->sticky = sticky;
     atomic_store(&shared->awake, 1);
 }
@@ -57,6 +66,9 @@ int injected(void) {
 
 /* Tell which call failed, as "rename /a/b"; "" if none did. */
 const char *injected_at(void) { return shared->hit; }
+
+/* Tell the process whose call it was. */
+int injected_in(void) { return shared->pid; }
 
 static int is_below(const char *path) {
     size_t length = strlen(shared->below);
@@ -76,8 +88,12 @@ static enum answer judge(enum kind kind, const char *path) {
     int number = atomic_fetch_add(&shared->count, 1) + 1;
     if (!shared->at || !(number == shared->at || (shared->sticky && number > shared->at)))
         return GO_ON;
-    if (!shared->hit[0]) snprintf(shared->hit, sizeof shared->hit, "%s %s", NAMES[kind], path);
+    if (!shared->hit[0]) {
+        snprintf(shared->hit, sizeof shared->hit, "%s %s", NAMES[kind], path);
+        shared->pid = syscall(SYS_getpid);
+    }
     if (shared->error == EXITS) syscall(SYS_exit_group, 137);
+    if (shared->error == KILLED) syscall(SYS_kill, syscall(SYS_getpid), SIGKILL);
     if (shared->error == SHORT) return HALF;
     errno = shared->error;
     return FAIL;
@@ -132,14 +148,19 @@ OF_BYTES(pread64, READ, (int fd, void *b, size_t n, off64_t at), fd, b, n, at)
 OF_BYTES(write, WRITE, (int fd, const void *b, size_t n), fd, b, n)
 OF_BYTES(pwrite, PWRITE, (int fd, const void *b, size_t n, off_t at), fd, b, n, at)
 OF_BYTES(pwrite64, PWRITE, (int fd, const void *b, size_t n, off64_t at), fd, b, n, at)
+OF_BYTES(readv, READ, (int fd, const struct iovec *b, int n), fd, b, n)
+OF_BYTES(writev, WRITE, (int fd, const struct iovec *b, int n), fd, b, n)
+OF_BYTES(sendfile, WRITE, (int fd, int from, off_t *at, size_t n), fd, from, at, n)
+OF_BYTES(sendfile64, WRITE, (int fd, int from, off64_t *at, size_t n), fd, from, at, n)
+OF_BYTES(copy_file_range, WRITE, (int from, off64_t *a, int fd, off64_t *b, size_t n, unsigned f), from, a, fd, b, n, f)
 OF_BYTES(preadv64, READ, (int fd, const struct iovec *b, int n, off64_t at), fd, b, n, at)
 OF_BYTES(preadv64v2, READ, (int fd, const struct iovec *b, int n, off64_t at, int f), fd, b, n, at, f)
-OF_FD(fsync, FSYNC, (int fd), fd)
-OF_FD(fdatasync, FSYNC, (int fd), fd)
 OF_FD(ftruncate, TRUNCATE, (int fd, off_t size), fd, size)
 OF_FD(ftruncate64, TRUNCATE, (int fd, off64_t size), fd, size)
 OF_PATH(rename, RENAME, AT_FDCWD, to, (const char *from, const char *to), from, to)
 OF_PATH(renameat, RENAME, d, to, (int c, const char *from, int d, const char *to), c, from, d, to)
+OF_PATH(renameat2, RENAME, d, to, (int c, const char *from, int d, const char *to, unsigned f), c, from, d, to, f)
+OF_PATH(symlink, LINK, AT_FDCWD, to, (const char *from, const char *to), from, to)
 OF_PATH(link, LINK, AT_FDCWD, to, (const char *from, const char *to), from, to)
 OF_PATH(linkat, LINK, d, to, (int c, const char *from, int d, const char *to, int f), c, from, d, to, f)
 OF_PATH(unlink, UNLINK, AT_FDCWD, path, (const char *path), path)
@@ -154,6 +175,12 @@ int posix_fallocate64(int fd, off64_t at, off64_t n) {
     return of_fd(TRUNCATE, fd) == FAIL ? errno : real(fd, at, n);
 }
 int posix_fallocate(int fd, off_t at, off_t n) { return posix_fallocate64(fd, at, n); }
+
+int fsync(int fd) {
+    REAL(int, "fsync", int);
+    return of_fd(FSYNC, fd) == FAIL ? -1 : is_awake() ? 0 : real(fd);
+}
+int fdatasync(int fd) { return fsync(fd); }
 
 /* A folder is opened to be listed. */
 DIR *opendir(const char *path) {
@@ -202,3 +229,11 @@ OPENS(open)
 OPENS(open64)
 OPENS_AT(openat)
 OPENS_AT(openat64)
+
+static FILE *opens_file(const char *name, const char *path, const char *how) {
+    FILE *(*real)(const char *, const char *) = (FILE * (*)(const char *, const char *)) dlsym(RTLD_NEXT, name);
+    int reads = how[0] == 'r' && !strchr(how, '+');
+    return of_path(reads ? OPEN : CREATE, AT_FDCWD, path) == FAIL ? NULL : real(path, how);
+}
+FILE *fopen(const char *path, const char *how) { return opens_file("fopen", path, how); }
+FILE *fopen64(const char *path, const char *how) { return opens_file("fopen64", path, how); }

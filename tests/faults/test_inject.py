@@ -1,156 +1,52 @@
-"""One system call fails, or the process ends at it: one line, its code, and the rerun finishes."""
+"""One system call fails, or the process ends at it: one line, its code, and the rerun finishes.
+
+A choice of cases; `make faults-full` tries every call of every command with every fault.
+"""
 
 from __future__ import annotations
 
-import os
-import re
-import shutil
+import importlib.util
+import json
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
-from hashlib import sha256
+from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
+from types import ModuleType
 
-import numpy as np
 import pytest
-from avpipe.cache.schema import Header, shard_path
-from avpipe.cache.store import Cache
-from avpipe.cache.writer import Rows, write_shard
-from cache_factory import make_cache
-from evaluation_factory import TINY, write_world
-from fake_clips import make_cache as make_plain_cache
-from injected import EXITED, FAULTS, KINDS, Injector, Outcome, compiler
+from fault_checks import Checker, kinds_of
+from fault_commands import COMMANDS, Bench, open_bench
+from fault_table import read_lines, table
+from injected import EXITED, FAULTS, WAS_KILLED, compiler
+from injected_python import COVERED
 
 pytestmark = [
     pytest.mark.faults,
-    pytest.mark.skipif(compiler() is None, reason="no C compiler"),
     pytest.mark.skipif(sys.platform != "linux", reason="the library is preloaded as Linux does"),
 ]
-_DRAFT = re.compile(r"\..+\.\d+\.[0-9a-f]{8}")
-_MOVES = ("read", "write", "pwrite")
-"""Calls that may do less than they were asked."""
-
-
-@dataclass(frozen=True)
-class Bench:
-    """A folder with what commands need, and what runs them: `case` is theirs to change."""
-
-    folder: Path
-    injector: Injector
-    _calm: dict[str, dict[str, str]] = field(default_factory=dict)
-
-    @property
-    def case(self) -> Path:
-        """The folder of this case."""
-        return self.folder / "case"
-
-    def begin(self, command: str) -> list[str | Path]:
-        """Give a command a fresh start; return how it is called."""
-        shutil.rmtree(self.case, ignore_errors=True)
-        self.case.mkdir()
-        source, words = COMMANDS[command]
-        if source:
-            shutil.copytree(self.folder / source, self.case / source, copy_function=os.link)
-        return words(self)
-
-    def calm(self, command: str) -> dict[str, str]:
-        """Return the files that a command leaves that nothing disturbs; it runs once."""
-        if command not in self._calm:
-            assert self.injector.run(self.begin(command)).code == 0
-            self._calm[command] = self.files()
-        return self._calm[command]
-
-    def files(self) -> dict[str, str]:
-        """Return the digest of each file of the case.
-
-        TensorBoard's are left out: their names and their lines hold the time of day.
-        """
-        found = (path for path in self.case.rglob("*") if path.is_file())
-        return {
-            path.relative_to(self.case).as_posix(): sha256(path.read_bytes()).hexdigest()
-            for path in found
-            if "tfevents" not in path.name
-        }
-
-
-Words = Callable[[Bench], list[str | Path]]
-
-
-def _train(bench: Bench) -> list[str | Path]:
-    words: list[str | Path] = ["train", "--recipe", "compact", "--run", bench.case / "run"]
-    words += ["--cache", bench.folder / "cache", "--ids", bench.folder / "train.txt"]
-    return [*words, *(word for key in TINY for word in ("--set", key))]
-
-
-def _evaluate(bench: Bench) -> list[str | Path]:
-    words: list[str | Path] = ["evaluate", bench.case / "run", "--cache", bench.folder / "cache"]
-    return [*words, "--annotations", bench.folder / "annotations"]
-
-
-def _localize(bench: Bench) -> list[str | Path]:
-    words: list[str | Path] = ["localize", "--run", bench.case / "run", "--out", bench.case / "out"]
-    return [*words, "--ids", bench.folder / "ids.txt", "--cache", bench.folder / "cache"]
-
-
-COMMANDS: dict[str, tuple[str, Words]] = {
-    "drop": ("small", lambda bench: ["drop", "hints/x", "--cache", bench.case / "small"]),
-    "drop audio": ("small", lambda bench: ["drop", "audio", "--cache", bench.case / "small"]),
-    "repair": ("hurt", lambda bench: ["verify", "--repair", "--cache", bench.case / "hurt"]),
-    "export": ("run", lambda bench: ["export", bench.case / "run"]),
-    "localize": ("run", _localize),
-    "evaluate": ("run", _evaluate),
-    "train": ("", _train),
-}
-"""Command to the folder that it changes, of which each case has a copy, and its arguments."""
+needs_compiler = pytest.mark.skipif(compiler() is None, reason="no C compiler")
 
 
 @pytest.fixture(scope="module")
 def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
-    folder = tmp_path_factory.mktemp("bench")
-    world = folder / "world"
-    cache = make_cache(world / "cache", 28)
-    (world / "train.txt").write_text("\n".join(cache.ids[:14]))
-    (world / "ids.txt").write_text("clip014\n")
-    (world / "annotations").mkdir()
-    write_world(world / "annotations")
-    small = Cache(make_plain_cache(world / "small", ["a", "b", "c", "d", "e"]))
-    for number in range(small.manifest.num_shards):
-        rows = small.shard("extract", number).rows
-        header = Header("hints/x", 1, number, {}, {}, n=len(rows), done=len(rows), weights="made")
-        values = Rows.array(np.zeros((len(rows), 4), np.float16))
-        columns = {"row": Rows.array(rows), "value": values}
-        write_shard(shard_path(small.path, "hints/x", number), header, columns)
-    shutil.copytree(small.path, world / "hurt")
-    for name in ("hints/x/0000001.h5", "manifest/0000.jsonl"):
-        content = bytearray((world / "hurt" / name).read_bytes())
-        content[-20] ^= 4
-        (world / "hurt" / name).write_bytes(content)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("AVPIPE_DEVICE", "cpu")
-        patch.setenv("AVPIPE_WEIGHTS_DIR", str(folder / "no-weights"))
-        with Injector(folder, below=world) as injector:
-            bench = Bench(world, injector)
-            assert injector.run(bench.begin("train")).code == 0
-            (bench.case / "run").rename(world / "run")
-            yield bench
+    with open_bench(tmp_path_factory.mktemp("bench"), pure=compiler() is None) as made:
+        yield made
 
 
-def require_survived(bench: Bench, command: str, found: Outcome, calm: dict[str, str]) -> None:
-    """See that a command ended as it should, and that the same command finishes the same bytes."""
-    where = f"{command}: {found.hit}: {found.stderr}"
-    assert found.problem() == "", where
-    again = bench.injector.run(COMMANDS[command][1](bench))
-    assert (again.code, again.problem()) == (0, ""), f"{where} rerun: {again.stderr}"
-    left = bench.files()
-    assert not any(_DRAFT.fullmatch(name.rpartition("/")[2]) for name in left), f"{where}{left}"
-    if command != "repair":
-        assert left == calm, where
-    else:  # a shard that cannot be read is moved away, none is lost
-        kept = {name.replace("hurt/damaged/", "hurt/"): left[name] for name in left} | left
-        assert calm.items() <= kept.items(), where
+@pytest.fixture(scope="module")
+def checker(bench: Bench) -> Checker:
+    return Checker(bench)
 
 
+@pytest.fixture(scope="module")
+def pure_checker(bench: Bench) -> Iterator[Checker]:
+    pure = Bench(bench.folder, pure=True)
+    yield Checker(pure)
+    pure.close()
+
+
+@needs_compiler
 @pytest.mark.parametrize(
     ("command", "fault", "kind", "at", "codes"),
     [
@@ -158,55 +54,114 @@ def require_survived(bench: Bench, command: str, found: Outcome, calm: dict[str,
         ("drop", "exit", "rmdir", 1, {EXITED}),
         ("drop", "EMFILE", "open", 4, {7}),
         ("drop audio", "EIO", "unlink", 2, {7}),
-        ("repair", "EIO", "rename", 1, {7}),
-        ("repair", "EIO", "read", 14, {0, 7}),
-        ("repair", "EDQUOT", "write", 1, {7}),
-        ("repair", "exit", "rename", 2, {EXITED}),
+        ("verify --repair", "EIO", "rename", 1, {7}),
+        ("verify --repair", "EIO", "read", 14, {0, 7}),
+        ("verify --repair", "EDQUOT", "write", 1, {7}),
+        ("verify --repair", "kill", "rename", 2, {WAS_KILLED}),
         ("export", "EMFILE", "open", 2, {7}),
         ("export", "ENOSPC", "write", 1, {7}),
         ("export", "short", "write", 1, {0}),
         ("export", "exit", "fsync", 1, {EXITED}),
         ("localize", "EMFILE", "open", 5, {7}),
-        ("localize", "exit", "rename", 1, {EXITED}),
+        ("localize", "kill", "rename", 1, {WAS_KILLED}),
         ("evaluate", "EIO", "read", 12, {4, 7}),
         ("evaluate", "exit", "rename", 2, {EXITED}),
         ("train", "ENOSPC", "create", 4, {0, 7}),
-        ("train", "exit", "fsync", 4, {EXITED}),
+        ("train", "kill", "fsync", 4, {WAS_KILLED}),
+        ("train --val-ids", "EROFS", "create", 3, {0, 7}),
+        ("extract", "EIO", "read", 22, {0}),  # a decoder's
+        ("extract --jobs 2", "kill", "pwrite", 30, {0}),  # a worker's
+        ("synth", "ENOSPC", "rename", 3, {7}),
+        ("embed-teachers", "EMFILE", "create", 2, {0, 7}),
+        ("import-checkpoint", "EMFILE", "read", 20, {4}),
     ],
 )
 def test_one_call_fails(
-    command: str, fault: str, kind: str, at: int, codes: set[int], bench: Bench
+    command: str, fault: str, kind: str, at: int, codes: set[int], checker: Checker
 ) -> None:
-    calm = bench.calm(command)
-    words = bench.begin(command)
-    found = bench.injector.run(words, at=at, error=FAULTS[fault], kinds=[kind])
+    found, lost = checker.survives(command, fault, at, [kind])
     assert found.hit.startswith(f"{kind} "), f"there are not {at} calls of {kind}"
     assert found.code in codes, found
-    require_survived(bench, command, found, calm)
+    assert not lost, found
+
+
+@pytest.mark.parametrize(
+    ("command", "fault", "kind", "at"),
+    [("drop", "EIO", "unlink", 1), ("verify --repair", "kill", "fsync", 2)],
+)
+def test_without_a_compiler(
+    command: str, fault: str, kind: str, at: int, pure_checker: Checker
+) -> None:
+    assert kind in COVERED
+    found, lost = pure_checker.survives(command, fault, at, [kind])
+    assert found.hit.startswith(f"{kind} ")
+    assert found.code == (WAS_KILLED if fault == "kill" else 7), found
+    assert not lost, found
+
+
+def full() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("full", Path(__file__).with_name("full.py"))
+    assert spec
+    assert spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@needs_compiler
+def test_program_goes_on_where_it_stopped(
+    bench: Bench,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    program, out = full(), tmp_path / "cases.jsonl"
+    monkeypatch.setattr(program, "open_bench", lambda folder: nullcontext(bench))
+    words = ["--commands", "verify --repair", "--faults", "EIO,short", "--every", "30"]
+    monkeypatch.setattr(sys, "argv", ["full.py", "--out", str(out), *words])
+    assert program.main() == 0
+    lines = read_lines(out)
+    assert {line["fault"] for line in lines} == {"EIO", "short"}
+    assert all(line["kind"] and not line["lost"] for line in lines)
+    assert f"{len(lines)} cases, {len(lines)} survived, 0 lost" in capsys.readouterr().out
+    with out.open("a") as file:
+        file.write('{"command": "dr')  # a process was killed while it wrote
+    assert program.main() == 0
+    assert read_lines(out) == lines
+
+
+def test_table_counts_what_is_lost() -> None:
+    line = {"command": "drop", "kind": "unlink", "file": "x", "s": 1.0, "commit": "abc"}
+    line |= {"date": "2026-01-01", "in_child": False, "code": 7}
+    lines = [
+        {**line, "fault": "EIO", "at": 1, "lost": ""},
+        {**line, "fault": "EIO", "at": 2, "lost": "stray files: a"},
+        {**line, "fault": "exit", "at": 2, "lost": ""},
+    ]
+    found = table(json.loads(json.dumps(lines)))
+    assert "3 cases, 2 survived, 1 lost" in found
+    assert "| drop | 2 | 2 | 1 | 3 | 2 | 1 |" in found
+    assert "lost: drop: stray files: a: 1 cases, such as EIO at call 2 (unlink x)" in found
 
 
 @pytest.mark.slow
+@needs_compiler
 @pytest.mark.timeout(3600)
-@pytest.mark.parametrize("fault", FAULTS)
 @pytest.mark.parametrize("command", COMMANDS)
-def test_every_tenth_call_fails(
-    command: str, fault: str, bench: Bench, capsys: pytest.CaptureFixture[str]
+def test_every_fiftieth_call_fails(
+    command: str, checker: Checker, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    kinds: Sequence[str] = _MOVES if fault == "short" else KINDS
-    calm = bench.calm(command)
-    undisturbed = bench.injector.run(bench.begin(command), kinds=kinds)
-    assert undisturbed.code == 0
     codes: Counter[int] = Counter()
     wrong = []
-    for at in range(1, undisturbed.calls + 1, 10):
-        words = bench.begin(command)
-        found = bench.injector.run(words, at=at, error=FAULTS[fault], kinds=kinds)
-        codes[found.code] += 1
-        try:
-            require_survived(bench, command, found, calm)
-        except AssertionError as error:
-            wrong.append(f"{at}: {error}")
+    for number, fault in enumerate(FAULTS):
+        bench = checker.bench
+        calls = bench.injector(command).run(bench.begin(command), kinds=kinds_of(fault)).calls
+        for at in range(1 + 5 * number, calls + 1, 50):
+            found, lost = checker.survives(command, fault, at)
+            codes[found.code] += 1
+            if lost:
+                wrong.append(f"{fault} at call {at}, {found.hit}: {lost}\n{found.stderr}")
     with capsys.disabled():
         told = ", ".join(f"{number} ended with {code}" for code, number in sorted(codes.items()))
-        print(f"\n{command}, {fault}: {codes.total()} of {undisturbed.calls} calls: {told}")
+        print(f"\n{command}: {codes.total()} cases: {told}")
     assert not wrong, "\n".join(wrong)

@@ -561,6 +561,28 @@ def test_damaged_files_are_refused_by_name(tmp_path: Path) -> None:
         read_checkpoint(tmp_path / "list.pth")
 
 
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(errno.EMFILE, os.strerror(errno.EMFILE)),
+        RuntimeError(f"a reader's words: {os.strerror(errno.EIO)}"),
+    ],
+)
+def test_a_file_that_is_refused_now_is_not_called_damaged(
+    error: Exception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "net.pth"
+    torch.save({"w": torch.ones(1)}, path)
+
+    def refuse(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr(torch, "load", refuse)
+    with pytest.raises(OSError, match=r"Input/output error|Too many open files") as caught:
+        read_checkpoint(path)
+    assert caught.value.filename == str(path)
+
+
 def test_arrays_beside_the_model_are_plain_data(tmp_path: Path) -> None:
     sampler = {"indexes": np.arange(5), "pointer": np.int64(3), "share": np.float64(0.5)}
     for legacy in (False, True):

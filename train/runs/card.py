@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ...cache.schema import id_set_digest
+from ...errors import require_answer
 from ..benchmarks import module_of
 from ..notices import tell
 from .record import RunRecord
@@ -31,7 +32,8 @@ def read_scores(run_dir: Path) -> list[StoredScores]:
         try:
             one, _ = unseal(path.read_bytes())
             _metrics(one)
-        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            require_answer(error, path)
             tell(
                 f"{path} is damaged: the card leaves it out; run `avpipe evaluate {run_dir}` again"
             )

@@ -6,7 +6,7 @@ import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ...errors import CacheCorruptError, UsageError
+from ...errors import CacheCorruptError, UsageError, require_answer
 from .sealed import unseal
 
 if TYPE_CHECKING:
@@ -38,6 +38,7 @@ def exported_weights(folder: Path, branch: str | None) -> dict[str, Tensor]:
         have, sha256 = description["provenance"]["weights_of"], description["weights"]["sha256"]
         content = (folder / WEIGHTS).read_bytes()
     except (OSError, ValueError, KeyError, TypeError) as error:
+        require_answer(error, folder)
         raise _damaged(folder / DESCRIPTION) from error
     if branch not in (None, have):
         raise UsageError(f"{folder} has no {branch!r} weights; it was exported with {have}")

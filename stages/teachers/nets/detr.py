@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from numpy.typing import NDArray
 
-from ....errors import MissingDependencyError
+from ....errors import MissingDependencyError, require_answer
 from ....weights import WeightFile, Weights
 from ..protocol import Cells, Network
 from .arrays import as_arrays
@@ -111,6 +111,7 @@ def _load(folder: Path) -> Any:
     except MissingDependencyError:
         raise
     except Exception as error:  # transformers has no common error for a damaged folder
+        require_answer(error, folder)
         why = " ".join(str(error).split())[:160]
         raise MissingDependencyError(f"{folder}: cannot be read as a DETR ({why})") from error
     wrong = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import random
 from collections import Counter
@@ -125,6 +126,26 @@ def test_roots_keep_their_numbers(tmp_path: Path, folder: Path) -> None:
     device = os.stat(folder).st_dev  # noqa: PTH116
     assert manifest.roots == [Root(path=str(p), device=device) for p in (folder, other)]
     assert [line["root"] for _, line in manifest.lines()] == [0, 1]
+
+
+def test_a_root_whose_disk_does_not_answer_now_is_not_written_down(
+    tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without its device nobody would notice later that the disk is gone."""
+    cache, found = tmp_path / "cache", candidates(folder, ["a.mp4"])
+    (folder / "a.mp4").touch()
+
+    def refuse(*_: object) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO), str(folder))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "scandir", refuse)
+        with pytest.raises(OSError, match="Input/output error"):
+            add(cache, [replace(one, bytes=0) for one in found])
+        assert not list(cache.rglob("*.jsonl"))
+        assert add(cache, found) == 1  # a clip was seen there: the folder need not be listed
+    device = os.stat(folder).st_dev  # noqa: PTH116
+    assert Manifest(cache).roots == [Root(path=str(folder), device=device)]
 
 
 def test_pieces_of_known_files_are_not_planned_again(tmp_path: Path, folder: Path) -> None:

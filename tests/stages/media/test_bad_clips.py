@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
+from typing import Any
 
+import av
+import av.error
 import numpy as np
 import pytest
 from avpipe.errors import ClipError, Reason
 from avpipe.stages.features import FeatureParams, make_row
 from avpipe.stages.media import DECODERS, decode_clip
-from avpipe.stages.workers.decoder import DecoderChild
+from avpipe.stages.workers.decoder import DecoderChild, answer
 from bad_clips import BAD, absurd_table, cut, written
 from media_factory import AAC, write_clip
 
@@ -97,6 +101,31 @@ def test_unreadable_files(tmp_path: Path) -> None:
     path.chmod(0)
     with pytest.raises(ClipError, match="io_error"):
         decode_clip(str(path))
+
+
+@pytest.mark.parametrize(
+    ("number", "reason"),
+    [(errno.EIO, None), (errno.EMFILE, "io_error"), (errno.ESTALE, "io_error")],
+)
+def test_a_file_that_is_refused_once(
+    number: int, reason: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is looked at again, by the decoder or by who asked it: the reason is one that may pass."""
+    path, really_open = str(write_clip(tmp_path / "a.mp4", seconds=1.0)), av.open
+    refusals = [number] * 2  # opening goes on where a look at the header alone is refused
+
+    def open_once_refused(*given: Any, **named: Any) -> Any:
+        if refusals:
+            av.error.err_check(-refusals.pop())
+        return really_open(*given, **named)
+
+    monkeypatch.setattr(av, "open", open_once_refused)
+    if reason:
+        with pytest.raises(ClipError, match=reason):
+            answer({"do": "row", "path": path}, FeatureParams())
+    found = answer({"do": "row", "path": path}, FeatureParams())
+    assert refusals == []
+    assert found["frame_jpeg"] == make_row(path)["frame_jpeg"]
 
 
 def test_a_missing_sound_file(tmp_path: Path) -> None:
