@@ -9,11 +9,11 @@ import stat
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple, Protocol, TypeVar
 
-from ...errors import InputError
+from ...drafts import remove_orphans, whole_folder
+from ...errors import CacheUnwritableError, InputError
 from .layouts import (
     Folder,
     FoundFile,
@@ -132,11 +132,22 @@ def _clips_among(
 
 
 def make_films_folder(folder: Path) -> None:
-    """Make a folder for films, marked as one; a folder that is there is somebody's and stays."""
-    with suppress(OSError):  # writing the first film tells it better
-        if not folder.exists():
-            folder.mkdir(parents=True)
-            (folder / _MARK).touch()
+    """Make a folder for films, marked as one; a folder that is there is somebody's and stays.
+
+    It appears with its mark: without it, films would be taken for clips.
+
+    Raises:
+        CacheUnwritableError: It cannot be made.
+    """
+    remove_orphans(folder.parent)
+    if folder.exists():
+        return
+    try:
+        with whole_folder(folder) as draft:
+            (draft / _MARK).touch()
+    except CacheUnwritableError:
+        if not folder.is_dir():  # else another process has just made it
+            raise
 
 
 def _walk(

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from avpipe.errors import InputError, Reason, UsageError
+from avpipe.errors import CacheUnwritableError, InputError, Reason, UsageError
 from avpipe.pipeline.extract.folders import make_films_folder
 from avpipe.pipeline.extract.scan import Candidate, Scan, scan
 from avpipe.pipeline.id_lists import read_ids
@@ -64,6 +64,23 @@ def test_films_by_avpipe_are_no_clips(tmp_path: Path) -> None:
     found = scan([str(tmp_path)])
     assert [clip.path for clip in found.candidates] == ["mine/a.mp4"]
     assert found.ignored == {"(folder of films by avpipe)": 1}
+
+
+@pytest.mark.parametrize("call", ["mkdir", "touch", "rename"])
+def test_a_folder_of_films_is_marked_or_not_there(
+    call: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(path: Path, *_: object, **__: object) -> None:
+        raise OSError(errno.EIO, "Input/output error", str(path))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, call, refuse)
+        with pytest.raises(CacheUnwritableError, match="films"):
+            make_films_folder(tmp_path / "films")
+    assert list(tmp_path.iterdir()) == []
+    make_films_folder(tmp_path / "films")
+    touch(tmp_path / "films" / "a.mp4")
+    assert scan([str(tmp_path)]).candidates == []
 
 
 def test_a_hidden_folder_named_itself_is_searched(tmp_path: Path) -> None:
