@@ -80,7 +80,8 @@ def test_a_folder_of_films_is_marked_or_not_there(
     assert list(tmp_path.iterdir()) == []
     make_films_folder(tmp_path / "films")
     touch(tmp_path / "films" / "a.mp4")
-    assert scan([str(tmp_path)]).candidates == []
+    touch(tmp_path / "own.mp4")
+    assert paths(scan([str(tmp_path)])) == ["own.mp4"]
 
 
 def test_a_hidden_folder_named_itself_is_searched(tmp_path: Path) -> None:
