@@ -31,7 +31,7 @@ LISTS: dict[str, tuple[str, bytes]] = {
     "carriage returns": ("l.csv", b"path,label\ra.mp4,x\r\r\r"),
     "a file elsewhere": ("l.csv", b"path,id\n/etc/passwd,x\n../../../etc/passwd,y\n"),
     "a device": ("l.csv", b"path,id\n/dev/zero,x\n/dev/stdin,y\n"),
-    "a protocol": ("l.csv", b"path,id\nhttp://127.0.0.1:9/a.mp4,x\nconcat:a|b,y\n"),
+    "a protocol": ("l.csv", b"path,id\nftp://127.0.0.1:9/a.mp4,x\nconcat:a|b,y\n"),
     "a formula": ("l.csv", b"path,label\na.mp4,=cmd|' /C calc'!A0\n"),
     "ids that lead elsewhere": (
         "l.csv",

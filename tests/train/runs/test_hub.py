@@ -73,7 +73,8 @@ def test_the_hubs_library_reads_the_card(
     assert main([*words, "--json"]) == 0
     document = json.loads(capsys.readouterr().out)
     assert document["notices"] == [
-        f"{run}/evaluate/flickr-slavc.json cannot be read: the card leaves it out; evaluate again"
+        f"{run}/evaluate/flickr-slavc.json is damaged: the card leaves it out; run `avpipe "
+        f"evaluate {run}` again"
     ]
     card = ModelCard.load(Path(document["card"]))
     assert (card.data.license, card.data.to_dict()["library_name"]) == ("cc-by-4.0", "avpipe")

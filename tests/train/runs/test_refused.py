@@ -6,7 +6,6 @@ import errno
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 from avpipe.train.runs.card import read_scores
@@ -20,13 +19,13 @@ def test_a_refusal_is_told_as_such(
     (tmp_path / "evaluate").mkdir()
     (tmp_path / "evaluate" / "synth-avpipe.json").write_text("{}")
 
-    really_read = Path.read_text
+    really_read = Path.read_bytes
 
-    def refuse(self: Path, *given: Any, **named: Any) -> str:
+    def refuse(self: Path) -> bytes:
         if not self.is_relative_to(tmp_path):
-            return really_read(self, *given, **named)
+            return really_read(self)
         raise OSError(errno.EIO, os.strerror(errno.EIO), str(self))
 
-    monkeypatch.setattr(Path, "read_text", refuse)
+    monkeypatch.setattr(Path, "read_bytes", refuse)
     with pytest.raises(OSError, match="Input/output error"):
         read(tmp_path)
