@@ -363,7 +363,10 @@ def _from_list(path: str, root: str, id_from: IdFrom, notices: list[str]) -> Ite
 
     def asked_for(entry: Entry) -> Candidate:
         nonlocal files
-        clip = None if entry.path is None else _by_path(entry.path, root, id_from)
+        try:
+            clip = None if entry.path is None else _by_path(entry.path, root, id_from)
+        except InputError as error:  # an address that cannot be used
+            raise InputError(f"{shown(path)}: {error}") from error
         if clip is None:
             if files is None:  # one walk, and only when something must be looked for
                 below = list(_all_below(root))
