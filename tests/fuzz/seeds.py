@@ -8,6 +8,8 @@ from __future__ import annotations
 import functools
 import io
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -191,10 +193,24 @@ def written(seed: Seed) -> bytes:
     with TemporaryDirectory() as folder:
         file = Path(folder, f"seed.{seed.suffix}")
         try:
-            _write(file, seed, options)
+            with _usual_priority():
+                _write(file, seed, options)
         except (FFmpegError, ValueError):
             return b""
         return file.read_bytes()
+
+
+@contextmanager
+def _usual_priority() -> Iterator[None]:
+    """Undo what SVT-AV1 does where root runs it: its caller, and all it starts, become real-time.
+
+    Such processes leave no other a core.
+    """
+    policy, of_policy = os.sched_getscheduler(0), os.sched_getparam(0)
+    try:
+        yield
+    finally:
+        os.sched_setscheduler(0, policy, of_policy)
 
 
 def _write(file: Path, seed: Seed, options: dict[str, str]) -> None:

@@ -21,7 +21,7 @@ from fuzz.mutate import BAIT, Mutator
 from fuzz.pieces import pieces, walk
 from fuzz.recipe import Edit, Recipe, with_sums
 from fuzz.run import Fuzzer, fuzz
-from fuzz.seeds import SOUNDS, VIDEOS, pictures, seed, videos
+from fuzz.seeds import SOUNDS, VIDEOS, pictures, seed, videos, written
 
 CHILD = Path(__file__).with_name("hostile_fuzz_child.py")
 SOME = (
@@ -183,3 +183,11 @@ def test_the_program(tmp_path: Path) -> None:
         [*command, "--folder", tmp_path], capture_output=True, text=True, check=True, env=variables
     )
     assert done.stdout.startswith("seed 9: 0 inputs")
+
+
+def test_seeds_leave_the_priority_as_it_was() -> None:
+    before = os.sched_getscheduler(0)
+    for one in VIDEOS:
+        if one.video == "libsvtav1":
+            assert written(one)
+    assert os.sched_getscheduler(0) == before
