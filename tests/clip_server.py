@@ -21,6 +21,8 @@ class Answer:
     headers: Mapping[str, str] = field(default_factory=dict)
     cut: int | None = None
     """End the connection after so many bytes of those that were promised."""
+    method: str = ""
+    """Such requests alone are answered so; "" for all."""
 
 
 @dataclass
@@ -69,6 +71,8 @@ def clips_served(files: Mapping[str, bytes] | None = None) -> Iterator[ClipServe
             server.credentials.append(self.headers.get("Authorization"))
             waiting = server.answers.get(name, [])
             told = waiting.pop(0) if waiting else server.always.get(name, Answer())
+            if told.method not in ("", self.command):
+                told = Answer()
             body = server.files.get(name)
             if self.command == "HEAD" and not server.heads:
                 told = Answer(405)

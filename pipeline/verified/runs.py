@@ -25,7 +25,7 @@ def runs_document(folder: Path, report: RunsReport) -> dict[str, Any]:
     told = _Told()
     for name in report.damaged:
         path = folder / name
-        run = next(one for one in path.parents if is_run(one))
+        run = next((one for one in path.parents if is_run(one)), folder)  # of seeds: their report
         told.add(run, path, name)
     return {
         "schema": "avpipe.verify/1",

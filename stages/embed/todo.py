@@ -190,7 +190,7 @@ def agree(
 
 def _short(value: Any) -> str:
     """Write a value; a digest by the digits that `status` and the summaries show."""
-    text = str(value)
+    text = "none" if value is None else str(value)
     return text[:_DIGEST_DIGITS] if len(text) == _SHA256_DIGITS else text
 
 

@@ -196,7 +196,7 @@ def _stage(line: Mapping[str, Any], key: str, target: Path) -> None:
     except BrokenError as error:
         raise ClipError(Reason.IO_ERROR, str(error)) from None
     except DeniedError as error:
-        if is_planned:  # it was seen before: the credentials are missing now, or have ended
+        if is_planned and not _can_be_seen(whole):  # the credentials are missing now, or have ended
             raise denied(whole, error) from None
         raise ClipError(Reason.IO_ERROR, f"access is denied ({error})") from None
     except PassingError as error:
@@ -206,6 +206,15 @@ def _stage(line: Mapping[str, Any], key: str, target: Path) -> None:
         raise ClipError(Reason.TIMEOUT if error.is_slow else Reason.IO_ERROR, str(error)) from None
     except OSError as error:
         raise _full(target.parent.parent, error) from error
+
+
+def _can_be_seen(address: str) -> bool:
+    """Whether a host still tells of an object whose content it denies: that one alone is denied."""
+    try:
+        place_of(address).look(address)
+    except (AbsentError, BrokenError, DeniedError, PassingError, AvpipeError):
+        return False
+    return True
 
 
 def _is_there(address: str) -> bool:

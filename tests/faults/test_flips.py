@@ -155,6 +155,23 @@ def test_text_seeds_and_what_is_no_run(
     assert (code, found["damaged"]) == (5, {"run.json": "missing"})
 
 
+def test_the_report_of_seeds_and_a_run_without_a_checkpoint(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    runs = tmp_path / "runs"
+    shutil.copytree(run, runs / "seed0")
+    shutil.rmtree(runs / "seed0/checkpoints")
+    shutil.copy(run / "report.html", runs)
+    code, found, _ = ask(capsys, "verify", runs)
+    assert code == 0
+    assert any("seed0 has no checkpoint" in notice for notice in found["notices"])
+    damage(runs / "report.html")
+    code, found, _ = ask(capsys, "verify", runs)
+    assert (code, list(found["damaged"])) == (5, ["report.html"])
+    (command,) = found["commands"]
+    assert command.startswith(f"avpipe report {runs} --out ")
+
+
 def test_what_is_missing_is_named(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for name in ("checkpoints/00000004/optimizer.pt", "evaluate/synth-avpipe.csv",
                  "export/README.md"):  # fmt: skip

@@ -235,7 +235,7 @@ def test_changed_inputs_are_made_again_and_nothing_else(
     ("change", "message"),
     [
         ({"PARAMS": {"size": 9}}, r"with size 8, this run asks for 9.*--overwrite"),
-        ({"PARAMS": {"size": 8, "more": 1}}, r"with more None, this run asks for 1"),
+        ({"PARAMS": {"size": 8, "more": 1}}, r"with more none, this run asks for 1"),
         ({"VERSION": 2}, r"with stage_version 1, this run asks for 2"),
     ],
 )

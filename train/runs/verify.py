@@ -76,17 +76,26 @@ def verify_runs(folder: Path) -> RunsReport:
     """Read every file of a run, of its exports, or of every run of a folder of seeds."""
     report = RunsReport()
     runs = [folder] if is_run(folder) else sorted(p for p in folder.glob("seed*") if is_run(p))
+    files = [one for run in runs for one in files_of(run)]
+    if not is_run(folder):
+        files += [(folder, path) for path in sorted(folder.glob("*.html"))]
+    for owner, path in files:
+        name = path.relative_to(folder).as_posix()
+        found = check(owner, path)
+        if path.exists():
+            report.files += 1
+            report.bytes += path.stat().st_size
+        if found.problem:
+            report.damaged[name] = found.problem
+        if found.notice:
+            report.notices.append(f"{path} {found.notice}")
     for run in runs:
-        for owner, path in files_of(run):
-            name = path.relative_to(folder).as_posix()
-            found = check(owner, path)
-            if path.exists():
-                report.files += 1
-                report.bytes += path.stat().st_size
-            if found.problem:
-                report.damaged[name] = found.problem
-            if found.notice:
-                report.notices.append(f"{path} {found.notice}")
+        if (
+            (run / PAGE).exists()
+            and not (run / DESCRIPTION).exists()
+            and not latest_checkpoint(run)
+        ):
+            report.notices.append(f"{run} has no checkpoint: `avpipe train` begins it again")
     return report
 
 

@@ -160,6 +160,13 @@ def test_a_file_that_was_seen_and_is_denied_now_lacks_credentials(
         fetched(server, **seen)
 
 
+def test_a_file_that_is_shown_and_denied_is_its_own_failure(server: ClipServer) -> None:
+    seen = planned(server)
+    server.always["v/a.mp4"] = Answer(403, method="GET")
+    error = failure(server, **seen)
+    assert (error.reason, error.detail) == (Reason.IO_ERROR, "access is denied (HTTP 403)")
+
+
 def test_credentials_come_from_netrc_and_do_not_follow_to_another_host(
     server: ClipServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
