@@ -125,7 +125,7 @@ def test_a_run_writes_totals_that_add_up(tmp_path: Path, monkeypatch: pytest.Mon
         totals = fuzz(number, 0.6, tmp_path, FeatureParams())
     written = json.loads((tmp_path / "totals.json").read_text())
     assert written == totals.data and [run["seed"] for run in written["runs"]] == [1, 2]
-    assert written["inputs"] == sum(run["inputs"] for run in written["runs"]) > 10
+    assert written["inputs"] == sum(run["inputs"] for run in written["runs"]) > 0
     assert written["inputs"] == sum(written["reasons"].values())
     assert all(run["findings"] == [] for run in written["runs"])
 
