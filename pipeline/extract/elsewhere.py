@@ -31,6 +31,7 @@ from ...stages.sources.reach import (
     PassingError,
     Version,
     denied,
+    in_words,
     patiently,
     place_of,
     unreachable,
@@ -185,16 +186,8 @@ def names_below(address: str) -> dict[str, SeenFile | None]:
     Raises:
         InputError: The host does not answer, wants credentials, or lists nothing there.
     """
-    try:
+    with in_words(address, shown(address), "nothing is there"):
         found = patiently(lambda: dict(place_of(address).names(address)))
-    except AbsentError:
-        raise InputError(f"{shown(address)}: nothing is there") from None
-    except DeniedError as error:
-        raise denied(address, error) from None
-    except BrokenError as error:
-        raise InputError(f"{shown(address)}: {error}") from None
-    except PassingError as error:
-        raise unreachable(address, error) from None
     return {name: _seen(known) for name, known in found.items()}
 
 

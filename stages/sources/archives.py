@@ -8,17 +8,7 @@ from pathlib import Path
 
 from ...cache.addresses import is_address
 from ...errors import ClipError, InputError, Reason
-from .reach import (
-    AbsentError,
-    BrokenError,
-    DeniedError,
-    PassingError,
-    Version,
-    denied,
-    patiently,
-    place_of,
-    unreachable,
-)
+from .reach import AbsentError, BrokenError, Version, in_words, patiently, place_of
 from .tar import Contents, NoTarError, contents_of
 
 _AHEAD = 64 << 10
@@ -48,16 +38,9 @@ def contents(path: str) -> tuple[Contents, Version]:
         InputError: It cannot be read, or is no tar.
     """
     try:
-        version = look(path)
-        return _contents(path, version), version
-    except AbsentError:
-        raise InputError(f"{path}: no such file") from None
-    except DeniedError as error:
-        raise denied(path, error) from None
-    except PassingError as error:
-        raise unreachable(path, error) from None
-    except BrokenError as error:
-        raise InputError(f"{path}: {error}") from None
+        with in_words(path):
+            version = look(path)
+            return _contents(path, version), version
     except NoTarError as error:
         raise InputError(
             f"{path}: not an uncompressed tar, or damaged ({error}): unpack it, or write it anew"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 from functools import lru_cache
 from importlib import import_module
 from typing import NamedTuple, Protocol, TypeVar, cast
@@ -142,6 +142,30 @@ def patiently(ask: Callable[[], T], gained: Callable[[], int] = lambda: 0) -> T:
 def wait(seconds: float) -> None:
     """Wait; tests do not."""
     time.sleep(seconds)
+
+
+@contextmanager
+def in_words(address: str, called: str = "", absent: str = "no such file") -> Iterator[None]:
+    """Turn what goes wrong at a place into what stops a run.
+
+    Args:
+        address: What is asked for.
+        called: Its name in messages; "" for the address.
+        absent: What is said where there is no such object.
+
+    Raises:
+        InputError: Something goes wrong in the `with` block.
+    """
+    try:
+        yield
+    except AbsentError:
+        raise InputError(f"{called or address}: {absent}") from None
+    except BrokenError as error:
+        raise InputError(f"{called or address}: {error}") from None
+    except DeniedError as error:
+        raise denied(address, error) from None
+    except PassingError as error:
+        raise unreachable(address, error) from None
 
 
 def denied(address: str, error: DeniedError) -> InputError:

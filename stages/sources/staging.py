@@ -23,6 +23,7 @@ from .reach import (
     PassingError,
     Version,
     denied,
+    in_words,
     patiently,
     place_of,
     unreachable,
@@ -92,14 +93,8 @@ def require_there(address: str) -> None:
 
     if not is_address(path):
         return
-    try:
+    with in_words(path):
         patiently(first_byte)
-    except (AbsentError, BrokenError) as error:
-        raise InputError(f"{path}: {str(error) or 'no such file'}") from None
-    except DeniedError as error:
-        raise denied(path, error) from None
-    except PassingError as error:
-        raise unreachable(path, error) from None
 
 
 def is_gone(address: str) -> bool:
@@ -108,14 +103,11 @@ def is_gone(address: str) -> bool:
     Raises:
         InputError: The host does not answer.
     """
-    try:
-        return patiently(lambda: place_of(address).is_gone(address))
-    except PassingError as error:
-        raise unreachable(address, error) from None
-    except DeniedError as error:
-        raise denied(address, error) from None
-    except (AbsentError, BrokenError):
-        return True
+    with in_words(address):
+        try:
+            return patiently(lambda: place_of(address).is_gone(address))
+        except (AbsentError, BrokenError):
+            return True
 
 
 def sweep_staged() -> None:
