@@ -17,16 +17,14 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from interleaved import GROUPS, alone, meeting_points, problem_of, sampled, schedules, traces
 from power_loss import problem_after, record, shape
-from power_worlds import COMMANDS, World, learners, prepare
-from warm import STORED
-from witnessed import Witness
+from power_worlds import COMMANDS, World, world_in
 
 Tally = dict[str, Any]
 _SHOWN = 20
@@ -116,23 +114,15 @@ def meet(world: World, book: Book, name: str, seed: int) -> None:
 def worlds() -> Iterator[Callable[[bool], World]]:
     """Give what commands that learn, and those that do not, are run in; made when asked for."""
     made: dict[bool, World] = {}
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, ExitStack() as opened:
 
         def world(learns: bool) -> World:
             if learns not in made:
                 place = Path(folder) / str(learns)
-                (place / "world").mkdir(parents=True)
-                below = place / "world" / "case"
-                witness = learners(place) if learns else Witness(place, below, STORED)
-                made[learns] = World(place / "world", witness.__enter__())
-                prepare(made[learns], learns=learns)
+                made[learns] = opened.enter_context(world_in(place, learns=learns))
             return made[learns]
 
-        try:
-            yield world
-        finally:
-            for one in made.values():
-                one.witness.__exit__()
+        yield world
 
 
 def table(book: Book, what: str) -> str:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
@@ -15,6 +16,7 @@ from avpipe.cache.verify import verify
 from avpipe.cache.writer import Rows, write_shard
 from cache_factory import make_cache
 from evaluation_factory import TINY, write_world
+from warm import STORED
 from witnessed import LEARNERS, Witness
 
 Words = list["str | Path"]
@@ -160,9 +162,15 @@ class World:
         }
 
 
-def learners(folder: Path) -> Witness:
-    """Return processes that have loaded what learns."""
-    return Witness(folder, folder / "world" / "case", LEARNERS)
+@contextmanager
+def world_in(folder: Path, *, learns: bool = False) -> Iterator[World]:
+    """Give the world in a folder, and processes that have loaded what its commands need."""
+    place = folder / "world"
+    place.mkdir(parents=True)
+    with Witness(folder, place / "case", LEARNERS if learns else STORED) as witness:
+        made = World(place, witness)
+        prepare(made, learns=learns)
+        yield made
 
 
 def write_videos(folder: Path, names: str) -> None:

@@ -19,9 +19,7 @@ from interleaved import (
     schedules,
     traces,
 )
-from power_worlds import World, learners, prepare
-from warm import STORED
-from witnessed import Witness
+from power_worlds import World, world_in
 
 pytestmark = [
     pytest.mark.faults,
@@ -39,23 +37,15 @@ def no_devices(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    folder = tmp_path_factory.mktemp("meetings")
-    (folder / "world").mkdir()
-    with Witness(folder, folder / "world" / "case", STORED) as witness:
-        made = World(folder / "world", witness)
-        prepare(made, learns=False)
+    with world_in(tmp_path_factory.mktemp("meetings")) as made:
         yield made
 
 
 @pytest.fixture(scope="module")
 def learning(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    folder = tmp_path_factory.mktemp("learning")
-    (folder / "world").mkdir()
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("AVPIPE_DEVICE", "cpu")
-        with learners(folder) as witness:
-            made = World(folder / "world", witness)
-            prepare(made)
+        with world_in(tmp_path_factory.mktemp("learning"), learns=True) as made:
             yield made
 
 

@@ -11,9 +11,8 @@ import pytest
 from injected import compiler
 from power_loss import Recording, problem_after, record, shape
 from power_model import Choice, Disk
-from power_worlds import COMMANDS, World, learners, prepare
-from warm import STORED
-from witnessed import Event, Witness
+from power_worlds import COMMANDS, World, world_in
+from witnessed import Event
 
 pytestmark = [
     pytest.mark.faults,
@@ -33,24 +32,16 @@ def no_devices(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    folder = tmp_path_factory.mktemp("power")
-    (folder / "world").mkdir()
-    with Witness(folder, folder / "world" / "case", STORED) as witness:
-        made = World(folder / "world", witness)
-        prepare(made, learns=False)
+    with world_in(tmp_path_factory.mktemp("power")) as made:
         yield made
 
 
 @pytest.fixture(scope="module")
 def learning(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    folder = tmp_path_factory.mktemp("learning")
-    (folder / "world").mkdir()
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("AVPIPE_DEVICE", "cpu")
         patch.setenv("AVPIPE_WEIGHTS_DIR", "/nowhere")
-        with learners(folder) as witness:
-            made = World(folder / "world", witness)
-            prepare(made)
+        with world_in(tmp_path_factory.mktemp("learning"), learns=True) as made:
             yield made
 
 

@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import numpy as np
@@ -81,15 +80,10 @@ class Judge:
         """Return itself."""
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         """End the process."""
         self._child.close()
-        self._opened.__exit__(kind, error, trace)
+        self._opened.__exit__()
 
     def judge(self, recipe: Recipe, seeds: Mapping[str, bytes] | None = None) -> Outcome:
         """Write the file, have it decoded, say what came of it."""

@@ -6,7 +6,6 @@ import ctypes
 import os
 import struct
 from pathlib import Path
-from types import TracebackType
 
 _HEAD = struct.Struct("iIII")  # watch, mask, cookie, length of the name
 _OPEN, _CREATE, _DELETE, _MOVED = 0x20, 0x100, 0x200, 0xC0
@@ -34,12 +33,7 @@ class Opened:
         """Return itself."""
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         """Watch no longer."""
         os.close(self._fd)
 
