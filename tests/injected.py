@@ -82,6 +82,12 @@ def compiler() -> str | None:
     return shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
 
 
+def build(source: Path, library: Path) -> None:
+    """Compile a library that is to be preloaded."""
+    words = [compiler() or "cc", "-shared", "-fPIC", "-O1", "-o", library, source]
+    subprocess.run([*map(str, words), "-ldl", "-pthread"], check=True)
+
+
 class Injector:
     """Runs commands in processes of their own; a context manager."""
 
@@ -96,8 +102,7 @@ class Injector:
         self._below, self._folder = below, folder
         self._library = "" if pure else str(folder / "inject.so")
         if self._library and not Path(self._library).exists():
-            words = [compiler() or "cc", "-shared", "-fPIC", "-O1", "-o", self._library, _SOURCE]
-            subprocess.run([*map(str, words), "-ldl"], check=True)
+            build(_SOURCE, Path(self._library))
 
     def __enter__(self) -> Injector:
         """Start the server."""

@@ -18,7 +18,6 @@ import resource
 import signal
 import subprocess
 import sys
-import threading
 import time
 import traceback
 from pathlib import Path
@@ -26,6 +25,7 @@ from typing import Any, NoReturn
 
 from forked_programs import at_end, fork_python
 from injected import HUNG
+from warm import leave
 
 _PR_SET_CHILD_SUBREAPER = 36
 _modules = ""
@@ -126,6 +126,7 @@ def _become(
         global _modules
         _modules = str(folder / f"modules-{os.getppid()}")
         at_end.append(_tell_modules)
+        atexit.register(_tell_modules)
     library.inject(os.fsencode(below), *how)
     code: object = 1
     try:
@@ -134,18 +135,7 @@ def _become(
         code = stop.code
     except BaseException:
         traceback.print_exc()
-    _leave(code)
-
-
-def _leave(code: object) -> NoReturn:
-    """End as Python does, but for taking apart what is loaded: of PyTorch that takes a second."""
-    with contextlib.suppress(BaseException):
-        threading._shutdown()  # type: ignore[attr-defined]
-        atexit._run_exitfuncs()
-        _tell_modules()
-        sys.stdout.flush()
-        sys.stderr.flush()
-    os._exit(code if isinstance(code, int) else int(code is not None))
+    leave(code)
 
 
 if __name__ == "__main__":

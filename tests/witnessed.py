@@ -26,7 +26,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, NoReturn, Self
 
-from injected import compiler
+from injected import build
 from warm import HEAVY, STORED, leave
 
 KINDS = (
@@ -118,8 +118,7 @@ class Witness:
         """
         self._library, self._folder, self._below = folder / "witness.so", folder, below
         self._modules = modules
-        words = [compiler() or "cc", "-shared", "-fPIC", "-O1", "-o", self._library, _SOURCE]
-        subprocess.run([*map(str, words), "-ldl", "-pthread"], check=True)
+        build(_SOURCE, self._library)
 
     def __enter__(self) -> Self:
         """Start the server."""
