@@ -92,7 +92,7 @@ def tables(benches: Mapping[str, Any]) -> str:
         about = benches[name]
         load = f"load {about['load_before']:.1f} before, {about['load']:.1f} at the end"
         title = " ".join(("python", f"bench/{name}.py", *about["arguments"]))
-        lines += ["", f"### `{title}`", "", f"{about['seconds']:.0f} s, {load}.", ""]
+        lines += ["", f"### `{title}`", "", f"{about['took_s']:.0f} s, {load}.", ""]
         lines += ["```text", about["text"].strip(), "```"]
     return "\n".join(lines) + "\n\n"
 
@@ -109,12 +109,12 @@ def run(name: str, arguments: Sequence[str]) -> dict[str, Any]:
     if done.returncode:
         raise SystemExit(f"bench/{name}.py ended with {done.returncode}; the same command goes on")
     return {
+        **json.loads(done.stdout),
         "arguments": list(arguments),
         "date": datetime.now(UTC).date().isoformat(),
         "machine": machine_words(),
         "load_before": load,
-        "seconds": time.perf_counter() - began,
-        **json.loads(done.stdout),
+        "took_s": time.perf_counter() - began,
     }
 
 

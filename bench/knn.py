@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 import numpy as np
 from avpipe.cache.manifest import Manifest
@@ -61,13 +62,24 @@ def make_cache(folder: Path, num: int, dim: int) -> None:
         value = np.maximum(value + rng.standard_normal(value.shape, dtype=np.float32), 0)
         unit[rows] = value / np.linalg.norm(value, axis=1, keepdims=True)
         for stage, columns in (
-            (EXTRACT, {"row": rows}),
+            (EXTRACT, {"row": rows, **_nothing_of(len(rows))}),
             (f"{EMBEDDINGS}/{ENCODER}", {"row": rows, "value": value}),
         ):
             header = Header(stage, 1, shard, {}, {}, len(rows), len(rows), weights="bench")
             written = {name: Rows.array(column) for name, column in columns.items()}
             write_shard(shard_path(cache, stage, shard), header, written)
     np.save(folder / "unit.npy", unit)
+
+
+def _nothing_of(num: int) -> dict[str, NDArray[Any]]:
+    """Return the other columns of a shard of clips: pictures of no bytes, sounds of one value."""
+    each = ("frame_hw", "spectrogram_wide", "valid_cols", "frame_pts_s", "duration_s", "silent")
+    none = ("frame_jpeg", "failed_row", "failed_reason", "failed_detail")
+    return {
+        "frame_offset": np.zeros(num + 1, np.int64),
+        **{name: np.zeros(num, np.uint8) for name in (*each, "short")},
+        **{name: np.zeros(0, np.uint8) for name in none},
+    }
 
 
 def prepare(method: str, folder: Path, k: int) -> tuple[Callable[[], object], float]:

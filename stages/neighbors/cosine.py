@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -24,7 +25,7 @@ EQUAL = 1e-7
 
 _SPARE = 8  # candidates beyond those asked for: ties at the end are seen, and mostly settled
 _NORM_ROWS = 8192
-_EXACT_VALUES = 1 << 18  # of either side at a time: 2 MiB, which a core's cache holds
+_EXACT_VALUES = 1 << 18  # at a time: 2 MiB, which a core's cache holds
 
 Queries = range | NDArray[np.int64]
 """Vectors whose neighbours are searched at a time."""
@@ -204,11 +205,14 @@ def _cosines(
     unit: NDArray[np.floating],
     candidate: NDArray[np.int64],
 ) -> NDArray[np.float64]:
-    """Return the cosines of pairs in float64, `(n,)`."""
+    """Return the cosines of pairs in float64, `(n,)`; those of a query follow each other."""
     exact = np.empty(len(query))
     step = max(1, _EXACT_VALUES // max(1, unit.shape[1]))
-    for start in range(0, len(query), step):
-        pairs = slice(start, start + step)
-        left = vectors[query[pairs]].astype(np.float64)
-        exact[pairs] = np.einsum("nd,nd->n", left, unit[candidate[pairs]].astype(np.float64))
+    limits = np.flatnonzero(np.diff(query, prepend=-1, append=-1)).tolist()
+    for begin, end in pairwise(limits):
+        asked = vectors[query[begin]].astype(np.float64)
+        for start in range(begin, end, step):
+            pairs = slice(start, min(start + step, end))
+            others = unit[candidate[pairs]].astype(np.float64)
+            exact[pairs] = np.einsum("nd,d->n", others, asked)
     return exact
