@@ -1,8 +1,8 @@
 """Files under a temporary name until they are whole; what killed processes left is removed.
 
 A draft lies beside the file it becomes, as `.NAME.HOST.PID.START.RANDOM`: its name tells who writes
-it, and so the next run can tell one that is being written from one that nobody will finish. START is
-when the process began, in ticks of the host's clock: numbers of processes are given out again.
+it, and so the next run can tell one that is being written from one that nobody will finish. START
+is when the process began, in ticks of the host's clock: numbers of processes are given out again.
 """
 
 from __future__ import annotations
@@ -164,7 +164,7 @@ def remove_folder(path: Path) -> None:
 def remove_orphans(folder: Path) -> None:
     """Remove the drafts in a folder whose writer is gone; one that cannot be removed stays.
 
-    A writer is gone if it was a process of this host that no longer runs, whether or not another has
+    A writer is gone if it was a process of this host that no longer runs, even where another has
     its number now, and nobody holds its lock (in a container the same host name and number may be
     another process).
     """

@@ -82,7 +82,7 @@ class Sounds:
 class Pairs:
     """Pictures and sounds of one key, as WebDataset packs them: `KEY.jpg` and `KEY.wav` of a tar.
 
-    A key is a name without its suffix. Where a video has it, its picture and sound are made of that.
+    A key is a name without its suffix. Where a video has it, picture and sound are made of that.
     """
 
     def __init__(self) -> None:

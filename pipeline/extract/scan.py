@@ -4,7 +4,7 @@ A clip that is named and not there stays a candidate, so that it ends as failed 
 instead of vanishing.
 """
 
-# ruff: noqa: PTH100, PTH112, PTH113, PTH116, PTH118, PTH120, PTH122 - millions of paths stay plain strings
+# ruff: noqa: PTH100, PTH110, PTH112, PTH113, PTH116, PTH118, PTH120, PTH122 - millions of paths stay plain strings
 
 from __future__ import annotations
 

@@ -1,5 +1,6 @@
 """Figures of docs/scale.md: measured ones say which bench made them, the others follow."""
 
+import itertools
 import json
 import math
 import os
@@ -151,7 +152,7 @@ def test_the_road_of_readme_is_planned_with_its_networks_and_its_recipe(
 ) -> None:
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     road = readme[readme.index("avpipe embed-teachers") :].split("```")[0].split()
-    options = dict(zip(road, road[1:], strict=False))
+    options = dict(itertools.pairwise(road))
     visual = f"{options['--visual']}-{options['--visual-size']}"
     audio, recipe = options["--audio"], options["--recipe"]
     plan_command(clips=1200, cores=2, json=True)

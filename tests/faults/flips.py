@@ -11,8 +11,8 @@ calls for it, and the bit is put back. Three things may come of it:
 
 Every `FULL_EVERY` flips the whole `verify` is asked too: it must name that file and no other. The
 log has a line for each thousand flips at most, drawn from the seed and the line's number; a second
-call with the same log does what is missing. Kinds of files are hit alike, however large they are; of
-shards a third of the flips go to their headers.
+call with the same log does what is missing. Kinds of files are hit alike, however large they are;
+of shards a third of the flips go to their headers.
 """
 
 from __future__ import annotations

@@ -450,7 +450,7 @@ def test_a_server_without_encryption_is_told_in_plain_words_and_asked_once(
     origin: Origin, waits: list[float], weights_folder: Path
 ) -> None:
     file = origin.file("a.pth", b"a")
-    file = replace(file, url=file.url.replace("http:", "https:"))
+    file = dataclasses.replace(file, url=file.url.replace("http:", "https:"))
     told = "could not be fetched .*it answers without encryption there: is it http://"
     with pytest.raises(MissingDependencyError, match=told):
         resolve("net", (file,))
