@@ -9,6 +9,8 @@ from pathlib import Path
 TESTS = Path(__file__).parents[1]
 PROGRAM = """
 import signal, subprocess, sys
+
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell may have it ignored
 from stopped import codes_of, run_until_stopped
 
 def main():

@@ -190,7 +190,7 @@ def test_redirections_are_followed_and_loops_end(server: ClipServer) -> None:
 
 def test_encryption_where_there_is_none_is_told_in_plain_words(server: ClipServer) -> None:
     address = f"{server.url.replace('http:', 'https:')}/v/a.mp4"
-    told = "it answers without encryption there: is it http://, or another port\?"
+    told = r"it answers without encryption there: is it http://, or another port\?"
     with pytest.raises(BrokenError, match=f"^{told}$"):
         place_of(address).look(address)
     with pytest.raises(ClipError, match=told) as caught, staged_file(address):
