@@ -1,7 +1,8 @@
 """Files under a temporary name until they are whole; what killed processes left is removed.
 
-A draft lies beside the file it becomes, as `.NAME.HOST.PID.RANDOM`: its name tells who writes it,
-and so the next run can tell one that is being written from one that nobody will finish.
+A draft lies beside the file it becomes, as `.NAME.HOST.PID.START.RANDOM`: its name tells who writes
+it, and so the next run can tell one that is being written from one that nobody will finish. START
+is when the process began, in ticks of the host's clock: numbers of processes are given out again.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import shutil
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import lru_cache
 from pathlib import Path
 
 from .errors import CacheUnwritableError, remedy
@@ -162,13 +164,14 @@ def remove_folder(path: Path) -> None:
 def remove_orphans(folder: Path) -> None:
     """Remove the drafts in a folder whose writer is gone; one that cannot be removed stays.
 
-    A writer is gone if it was a process of this host that no longer runs, and nobody holds its lock
-    (in a container the same host name and number may be another process).
+    A writer is gone if it was a process of this host that no longer runs, even where another has
+    its number now, and nobody holds its lock (in a container the same host name and number may be
+    another process).
     """
     with suppress(OSError):
         for path in list(folder.iterdir()):
-            pid = _writer_here(path.name)
-            if pid is not None and not _is_alive(pid):
+            writer = _writer_here(path.name)
+            if writer is not None and not _is_alive(*writer):
                 with suppress(OSError):
                     _remove_unheld(path)
 
@@ -202,14 +205,20 @@ def _locked(draft: Path, flags: int) -> Iterator[None]:
 
 
 def _owner() -> str:
-    return f"{socket.gethostname()}.{os.getpid()}.{secrets.token_hex(4)}"
+    pid = os.getpid()
+    begun = _begun(pid)
+    who = f"{pid}" if begun is None else f"{pid}.{begun}"
+    return f"{socket.gethostname()}.{who}.{secrets.token_hex(4)}"
 
 
-def _writer_here(name: str) -> int | None:
-    """Return the process of this host that a draft's name names; None of all other names."""
+def _writer_here(name: str) -> tuple[int, int | None] | None:
+    """Return the process of this host that a draft's name names; None of all other names.
+
+    Names by older versions, and on systems without /proc, do not say when it began.
+    """
     host = re.escape(socket.gethostname())
-    found = re.fullmatch(rf"\..*\.{host}\.(\d+)\.[0-9a-f]{{8}}", name, re.DOTALL)
-    return int(found[1]) if found else None
+    found = re.fullmatch(rf"\..*\.{host}\.(\d+)(?:\.(\d+))?\.[0-9a-f]{{8}}", name, re.DOTALL)
+    return (int(found[1]), int(found[2]) if found[2] else None) if found else None
 
 
 def _remove_unheld(draft: Path) -> None:
@@ -228,17 +237,38 @@ def _remove(draft: Path) -> None:
         draft.unlink(missing_ok=True)
 
 
-def _is_alive(pid: int) -> bool:
+def _is_alive(pid: int, begun: int | None) -> bool:
     try:
         os.kill(pid, 0)
-        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except ProcessLookupError:
+    except (ProcessLookupError, OverflowError):  # no process has so large a number
         return False
-    except OverflowError:  # no process has such a number
-        return False
-    except OSError:  # another user's process; no /proc on this system
+    except OSError:
+        pass  # another user's process
+    told = _told_of(pid)
+    if told is None:
         return True
-    return state != "Z"  # killed, and its new parent has not yet taken notice
+    state, its_begin = told
+    # Z: killed, and its new parent has not yet taken notice
+    return state != "Z" and begun in (None, its_begin)
+
+
+@lru_cache(1)
+def _begun(pid: int) -> int | None:
+    """Return when this process began; a fork has another number, and is asked for anew."""
+    told = _told_of(pid)
+    return told[1] if told else None
+
+
+def _told_of(pid: int) -> tuple[str, int] | None:
+    """Return a process's state, and when it began in ticks since the host was booted.
+
+    Fields 3 and 22 of /proc/PID/stat (proc(5)); None where there is no such file.
+    """
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        return fields[0], int(fields[19])
+    except (OSError, IndexError, ValueError):
+        return None
 
 
 def _reason(error: OSError) -> str:

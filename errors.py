@@ -188,3 +188,21 @@ def require_answer(error: Exception, path: Path) -> None:
 def remedy(error: OSError, otherwise: str) -> str:
     """Say what fixes a refusal of the system; `otherwise` for full and read-only disks."""
     return _REMEDIES.get(error.errno or 0, otherwise)
+
+
+_NO_TLS = ("wrong version number", "record layer failure", "unknown protocol", "http request")
+"""OpenSSL's words, which differ by version, for an answer that is no TLS."""
+
+
+def words_of_tls(error: Exception) -> str:
+    """Say why no encrypted connection can come about, in place of OpenSSL's own words.
+
+    Returns:
+        "" where nothing is known that would be the same the next time.
+    """
+    said = str(error).lower().rpartition("caused by")[2].replace("_", " ")  # not the address
+    if any(words in said for words in _NO_TLS):
+        return "it answers without encryption there: is it http://, or another port?"
+    if "certificate" in said or "hostname" in said:
+        return "its certificate is not accepted"
+    return ""

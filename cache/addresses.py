@@ -18,7 +18,7 @@ ARCHIVE = ".tar"
 
 _ADDRESS = re.compile(rf"({'|'.join(SCHEMES)}):/+(?=[^/])", re.IGNORECASE)
 """`pathlib` makes one slash of two, so an address that was a path for a while has one."""
-_ANY = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/+(?=[^/])")
+_ANY = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):(/+)(?=[^/])")
 _INSIDE = f"{ARCHIVE}/"
 
 
@@ -30,6 +30,29 @@ def is_address(name: str) -> bool:
 def is_other_address(name: str) -> bool:
     """Whether a name looks like an address, but is of a scheme that is not read."""
     return ":/" in name and _ANY.match(name) is not None and not is_address(name)
+
+
+def why_unread(text: str) -> str:
+    """Say in words why a text that looks like an address is none that is read; "" if it is one.
+
+    Args:
+        text: As somebody wrote it: a path made of it would have lost a slash.
+    """
+    found = _ANY.match(text)
+    if found is None:
+        return ""
+    scheme, slashes, rest = found[1].lower(), found[2], text[found.end() :]
+    if scheme == "file":
+        host = slashes == "//" and rest.partition("/")[0]
+        path = rest.removeprefix(str(host)) if host in ("localhost", "127.0.0.1") else f"/{rest}"
+        return f"files of this machine are named by their paths: {path}"
+    if scheme not in SCHEMES:
+        kinds = ", ".join(f"{one}://" for one in SCHEMES[:-1])
+        return f"addresses of this kind are not read: {kinds} are"
+    if slashes != "//":
+        whole = without_secrets(f"{scheme}://{rest}")
+        return f"an address has two slashes behind its scheme: {whole}"
+    return ""
 
 
 def scheme_of(address: str) -> str:
@@ -47,13 +70,19 @@ def host_of(address: str) -> str:
 
 
 def without_secrets(text: str) -> str:
-    """Return an address without what may be secret: user, password, query and fragment."""
-    found = _ADDRESS.match(text)
-    if found is None or found[1].lower() not in WEB:
+    """Return an address without what may be secret: user, password, query and fragment.
+
+    Names in stores may hold `?`, `#` and `@`: they have no such parts.
+    """
+    found = _ANY.match(text)
+    if found is None or found[1].lower() in set(SCHEMES).difference(WEB):
         return text
     host, slash, path = text[found.end() :].partition("/")
-    bare = re.split("[?#]", f"{host.rpartition('@')[2]}{slash}{path}", maxsplit=1)
-    return f"{found[1].lower()}://{bare[0]}{'?...' if len(bare) > 1 else ''}"
+    user, _, name = host.rpartition("@")
+    if found[1].lower() in WEB or ":" in user:  # abfs://box@account has no password
+        host = name
+    bare = re.split("[?#]", f"{host}{slash}{path}", maxsplit=1)
+    return f"{found[1].lower()}:{found[2]}{bare[0]}{'?...' if len(bare) > 1 else ''}"
 
 
 def parse_address(text: str) -> str:

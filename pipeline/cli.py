@@ -33,6 +33,7 @@ from .commands import (
     verify,
     weights,
 )
+from .refusals import check_asked
 from .settings import FILE_NAME, Commands, read_settings, settings_of
 
 if TYPE_CHECKING:
@@ -52,12 +53,13 @@ class GroupedCommands(typer.core.TyperGroup):
 
 
 class Command(typer.core.TyperCommand):
-    """Tells `main` what it was called with: whose a file is that the system refuses."""
+    """Tells `main` what it was called with, and looks at that as a whole."""
 
     def invoke(self, ctx: Any) -> Any:
         """Run the command."""
         state: State = ctx.obj
         state.parameters = ctx.params
+        check_asked(FUNCTIONS[ctx.info_name], ctx)
         return super().invoke(ctx)
 
 
@@ -154,6 +156,6 @@ GROUPS: dict[str, dict[str, Callable[..., None]]] = {
         "serve": serve.serve,
     },
 }
-for members in GROUPS.values():
-    for name, function in members.items():
-        app.command(name, cls=Command)(function)
+FUNCTIONS = {name: one for members in GROUPS.values() for name, one in members.items()}
+for name, function in FUNCTIONS.items():
+    app.command(name, cls=Command)(function)

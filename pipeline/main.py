@@ -9,6 +9,7 @@ import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -96,20 +97,27 @@ def _run(arguments: list[str], state: State) -> int:
     for word in arguments:
         if not word or (word.startswith("--") and word.endswith("=") and word != RETRY_ALL):
             raise UsageError(f"{word or 'an argument'} is empty: is a variable of the shell unset?")
-    import typer
-
     from ..train.notices import collected
     from . import output
-    from .cli import app
     from .downloads import tell_downloads
 
     for stream in (sys.stdout, sys.stderr):  # file names need not be UTF-8
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
-    command = typer.main.get_command(app)
+    command = _parser()
     with tell_downloads(), collected(output.note):
         code = command.main(arguments, prog_name="avpipe", standalone_mode=False, obj=state)
     return code if isinstance(code, int) else 0
+
+
+@cache
+def _parser() -> Any:
+    """Build the parser of all commands, once in a process."""
+    import typer
+
+    from .cli import app
+
+    return typer.main.get_command(app)
 
 
 def _failed(error: Exception, state: State) -> int:

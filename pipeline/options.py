@@ -11,7 +11,7 @@ from ..errors import UsageError
 from ..machine import granted_cores, parse_threads
 from ..train.choices import Geometry as GeometryName
 from .part_names import names_in
-from .settings import ONE_RUN, Example, Shared
+from .settings import HUB, ONE_RUN, Example, Shared
 
 
 def checked(check: Callable[[Any], object]) -> Callable[[Any], Any]:
@@ -196,6 +196,7 @@ LocalizingRun = Annotated[
     Path | None,
     typer.Option("--run", metavar="DIR", help="The run that localizes, a folder or hf://USER/RUN."),
     Example("runs/first"),
+    HUB,
 ]
 Runs = Annotated[
     list[Path],

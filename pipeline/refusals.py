@@ -1,21 +1,29 @@
-"""What the system refuses, wherever it happens, becomes one line and the exit code of its side.
+"""What is refused in one line: what a command was asked as a whole, and what the system refuses.
 
-Code that expects a refusal says more about it; here ends what nobody expected.
+Code that expects a refusal of the system says more about it; here ends what nobody expected, with
+the exit code of its side. Of a command: options that would be passed over in silence, and addresses
+in place of folders.
 """
 
 from __future__ import annotations
 
 import errno
+import inspect
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, get_args
 
-from ..errors import AvpipeError, CacheUnwritableError, InputError, remedy
+from ..cache.addresses import is_address, is_other_address
+from ..errors import AvpipeError, CacheUnwritableError, InputError, UsageError, remedy
+from ..train.runs.hub import is_hub_address
+from .settings import HUB, With, Without
 
 _OURS = frozenset({"cache", "out", "run", "runs"})
 """Parameters of commands that name what avpipe writes; what others name is the user's."""
+_TEXTS = frozenset({"inputs", "root"})
+"""Parameters that hold paths as they were typed: they may be addresses."""
 _IN_TEXTS = (errno.EMFILE, errno.ENFILE, errno.EIO, errno.ENOSPC, errno.EDQUOT, errno.ESTALE)
 """Numbers that libraries of C tell by their text alone."""
 _NO_THREAD = "can't start new thread"  # Python's words for EAGAIN
@@ -82,16 +90,81 @@ def _is_input(path: str, parameters: Mapping[str, Any]) -> bool:
     found = [
         (len(named.absolute().parts), name in _OURS)
         for name, value in parameters.items()
-        for named in _paths_in(value)
+        for named in _paths_in([Path(text) for text in value or ()] if name in _TEXTS else value)
         if Path(path).absolute().is_relative_to(named.absolute())
     ]
     _, is_ours = max(found, default=(0, True))  # the innermost of folders in each other
     return not is_ours
 
 
+def check_asked(function: Callable[..., None], context: Any) -> None:
+    """Check the parameters of a command beside each other.
+
+    Args:
+        function: The command's; its signature says which option goes with which.
+        context: The parser's, with the values and where each came from.
+
+    Raises:
+        UsageError: Naming the option.
+    """
+    parameters = inspect.signature(function, eval_str=True).parameters
+    marks = {name: get_args(one.annotation)[1:] for name, one in parameters.items()}
+    called = {one.name: _called(one) for one in context.command.params}
+    for name, value in context.params.items():
+        _require_local(called[name], value, takes_runs=HUB in marks[name])
+        source = context.get_parameter_source(name)
+        if source is not None and source.name == "COMMANDLINE":  # a file speaks to many commands
+            _require_partners(name, marks[name], context.params, called)
+
+
 def _paths_in(value: object) -> Iterator[Path]:
+    """Yield the paths that a parameter holds: itself, or those of a list."""
     if isinstance(value, Path):
         yield value
     elif isinstance(value, list | tuple):
         for item in value:
             yield from _paths_in(item)
+
+
+def _called(parameter: Any) -> str:
+    """Return what the help calls a parameter."""
+    option = str(parameter.opts[0])
+    return option if option.startswith("-") else str(parameter.metavar or option)
+
+
+def _require_local(option: str, value: object, *, takes_runs: bool) -> None:
+    """Refuse an address where a file or folder of this machine is wanted.
+
+    What takes addresses of clips is kept as text. As a path an address would have lost a slash, and
+    a folder of that name would be made.
+    """
+    for path in _paths_in(value):
+        text = str(path)
+        if not (is_address(text) or is_other_address(text)) or path.exists():
+            continue
+        if takes_runs and is_hub_address(path):
+            continue
+        what = (
+            "a folder of this machine or hf://USER/RUN" if takes_runs else "what is on this machine"
+        )
+        scheme = text.partition(":")[0].lower()
+        raise UsageError(f"{option} takes {what}, and no address such as {scheme}://...")
+
+
+def _require_partners(
+    name: str, marks: tuple[Any, ...], values: Mapping[str, Any], called: Mapping[str, str]
+) -> None:
+    """Refuse an option that would be passed over in silence."""
+    option = called[name]
+    for mark in marks:
+        if isinstance(mark, With) and _is_absent(values[mark.other]) and mark.when(values[name]):
+            other = called[mark.other]
+            raise UsageError(f"{option} does nothing without {other}: add that, or leave it out")
+        if isinstance(mark, Without) and values[mark.other]:
+            other = called[mark.other]
+            raise UsageError(f"{option} does nothing with {other}: leave one of them out")
+
+
+def _is_absent(value: object) -> bool:
+    """Whether a parameter asks for nothing; teachers may be `none`."""
+    return not value or value == "none"

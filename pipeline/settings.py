@@ -21,6 +21,10 @@ from ..train.toml_file import line_of, read_toml
 FILE_NAME = "avpipe.toml"
 ONE_RUN = object()
 """Marks an option, in its `Annotated[...]`, that belongs to one run and may not stand in a file."""
+HUB = object()
+"""Marks an option that takes a run of the Hugging Face Hub, `hf://USER/RUN`, besides a folder."""
+PLACES = object()
+"""Marks a list of paths or addresses, which stay as they are typed: a path loses slashes."""
 
 
 @dataclass(frozen=True)
@@ -28,6 +32,26 @@ class Example:
     """Marks an option without a fixed default, in its `Annotated[...]`, with a value to show."""
 
     value: Any
+
+
+@dataclass(frozen=True)
+class With:
+    """Marks an option, in its `Annotated[...]`, that does nothing without another parameter.
+
+    Attributes:
+        other: That one.
+        when: Whether a value of the option is one of those.
+    """
+
+    other: str
+    when: Callable[[Any], bool] = lambda value: True
+
+
+@dataclass(frozen=True)
+class Without:
+    """Marks an option, in its `Annotated[...]`, that does nothing where another is given."""
+
+    other: str
 
 
 class Shared(list[Any]):
@@ -64,7 +88,8 @@ def settings_of(function: Callable[..., Any]) -> dict[str, Setting]:
             continue
         example = next((mark.value for mark in marks if isinstance(mark, Example)), default)
         text = info.show_default if isinstance(info.show_default, str) else None
-        found[name] = Setting(name, _without_none(kind), default, example, info.help or "", text)
+        kind = list[Path] if PLACES in marks else _without_none(kind)
+        found[name] = Setting(name, kind, default, example, info.help or "", text)
     return found
 
 

@@ -25,6 +25,7 @@ from typing import Any
 from interleaved import GROUPS, alone, meeting_points, problem_of, sampled, schedules, traces
 from power_loss import problem_after, record, shape
 from power_worlds import COMMANDS, World, world_in
+from stopped import run_until_stopped
 
 Tally = dict[str, Any]
 _SHOWN = 20
@@ -179,4 +180,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_until_stopped(main)

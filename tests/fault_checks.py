@@ -20,7 +20,7 @@ from avpipe.train.runs.sealed import unseal
 from fault_commands import COMMANDS, Bench
 from injected import FAULTS, KINDS, MOVES, Outcome
 
-_DRAFT = re.compile(r"\..+\.\d+\.[0-9a-f]{8}")
+_DRAFT = re.compile(r"\..+\.\d+(\.\d+)?\.[0-9a-f]{8}")
 Files = dict[str, str]
 
 

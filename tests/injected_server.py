@@ -34,6 +34,7 @@ _modules = ""
 
 def serve(library: Any, folder: Path) -> None:
     """Run what standard input asks for, a line each; answer with a line each."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for those who asked, and for commands
     ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1)  # orphans become ours: we see their end
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCHLD})
     for text in sys.stdin:
@@ -116,6 +117,7 @@ def _become(
     from avpipe.pipeline.main import main
 
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGCHLD})
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     for number, name in ((0, os.devnull), (1, folder / "stdout"), (2, folder / "stderr")):
         fd = os.open(name, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND, 0o600)
         os.dup2(fd, number)

@@ -27,7 +27,7 @@ from witnessed import Meeting
 
 Schedule = tuple[tuple[int, int], ...]
 Call = tuple[str, str, str]
-_DRAFT = re.compile(r"\.(.+)\.[^./]+\.\d+\.[0-9a-f]{8}")
+_DRAFT = re.compile(r"\.(.+)\.[^./]+\.\d+\.\d+\.[0-9a-f]{8}")
 _CHANGES = ("create", "rename", "link", "unlink", "mkdir", "rmdir")
 
 

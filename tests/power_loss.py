@@ -17,7 +17,7 @@ from power_model import Disk, State, below, fingerprint, lay
 from power_worlds import COMMANDS, World, torn
 from witnessed import Event
 
-_DRAFT = re.compile(r"\.(.+)\.[^./]+\.\d+\.[0-9a-f]{8}")
+_DRAFT = re.compile(r"\.(.+)\.[^./]+\.\d+\.\d+\.[0-9a-f]{8}")
 _UNPROMISED = re.compile(r"(^|/)(\.|tensorboard/|durations\.journal)|tfevents")
 """Drafts, locks, and what is told to be of no consequence."""
 

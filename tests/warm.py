@@ -132,6 +132,7 @@ def _become(
     program: str, arguments: list[str], log: str, folder: str, variables: Mapping[str, str]
 ) -> NoReturn:
     """Run the program as a process of its own would, to its very end."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     os.chdir(folder)
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     out = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
@@ -178,6 +179,7 @@ def serve() -> None:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for those who asked, and for forks
     for module in sys.argv[1:]:
         __import__(module)
     gc.freeze()  # forks share what is loaded: no collection of theirs touches it

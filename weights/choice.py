@@ -56,6 +56,10 @@ def check_specs(specs: Iterable[str], names: Iterable[str]) -> None:
             raise UsageError(
                 f"--weights {spec}: this run has no {name or repr(name)} ({', '.join(known)})"
             )
+        if "://" in value:
+            raise UsageError(
+                f"--weights {spec}: an address: fetch the file, and name it where it lies"
+            )
         is_path = "/" in value or "." in value or (value and Path(value).exists())
         if not is_path and value not in (PRETRAINED, RANDOM):
             raise UsageError(

@@ -7,6 +7,8 @@ import re
 from collections.abc import Callable
 from typing import Any
 
+from ..errors import words_of_tls
+
 TIMEOUT_S = 30
 BEYOND_THE_END = 416
 _LONGEST_WAIT_S = 60
@@ -81,9 +83,10 @@ class _Growing:
 def may_pass(error: OSError) -> bool:
     """Whether it is the connection or the server's mood, not an answer or this machine's disk.
 
-    A host whose name nobody knows is not asked for again: there is no network.
+    A host whose name nobody knows is not asked for again: there is no network. Nor is one that is
+    not what its address says.
     """
-    if _is_of_no_host(error):
+    if _is_of_no_host(error) or _why_no_tls(error):
         return False
     answer = status(error)
     return error.errno is None if answer is None else answer in _MAY_PASS
@@ -94,6 +97,12 @@ def _is_of_no_host(error: OSError) -> bool:
 
     cause = error.args[0] if error.args else None
     return isinstance(getattr(cause, "reason", None), NameResolutionError)
+
+
+def _why_no_tls(error: OSError) -> str:
+    from requests.exceptions import SSLError
+
+    return words_of_tls(error) if isinstance(error, SSLError) else ""
 
 
 def status(error: OSError) -> int | None:
@@ -116,6 +125,8 @@ def reason(error: OSError) -> str:
         return f"HTTP {response.status_code} {response.reason}"
     if _is_of_no_host(error):
         return "no network, or no such host"
+    if why := _why_no_tls(error):
+        return why
     cause = error.args[0] if error.args else error
     text = error.strerror or str(getattr(cause, "reason", cause))
     text = re.sub(r"^\w+\(host=[^)]*\): ", "", text)  # the address is told beside it

@@ -1,13 +1,12 @@
 """`avpipe doctor`: what this machine has and lacks."""
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from .. import output
 from ..options import ALL_CORES, DEFAULT_CACHE, Cache, Jobs, Json, inputs_argument
-from ..settings import Example
+from ..settings import PLACES, Example
 
 if TYPE_CHECKING:
     from ..main import State
@@ -16,8 +15,9 @@ if TYPE_CHECKING:
 def doctor(
     ctx: typer.Context,
     inputs: Annotated[
-        list[Path] | None,
+        list[str] | None,
         inputs_argument("As for extract: is there room for these?"),
+        PLACES,
         Example(["videos"]),
     ] = None,
     cache: Cache = DEFAULT_CACHE,
@@ -37,7 +37,7 @@ def doctor(
     document = doctor(
         cache,
         jobs=jobs,
-        inputs=tuple(str(path) for path in inputs or []),
+        inputs=tuple(inputs or []),
         settings_file=state.settings_file,
         settings_error=state.settings_error,
         tell=None if json else tell,

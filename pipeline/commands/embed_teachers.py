@@ -31,7 +31,7 @@ from ..options import (
     Threads,
     Weights,
 )
-from ..settings import ONE_RUN, Example
+from ..settings import ONE_RUN, Example, With
 
 VisualHint = Literal["backbone", "encoder"]
 
@@ -47,6 +47,7 @@ def embed_teachers(
     visual_hint: Annotated[
         VisualHint,
         typer.Option("--visual-hint", help="Which of DETR's outputs: 2048 or 256 channels."),
+        With("visual"),
     ] = "backbone",
     visual_size: Annotated[
         int | None,

@@ -24,7 +24,7 @@ from ..options import (
     Runs,
     Threads,
 )
-from ..settings import ONE_RUN
+from ..settings import ONE_RUN, With, Without
 
 Format = Literal["text", "latex", "markdown", "csv"]
 
@@ -96,6 +96,7 @@ def evaluate(
         int,
         typer.Option("--negatives-seed", min=0, help="Of what is drawn for --negatives."),
         ONE_RUN,
+        With("negatives"),
     ] = 0,
     bootstrap: Annotated[
         int,
@@ -120,9 +121,13 @@ def evaluate(
             help="Where --copies finds the clips trained on.",
         ),
         ONE_RUN,
+        With("copies"),
     ] = None,
     format: Annotated[
-        Format, typer.Option("--format", help="How the table is written."), ONE_RUN
+        Format,
+        typer.Option("--format", help="How the table is written."),
+        ONE_RUN,
+        Without("json"),
     ] = "text",
     bold: Annotated[
         bool, typer.Option("--bold", help="The best of each column in bold."), ONE_RUN

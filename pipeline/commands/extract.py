@@ -36,7 +36,7 @@ from ..options import (
     inputs_argument,
 )
 from ..output import Document, fields_text
-from ..settings import FILE_NAME, ONE_RUN, Example
+from ..settings import FILE_NAME, ONE_RUN, PLACES, Example, With
 
 MAX_SECONDS = 86_400.0
 _ESTIMATE_WORDS = {
@@ -52,8 +52,9 @@ _ESTIMATE_WORDS = {
 
 def extract(
     inputs: Annotated[
-        list[Path] | None,
+        list[str] | None,
         inputs_argument("Folders, videos, lists, CSVs, tars; paths or addresses."),
+        PLACES,
         Example(["videos"]),
     ] = None,
     cache: Cache = DEFAULT_CACHE,
@@ -79,6 +80,7 @@ def extract(
             max=MAX_SECONDS,
             help="Cut videos into clips of so many seconds.",
         ),
+        With("inputs"),
         Example(10.0),
     ] = None,
     decoder: Annotated[
@@ -124,21 +126,25 @@ def extract(
             show_default="16 to 256, by the number of clips",
             help="Clips per shard of new clips.",
         ),
+        With("inputs"),
         Example(256),
     ] = None,
     id_from: Annotated[
         IdFrom,
         typer.Option("--id-from", help="A clip's id: its file's stem, or its whole path."),
+        With("inputs"),
     ] = ID_FROM,
     root: Annotated[
-        list[Path] | None,
+        list[str] | None,
         typer.Option(
             "--root",
             metavar="DIR",
-            callback=checked(lambda paths: parse_roots([str(path) for path in paths])),
+            callback=checked(parse_roots),
             help="Where a list's paths start, a folder or an address; N=DIR: where root N of the "
             "cache is now.",
         ),
+        PLACES,
+        With("inputs", when=lambda texts: parse_roots(texts)[0] is not None),
         Example(["0=/data/videos"]),
     ] = None,
     max_failures: Annotated[
@@ -160,12 +166,12 @@ def extract(
 
     if not inputs and not (cache / MANIFEST).is_dir():
         raise UsageError(f"nothing to extract: name an INPUT, or set inputs in {FILE_NAME}")
-    for path in inputs or []:
-        if retry_failed == "" and str(path) in set(Reason) and not path.exists():
-            raise UsageError(f"{path} is no input: to retry a reason, write --retry-failed={path}")
-    list_root, root_map = parse_roots([str(path) for path in root or []])
+    for name in inputs or []:
+        if retry_failed == "" and name in set(Reason) and not Path(name).exists():
+            raise UsageError(f"{name} is no input: to retry a reason, write --retry-failed={name}")
+    list_root, root_map = parse_roots(root or [])
     settings = ExtractSettings(
-        inputs=tuple(str(path) for path in inputs or []),
+        inputs=tuple(inputs or []),
         cache=cache,
         jobs=jobs,
         backend=backend,

@@ -10,7 +10,7 @@ from ...printable import printable
 from .. import output
 from ..options import DEFAULT_CACHE, Cache, Json
 from ..output import Document
-from ..settings import ONE_RUN
+from ..settings import ONE_RUN, Without
 
 
 def inspect(
@@ -25,6 +25,8 @@ def inspect(
             "--n", metavar="N", min=1, max=100, help="Without --id: clips from all over the cache."
         ),
         ONE_RUN,
+        Without("ids"),
+        Without("failures"),
     ] = 3,
     out: Annotated[
         Path | None,
@@ -45,6 +47,7 @@ def inspect(
             help="Other names for the tags, in a table like AudioSet's class_labels_indices.csv.",
         ),
         ONE_RUN,
+        Without("failures"),
     ] = None,
     failures: Annotated[
         bool,

@@ -31,6 +31,7 @@ from ..options import (
     Threads,
     Weights,
 )
+from ..settings import With
 
 
 def knn(
@@ -77,6 +78,7 @@ def knn(
         typer.Option(
             "--probes", metavar="N", min=1, help="Lists of the index that --approximate reads."
         ),
+        With("approximate"),
     ] = PROBES,
     min_recall: Annotated[
         float,
@@ -87,6 +89,7 @@ def knn(
             max=1,
             help="Refuse --approximate where it finds less of the exact neighbours.",
         ),
+        With("approximate"),
     ] = MIN_RECALL,
     dry_run: DryRun = False,
     json: Json = False,

@@ -26,12 +26,12 @@ from ..options import (
     Weights,
 )
 from ..output import Document
-from ..settings import ONE_RUN
+from ..settings import ONE_RUN, With, Without
 
 
 def localize(
     inputs: Annotated[
-        list[Path] | None,
+        list[str] | None,
         typer.Argument(
             metavar="INPUT",
             help="Videos, folders, lists, as extract takes them; or a picture with --sound.",
@@ -51,14 +51,15 @@ def localize(
         typer.Option("--ids", metavar="LIST", help="Instead of INPUT: clips of the cache."),
         ONE_RUN,
     ] = None,
-    cache: Cache = DEFAULT_CACHE,
-    annotations: Annotations = None,
+    cache: Annotated[Cache, With("ids")] = DEFAULT_CACHE,
+    annotations: Annotated[Annotations, Without("video"), Without("sound")] = None,
     out: Annotated[
         Path, typer.Option("--out", metavar="DIR", help="The folder of pictures and films.")
     ] = Path("localized"),
     alpha: Annotated[
         float,
         typer.Option("--alpha", min=0, max=1, help="Share of the audio-visual map in the blend."),
+        Without("video"),
     ] = 0.5,
     blend: Annotated[
         BlendScales,
@@ -66,6 +67,7 @@ def localize(
             "--blend",
             help="Scales of the blend's maps: each its own, or SLAVC's fixed ranges (IPOL demo).",
         ),
+        Without("video"),
     ] = DEFAULT_SCALES,
     video: Annotated[
         bool,
@@ -77,6 +79,7 @@ def localize(
     every: Annotated[
         float,
         typer.Option("--every", metavar="S", min=0.01, help="Seconds between two maps of a film."),
+        With("video"),
     ] = EVERY_S,
     strip: Annotated[
         bool,

@@ -7,7 +7,13 @@ import typer
 from .. import output
 from ..options import Json
 from ..output import Document, size_text, table
-from ..settings import ONE_RUN
+from ..settings import ONE_RUN, With
+
+RECIPE = "cached"
+_NETWORKS = {
+    "small": "small networks; `--recipe slavc` plans for those of the papers (DETR, PANNs)",
+    "papers": "DETR, PANNs and neighbours; `--recipe cached` plans for small networks",
+}
 
 
 def plan(
@@ -19,6 +25,15 @@ def plan(
         typer.Option("--cores", metavar="C", min=1, help="CPU cores. [default: this machine's]"),
         ONE_RUN,
     ] = None,
+    recipe: Annotated[
+        str,
+        typer.Option(
+            "--recipe",
+            metavar="NAME|FILE",
+            help="What is trained: it says which networks see and hear the clips before.",
+        ),
+        ONE_RUN,
+    ] = RECIPE,
     gpus: Annotated[int, typer.Option("--gpus", metavar="G", min=0, help="GPUs."), ONE_RUN] = 0,
     cluster: Annotated[
         bool,
@@ -45,6 +60,7 @@ def plan(
             "--gpu-factor", metavar="F", min=1, help="Assume that a GPU does the work of F cores."
         ),
         ONE_RUN,
+        With("gpus"),
     ] = None,
     json: Json = False,
 ) -> None:
@@ -52,15 +68,18 @@ def plan(
     import shutil
 
     from ...machine import free_memory_bytes, granted_cores
-    from ..costs.model import Means
+    from ...train.recipe import load_recipe
+    from ..costs.model import PAPERS, SMALL, Means
     from ..costs.model import plan as computed
 
+    how = load_recipe(recipe)
+    road = SMALL if how.image_teacher or how.sound_teacher else PAPERS
     means = Means(
         cores or granted_cores(), gpus, cluster, extract_ms, gpu_factor,
         disk_bytes=None if cluster else shutil.disk_usage(".").free,
         memory_bytes=None if cluster else free_memory_bytes(),
     )  # fmt: skip
-    output.show(computed(clips, means), json, plan_text)
+    output.show({**computed(clips, means, road), "recipe": recipe}, json, plan_text)
 
 
 def plan_text(document: Document) -> str:
@@ -80,6 +99,7 @@ def plan_text(document: Document) -> str:
         f"{document['clips']:,} clips, {document['cores']} cores, {document['gpus']} GPUs: "
         f"{size_text(document['bytes'])} to store, frames not counted",
         table(head, rows),
+        f"for recipe {document['recipe']}: {_NETWORKS[document['road']]}",
         f"stops first: {document['stops_first']}",
         *(f"assumed: {line}" for line in document["assumptions"]),
         *(f"missing: {line}" for line in document["missing"]),

@@ -20,7 +20,9 @@ from ..options import (
     ProtocolGeometry,
     Runs,
 )
-from ..settings import ONE_RUN
+from ..settings import ONE_RUN, With
+
+_SCORES = With("annotations")
 
 
 def report(
@@ -33,11 +35,11 @@ def report(
         ONE_RUN,
     ] = None,
     cache: Cache = DEFAULT_CACHE,
-    benchmark: Benchmark = DEFAULT_BENCHMARK,
+    benchmark: Annotated[Benchmark, _SCORES] = DEFAULT_BENCHMARK,
     annotations: Annotations = None,
-    protocol: Protocol = DEFAULT_PROTOCOL,
-    paper: Paper = None,
-    geometry: ProtocolGeometry = None,
+    protocol: Annotated[Protocol, _SCORES] = DEFAULT_PROTOCOL,
+    paper: Annotated[Paper, _SCORES] = None,
+    geometry: Annotated[ProtocolGeometry, _SCORES] = None,
     device: Device = AUTO,
     json: Json = False,
 ) -> None:

@@ -9,7 +9,7 @@ from ...errors import UsageError
 from ...machine import AUTO
 from .. import output
 from ..options import PRETRAINED, Device, Weights
-from ..settings import ONE_RUN, Example
+from ..settings import HUB, ONE_RUN, Example
 
 
 def serve(
@@ -17,6 +17,7 @@ def serve(
         Path | None,
         typer.Argument(metavar="RUN", show_default=False, help="The run's folder."),
         Example("runs/first"),
+        HUB,
     ] = None,
     cache: Annotated[
         Path | None,

@@ -13,6 +13,8 @@ from ...reading import parse_toml
 SIZES = (100_000, 1_000_000, 10_000_000, 100_000_000)
 """Clips of the columns of docs/scale.md."""
 COSTS = Path(__file__).with_name("measured.toml")
+SMALL, PAPERS = "small", "papers"
+"""Small networks and heads on their features, as README goes; DETR, PANNs and neighbours."""
 _MOST_ROWS = 2**31 - 1
 _TOO_LONG_H = 30 * 24.0
 """A month: what takes longer counts as stopped."""
@@ -25,6 +27,7 @@ class Bytes:
     stage: str
     title: str
     each: int
+    road: str = ""
 
 
 @dataclass(frozen=True)
@@ -42,6 +45,7 @@ class Cost:
         cores: On so many.
         mib: The memory.
         on_gpu: A GPU can do it.
+        road: Who needs it, of those who go `PAPERS`' road or `SMALL`'s; "" for both.
     """
 
     stage: str
@@ -54,6 +58,7 @@ class Cost:
     cores: int = 1
     mib: float = 0.0
     on_gpu: bool = False
+    road: str = ""
 
     def at(self, num_clips: float) -> float:
         """Extrapolate: seconds (or MiB) for so many clips, on the cores that measured it."""
@@ -106,30 +111,37 @@ class StageHours(TypedDict):
     where: str
 
 
-def plan(num_clips: int, means: Means) -> dict[str, object]:
-    """Compute the `avpipe.plan/1` document."""
-    rows = list(_rows(num_clips, means))
-    total = sum(one.each for one in costs()[0]) * num_clips
+def plan(num_clips: int, means: Means, road: str = PAPERS) -> dict[str, object]:
+    """Compute the `avpipe.plan/1` document.
+
+    Args:
+        num_clips: How many.
+        means: What is there.
+        road: `PAPERS` or `SMALL`: what of all that was measured is needed.
+    """
+    rows = list(_rows(num_clips, means, road))
+    total = sum(one.each for one in costs()[0] if one.road in ("", road)) * num_clips
     return {
         "schema": "avpipe.plan/1",
         "clips": num_clips,
         "cores": means.cores,
         "gpus": means.gpus,
         "cluster": means.is_cluster,
+        "road": road,
         "bytes": total,
         "stages": rows,
         "stops_first": _stops_first(num_clips, means, total, rows),
         "assumptions": _assumptions(means),
-        "missing": _missing(means),
+        "missing": _missing(means, road),
     }
 
 
-def _rows(num_clips: int, means: Means) -> Iterator[StageHours]:
-    _, times = costs()
+def _rows(num_clips: int, means: Means, road: str) -> Iterator[StageHours]:
+    times = [cost for cost in costs()[1] if cost.road in ("", road)]
     if means.extract_ms is not None:
         given = "given by --extract-ms"
         cost = Cost("extract", "extract", 1, 1, True, given, seconds=means.extract_ms / 1000)
-        times = (cost, *times)
+        times = [cost, *times]
     for cost in times:
         if cost.seconds:
             hours = cost.core_hours(num_clips)
@@ -170,7 +182,7 @@ def _assumptions(means: Means) -> list[str]:
     return []
 
 
-def _missing(means: Means) -> list[str]:
+def _missing(means: Means, road: str) -> list[str]:
     lines = ["frames: their JPEGs depend on the pictures (`avpipe extract --dry-run` says)"]
     if means.extract_ms is None:
         lines.append("extract: depends on the videos; `avpipe extract --dry-run` times a few of "
@@ -178,7 +190,8 @@ def _missing(means: Means) -> list[str]:
     if means.gpus and means.gpu_factor is None:
         lines.append("GPUs: nothing was measured on one, so these are hours of cores; --gpu-factor "
                      "N assumes that one does the work of N cores")  # fmt: skip
-    lines.append("`panns-wavegram`, `cluster`: never measured per clip")
+    if road == PAPERS:
+        lines.append("`panns-wavegram`, `cluster`: never measured per clip")
     return lines
 
 

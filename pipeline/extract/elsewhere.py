@@ -10,16 +10,15 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from ...cache.addresses import (
     ARCHIVE,
-    SCHEMES,
     WEB,
     archive_in,
     host_of,
     is_address,
     is_elsewhere,
-    is_other_address,
     joined,
     parse_address,
     scheme_of,
+    why_unread,
     without_secrets,
 )
 from ...errors import InputError
@@ -96,9 +95,8 @@ def parsed(text: str) -> str:
         InputError: It cannot be used; secrets in it are not repeated.
     """
     name = shown(without_secrets(text))
-    if is_other_address(text):
-        kinds = ", ".join(f"{scheme}://" for scheme in SCHEMES[:-1])
-        raise InputError(f"{name}: addresses of this kind are not read: {kinds} are")
+    if why := why_unread(text):
+        raise InputError(f"{name}: {why}")
     try:
         return parse_address(text)
     except ValueError as error:
@@ -123,7 +121,7 @@ def clips_at(place: str, ignored: Counter[str], notices: list[str]) -> Iterator[
         raise InputError(f"{shown(place)}: a list has to lie on this machine: fetch it first")
     if is_archive(place):
         members, wrong = members_of(place, notices)
-        yield from _clips_among(members, root, f"{name}/", ignored, notices)
+        yield from _clips_among(members, root, f"{name}/", ignored, notices, with_pairs=True)
         for member in wrong:
             yield FoundAway(root, member, wrong="its name leads out of the tar")
     elif suffix in VIDEO_SUFFIXES | _PICTURES or archive_in(place):
@@ -135,17 +133,42 @@ def clips_at(place: str, ignored: Counter[str], notices: list[str]) -> Iterator[
         yield from _clips_among(names_below(place), place, "", ignored, notices)
 
 
+def clip_inside(archive: str, name: str) -> FoundAway:
+    """Return a clip of a local tar that is named by its path, as `x.tar/dog.mp4`.
+
+    Raises:
+        InputError: The tar cannot be read, or has no file of this name.
+    """
+    members, _ = members_of(archive, [])
+    root, _, base = archive.rpartition("/")
+    path = f"{base}/{name}"
+    if name not in members:
+        what = "a folder of" if any(one.startswith(f"{name}/") for one in members) else "no file of"
+        raise InputError(
+            f"{shown(f'{archive}/{name}')}: {what} that tar: name {shown(archive)} itself, which "
+            "takes all its clips, or one of its files"
+        )
+    for clip in clips_at(archive, Counter(), []):
+        if clip.path == path:  # which may be a picture that has its sound beside it
+            return clip
+    size, etag, offset = members[name]
+    return FoundAway(root or "/", path, size, etag=etag, offset=offset)
+
+
 def _clips_among(
     names: Mapping[str, SeenFile | None],
     root: str,
     prefix: str,
     ignored: Counter[str],
     notices: list[str],
+    *,
+    with_pairs: bool = False,
 ) -> Iterator[FoundAway]:
     """Yield the clips among names; `prefix` leads from the root to them."""
     sizes = {name: seen.bytes if seen else None for name, seen in names.items()}
     where = joined(root, prefix)
-    for path, size, audio_path, source in clips_named(sizes, where, ignored, notices):
+    found = clips_named(sizes, where, ignored, notices, with_pairs=with_pairs)
+    for path, size, audio_path, source in found:
         seen = names[path]
         audio_path = None if audio_path is None else prefix + audio_path
         etag, offset = (seen.etag, seen.offset) if seen else (None, None)

@@ -17,6 +17,7 @@ from ...errors import CacheUnwritableError, InputError
 from .layouts import (
     Folder,
     FoundFile,
+    Pairs,
     Sounds,
     above,
     inner_folder,
@@ -56,7 +57,12 @@ def find_clips(
 
 
 def clips_named(
-    names: Mapping[str, int | None], root: str, ignored: Counter[str], notices: list[str]
+    names: Mapping[str, int | None],
+    root: str,
+    ignored: Counter[str],
+    notices: list[str],
+    *,
+    with_pairs: bool = False,
 ) -> Iterator[FoundFile]:
     """Find clips as `find_clips` does where a place tells its names: in a store, or in a tar.
 
@@ -65,9 +71,11 @@ def clips_named(
         root: What the names are below.
         ignored: Counts of the files left alone by suffix, added to.
         notices: One that names sounds without a picture, added to.
+        with_pairs: Whether a picture and a sound of one key are a clip, as in WebDataset's tars.
     """
     entries = _in_folders(names, ignored)
-    yield from _clips_among(entries, lambda entry: entry.bytes or 0, root, ignored, notices)
+    pairs = Pairs() if with_pairs else None
+    yield from _clips_among(entries, lambda entry: entry.bytes or 0, root, ignored, notices, pairs)
 
 
 class _Named(NamedTuple):
@@ -89,6 +97,7 @@ def _clips_among(
     root: str,
     ignored: Counter[str],
     notices: list[str],
+    pairs: Pairs | None = None,
 ) -> Iterator[FoundFile]:
     """Yield the clips among files, which come with the folders that they are in."""
     pictures: list[tuple[Folder, str, int]] = []
@@ -102,13 +111,17 @@ def _clips_among(
         elif folder.sounds and not folder.pictures and suffix == ".wav":
             sounds.append(folder.prefix + entry.name)
         elif suffix not in VIDEO_SUFFIXES and not is_picture:
-            ignored[suffix] += 1
+            path = folder.prefix + entry.name
+            if pairs is None or folder.sounds or not pairs.add(path, size_of(entry) or 0):
+                ignored[suffix] += 1
         elif (size := size_of(entry)) is None:
             ignored[SPECIAL] += 1
         elif is_picture:
             pictures.append((folder, entry.name, size))
         else:
             with_videos.add(folder.prefix)
+            if pairs is not None:
+                pairs.add_video(folder.prefix + entry.name)
             yield FoundFile(folder.prefix + entry.name, size)
     prefixes = sorted(with_videos)
 
@@ -125,6 +138,8 @@ def _clips_among(
             picture = known.of(folder, name, size)
             heard.add(picture.audio_path)
             yield picture
+    if pairs is not None:
+        yield from pairs.clips(ignored)
     if alone := [sound for sound in sounds if sound not in heard]:
         ignored[".wav"] += len(alone)
         lost = [sound for sound in alone if not holds_videos(of_layout(sound))]

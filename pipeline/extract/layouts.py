@@ -5,6 +5,8 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
+from collections.abc import Iterator
 from collections.abc import Set as AbstractSet
 from typing import NamedTuple
 
@@ -15,6 +17,9 @@ _LAYOUTS = {"frames": "audio", "visual_frames": "audio_wav", "images": "audio_wa
 """Folders of pictures, and those of their sounds beside them (EZ-VSL; AVSBench and VPO; IS3)."""
 _DEEP = "audio_wav"
 """Beside it, pictures lie in folders too: AVSBench has one for the five of every sound."""
+PICTURES = (".jpg", ".jpeg", ".png")
+"""Suffixes of pictures that pair with a sound of their key, the first that is there counts."""
+SOUNDS = (".wav", ".flac", ".ogg", ".opus", ".mp3", ".m4a", ".aac")
 
 
 class FoundFile(NamedTuple):
@@ -72,6 +77,55 @@ class Sounds:
             if len(alike) == 1:
                 beside = alike[0]
         return FoundFile(path, size, beside, source)
+
+
+class Pairs:
+    """Pictures and sounds of one key, as WebDataset packs them: `KEY.jpg` and `KEY.wav` of a tar.
+
+    A key is a name without its suffix. Where a video has it, picture and sound are made of that.
+    """
+
+    def __init__(self) -> None:
+        """Begin with none."""
+        self._pictures: dict[str, dict[str, tuple[str, int]]] = {}
+        self._sounds: dict[str, dict[str, tuple[str, int]]] = {}
+        self._of_videos: set[str] = set()
+
+    def add(self, path: str, size: int) -> bool:
+        """Take a file that may be half of a clip; return whether it is."""
+        key, suffix = os.path.splitext(path)
+        suffix = suffix.lower()
+        if suffix not in PICTURES and suffix not in SOUNDS:
+            return False
+        halves = self._pictures if suffix in PICTURES else self._sounds
+        kinds = halves.setdefault(key, {})
+        return kinds.setdefault(suffix, (path, size))[0] == path
+
+    def add_video(self, path: str) -> None:
+        """Take a video: its key is no pair."""
+        self._of_videos.add(os.path.splitext(path)[0])
+
+    def clips(self, ignored: Counter[str]) -> Iterator[FoundFile]:
+        """Yield the pairs; of several pictures or sounds of a key the first kind counts.
+
+        Args:
+            ignored: Counts of the files left alone by suffix, added to.
+        """
+        left = Counter(
+            suffix
+            for halves in (self._pictures, self._sounds)
+            for kinds in halves.values()
+            for suffix in kinds
+        )
+        for key, pictures in self._pictures.items():
+            sounds = self._sounds.get(key)
+            if sounds is None or key in self._of_videos:
+                continue
+            picture = next(suffix for suffix in PICTURES if suffix in pictures)
+            sound = next(suffix for suffix in SOUNDS if suffix in sounds)
+            left.subtract((picture, sound))
+            yield FoundFile(*pictures[picture], sounds[sound][0])
+        ignored.update(+left)
 
 
 def _stem(path: str) -> str:

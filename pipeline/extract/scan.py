@@ -4,7 +4,7 @@ A clip that is named and not there stays a candidate, so that it ends as failed 
 instead of vanishing.
 """
 
-# ruff: noqa: PTH100, PTH112, PTH113, PTH116, PTH118, PTH120, PTH122 - millions of paths stay plain strings
+# ruff: noqa: PTH100, PTH110, PTH112, PTH113, PTH116, PTH118, PTH120, PTH122 - millions of paths stay plain strings
 
 from __future__ import annotations
 
@@ -31,6 +31,7 @@ from .by_id import Files
 from .elsewhere import (
     FoundAway,
     SeenFile,
+    clip_inside,
     clips_at,
     is_archive,
     is_there,
@@ -39,6 +40,7 @@ from .elsewhere import (
 )
 from .folders import find_clips
 from .garbage import uncollected
+from .layouts import PICTURES, SOUNDS
 from .lists import (
     LIST_SUFFIXES,
     VIDEO_SUFFIXES,
@@ -47,6 +49,7 @@ from .lists import (
     is_table,
     read_entries,
     read_names,
+    require_no_packed,
     require_no_table,
     shown,
     suffix_of,
@@ -162,7 +165,12 @@ def _scan(inputs: Sequence[str], root: str | None, id_from: IdFrom) -> Scan:
             found = clips_at(parsed(name), ignored, notices)
             candidates.extend(_as_candidates(found, id_from))
             continue
-        mode, path = _mode(name), os.path.abspath(name)
+        path = os.path.abspath(name)
+        if inside := archive_in(path):
+            only_folders = False
+            candidates.extend(_as_candidates([clip_inside(*inside)], id_from))
+            continue
+        mode = _mode(name)
         if stat.S_ISDIR(mode):
             candidates.extend(_from_folder(path, id_from, visited, ignored, notices))
             continue
@@ -195,8 +203,23 @@ def _is_list(name: str) -> bool:
 def _mode(path: str) -> int:
     try:
         return os.stat(path).st_mode
+    except NotADirectoryError as error:
+        raise InputError(_below_a_file(path)) from error
     except OSError as error:
         raise InputError(f"{shown(path) or repr(path)}: {error.strerror}") from error
+
+
+def _below_a_file(path: str) -> str:
+    """Say what can be named instead of a path that leads on behind a file.
+
+    Raises:
+        InputError: The file is a table, or packed: which of what is in it could be read?
+    """
+    file = os.path.dirname(path)
+    while file and not os.path.exists(file):
+        file = os.path.dirname(file)
+    require_no_packed(file)
+    return f"{shown(path)}: {shown(file)} is a file, nothing lies below it: name it itself"
 
 
 def _list_root(path: str, root: str | None) -> str:
@@ -229,6 +252,8 @@ def _nothing(inputs: Sequence[str], ignored: Counter[str]) -> str:
         above, name = os.path.split(folder)
         if name == "frames" and ".jpg" in ignored and os.path.isdir(os.path.join(above, "audio")):
             return f"{found}; for pictures with their sounds name {shown(above)}"
+    if ignored.keys() & PICTURES and ignored.keys() & SOUNDS:
+        return f"{found}; a table with the columns path and audio_path gives pictures their sounds"
     return found
 
 

@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from ...cache.addresses import is_address, parse_address, without_secrets
+from ...cache.addresses import (
+    is_address,
+    is_other_address,
+    parse_address,
+    why_unread,
+    without_secrets,
+)
 from ...errors import Reason, UsageError
 from ...stages.front_ends import FRONT_ENDS
 from ...stages.workers import Workers
@@ -45,9 +52,9 @@ class ExtractSettings:
     timeout_s: float
     shard_clips: int | None
     id_from: IdFrom
-    root: Path | None
-    """The folder that the paths in a list start from; None: the list's own."""
-    root_map: dict[int, Path] | None
+    root: str | Path | None
+    """The folder or address that the paths in a list start from; None: the list's own folder."""
+    root_map: Mapping[int, str | Path] | None
     """Root number of the manifest -> where that folder is mounted now."""
     overwrite: bool
     max_failures: str
@@ -77,32 +84,40 @@ def _whole(root: str) -> str:
     Raises:
         UsageError: an address that cannot be used.
     """
-    if not is_address(root):
+    if not (is_address(root) or is_other_address(root)):
         return str(Path(root).absolute())
     try:
+        if why := why_unread(root):
+            raise ValueError(why)
         return parse_address(root)
     except ValueError as error:
         raise UsageError(f"--root {without_secrets(root)}: {error}") from None
 
 
-def parse_roots(texts: list[str]) -> tuple[Path | None, dict[int, Path]]:
+def parse_roots(texts: Sequence[str]) -> tuple[str | Path | None, dict[int, str | Path]]:
     """Parse `--root DIR` (at most one) and `--root N=DIR` (any number) into (DIR, {N: DIR}).
 
     Raises:
         UsageError: more than one DIR, or the same N twice.
     """
-    root, root_map = None, dict[int, Path]()
+    root: str | Path | None = None
+    root_map: dict[int, str | Path] = {}
     for text in texts:
         match = re.fullmatch(r"(\d+)=(.+)", text, re.DOTALL)
         if match is None:
             if root is not None:
                 raise UsageError(f"--root {text}: a second folder; only --root N=DIR may repeat")
-            root = Path(text)
+            root = _place(text)
         elif int(match[1]) in root_map:
             raise UsageError(f"--root {text}: root {match[1]} is given twice")
         else:
-            root_map[int(match[1])] = Path(match[2])
+            root_map[int(match[1])] = _place(match[2])
     return root, root_map
+
+
+def _place(text: str) -> str | Path:
+    """Return a path, or an address as it was written: a path would lose one of its slashes."""
+    return text if is_address(text) or is_other_address(text) else Path(text)
 
 
 def parse_reason(text: str | None) -> str | None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +19,7 @@ from ...cache.defaults import DECODER
 from ...cache.schema import AUDIO_RATE_HZ
 from ...cache.store import Cache, Failure
 from ...cache.writer import remove_orphans
-from ...errors import ClipError, ClipsFailedError, Reason, UsageError
+from ...errors import TRANSIENT, ClipError, ClipsFailedError, Reason, UsageError
 from ...machine import AUTO
 from ...stages.features import FeatureParams, Row
 from ...stages.film.run import RenderChild
@@ -33,6 +35,8 @@ from ...weights import PRETRAINED
 from ..extract.scan import Candidate
 from . import EVERY_S
 from .film import write_video
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -149,11 +153,12 @@ def localize_videos(
                     raise ClipError(clip.reject, clip.detail or "")
                 path = out / f"{file_stem(clip.id)}.mp4"
                 drawn = path.with_name(f"{path.stem}.strip.png") if strip else None
-                with staged(line) as files:
-                    notice = write_video(
-                        localizer, child, clip.id, files, path, every_s=every_s, geometry=geometry,
-                        strip=drawn,
-                    )  # fmt: skip
+                notice = _tried_again(
+                    partial(
+                        _film, localizer, child, clip.id, line, path, every_s=every_s,
+                        geometry=geometry, strip=drawn,
+                    )
+                )  # fmt: skip
             except ClipError as error:
                 done.failures.append(Failure(clip.id, str(error.reason), error.detail, number))
                 continue
@@ -230,8 +235,7 @@ def _decoded(
     window_s = localizer.window_s
     for number, clip in enumerate(_in_turn(candidates)):
         try:
-            with staged(_line(clip)) as line:
-                row = child.row(line)
+            row = _tried_again(partial(_row, child, _line(clip)))
         except ClipError as error:
             failures.append(Failure(clip.id, str(error.reason), error.detail, number))
             continue
@@ -241,6 +245,37 @@ def _decoded(
             localizer, clip.id, frame, sound, AUDIO_RATE_HZ, geometry=geometry,
             truth=truth_of(clip.id),
         )  # fmt: skip
+
+
+def _tried_again(work: Callable[[], T]) -> T:
+    """Do something with a clip, and once more where what went wrong may pass, as `extract` does.
+
+    Raises:
+        ClipError: What prevents it.
+    """
+    try:
+        return work()
+    except ClipError as error:
+        if error.reason not in TRANSIENT:
+            raise
+    return work()
+
+
+def _row(child: DecoderChild, line: Mapping[str, Any]) -> Row:
+    with staged(line) as files:
+        return child.row(files)
+
+
+def _film(
+    localizer: Localizer,
+    child: RenderChild,
+    clip_id: str,
+    line: Mapping[str, Any],
+    path: Path,
+    **how: Any,
+) -> str:
+    with staged(line) as files:
+        return write_video(localizer, child, clip_id, files, path, **how)
 
 
 def _in_turn(candidates: Sequence[Candidate]) -> Iterator[Candidate]:

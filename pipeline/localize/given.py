@@ -9,12 +9,13 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from ...advice import advice
-from ...cache.addresses import joined
+from ...cache.addresses import archive_in, joined
 from ...cache.store import Cache
 from ...errors import ClipError, ClipsFailedError, InputError, Reason, UsageError
 from ...stages.features import FeatureParams
 from ...stages.sources.staging import staged_file
 from ...stages.workers.decoder import DecoderChild
+from ..extract.lists import suffix_of
 from ..extract.scan import Candidate, CandidateAway, scan
 from ..id_lists import read_ids
 from ..output import note
@@ -38,6 +39,8 @@ def with_sound(candidates: Sequence[Candidate], sound: Path) -> Iterator[list[Ca
     """
     if len(candidates) != 1:
         raise UsageError(f"--sound goes with one picture or video, {len(candidates)} are named")
+    if inside := archive_in(str(sound)):
+        raise InputError(f"{sound}: lies in a tar: unpack {inside[1]}, and name that with --sound")
     if not sound.is_file():
         raise InputError(f"{sound}: no file; name the sound's with --sound")
     clip = replace(candidates[0], audio_path=str(sound.absolute()))
@@ -54,7 +57,7 @@ def with_sound(candidates: Sequence[Candidate], sound: Path) -> Iterator[list[Ca
 
 
 @contextmanager
-def named_clips(inputs: Sequence[Path], sound: Path | None) -> Iterator[list[Candidate]]:
+def named_clips(inputs: Sequence[str | Path], sound: Path | None) -> Iterator[list[Candidate]]:
     """Yield the clips that inputs name, with another sound where one is given.
 
     Raises:
@@ -68,10 +71,16 @@ def named_clips(inputs: Sequence[Path], sound: Path | None) -> Iterator[list[Can
     if sound is not None:
         with with_sound(found.candidates, sound) as clips:
             yield clips
-    elif len(inputs) == 1 and inputs[0].suffix.lower() in PICTURE_SUFFIXES:
+    elif len(inputs) == 1 and _is_mute_picture(inputs[0], found.candidates):
         raise UsageError(f"{inputs[0]} is a picture: name its sound, --sound FILE")
     else:
         yield found.candidates
+
+
+def _is_mute_picture(name: str | Path, candidates: Sequence[Candidate]) -> bool:
+    """Whether an input is a picture, and none that its sound lies beside, as in a tar."""
+    is_picture = suffix_of(str(name)) in PICTURE_SUFFIXES
+    return is_picture and all(clip.audio_path is None for clip in candidates)
 
 
 @contextmanager

@@ -26,7 +26,7 @@ from .room import num_lists
 RECALL_QUERIES = 1000
 """Clips whose neighbours are also searched exactly."""
 _TRAINING = 64
-"""Vectors for each list among which its centroid is found; FAISS wants 39 at least."""
+"""Vectors for each list among which its centroid is found, where there are so many."""
 _ADDED = 65_536
 _SPARE_SHARE, _SPARE = 4, 16
 """Candidates beyond those wanted, a quarter of them and some: a byte is a rough number."""
@@ -42,6 +42,7 @@ def build_index(vectors: NDArray[np.floating], path: Path) -> None:
     faiss = load_faiss()
     lists = num_lists(len(vectors))
     index = faiss.index_factory(vectors.shape[1], index_name(lists), faiss.METRIC_INNER_PRODUCT)
+    index.cp.min_points_per_centroid = 1  # its limit for a warning; recall says what came of it
     rng = np.random.default_rng(0)
     sample = rng.choice(len(vectors), min(len(vectors), _TRAINING * lists), replace=False)
     index.train(np.ascontiguousarray(vectors[np.sort(sample)], np.float32))

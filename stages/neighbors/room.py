@@ -60,10 +60,14 @@ def needs(num_clips: int, dim: int, k: int, num_todo: int, *, approximate: bool)
 
 
 def num_lists(num_clips: int) -> int:
-    """Return in how many lists an index divides clips: the power of two nearest 2 * sqrt(N)."""
+    """Return in how many lists an index divides clips: the power of two nearest 2 * sqrt(N).
+
+    There are no more than clips.
+    """
     wanted = max(1, math.isqrt(4 * num_clips))
     lower = 1 << (wanted.bit_length() - 1)
-    return lower if wanted < 1.5 * lower else 2 * lower
+    lists = lower if wanted < 1.5 * lower else 2 * lower
+    return lists if lists <= max(1, num_clips) else lists // 2
 
 
 def require_room(

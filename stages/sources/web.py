@@ -17,6 +17,7 @@ import requests
 import urllib3
 
 from ...cache.addresses import host_of, scheme_of
+from ...errors import words_of_tls
 from .reach import AbsentError, BrokenError, DeniedError, Fetched, PassingError, Version
 
 CONNECT_S = 15.0
@@ -124,7 +125,9 @@ def _asked(method: str, address: str, headers: dict[str, str] | None = None) -> 
                 raise BrokenError("it leads to an address without encryption")
             yield answer
     except (requests.exceptions.SSLError, requests.TooManyRedirects) as error:
-        raise BrokenError(_words(error)) from None
+        if isinstance(error, requests.TooManyRedirects) or words_of_tls(error):
+            raise BrokenError(_words(error)) from None
+        raise PassingError(_words(error)) from None
     except requests.Timeout as error:
         raise PassingError(_words(error), is_slow=True) from None
     except requests.RequestException as error:
@@ -228,7 +231,7 @@ def _words(error: Exception) -> str:
     if isinstance(error, requests.TooManyRedirects):
         return f"more than {_MAX_REDIRECTS} redirections"
     if isinstance(error, requests.exceptions.SSLError):
-        return "its certificate is not accepted"
+        return words_of_tls(error) or "no encrypted connection comes about"
     text = str(error)
     for part, words in _KNOWN.items():
         if part in text:
@@ -245,6 +248,7 @@ _KNOWN = {
     "IncompleteRead": "the connection ended too early",
     "InvalidChunkLength": "the connection ended too early",
     "Remote end closed": "the connection ended too early",
+    "BadStatusLine": "it answers with no HTTP: is it https://, or another port?",
     "Connection reset": "the connection was reset",
     "Read timed out": _NO_BYTE,
 }

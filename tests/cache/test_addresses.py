@@ -12,6 +12,7 @@ from avpipe.cache.addresses import (
     is_other_address,
     joined,
     parse_address,
+    why_unread,
     without_secrets,
 )
 
@@ -66,6 +67,9 @@ def test_secrets_are_left_out() -> None:
     assert without_secrets("https://me:pw@host") == "https://host"
     assert without_secrets("s3://bucket/a?b") == "s3://bucket/a?b"
     assert without_secrets("videos") == "videos"
+    assert without_secrets("ftp://me:pw@host/a?b") == "ftp://host/a?..."
+    assert without_secrets("abfs://box@account/a") == "abfs://box@account/a"
+    assert without_secrets("https:/me:pw@host/a") == "https:/host/a"  # as it was typed
     assert host_of("https://me:pw@Host:1/a?b=c") == "https://Host:1"
     assert host_of("s3://bucket/a/b") == "s3://bucket"
 
@@ -97,3 +101,8 @@ def test_a_folder_may_be_called_as_a_tar_is(tmp_path: Path) -> None:
     assert archive_in(f"{tmp_path}/gone.tar/a.mp4") is None
     assert archive_in("s3://b/x.tar/y.tar/a.mp4") == ("s3://b/x.tar", "y.tar/a.mp4")
     assert not is_elsewhere(f"{tmp_path}/file.tar") and is_elsewhere("s3://b/x.mp4")
+
+
+@pytest.mark.parametrize("text", ["https://host/v", "S3://bucket/a//b", "hf://datasets/x", "C:/v"])
+def test_nothing_is_wrong_with_addresses_that_are_read(text: str) -> None:
+    assert why_unread(text) == ""

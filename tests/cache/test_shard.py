@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import socket
 import subprocess
 import sys
 from dataclasses import replace
@@ -172,7 +173,7 @@ def test_orphans_of_dead_processes_are_removed(tmp_path: Path) -> None:
 def test_orphan_of_a_process_nobody_has_waited_for_is_removed(tmp_path: Path) -> None:
     with temporary(tmp_path / "x.h5") as mine:
         process = subprocess.Popen([sys.executable, "-c", ""])
-        orphan = mine.with_name(mine.name.replace(f".{os.getpid()}.", f".{process.pid}."))
+        orphan = mine.with_name(f".x.h5.{socket.gethostname()}.{process.pid}.0123abcd")
         orphan.touch()
         os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)  # ended, and still in the table
         remove_orphans(tmp_path)

@@ -1,5 +1,7 @@
 """Figures of docs/scale.md: measured ones say which bench made them, the others follow."""
 
+import itertools
+import json
 import math
 import os
 import re
@@ -47,7 +49,7 @@ def test_bytes_of_a_clip_are_those_of_its_columns() -> None:
     expected = [
         257 * front_end.wide_columns * 2, 10 * AUDIO_RATE_HZ * 2, row_bytes("detr-r50"),
         row_bytes("panns-wavegram"), row_bytes("imagenet-resnet18", "vggsound-resnet18"),
-        2 * 1000 * (4 + 2),
+        2 * 1000 * (4 + 2), row_bytes("mobilenet-v2-448"), row_bytes("efficientat-mn04"),
     ]  # fmt: skip
     rows = table("per clip")
     assert [int(cells[0].replace(",", "")) for cells in rows.values()] == expected
@@ -64,7 +66,7 @@ def test_bytes_of_a_clip_are_those_of_its_columns() -> None:
 
 def test_times_follow_from_measured_ones() -> None:
     rows = table("part")
-    assert len(rows) == 10
+    assert len(rows) == 13
     for title, (measured, law, *shown) in rows.items():
         figure, _, at = measured.partition(" at ")
         if at:
@@ -97,7 +99,8 @@ def test_tables_are_those_of_the_cost_model() -> None:
 def test_a_plan_grows_as_it_says(size: int) -> None:
     document = cost_model.plan(size, cost_model.Means(cores=4, extract_ms=40))
     rows = {row["what"]: row for row in document["stages"]}
-    assert document["bytes"] == size * sum(one.each for one in cost_model.costs()[0])
+    needed = [one.each for one in cost_model.costs()[0] if one.road != cost_model.SMALL]
+    assert document["bytes"] == size * sum(needed)
     assert rows["extract"]["core_hours"] == pytest.approx(0.040 * size / 3600)
     assert rows["extract"]["hours"] == pytest.approx(0.010 * size / 3600)
     search = rows["neighbours, 512 numbers, k = 1000, two threads"]
@@ -136,11 +139,34 @@ def test_every_figure_says_where_it_was_measured() -> None:
 
 
 def test_the_command_prints_all_of_it(capsys: pytest.CaptureFixture[str]) -> None:
-    plan_command(clips=2_000_000, cores=64, gpus=8, cluster=True, gpu_factor=100)
+    plan_command(clips=2_000_000, cores=64, gpus=8, cluster=True, gpu_factor=100, recipe="slavc")
     text = capsys.readouterr().out
     assert "2,000,000 clips, 64 cores, 8 GPUs: 2.2 TB to store, frames not counted" in text
     assert "assumed: a GPU does the work of 100 cores" in text
     assert "missing: extract: depends on the videos" in text and "N^2" in text
+    assert "for recipe slavc: DETR, PANNs and neighbours; `--recipe cached` plans" in text
+
+
+def test_the_road_of_readme_is_planned_with_its_networks_and_its_recipe(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    road = readme[readme.index("avpipe embed-teachers") :].split("```")[0].split()
+    options = dict(itertools.pairwise(road))
+    visual = f"{options['--visual']}-{options['--visual-size']}"
+    audio, recipe = options["--audio"], options["--recipe"]
+    plan_command(clips=1200, cores=2, json=True)
+    document = json.loads(capsys.readouterr().out)
+    assert document["recipe"] == recipe and document["road"] == cost_model.SMALL
+    whats = " ".join(row["what"] for row in document["stages"])
+    assert all(f"`{name}`" in whats for name in (visual, audio, recipe))
+    assert not any(name in whats for name in ("detr", "panns", "neighbours", "slavc"))
+    stored = [(257 * 462 + 10 * AUDIO_RATE_HZ) * 2, row_bytes(visual, audio)]
+    assert document["bytes"] == 1200 * sum(stored)
+    (row,) = (row for row in document["stages"] if recipe in row["what"])
+    assert row["hours"] == pytest.approx(33 / 3600)  # as docs/log.md has it of these clips
+    plan_command(clips=1200, cores=2, recipe="compact")
+    assert "detr-r50" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("code", [0, 3, 143])

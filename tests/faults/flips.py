@@ -10,9 +10,9 @@ calls for it, and the bit is put back. Three things may come of it:
 - silent: it does not, and a value is another. There must be none.
 
 Every `FULL_EVERY` flips the whole `verify` is asked too: it must name that file and no other. The
-log has a line for each thousand flips, drawn from the seed and the line's number; a second call
-with the same log does what is missing. Kinds of files are hit alike, however large they are; of
-shards a third of the flips go to their headers.
+log has a line for each thousand flips at most, drawn from the seed and the line's number; a second
+call with the same log does what is missing. Kinds of files are hit alike, however large they are;
+of shards a third of the flips go to their headers.
 """
 
 from __future__ import annotations
@@ -23,13 +23,14 @@ import json
 import os
 import random
 import shutil
+import signal
 import sys
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
-from multiprocessing import get_context
+from multiprocessing import active_children, get_context
 from pathlib import Path
 from typing import Any
 
@@ -49,9 +50,10 @@ from avpipe.weights.hashes import DamagedRecordError, file_hash, record, record_
 from cache_factory import add_inputs, make_cache
 from evaluation_factory import TINY, write_world
 from fake_clips import make_cache as make_fake_cache
+from stopped import ignoring_ctrl_c, run_until_stopped
 
 LINE = 1000
-"""Flips that a line of the log stands for."""
+"""Flips that a line of the log stands for, at most."""
 FULL_EVERY = 250
 HEADER = 8 * 4096
 
@@ -243,8 +245,15 @@ class Bench:
         self.sizes = {one.path: 8 * one.path.stat().st_size for one in every}
         self.before = {one.path: one.values() for one in every}
 
-    def line(self, seed: int, number: int, count: int = LINE) -> dict[str, Any]:
-        """Do the flips of a line of the log."""
+    def line(self, seed: int, number: int, count: int = LINE, begin: int = 0) -> dict[str, Any]:
+        """Do the flips of a line of the log.
+
+        Args:
+            seed: Of the whole.
+            number: Of the line.
+            count: How many flips are drawn.
+            begin: How many of these were done before.
+        """
         rng = random.Random(f"{seed}:{number}")
         names, counts, silent = sorted(self.kinds), Counter[str](), []
         for at in range(count):
@@ -254,6 +263,8 @@ class Bench:
             if one.path.suffix == ".h5" and rng.random() < 1 / 3:
                 limit = min(HEADER, limit)
             bit = rng.randrange(limit)
+            if at < begin:
+                continue
             how = flip(one, bit, self.before[one.path], full=at % FULL_EVERY == 0)
             counts[f"{kind}: {how}"] += 1
             if how == "silent":
@@ -261,6 +272,8 @@ class Bench:
         return {
             "seed": seed,
             "line": number,
+            "begin": begin,
+            "end": count,
             "counts": dict(sorted(counts.items())),
             "silent": silent,
         }
@@ -271,20 +284,31 @@ _bench: Bench | None = None
 
 def _begin(world: str) -> None:
     global _bench
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that waits
     folder = Path(tempfile.mkdtemp(dir=Path(world).parent)) / "world"
     shutil.copytree(world, folder)
     _bench = Bench(folder)
 
 
-def _work(job: tuple[int, int]) -> dict[str, Any]:
+def _work(job: tuple[int, int, int, int]) -> dict[str, Any]:
     assert _bench is not None
     return _bench.line(*job)
 
 
+def lacking(count: int, seed: int, log: Path) -> list[tuple[int, int, int, int]]:
+    """Return the lines that a log lacks: seed, number, where each ends and where it begins."""
+    done = Counter[int]()
+    for one in read_log(log):
+        if one["seed"] == seed:
+            done[one["line"]] = max(done[one["line"]], one.get("end", LINE))
+    ends = [min(LINE, count - begun) for begun in range(0, count, LINE)]
+    return [(seed, number, end, done[number]) for number, end in enumerate(ends)
+            if done[number] < end]  # fmt: skip
+
+
 def run(count: int, seed: int, jobs: int, log: Path) -> None:
     """Do the flips that a log lacks."""
-    done = {(one["seed"], one["line"]) for one in read_log(log)}
-    wanted = [(seed, number) for number in range(count // LINE) if (seed, number) not in done]
+    wanted = lacking(count, seed, log)
     with tempfile.TemporaryDirectory(prefix="avpipe-flips-") as folder:
         world = Path(folder, "world")
         world.mkdir()
@@ -294,9 +318,16 @@ def run(count: int, seed: int, jobs: int, log: Path) -> None:
             ProcessPoolExecutor(jobs, get_context("spawn"), _begin, (str(world),)) as pool,
             log.open("a") as file,
         ):
-            for line in pool.map(_work, wanted):
-                file.write(json.dumps(line) + "\n")
-                file.flush()
+            try:
+                with ignoring_ctrl_c():  # as those do that are started now
+                    found = pool.map(_work, wanted)
+                for line in found:
+                    file.write(json.dumps(line) + "\n")
+                    file.flush()
+            except KeyboardInterrupt:
+                for process in active_children():
+                    process.terminate()
+                raise
 
 
 def read_log(log: Path) -> list[dict[str, Any]]:
@@ -324,7 +355,7 @@ def table(log: Path) -> str:
 def main() -> int:
     """Run from the command line; 1 where a flip was silent."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--count", type=int, default=LINE, help=f"a multiple of {LINE}")
+    parser.add_argument("--count", type=int, default=LINE, help="how many flips")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--log", type=Path, default=Path("flips.jsonl"))
@@ -338,4 +369,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_until_stopped(main)

@@ -26,6 +26,7 @@ from fault_checks import Checker, kinds_of
 from fault_commands import COMMANDS, open_bench
 from fault_table import read_lines, table
 from injected import FAULTS, Injector, compiler
+from stopped import codes_of, run_until_stopped
 
 Case = tuple[str, str, int]
 
@@ -44,7 +45,7 @@ def main() -> int:
         words = [sys.executable, *sys.argv]
         parts = [f"{number}/{asked.jobs}" for number in range(asked.jobs)]
         started = [subprocess.Popen([*words, "--part", part]) for part in parts]
-        codes = [one.wait() for one in started]
+        codes = codes_of(started)
         if any(code not in (0, 1) for code in codes):
             return max(codes)
         print(table(read_lines(asked.out)))
@@ -150,4 +151,4 @@ def _git(*words: str) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_until_stopped(main)

@@ -36,6 +36,7 @@ from avpipe.train.runs.verify import is_run, verify_runs
 from fake_clips import file_bytes
 from faults.kill_cases import CASES, Case, make_base
 from processes import descendants
+from stopped import run_until_stopped
 from warm import HEAVY, Processes, Warm
 
 MODULES = (
@@ -240,4 +241,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_until_stopped(main)

@@ -70,6 +70,20 @@ def test_no_flipped_bit_is_silent(bench: Bench) -> None:
     assert total > 220, found["counts"]
 
 
+def test_any_number_of_flips_can_be_asked_for(bench: Bench, tmp_path: Path) -> None:
+    log = tmp_path / "flips.jsonl"
+    assert flips.lacking(25, 7, log) == [(7, 0, 25, 0)]
+    assert flips.lacking(2100, 7, log) == [(7, 0, 1000, 0), (7, 1, 1000, 0), (7, 2, 100, 0)]
+    part, rest = bench.line(7, 0, 15), bench.line(7, 0, 25, 15)
+    log.write_text("".join(json.dumps(one) + "\n" for one in (part, rest)))
+    assert flips.lacking(25, 7, log) == [] == flips.lacking(20, 7, log)
+    assert flips.lacking(1001, 7, log) == [(7, 0, 1000, 25), (7, 1, 1, 0)]
+    assert flips.lacking(25, 8, log) == [(8, 0, 25, 0)]  # of another seed
+    both = Counter(part["counts"]) + Counter(rest["counts"])
+    assert both == Counter(bench.line(7, 0, 25)["counts"]) and both.total() == 25
+    assert "| all | 25 |" in flips.table(log)
+
+
 def test_the_measure_would_notice_silence(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(flips, "check", lambda run, path: run_verify.Found())
     found = bench.line(0, 0, count=40)

@@ -24,6 +24,7 @@ from random import Random
 from typing import Any
 
 from avpipe.stages.features import FeatureParams
+from stopped import run_until_stopped
 
 from .judge import Judge, Outcome
 from .mutate import Mutator
@@ -174,20 +175,24 @@ def _fuzz(number: int, seconds: float, folder: Path, judge: Judge, fuzzer: Fuzze
     totals.run["wrong"] = wrongs
     bare = fuzzer.bare()
     begun = written = time.monotonic()
-    while (at := time.monotonic()) < begun + seconds:
-        recipe = next(bare, None) or fuzzer.next()
-        outcome = judge.judge(recipe, fuzzer.seeds)
-        totals.add(outcome, fuzzer.learn(recipe, outcome))
-        if outcome.wrong:
-            kind = f"{recipe.seed.partition('-')[0]} {re.sub('[0-9]+', '#', outcome.wrong)}"[:90]
-            wrongs[kind] += 1
-            if wrongs[kind] == 1:
-                totals.run["findings"].append(_finding(judge, recipe, fuzzer.seeds, outcome))
-        if outcome.wrong or at > written + _WRITE_EVERY_S:
-            written = at
-            totals.write(at - begun, judge)
-            print(totals.line(), file=sys.stderr, flush=True)
-    totals.write(time.monotonic() - begun, judge)
+    try:
+        while (at := time.monotonic()) < begun + seconds:
+            recipe = next(bare, None) or fuzzer.next()
+            outcome = judge.judge(recipe, fuzzer.seeds)
+            totals.add(outcome, fuzzer.learn(recipe, outcome))
+            if outcome.wrong:
+                kind = f"{recipe.seed.partition('-')[0]} {re.sub('[0-9]+', '#', outcome.wrong)}"[
+                    :90
+                ]
+                wrongs[kind] += 1
+                if wrongs[kind] == 1:
+                    totals.run["findings"].append(_finding(judge, recipe, fuzzer.seeds, outcome))
+            if outcome.wrong or at > written + _WRITE_EVERY_S:
+                written = at
+                totals.write(at - begun, judge)
+                print(totals.line(), file=sys.stderr, flush=True)
+    finally:  # also at Ctrl-C
+        totals.write(time.monotonic() - begun, judge)
     return totals
 
 
@@ -202,8 +207,8 @@ def _finding(
     return {"wrong": outcome.wrong, "again": again.wrong or again.reason, **recipe.as_json()}
 
 
-def main() -> None:
-    """Run from the command line."""
+def main() -> int:
+    """Run from the command line; 1 where something was found."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--minutes", type=float, default=10.0)
     parser.add_argument("--seed", type=int, default=None, help="of the run; the next if not given")
@@ -218,8 +223,8 @@ def main() -> None:
         number = len(json.loads(path.read_text())["runs"]) if path.is_file() else 0
     totals = fuzz(number, given.minutes * 60, given.folder, params)
     print(f"seed {number}: {totals.line()}")
-    sys.exit(1 if totals.run["findings"] else 0)
+    return 1 if totals.run["findings"] else 0
 
 
 if __name__ == "__main__":
-    main()
+    run_until_stopped(main, "the next call adds to it")

@@ -1,22 +1,32 @@
 """From video files to pictures, through the decoder child."""
 
 import json
+from collections.abc import Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from avpipe.errors import CacheUnwritableError, ClipsFailedError, InputError, UsageError
+from avpipe.errors import (
+    CacheUnwritableError,
+    ClipError,
+    ClipsFailedError,
+    InputError,
+    Reason,
+    UsageError,
+)
 from avpipe.pipeline.commands.localize import localize
 from avpipe.pipeline.extract.scan import Candidate, scan
+from avpipe.pipeline.localize import files
 from avpipe.pipeline.localize.files import (
     localize_clips,
     localize_files,
     localize_videos,
     sound_around_frame,
 )
-from avpipe.stages.features import FeatureParams, make_row
+from avpipe.stages.features import FeatureParams, Row, make_row
 from avpipe.train.loop import train
 from avpipe.train.recipe import load_recipe
 from cache_factory import make_cache
@@ -90,6 +100,59 @@ def test_a_clip_with_one_sample_of_sound_stops_no_others(run: Path, tmp_path: Pa
     assert [path.stem for path in films.videos] == ["a", "c"]
     for result in (pictures, films):
         assert [(f.id, f.reason) for f in result.failures] == [("b", "no_audio")]
+
+
+class Crashing:
+    """A decoder that ends at its first tries."""
+
+    def __init__(self, reason: Reason, tries: int) -> None:
+        self.reason, self.left, self.asked = reason, tries, 0
+
+    def row(self, line: Mapping[str, Any]) -> Row:
+        self.asked += 1
+        if self.asked <= self.left:
+            raise ClipError(self.reason)
+        return make_row(line["path"], params=FeatureParams())
+
+
+@pytest.mark.parametrize(
+    ("reason", "tries", "asked", "drawn"),
+    [
+        (Reason.CRASHED, 1, 2, True),
+        (Reason.CRASHED, 2, 2, False),
+        (Reason.DECODE_ERROR, 1, 1, False),
+    ],
+)
+def test_what_may_pass_is_tried_once_more_as_extract_does(
+    reason: Reason, tries: int, asked: int, drawn: bool, run: Path, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    write_clip(tmp_path / "a.mp4", fps=8, seconds=1)
+    child = Crashing(reason, tries)
+    monkeypatch.setattr(files, "DecoderChild", lambda params, timeout_s: nullcontext(child))
+    if drawn:
+        assert localize_files(found(tmp_path / "a.mp4"), run, tmp_path / "out").failures == []
+    else:
+        with pytest.raises(ClipsFailedError, match=str(reason)):
+            localize_files(found(tmp_path / "a.mp4"), run, tmp_path / "out")
+    assert child.asked == asked
+
+
+def test_a_film_is_tried_once_more_too(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    def write(*arguments: Any, **how: Any) -> str:
+        asked.append(arguments)
+        if len(asked) == 1:
+            raise ClipError(Reason.CRASHED)
+        return ""
+
+    write_clip(tmp_path / "a.mp4", fps=8, seconds=1)
+    monkeypatch.setattr(files, "write_video", write)
+    done = localize_videos(found(tmp_path / "a.mp4"), run, tmp_path / "out")
+    assert (len(asked), done.failures) == (2, []) and [one.name for one in done.videos] == ["a.mp4"]
 
 
 def test_nothing_usable_is_an_error_of_one_line(run: Path, tmp_path: Path) -> None:

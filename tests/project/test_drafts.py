@@ -54,6 +54,42 @@ def test_only_drafts_of_dead_processes_of_this_host_go(tmp_path: Path) -> None:
     remove_orphans(tmp_path / "not there")
 
 
+needs_proc = pytest.mark.skipif(
+    not Path("/proc/self/stat").exists(), reason="this system does not say when processes began"
+)
+
+
+@needs_proc
+def test_a_process_that_has_the_number_of_a_dead_one_keeps_no_draft(tmp_path: Path) -> None:
+    with whole(tmp_path / "x.json") as mine:
+        ours = f".x.json.{socket.gethostname()}.{os.getpid()}"
+        begun = mine.name.removeprefix(f"{ours}.").partition(".")[0]
+        before = tmp_path / f"{ours}.{int(begun) - 1}.0123abcd"  # the number was another's then
+        same = tmp_path / f"{ours}.{begun}.0123abcd"
+        older = tmp_path / f"{ours}.0123abcd"  # by a version that did not say when it began
+        for path in (before, same, older):
+            path.touch()
+        remove_orphans(tmp_path)
+        assert not before.exists() and mine.exists() and same.exists() and older.exists()
+
+
+@needs_proc
+def test_a_fork_says_when_it_began_itself(tmp_path: Path) -> None:
+    with whole(tmp_path / "x.json") as mine:
+        pass
+    read, write = os.pipe()
+    if (child := os.fork()) == 0:
+        with whole(tmp_path / "y.json") as its:
+            os.write(write, its.name.encode())
+        os._exit(0)
+    name = os.read(read, 1000).decode()
+    os.waitpid(child, 0)
+    host = socket.gethostname()
+    assert name.startswith(f".y.json.{host}.{child}.")
+    begun = [int(one.rpartition(".")[0].rpartition(".")[2]) for one in (mine.name, name)]
+    assert begun[0] <= begun[1] and name.count(".") == mine.name.count(".")
+
+
 def test_a_folder_appears_whole_or_not_at_all(tmp_path: Path) -> None:
     def fill(error: OSError | None) -> None:
         with whole_folder(tmp_path / "10") as draft:

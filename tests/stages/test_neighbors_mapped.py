@@ -98,6 +98,18 @@ def test_recall_is_the_share_of_exact_neighbours(tmp_path: Path) -> None:
     assert not (rows == np.arange(600)[:, None]).any()
 
 
+@pytest.mark.parametrize("num", [2, 3, 5, 40, 600])
+def test_few_clips_make_an_index_without_a_word(
+    num: int, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """FAISS writes warnings of its own past Python; what comes of it, recall says."""
+    vectors = clustered(600)[:num]
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    index = Index(tmp_path / "v.ivf", vectors)
+    assert index.recall(1, 1000) == 1
+    assert capfd.readouterr() == ("", "")
+
+
 def test_a_torn_index_is_made_again(tmp_path: Path) -> None:
     vectors = clustered(600)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)

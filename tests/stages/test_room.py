@@ -55,7 +55,8 @@ def test_clusters_of_too_many_vectors_name_a_sample() -> None:
 
 
 @pytest.mark.parametrize(
-    ("clips", "lists"), [(1, 2), (100, 16), (100_000, 512), (1_000_000, 2048), (20_000_000, 8192)]
+    ("clips", "lists"),
+    [(1, 1), (3, 2), (100, 16), (100_000, 512), (1_000_000, 2048), (20_000_000, 8192)],
 )
 def test_number_of_lists(clips: int, lists: int) -> None:
     assert num_lists(clips) == lists

@@ -332,7 +332,9 @@ def test_without_a_network_it_is_said_once() -> None:
     assert len(told) < 300
 
 
-@pytest.mark.parametrize("spec", ["=good.pth", "randm", "", "net=", "net=randm", "Net=a.pth"])
+@pytest.mark.parametrize(
+    "spec", ["=good.pth", "randm", "", "net=", "net=randm", "Net=a.pth", "net=https://host/a.pth"]
+)
 def test_a_spec_that_speaks_of_nothing_is_refused(spec: str) -> None:
     with pytest.raises(UsageError, match=f"--weights {spec}: ") as caught:
         check_specs(["random", spec], ["net"])
@@ -442,6 +444,17 @@ def test_nobody_listens(waits: list[float], weights_folder: Path) -> None:
         resolve("net", (FILE,))
     assert waits == [1, 2, 4]
     assert names_in(weights_folder) == []
+
+
+def test_a_server_without_encryption_is_told_in_plain_words_and_asked_once(
+    origin: Origin, waits: list[float], weights_folder: Path
+) -> None:
+    file = origin.file("a.pth", b"a")
+    file = dataclasses.replace(file, url=file.url.replace("http:", "https:"))
+    told = "could not be fetched .*it answers without encryption there: is it http://"
+    with pytest.raises(MissingDependencyError, match=told):
+        resolve("net", (file,))
+    assert waits == [] and names_in(weights_folder) == []
 
 
 def test_a_server_that_stops_talking(

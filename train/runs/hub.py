@@ -37,7 +37,8 @@ def local_run(run: str | os.PathLike[str]) -> Path:
         return Path(run)
     found = _ADDRESS.fullmatch(os.fspath(run))
     if found is None:
-        raise UsageError(f"{os.fspath(run)}: should be hf://USER/RUN, or hf://USER/RUN@REVISION")
+        name = re.sub("^hf:/+", "hf://", os.fspath(run))
+        raise UsageError(f"{name}: should be hf://USER/RUN, or hf://USER/RUN@REVISION")
     repo, revision, inside = found["repo"], found["revision"], found["inside"]
     folder = _fetched(repo, revision) / (inside or "")
     if not folder.is_dir():

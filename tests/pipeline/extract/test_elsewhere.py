@@ -346,6 +346,15 @@ def test_a_host_that_wants_credentials_is_named_while_planning(
             "ftp://host/v",
             "ftp://host/v: addresses of this kind are not read: https://, http",
         ),
+        ("ftp:/host/v", "^ftp:/host/v: addresses of this kind are not read: https://, http"),
+        ("ftp://me:hush@host/v", "^ftp://host/v: addresses of this kind"),
+        ("file:///videos/a.mp4", "machine are named by their paths: /videos/a.mp4$"),
+        ("file:/videos", "^file:/videos: files of this machine .* paths: /videos$"),
+        ("file://localhost/videos", "named by their paths: /videos$"),
+        ("s3:/bucket/v", "^s3:/bucket/v: an address has two slashes .* scheme: s3://bucket/v$"),
+        ("hf:/datasets/me/v", "two slashes behind its scheme: hf://datasets/me/v$"),
+        ("https:///host/v", "^https:///host/v: an address has two slashes .*: https://host/v$"),
+        ("https:/me:hush@host/v", "^https:/host/v: an address has two slashes .*: https://host/v$"),
         ("https://me:hush@host/v", "https://host/v: holds a user or a password"),
         ("https://host/v?sig=hush", r"https://host/v\?\.\.\.: holds a query"),
         ("URL/v/list.txt", "list.txt: a list has to lie on this machine"),
@@ -376,10 +385,10 @@ def test_secrets_in_lists_and_roots_are_refused_and_not_repeated(tmp_path: Path)
     assert "hush" not in str(caught.value)
     for root in ("https://me:hush@host/v", "https://host/v?sig=hush"):
         with pytest.raises(InputError, match="https://host/v") as caught:
-            run(tmp_path / "cache", tmp_path / "clips.txt", root=Path(root))
+            run(tmp_path / "cache", tmp_path / "clips.txt", root=root)
         assert "hush" not in str(caught.value)
         with pytest.raises(UsageError, match="--root https://host/v") as wrong:
-            _ = settings_for((), tmp_path, root_map={0: Path(root)}).remap
+            _ = settings_for((), tmp_path, root_map={0: root}).remap
         assert "hush" not in str(wrong.value)
 
 
@@ -522,3 +531,95 @@ def test_pieces_and_estimates_fetch_what_they_look_at(
     done = extract(replace(dry, dry_run=False, segment_s=2.0))
     assert isinstance(done, ExtractSummary) and (done.done, done.failed) == (9, 0)
     assert extract(replace(dry, dry_run=False, segment_s=2.0)).planned == 0  # type: ignore[union-attr]
+
+
+def test_a_file_inside_a_tar_is_an_input(
+    tmp_path: Path, as_local: tuple[list[bytes], list[str]]
+) -> None:
+    packed = tar_of(tmp_path / "x.tar")
+    named = [f"{packed}/{name}" for name in CLIPS]
+    assert run(tmp_path / "cache", *named).done == len(CLIPS)
+    assert [line["id"] for line in listed(tmp_path / "cache")] == as_local[1]
+    (whole, alone) = (scan([str(packed)]).candidates, scan(named).candidates)
+    assert alone == whole  # the picture has its sound, and all of them their place
+    assert scan([str(packed), named[0]]).candidates == whole
+    (notes,) = scan([f"{packed}/sub/notes.md"]).candidates  # tried whatever its suffix
+    assert (notes.path, notes.bytes) == ("x.tar/sub/notes.md", len(FILES["sub/notes.md"]))
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("x.tar/gone.mp4", "x.tar/gone.mp4: no file of that tar: name {}/x.tar itself"),
+        ("x.tar/sub", "x.tar/sub: a folder of that tar: name {}/x.tar itself"),
+        ("x.tar/", "x.tar/: {}/x.tar is a file, nothing lies below it: name it itself"),
+        ("a.mp4/b.mp4", "a.mp4/b.mp4: {}/a.mp4 is a file, nothing lies below it"),
+        ("fifo/b.mp4", "fifo/b.mp4: {}/fifo is a file, nothing lies below it"),
+        ("x.tar.gz/a.mp4", "x.tar.gz: packed, which is not read here: unpack it"),
+        ("x.zip/a.mp4", "x.zip: packed"),
+        ("t.parquet/a.mp4", "t.parquet: a table that is not read here"),
+    ],
+)
+def test_what_leads_into_a_file_says_what_to_name(name: str, said: str, tmp_path: Path) -> None:
+    tar_of(tmp_path / "x.tar")
+    for other in ("a.mp4", "x.tar.gz", "x.zip", "t.parquet"):
+        (tmp_path / other).write_bytes(b"x")
+    os.mkfifo(tmp_path / "fifo")
+    with pytest.raises(InputError) as caught:
+        scan([f"{tmp_path}/{name}"])
+    assert said.format(tmp_path) in str(caught.value) and "\n" not in str(caught.value)
+    (tmp_path / "clips.txt").write_text("a.mp4\n")
+    with pytest.raises(InputError, match=r"is a file|packed|not read here"):
+        scan([f"{tmp_path}/clips.txt"], root=f"{tmp_path}/{name}")
+
+
+SHARD = {
+    "key0.jpg": b"a picture",
+    "key0.wav": b"its sound",
+    "key0.json": b"{}",
+    "in/key.1.png": b"second",
+    "in/key.1.FLAC": b"its sound",
+    "key2.mp4": b"a video",
+    "key2.jpg": b"its picture",
+    "key2.wav": b"its sound",
+    "key3.jpeg": b"third",
+    "key3.jpg": b"third, the better one",
+    "key3.mp3": b"its sound",
+    "mute.jpg": b"no sound",
+    "blind.wav": b"no picture",
+    "key0.hints.npy": b"numbers",
+    "frames/key0.png": b"a mask",
+}
+
+
+def test_a_picture_and_a_sound_of_one_key_are_a_clip(
+    server: ClipServer, tmp_path: Path, decoder: ReadsFiles
+) -> None:
+    """As WebDataset packs them; what is left alone is counted."""
+    packed = tar_of(tmp_path / "shard.tar", SHARD)
+    found = scan([str(packed)])
+    assert [(clip.id, clip.path, clip.audio_path) for clip in found.candidates] == [
+        ("key.1", "shard.tar/in/key.1.png", "shard.tar/in/key.1.FLAC"),
+        ("key0", "shard.tar/key0.jpg", "shard.tar/key0.wav"),
+        ("key2", "shard.tar/key2.mp4", None),
+        ("key3", "shard.tar/key3.jpg", "shard.tar/key3.mp3"),
+    ]
+    left = {".jpeg": 1, ".jpg": 2, ".json": 1, ".npy": 1, ".png": 1, ".wav": 2}
+    assert found.ignored == left
+    done = run(tmp_path / "cache", packed)
+    assert (done.done, done.failed, done.ignored) == (4, 0, left)
+    server.files["shard.tar"] = packed.read_bytes()
+    assert run(tmp_path / "web", f"{server.url}/shard.tar").done == 4
+    assert shards(tmp_path / "web") == shards(tmp_path / "cache")
+    one = scan([f"{packed}/key0.jpg"]).candidates
+    assert [clip.audio_path for clip in one] == ["shard.tar/key0.wav"]
+    (tmp_path / "ids.txt").write_text("key0\nkey3\n")
+    by_id = scan([str(tmp_path / "ids.txt")], root=str(packed)).candidates
+    assert [clip.audio_path for clip in by_id] == ["shard.tar/key0.wav", "shard.tar/key3.mp3"]
+
+
+def test_a_folder_of_pictures_and_sounds_says_how_they_are_paired(tmp_path: Path) -> None:
+    for name in ("a.jpg", "a.wav"):
+        (tmp_path / name).write_bytes(b"x")
+    with pytest.raises(InputError, match=r"no clips found .*columns path and audio_path"):
+        scan([str(tmp_path)])

@@ -1,13 +1,15 @@
 """Clips of a web server, fetched one at a time: what servers do, and what becomes of the clip."""
 
 import os
+import socketserver
+import threading
 import time
 from collections.abc import Iterator
 from email.utils import formatdate
 from pathlib import Path
 
 import pytest
-from avpipe.errors import ClipError, InputError, Reason
+from avpipe.errors import ClipError, InputError, Reason, words_of_tls
 from avpipe.stages.sources import fetch, reach, staging, web
 from avpipe.stages.sources.reach import BrokenError, DeniedError, Version, place_of
 from avpipe.stages.sources.staging import staged, staged_file
@@ -184,6 +186,38 @@ def test_redirections_are_followed_and_loops_end(server: ClipServer) -> None:
     assert fetched(server, "v/b.mp4") == CLIP
     server.always["v/c.mp4"] = Answer(302, {"Location": "/v/c.mp4"})
     assert failure(server, "v/c.mp4").detail == "more than 10 redirections"
+
+
+def test_encryption_where_there_is_none_is_told_in_plain_words(server: ClipServer) -> None:
+    address = f"{server.url.replace('http:', 'https:')}/v/a.mp4"
+    told = r"it answers without encryption there: is it http://, or another port\?"
+    with pytest.raises(BrokenError, match=f"^{told}$"):
+        place_of(address).look(address)
+    with pytest.raises(ClipError, match=told) as caught, staged_file(address):
+        pass
+    assert caught.value.reason == Reason.IO_ERROR
+
+
+def test_what_answers_with_no_http_is_told_in_plain_words(waits: list[float]) -> None:
+    class Alert(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            self.request.recv(1000)
+            self.request.sendall(b"\x15\x03\x03\0\x02\x02\x32")  # a server of TLS gives it up
+
+    with socketserver.TCPServer(("127.0.0.1", 0), Alert) as other:
+        threading.Thread(target=other.serve_forever, daemon=True).start()
+        address = f"http://127.0.0.1:{other.server_address[1]}/a.mp4"
+        with pytest.raises(InputError, match="with no HTTP: is it https://"), staged_file(address):
+            pass
+        other.shutdown()
+    assert len(waits) == reach.TRIES - 1
+
+
+def test_words_of_openssl_do_not_come_from_the_address() -> None:
+    url = "with url: /certificate/a.mp4 (Caused by SSLError(SSLEOFError(8, 'EOF occurred')))"
+    assert words_of_tls(OSError(url)) == ""  # which may pass
+    bad = url.replace("EOF occurred", "certificate verify failed: self-signed certificate")
+    assert words_of_tls(OSError(bad)) == "its certificate is not accepted"
 
 
 def test_a_changed_file_is_not_taken_for_the_planned_one(server: ClipServer) -> None:

@@ -304,7 +304,9 @@ def test_files_that_are_not_the_networks_end_the_command_in_one_line(
     message: str,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(torch.Tensor, "uniform_", lambda self, *_, **__: self)  # to be loaded over
     make_cache(tmp_path / "avcache", 2)
     path = tmp_path / "Cnn14_mAP=0.431.pth"
     with torch.device("meta"):
