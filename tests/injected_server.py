@@ -25,6 +25,7 @@ from typing import Any, NoReturn
 
 from forked_programs import at_end, fork_python
 from injected import HUNG
+from narrow_peers import narrow
 from warm import leave
 
 _PR_SET_CHILD_SUBREAPER = 36
@@ -141,6 +142,7 @@ def _become(
 if __name__ == "__main__":
     name, where = sys.argv[1:]
     importlib.import_module("avpipe.pipeline.cli")
+    narrow()
     if name:
         made: Any = ctypes.CDLL(name)
         made.injected_at.restype = ctypes.c_char_p
