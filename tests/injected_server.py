@@ -52,6 +52,15 @@ def serve(library: Any, folder: Path) -> None:
         print(json.dumps(answer), flush=True)
 
 
+def _make_parser() -> None:
+    """Make the parser of the command line, for which each command would take a tenth of a second."""
+    import typer
+    from avpipe.pipeline.cli import app
+
+    made = typer.main.get_command(app)
+    typer.main.get_command = lambda _: made
+
+
 def _learn_modules(folder: Path) -> None:
     """Load what commands before had to load: forks find it, and share it."""
     told = folder / f"modules-{os.getpid()}"
@@ -141,7 +150,7 @@ def _become(
 
 if __name__ == "__main__":
     name, where = sys.argv[1:]
-    importlib.import_module("avpipe.pipeline.cli")
+    _make_parser()
     narrow()
     if name:
         made: Any = ctypes.CDLL(name)
