@@ -53,7 +53,7 @@ def serve(library: Any, folder: Path) -> None:
 
 
 def _make_parser() -> None:
-    """Make the parser of the command line, for which each command would take a tenth of a second."""
+    """Make the parser of the command line once: each command would take a tenth of a second."""
     import typer
     from avpipe.pipeline.cli import app
 

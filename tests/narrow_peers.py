@@ -28,5 +28,7 @@ def write_narrow(folder: Path, name: str) -> Path:
     recipe = load_recipe(peers.PEERS[name].recipe, NARROW)
     objective = load_objective(recipe.objective)
     weights = build_student(recipe, objective, 0, Inputs(num_classes=1)).state_dict()
-    theirs = {peers._their_name(key, peers.PEERS[name].names): value for key, value in weights.items()}
+    theirs = {
+        peers._their_name(key, peers.PEERS[name].names): value for key, value in weights.items()
+    }
     return write_released(folder, name, SimpleNamespace(state_dict=lambda: theirs))
