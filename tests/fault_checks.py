@@ -35,6 +35,7 @@ class Checker:
     bench: Bench
     _calm: dict[str, tuple[Files, int]] = field(default_factory=dict)
     _digests: dict[tuple[int, int, int], str] = field(default_factory=dict)
+    _world: dict[str, tuple[int, int, int]] = field(default_factory=dict)
 
     def calm(self, command: str) -> tuple[Files, int]:
         """Return the files that a command leaves that nothing disturbs, and how many its calls are.
@@ -94,32 +95,36 @@ class Checker:
             How it ended at the fault, and what was lost; "" if nothing was.
         """
         calm, _ = self.calm(command)
-        bench, world = self.bench, self.world()
+        bench = self.bench
+        world, self._world = self._world or self.world(), {}
         words, injector = bench.begin(command), bench.injector(command)
         begun = self.files()
         kinds = kinds or kinds_of(fault)
         found = injector.run(words, at=at, error=FAULTS[fault], kinds=kinds)
-        if problem := found.problem() or self._broken(command, begun, calm):
+        left = self.files()
+        if problem := found.problem() or self._broken(command, begun, left, calm):
             return found, problem
-        is_done = self.files() == calm
+        is_done = left == calm
         again = injector.run(words)
         expected = (0, 4) if is_done and command.startswith("drop") else (0,)  # nothing to drop
         if again.code not in expected or again.problem():
             return found, f"rerun: code {again.code} {again.problem()}: {again.stderr}"
         if problem := self._unlike(command, self.files(), calm):
             return found, f"rerun: {problem}"
-        if self.world() != world:
+        now = self.world()
+        if now != world:
             return found, "a file was changed that is not the command's"
+        self._world = now  # what the next case begins with
         return found, ""
 
-    def _broken(self, command: str, begun: Files, calm: Files) -> str:
+    def _broken(self, command: str, begun: Files, left: Files, calm: Files) -> str:
         """Say what has a name and neither its first nor its last content; "" if nothing has."""
         known = COMMANDS[command]
         if command != "verify --repair":
             for name in known.caches:
                 if problem := _cache_problem(self.bench.case / name):
                     return f"{name}: {problem}"
-        for name, digest in self.files().items():
+        for name, digest in left.items():
             if _is_draft(name) or digest in (begun.get(name), calm.get(name, digest)):
                 continue
             base = name.rpartition("/")[2]

@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-import torch
 from avpipe.cache.schema import Header, shard_path
 from avpipe.cache.store import Cache
 from avpipe.cache.writer import Rows, write_shard
@@ -19,7 +18,7 @@ from evaluation_factory import TINY, write_world
 from fake_clips import make_cache as make_plain_cache
 from injected import Injector
 from media_factory import write_clip
-from peer_factory import network_of, write_released
+from narrow_peers import write_narrow
 
 Words = list[str | Path]
 
@@ -208,8 +207,7 @@ def make_world(world: Path) -> None:
         content = bytearray((world / "hurt" / name).read_bytes())
         content[-20] ^= 4
         (world / "hurt" / name).write_bytes(content)
-    torch.manual_seed(0)
-    write_released(world, "ez-vsl", network_of("ez-vsl"))
+    write_narrow(world, "ez-vsl")
 
 
 def _write_small(folder: Path) -> None:

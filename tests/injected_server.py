@@ -25,6 +25,7 @@ from typing import Any, NoReturn
 
 from forked_programs import at_end, fork_python
 from injected import HUNG
+from narrow_peers import narrow
 from warm import leave
 
 _PR_SET_CHILD_SUBREAPER = 36
@@ -50,6 +51,15 @@ def serve(library: Any, folder: Path) -> None:
         answer = {"code": code, "stderr": stderr, "calls": calls, "hit": os.fsdecode(hit)}
         answer |= {"in_child": inside not in (0, pid), "processor_s": _processor_s() - before}
         print(json.dumps(answer), flush=True)
+
+
+def _make_parser() -> None:
+    """Make the parser of the command line once: each command would take a tenth of a second."""
+    import typer
+    from avpipe.pipeline.cli import app
+
+    made = typer.main.get_command(app)
+    typer.main.get_command = lambda _: made
 
 
 def _learn_modules(folder: Path) -> None:
@@ -142,7 +152,8 @@ def _become(
 
 if __name__ == "__main__":
     name, where = sys.argv[1:]
-    importlib.import_module("avpipe.pipeline.cli")
+    _make_parser()
+    narrow()
     if name:
         made: Any = ctypes.CDLL(name)
         made.injected_at.restype = ctypes.c_char_p

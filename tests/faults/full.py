@@ -15,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -24,11 +24,12 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from fault_checks import Checker, kinds_of
 from fault_commands import COMMANDS, open_bench
-from fault_table import read_lines, table
+from fault_table import Line, counted, read_lines, table
 from injected import FAULTS, Injector, compiler
 from stopped import codes_of, run_until_stopped
 
 Case = tuple[str, str, int]
+Calls = dict[tuple[str, Sequence[str]], int]
 
 
 def main() -> int:
@@ -53,7 +54,7 @@ def main() -> int:
         _run(asked)
         if asked.part is None:
             print(table(read_lines(asked.out)))
-    return int(any(line["lost"] for line in read_lines(asked.out)))
+    return int(any(line["lost"] for line in counted(read_lines(asked.out))))
 
 
 def _arguments() -> argparse.Namespace:
@@ -79,30 +80,50 @@ def _run(asked: argparse.Namespace) -> None:
     memory = Path("/dev/shm")  # a disk is not what is tested
     folder = Path(tempfile.mkdtemp(prefix="faults-", dir=memory if memory.is_dir() else None))
     commit = _git("rev-parse", "--short=10", "HEAD")
-    done = {(line["command"], line["fault"], line["at"]) for line in read_lines(asked.out)}
     try:
         with open_bench(folder) as bench:
             checker = Checker(bench)
-            for command, fault, at in _cases(asked, checker):
+            calls = _calls(asked, checker)
+            done = _done(read_lines(asked.out), calls, commit)
+            for command, fault, at in _cases(asked, calls):
                 if (command, fault, at) in done:
                     continue
                 if time.monotonic() > end:
                     break
                 line = {**_case(checker, (command, fault, at)), "commit": commit}
+                line["calls"] = calls[command, kinds_of(fault)]
                 with asked.out.open("a") as file:
                     file.write(json.dumps(line) + "\n")
     finally:
         shutil.rmtree(folder)
 
 
-def _cases(asked: argparse.Namespace, checker: Checker) -> Iterator[Case]:
-    """Yield the cases of this part, in an order that is drawn once."""
-    calls = {}
+def _calls(asked: argparse.Namespace, checker: Checker) -> Calls:
+    """Count the calls of each command that a fault can happen to."""
+    calls: Calls = {}
     for command in asked.commands:
         for fault in asked.faults:
             kinds = kinds_of(fault)
             if (command, kinds) not in calls:
                 calls[command, kinds] = _count(checker, command, kinds)
+    return calls
+
+
+def _done(lines: Sequence[Line], calls: Calls, commit: str) -> set[Case]:
+    """Return the cases that need not run again, whichever commit they were run at.
+
+    Those do whose command makes another number of calls since, and what was lost at another commit.
+    """
+    return {
+        (line["command"], line["fault"], line["at"])
+        for line in lines
+        if line.get("calls") == calls.get((line["command"], kinds_of(line["fault"])))
+        and (line["commit"] == commit or not line["lost"])
+    }
+
+
+def _cases(asked: argparse.Namespace, calls: Calls) -> Iterator[Case]:
+    """Yield the cases of this part, in an order that is drawn once."""
     found = [
         (command, fault, at)
         for command in asked.commands

@@ -7,23 +7,15 @@
  * is what libc does for itself (fread, fwrite and fclose of a FILE), nor memory that is mapped.
  * While it is awake nothing is flushed to the disk: no test cuts the power here.
  */
-#define _GNU_SOURCE
+#include "preloaded.h"
 #include <dirent.h>
-#include <dlfcn.h>
 #include <errno.h>
-#include <fcntl.h>
-#include <limits.h>
 #include <signal.h>
-#include <stdarg.h>
 #include <stdatomic.h>
-#include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 #include <sys/uio.h>
-#include <unistd.h>
 
 enum kind { OPEN, CREATE, READ, WRITE, PWRITE, FSYNC, RENAME, LINK, UNLINK, MKDIR, RMDIR, TRUNCATE, CLOSE };
 static const char *NAMES[] = {"open", "create", "read", "write", "pwrite", "fsync", "rename", "link",
@@ -70,21 +62,8 @@ const char *injected_at(void) { return shared->hit; }
 /* Tell the process whose call it was. */
 int injected_in(void) { return shared->pid; }
 
-static int is_below(const char *path) {
-    size_t length = strlen(shared->below);
-    return strncmp(path, shared->below, length) == 0 && (path[length] == '/' || !path[length]);
-}
-
-static int path_of(int fd, char *path) {
-    char link[32];
-    snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
-    ssize_t length = syscall(SYS_readlinkat, AT_FDCWD, link, path, PATH_MAX - 1);
-    path[length > 0 ? length : 0] = 0;
-    return length > 0;
-}
-
 static enum answer judge(enum kind kind, const char *path) {
-    if (!(shared->kinds >> kind & 1) || !is_below(path)) return GO_ON;
+    if (!(shared->kinds >> kind & 1) || !is_below(shared->below, path)) return GO_ON;
     int number = atomic_fetch_add(&shared->count, 1) + 1;
     if (!shared->at || !(number == shared->at || (shared->sticky && number > shared->at)))
         return GO_ON;
@@ -107,17 +86,9 @@ static enum answer of_fd(enum kind kind, int fd) {
 }
 
 static enum answer of_path(enum kind kind, int folder, const char *path) {
-    char whole[2 * PATH_MAX + 2], base[PATH_MAX] = "";
-    if (!is_awake() || !path) return GO_ON;
-    if (path[0] == '/') return judge(kind, path);
-    if (folder == AT_FDCWD ? !getcwd(base, sizeof base) : !path_of(folder, base)) return GO_ON;
-    snprintf(whole, sizeof whole, "%s/%s", base, path);
-    return judge(kind, whole);
+    char made[PATH_MAX];
+    return is_awake() && whole(folder, path, made) ? judge(kind, made) : GO_ON;
 }
-
-#define REAL(type, name, ...)                                                                      \
-    static type (*real)(__VA_ARGS__);                                                              \
-    if (!real) real = (type(*)(__VA_ARGS__))dlsym(RTLD_NEXT, name)
 
 /* Functions of one path, of two paths, and of an open file: each is told by name and kind. */
 #define OF_PATH(name, kind, folder, path, parameters, ...)                                         \
@@ -205,25 +176,17 @@ static int opens(int folder, const char *path, int flags) {
     enum kind kind = (flags & O_ACCMODE) == O_RDONLY && !(flags & O_CREAT) ? OPEN : CREATE;
     return of_path(kind, folder, path) == FAIL;
 }
-#define MODE(after)                                                                                \
-    mode_t mode = 0;                                                                               \
-    if (flags & (O_CREAT | O_TMPFILE)) {                                                           \
-        va_list rest;                                                                              \
-        va_start(rest, after);                                                                     \
-        mode = va_arg(rest, mode_t);                                                               \
-        va_end(rest);                                                                              \
-    }
 #define OPENS(name)                                                                                \
     int name(const char *path, int flags, ...) {                                                   \
         REAL(int, #name, const char *, int, ...);                                                  \
-        MODE(flags)                                                                                \
-        return opens(AT_FDCWD, path, flags) ? -1 : real(path, flags, mode);                        \
+        RIGHTS                                                                                     \
+        return opens(AT_FDCWD, path, flags) ? -1 : real(path, flags, rights);                      \
     }
 #define OPENS_AT(name)                                                                             \
     int name(int d, const char *path, int flags, ...) {                                            \
         REAL(int, #name, int, const char *, int, ...);                                             \
-        MODE(flags)                                                                                \
-        return opens(d, path, flags) ? -1 : real(d, path, flags, mode);                            \
+        RIGHTS                                                                                     \
+        return opens(d, path, flags) ? -1 : real(d, path, flags, rights);                          \
     }
 OPENS(open)
 OPENS(open64)

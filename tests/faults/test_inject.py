@@ -13,12 +13,13 @@ from collections.abc import Iterator
 from contextlib import nullcontext
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 from fault_checks import Checker, kinds_of
 from fault_commands import COMMANDS, Bench, open_bench
-from fault_table import read_lines, table
-from injected import EXITED, FAULTS, WAS_KILLED, compiler
+from fault_table import Line, read_lines, table
+from injected import EXITED, FAULTS, KINDS, MOVES, WAS_KILLED, compiler
 from injected_python import COVERED
 
 pytestmark = [
@@ -142,6 +143,44 @@ def test_table_counts_what_is_lost() -> None:
     assert "3 cases, 2 survived, 1 lost" in found
     assert "| drop | 2 | 2 | 1 | 3 | 2 | 1 |" in found
     assert "lost: drop: stray files: a: 1 cases, such as EIO at call 2 (unlink x)" in found
+
+
+def line_of(command: str, fault: str, at: int, **more: Any) -> Line:
+    line: Line = {"command": command, "fault": fault, "at": at, "kind": "read", "file": "x"}
+    line |= {"s": 1.0, "date": "2026-01-01", "commit": "abc", "calls": 2, "lost": ""}
+    return line | more
+
+
+SEVERAL = [
+    line_of("drop", "EIO", 1),
+    line_of("drop", "EIO", 2),
+    line_of("drop", "short", 1, calls=1),
+    line_of("export", "EIO", 1, calls=3),
+    line_of("export", "EIO", 2, calls=3, lost="what is another call by now"),
+    line_of("export", "EIO", 1, calls=4, commit="def", date="2026-01-02"),
+]
+"""Lines of two commits, between which `export` came to make another call."""
+
+
+def test_table_tells_commits_and_leaves_out_what_is_another_case_by_now() -> None:
+    found = table(SEVERAL).splitlines()
+    assert found[0].startswith("4 cases, 4 survived, 0 lost; ")
+    assert "2026-01-01 to 2026-01-02, cases at commit abc: 3, def: 1." in found[0]
+    assert found[0].endswith("by now: 1.")
+    assert "| export | 1 | 1 | 0 | 1 | 1 | 0 |" in found
+
+
+def test_a_case_is_done_at_whatever_commit_while_its_command_makes_as_many_calls() -> None:
+    program = full()
+    lines = [*SEVERAL, line_of("drop", "exit", 1, lost="a file")]
+    calls = {("drop", KINDS): 2, ("drop", MOVES): 1, ("export", KINDS): 4}
+    done = {("drop", "EIO", 1), ("drop", "EIO", 2), ("drop", "short", 1), ("export", "EIO", 1)}
+    assert program._done(lines, calls, "def") == done  # lost at another commit: once more
+    assert program._done(lines, calls, "abc") == done | {("drop", "exit", 1)}
+    assert program._done(lines, calls | {("drop", KINDS): 3}, "def") == done - {
+        ("drop", "EIO", 1),
+        ("drop", "EIO", 2),
+    }
 
 
 @pytest.mark.slow

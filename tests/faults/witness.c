@@ -5,22 +5,14 @@
  * writes a line before each call to one pipe and waits for a byte from another: whoever holds the
  * other ends decides who goes on. Processes that this one starts by exec are asleep.
  */
-#define _GNU_SOURCE
+#include "preloaded.h"
 #include <dirent.h>
-#include <dlfcn.h>
 #include <errno.h>
-#include <fcntl.h>
-#include <limits.h>
 #include <pthread.h>
-#include <stdarg.h>
 #include <stdint.h>
-#include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
-#include <unistd.h>
 
 enum kind { OPEN, CREATE, WRITE, TRUNCATE, FSYNC, RENAME, LINK, UNLINK, MKDIR, RMDIR, LIST, STAT, LOCK, MARK };
 static const char *NAMES[] = {"open", "create", "write", "truncate", "fsync", "rename", "link", "unlink",
@@ -45,33 +37,9 @@ void witness(const char *folder, int how, int to, int from, unsigned bits) {
     out = to, in = from, kinds = bits, mode = how;
 }
 
-static int is_below(const char *path) {
-    size_t length = strlen(below);
-    return strncmp(path, below, length) == 0 && (path[length] == '/' || !path[length]);
-}
-
-static int path_of(int fd, char *path) {
-    char link[32];
-    snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
-    ssize_t length = syscall(SYS_readlinkat, AT_FDCWD, link, path, PATH_MAX - 1);
-    path[length > 0 ? length : 0] = 0;
-    return length > 0 && is_below(path);
-}
-
-/* Make a path whole; tell whether it lies below the folder. */
-static int whole(int folder, const char *path, char *made) {
-    char base[PATH_MAX] = "";
-    if (!path || (!*path && folder == AT_FDCWD)) return 0;
-    if (path[0] == '/') snprintf(made, PATH_MAX, "%s", path);
-    else {
-        if (folder == AT_FDCWD ? !getcwd(base, sizeof base) : (path_of(folder, base), !*base)) return 0;
-        if (strlen(base) + strlen(path) + 2 > PATH_MAX) return 0;
-        strcat(strcat(strcpy(made, base), "/"), path);
-    }
-    size_t length = strlen(made);
-    while (length > 1 && made[length - 1] == '/') made[--length] = 0;
-    return is_below(made);
-}
+/* Give the path of a call, of an open file; tell whether it lies below the folder. */
+static int is_mine(int base, const char *path, char *made) { return whole(base, path, made) && is_below(below, made); }
+static int is_my_file(int fd, char *path) { return path_of(fd, path) && is_below(below, path); }
 
 static void put(const void *bytes, size_t size) {
     const char *at = bytes;
@@ -127,18 +95,14 @@ void witness_mark(const char *text) {
     pthread_mutex_unlock(&turn);
 }
 
-#define REAL(type, name, ...)                                                                      \
-    static type (*real)(__VA_ARGS__);                                                              \
-    if (!real) real = (type(*)(__VA_ARGS__))dlsym(RTLD_NEXT, name)
-
 #define OF_NAMES(name, kind, c, from, d, to, parameters, ...)                                      \
     int name parameters {                                                                          \
         static int(*real) parameters;                                                              \
         char first[PATH_MAX] = "", second[PATH_MAX] = "";                                          \
         if (!real) real = (int(*) parameters)dlsym(RTLD_NEXT, #name);                              \
-        int is_mine = mode && whole(d, to, second);                                                \
-        if (is_mine && *from) whole(c, from, first);                                               \
-        if (!is_mine || !begin(kind, first, second)) return real(__VA_ARGS__);                     \
+        int counts = mode && is_mine(d, to, second);                                               \
+        if (counts && *from) whole(c, from, first);                                                \
+        if (!counts || !begin(kind, first, second)) return real(__VA_ARGS__);                      \
         int done = real(__VA_ARGS__), error = errno;                                               \
         if (done == 0 && mode == RECORD) record(kind, 0, -1, 0, first, second, NULL, 0);           \
         end();                                                                                     \
@@ -162,7 +126,7 @@ OF_NAMES(rmdir, RMDIR, AT_FDCWD, "", AT_FDCWD, path, (const char *path), path)
         static ssize_t(*real) parameters;                                                          \
         char path[PATH_MAX];                                                                       \
         if (!real) real = (ssize_t(*) parameters)dlsym(RTLD_NEXT, #name);                          \
-        if (!mode || fd < 3 || !path_of(fd, path) || !begin(WRITE, "", path)) return real(__VA_ARGS__); \
+        if (!mode || fd < 3 || !is_my_file(fd, path) || !begin(WRITE, "", path)) return real(__VA_ARGS__); \
         ssize_t done = real(__VA_ARGS__);                                                          \
         int error = errno;                                                                         \
         if (done > 0 && mode == RECORD) record(WRITE, 0, inode_of(fd), position, path, "", b, done); \
@@ -177,7 +141,7 @@ WRITES(pwrite64, at, (int fd, const void *b, size_t n, off64_t at), fd, b, n, at
 /* Lengths; flags tell a cut (0) from room that is made (1). */
 static int sized(int fd, int64_t size, int grows, int done) {
     char path[PATH_MAX];
-    if (done || !mode || !path_of(fd, path) || !begin(TRUNCATE, "", path)) return done;
+    if (done || !mode || !is_my_file(fd, path) || !begin(TRUNCATE, "", path)) return done;
     if (mode == RECORD) record(TRUNCATE, grows, inode_of(fd), size, path, "", NULL, 0);
     end();
     return done;
@@ -199,7 +163,7 @@ int posix_fallocate(int fd, off_t at, off_t n) { return posix_fallocate64(fd, at
 /* What is to become durable: the recording says so, and nobody waits for a disk. */
 static int synced(int fd) {
     char path[PATH_MAX];
-    if (!mode || !path_of(fd, path) || !begin(FSYNC, "", path)) return 0;
+    if (!mode || !is_my_file(fd, path) || !begin(FSYNC, "", path)) return 0;
     if (mode == RECORD) record(FSYNC, 0, inode_of(fd), 0, path, "", NULL, 0);
     end();
     return 0;
@@ -210,7 +174,7 @@ int fdatasync(int fd) { return synced(fd); }
 static int opened(int folder, const char *path, int flags, mode_t rights, int (*real)(int, const char *, int, ...)) {
     char made[PATH_MAX];
     int changes = (flags & O_ACCMODE) != O_RDONLY || flags & O_CREAT;
-    if (!mode || !whole(folder, path, made) || !begin(changes ? CREATE : OPEN, "", made))
+    if (!mode || !is_mine(folder, path, made) || !begin(changes ? CREATE : OPEN, "", made))
         return real(folder, path, flags, rights);
     int fd = real(folder, path, flags, rights), error = errno;
     if (fd >= 0 && changes && mode == RECORD)
@@ -219,14 +183,6 @@ static int opened(int folder, const char *path, int flags, mode_t rights, int (*
     errno = error;
     return fd;
 }
-#define RIGHTS                                                                                     \
-    mode_t rights = 0;                                                                             \
-    if (flags & (O_CREAT | O_TMPFILE)) {                                                           \
-        va_list rest;                                                                              \
-        va_start(rest, flags);                                                                     \
-        rights = va_arg(rest, mode_t);                                                             \
-        va_end(rest);                                                                              \
-    }
 #define OPENS(name, parameters, folder)                                                            \
     int name parameters {                                                                          \
         REAL(int, "openat", int, const char *, int, ...);                                          \
@@ -244,7 +200,7 @@ OPENS(openat64, (int folder, const char *path, int flags, ...), folder)
         static type(*real) parameters;                                                             \
         char made[PATH_MAX];                                                                       \
         if (!real) real = (type(*) parameters)dlsym(RTLD_NEXT, #name);                             \
-        if (mode == STEP && whole(folder, path, made) && begin(kind, "", made)) end();             \
+        if (mode == STEP && is_mine(folder, path, made) && begin(kind, "", made)) end();           \
         return real(__VA_ARGS__);                                                                  \
     }
 LOOKS(DIR *, opendir, LIST, AT_FDCWD, (const char *path), path)
@@ -260,7 +216,7 @@ LOOKS(int, access, STAT, AT_FDCWD, (const char *path, int how), path, how)
 int flock(int fd, int how) {
     REAL(int, "flock", int, int);
     char path[PATH_MAX];
-    if (mode != STEP || how & LOCK_NB || !path_of(fd, path)) return real(fd, how);
+    if (mode != STEP || how & LOCK_NB || !is_my_file(fd, path)) return real(fd, how);
     int done;
     while ((done = real(fd, how | LOCK_NB)) && errno == EWOULDBLOCK)
         if (begin(LOCK, "", path)) end();

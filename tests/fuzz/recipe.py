@@ -130,22 +130,15 @@ def with_sums(data: bytes) -> bytes:
     return bytes(changed)
 
 
-def _ogg_table() -> tuple[int, ...]:
-    """Return the table of Ogg's CRC: polynomial 0x04c11db7, no reflection (RFC 3533, section 6)."""
-    found = []
-    for value in range(256):
-        value <<= 24
-        for _ in range(8):
-            value = (value << 1) ^ (0x04C11DB7 if value & 0x80000000 else 0)
-        found.append(value & 0xFFFFFFFF)
-    return tuple(found)
-
-
-_TABLE = _ogg_table()
+_TURNED = bytes(int(f"{value:08b}"[::-1], 2) for value in range(256))
+"""Bytes with their bits in the other order."""
 
 
 def _ogg_sum(page: bytes) -> int:
-    value = 0
-    for byte in page:
-        value = (value << 8 & 0xFFFFFFFF) ^ _TABLE[(value >> 24) ^ byte]
-    return value
+    """Return Ogg's CRC (RFC 3533, section 6).
+
+    Its polynomial is that of zlib, whose bits have the other order; it begins with 0, and its bits
+    are not inverted at the end.
+    """
+    turned = zlib.crc32(page.translate(_TURNED), 0xFFFFFFFF) ^ 0xFFFFFFFF
+    return int(f"{turned:032b}"[::-1], 2)

@@ -19,7 +19,7 @@ from fuzz.findings import FINDINGS
 from fuzz.judge import Judge
 from fuzz.mutate import BAIT, Mutator
 from fuzz.pieces import pieces, walk
-from fuzz.recipe import Edit, Recipe, with_sums
+from fuzz.recipe import Edit, Recipe, _ogg_sum, with_sums
 from fuzz.run import Fuzzer, fuzz
 from fuzz.seeds import SOUNDS, VIDEOS, pictures, seed, videos, written
 
@@ -88,6 +88,16 @@ def test_pieces_cover_a_file(name: str) -> None:
 def test_checksums_of_untouched_files_are_right() -> None:
     for name in ("ogv-libvpx-libopus", "png"):
         assert with_sums(seed(name)) == seed(name)
+
+
+def test_the_sum_of_a_page_is_that_of_its_bits() -> None:
+    """One bit after another: a division by 0x04c11db7 (RFC 3533, section 6)."""
+    for page in (b"", b"\0", b"OggS", Random(0).randbytes(300)):
+        value = 0
+        for bit in f"{int.from_bytes(page, 'big'):0{8 * len(page)}b}" if page else "":
+            value ^= int(bit) << 31
+            value = value << 1 & 0xFFFFFFFF ^ (0x04C11DB7 if value & 0x80000000 else 0)
+        assert _ogg_sum(page) == value
 
 
 @pytest.mark.parametrize(

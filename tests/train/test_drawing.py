@@ -4,8 +4,9 @@ import io
 
 import matplotlib as mpl
 import numpy as np
-from avpipe.train.show.drawing import to_png
+from avpipe.train.show.drawing import to_pixels, to_png
 from matplotlib.figure import Figure
+from PIL import Image
 
 
 def figure() -> Figure:
@@ -26,3 +27,8 @@ def test_a_figure_is_saved_as_matplotlib_does_and_drawn_once() -> None:
     with mpl.rc_context({"figure.facecolor": "red"}):
         assert to_png(once) == expected.getvalue()
     assert len(calls) == 1
+
+
+def test_pixels_of_a_figure_are_those_of_its_png() -> None:
+    png = Image.open(io.BytesIO(to_png(figure()))).convert("RGB")
+    assert np.array_equal(to_pixels(figure()), np.asarray(png))

@@ -10,14 +10,14 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ...cache.store import Cache
-from ...weights import weights_dir
+from ...weights import require, weights_dir
 from ..choices import DEFAULT_GEOMETRY, MAPS_AT_A_TIME
 from ..data.augment import normalise_frames
 from ..data.batches import Pick, Stream
 from ..data.clips import ClipReader, square, squeeze
 from ..data.sources import reading_threads
 from ..device import choose_device
-from ..nets.encoders import load_imagenet, resnet18
+from ..nets.encoders import IMAGENET, IMAGENET_NETWORK, load_imagenet, resnet18
 from ..nets.geometry import Geometry, upsample
 from .controls import Floats32
 
@@ -44,9 +44,11 @@ class ObjectPrior:
             MissingDependencyError: If they are not there.
         """
         self._geometry = geometry
-        self._encoder = resnet18().eval()
         self._device = choose_device(device)
-        self.digest = load_imagenet(self._encoder, (str(weights_dir()),))
+        folder = (str(weights_dir()),)
+        require({IMAGENET_NETWORK: (IMAGENET,)}, folder)  # a network for nothing takes a while
+        self._encoder = resnet18().eval()
+        self.digest = load_imagenet(self._encoder, folder)
         self.centres_px = self._encoder.cell_centres(_IMAGE_PX)
         self.image_px = _IMAGE_PX
         self._encoder.to(self._device)

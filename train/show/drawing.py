@@ -312,6 +312,14 @@ def cut(text: str, length: int) -> str:
     return text if len(text) <= length else text[: max(1, length - 3)] + "..."
 
 
+def to_pixels(figure: Figure) -> NDArray[np.uint8]:
+    """Return a figure as `(H, W, 3)` RGB: what its PNG holds."""
+    figure.set_facecolor("white")
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    return np.ascontiguousarray(np.asarray(canvas.buffer_rgba())[..., :3])
+
+
 def to_png(figure: Figure) -> bytes:
     """Return a figure as PNG: the bytes of its `savefig`, which draws everything twice."""
     content = io.BytesIO()

@@ -19,11 +19,11 @@ from ....train.nets.geometry import upsample
 from ....train.runs.localizer import load_run
 from ....train.score.maps import StoredMaps, stored_maps
 from ....train.score.table import form_of
-from ....train.show.drawing import Panel, draw_panel, to_png
+from ....train.show.drawing import Panel, draw_panel, to_pixels
 from ....train.tables.results import results_path
 from ...output import Document
 from .. import html
-from ..media import as_jpeg
+from ..media import SMALL_QUALITY, jpeg_bytes
 from .scores import RULES, rule_of
 
 NUM_EACH = 6
@@ -146,7 +146,7 @@ def _picture(
         Panel("", frame, None, truth.sounding, truth.silent, mask=truth.mask),
         Panel("", frame, heat, truth.sounding, truth.silent, limits=limits, mask=truth.mask),
     ]
-    content = as_jpeg(to_png(_side_by_side(panels)))
+    content = jpeg_bytes(to_pixels(_side_by_side(panels)), SMALL_QUALITY)
     told = [f"cIoU {sample.ciou:.3f}"] if sample.is_positive else []
     told += [f"confidence {sample.confidence:.3f}", sample.label, sample.pair.video]
     if sample.pair.audio != sample.pair.video:
