@@ -12,14 +12,21 @@ from .extract.lists import read_entries
 def read_ids(path: Path | None) -> list[str] | None:
     """Read the ids of a list (one a line) or a CSV (column `id`, or the stems of `path`).
 
+    Of a run's `run.json` they are the clips that it learnt from.
+
     Returns:
         The ids in their order; None without a list.
 
     Raises:
         InputError: It cannot be read, or is no such list.
+        CacheCorruptError: A run's record is damaged.
     """
     if path is None:
         return None
+    if path.name == "run.json":
+        from ..train.runs.record import read_record
+
+        return list(read_record(path.parent).ids)
     return [entry.id or Path(entry.path or "").stem for entry in read_entries(str(path))]
 
 

@@ -26,6 +26,7 @@ from ..negatives.made import Made
 from ..notices import tell
 from ..recipe import Recipe
 from ..runs.checkpoint import require_checkpoint
+from ..runs.made_by import note
 from .object_prior import ObjectPrior
 from .stored_arrays import Arrays, DamagedArraysError, pack, unpack
 
@@ -209,6 +210,7 @@ def _kept(
     remove_orphans(path.parent)
     if not found:
         write_whole(path, pack(key, arrays))
+    note(path.parent.parent, f"evaluate/{path.name}")
     index = {name: number for number, name in enumerate(names)}
     return StoredMaps(
         index, arrays["maps"], arrays["centres_px"], int(arrays["image_px"]), reused=bool(found)

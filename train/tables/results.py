@@ -12,6 +12,7 @@ from typing import Any
 from ...errors import CacheCorruptError
 from ...printable import cell
 from ..benchmarks import Scored
+from ..runs.made_by import note
 from ..runs.sealed import CSV_DIGEST, seal, unseal
 from ..score.maps import write_whole
 from ..score.shared import Evaluation
@@ -49,6 +50,7 @@ def write_results(folder: Path, shared: Evaluation, entry: dict[str, Any], av: S
     kept[CSV_DIGEST] = hashlib.sha256(table).hexdigest()
     content = json.dumps(seal(without_nan(kept)), indent=1) + "\n"
     write_whole(path.with_name(f"{path.name}.json"), content.encode())
+    note(folder, f"evaluate/{path.name}")
 
 
 def read_results(results: Path) -> dict[str, Any]:
