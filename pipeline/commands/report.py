@@ -67,5 +67,5 @@ def report(
         mark_random(evaluation)
     document = make_report(folders, cache, page, evaluation, annotations, device)
     if page.resolve().parent == runs[0].resolve():
-        note(runs[0], page.name, *map(str, runs[1:]))
+        note(runs[0], page.name, arguments=[str(one) for one in runs[1:]])
     output.show(document, json, report_text)

@@ -6,6 +6,7 @@ The file is of this machine, like the cache's folder in `run.json`: `export` lea
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 from ...advice import CommandOptions, asked
@@ -30,23 +31,23 @@ def command_of(made: str) -> str:
     return "export" if made.endswith("/") else made
 
 
-def note(folder: Path, made: str, *arguments: str) -> None:
+def note(folder: Path, *made: str, arguments: Sequence[str] = ()) -> None:
     """Note how the command was called that runs; nothing where Python code calls.
 
     Args:
         folder: The run's.
-        made: As `command_of` takes it.
+        made: What it made, as `command_of` takes it; all of one command.
         arguments: Of the command, but for the run.
 
     Raises:
         CacheUnwritableError: It cannot be written.
     """
-    command = command_of(made)
+    command = command_of(made[0])
     options = asked(command, "report") if command == "evaluate" else asked(command)
     if options is None:
         return
     before = _read(folder)
-    now = {**before, made: (*((one,) for one in arguments), *options)}
+    now = before | dict.fromkeys(made, (*((one,) for one in arguments), *options))
     if now != before:
         remove_orphans(folder)
         content = json.dumps(seal({"schema": SCHEMA, "made": dict(sorted(now.items()))}), indent=1)

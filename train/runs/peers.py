@@ -164,7 +164,7 @@ def import_checkpoint(
     )
     if (run_dir / "run.json").exists():
         _require_same_import(run_dir, record)
-        note(run_dir, IMPORTED, str(path))
+        note(run_dir, IMPORTED, arguments=[str(path)])
         if latest_checkpoint(run_dir):
             return record, True
         save_checkpoint(run_dir, 0, weights, {})  # one that was damaged, and was removed
@@ -292,4 +292,4 @@ def _write(run_dir: Path, record: RunRecord, weights: dict[str, Tensor], path: P
     with whole_folder(target) as draft:
         save_checkpoint(draft, 0, weights, {})
         write_record(draft, record)
-        note(draft, IMPORTED, str(path))
+        note(draft, IMPORTED, arguments=[str(path)])
