@@ -12,11 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from avpipe.pipeline.main import main
-from avpipe.train.runs.made_by import noted
+from avpipe.train import recipe
 from cache_factory import make_cache
-from evaluation_factory import TINY, write_world
+from evaluation_factory import TINY, change_page, write_world
 from fake_clips import file_bytes
+from peer_factory import network_of, write_released
 
 pytestmark = [pytest.mark.faults, pytest.mark.usefixtures("one_thread")]
 
@@ -154,7 +156,6 @@ def test_what_was_given_is_given_again(
     words = ["evaluate", str(run), "--cache", f"{world}/clips", "--annotations", f"{world}/truth"]
     words += ["--ids", f"{world}/test.txt", "--predicted", "0.1", "--negatives", "silence,noise"]
     assert main([*words, "--negatives-seed", "3", "--batch-size", "4"]) == 0
-    name = next(name for name in noted(run) if name.startswith("evaluate/synth@") and "-" in name)
     listed = next(path for path in (run / "evaluate").glob("synth@*.json"))
     before = listed.read_bytes()
     for path in (listed, next((run / "evaluate").glob("synth@*-noise-*.npz"))):
@@ -170,7 +171,7 @@ def test_what_was_given_is_given_again(
     assert f"--val-ids {world}/held.txt" in train and f"--ids {run}/run.json" in train
     for option in ("--predicted 0.1", "--negatives silence,noise", "--negatives-seed 3",
                    f"--annotations {world}/truth", f"--ids {world}/test.txt"):  # fmt: skip
-        assert option in evaluate, name
+        assert option in evaluate
     assert f"--annotations {world}/truth" in report and f"--cache {world}/clips" in report
     assert "--license mit" in export
     follow(found["commands"])
@@ -239,3 +240,67 @@ def test_what_is_made_again_after_a_checkpoint_is_no_damage(
     lines = (run / "metrics.jsonl").read_bytes().splitlines(keepends=True)
     (run / "metrics.jsonl").write_bytes(b"".join(lines[:3]) + b"\0" * 40 + b"\n")
     assert list(ask(capsys, run)[1]["damaged"]) == ["metrics.jsonl"]
+
+
+def test_how_it_learnt_is_told_by_the_record_where_no_command_is_noted(
+    run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (run / "commands.json").unlink()
+    change_page(run, num_ranks=2, image_weights="random:0", threads=3)
+    damage(run / WEIGHTS)
+    line = ask(capsys, run)[1]["commands"][1]
+    assert line.startswith("torchrun --nproc-per-node 2 -m -- avpipe train ")
+    assert "--weights random" in line and "--threads 3" in line
+
+
+def test_a_recipe_of_ones_own_is_named_by_its_file(
+    world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = (Path(recipe.__file__).parent / "recipes/compact.toml").read_text()
+    (tmp_path / "own.toml").write_text(text)
+    (tmp_path / "some.txt").write_text("\n".join(f"clip{number:03d}" for number in range(4)))
+    words = ["--recipe", f"{tmp_path}/own.toml", "--cache", f"{world}/clips"]
+    words += ["--hold-out", f"{tmp_path}/some.txt", "--run", f"{tmp_path}/runs", "--seeds", "3"]
+    settings = [word for one in (*TINY, "epochs=1") for word in ("--set", one)]
+    assert main(["train", *words, *settings]) == 0
+    weights = next((tmp_path / "runs/seed3/checkpoints").glob("*/weights.safetensors"))
+    before = weights.read_bytes()
+    damage(weights)
+    _, found, _ = ask(capsys, tmp_path / "runs")
+    assert f"--recipe {tmp_path}/own.toml" in found["commands"][1]
+    follow(found["commands"])
+    assert weights.read_bytes() == before
+    assert ask(capsys, tmp_path / "runs")[0] == 0
+
+
+def test_a_page_on_several_runs_is_written_again(
+    world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("seed0", "seed1"):
+        shutil.copytree(world / "run", tmp_path / "runs" / name)
+    given = ["--cache", f"{world}/clips", "--annotations", f"{world}/truth"]
+    assert main(["report", str(tmp_path / "runs"), *given]) == 0
+    page = tmp_path / "runs/report.html"
+    before = page.read_bytes()
+    damage(page)
+    _, found, _ = ask(capsys, tmp_path / "runs")
+    follow(found["commands"])
+    assert page.read_bytes() == before
+
+
+def test_an_imported_run_is_imported_again_from_where_the_file_was(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    torch.manual_seed(0)
+    released = write_released(tmp_path, "ez-vsl", network_of("ez-vsl"))
+    run = tmp_path / "run"
+    words = ["import-checkpoint", str(released), "--from", "ez-vsl", "--run", str(run)]
+    assert main([*words, "--set", "image_test=tensor"]) == 0
+    before = file_bytes(run)
+    for name in ("checkpoints/00000000/weights.safetensors", "checkpoints/00000000"):
+        path = run / name
+        shutil.rmtree(path) if path.is_dir() else damage(path)
+        code, found, _ = ask(capsys, run)
+        assert code == 5 and not found["lost"]
+        follow(found["commands"])
+        assert file_bytes(run) == before
