@@ -18,7 +18,7 @@ def verify(
         typer.Argument(
             metavar="RUN",
             show_default="the cache",
-            help="A run, a folder of seeds, an exported run or cache, a world of synth, or a cache.",
+            help="A run, a folder of seeds, an export of a run or cache, a world, or a cache.",
         ),
         ONE_RUN,
     ] = None,

@@ -129,7 +129,9 @@ class _Told:
             if path.parent.parent == run / CHECKPOINTS:
                 self.commands.append(shlex.join(["rm", "-r", str(path.parent)]))
             elif path.parent == run / BOARD:
-                self.commands.append(f"{shlex.join(['rm', str(path)])}  # metrics.jsonl has the same")
+                self.commands.append(
+                    f"{shlex.join(['rm', str(path)])}  # metrics.jsonl has the same"
+                )
             elif path == run / COMMANDS:
                 line = shlex.join(["rm", str(path)])
                 self.commands.append(f"{line}  # with which options the files here were made")

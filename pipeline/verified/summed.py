@@ -51,7 +51,9 @@ class SummedKind:
             commands += [shlex.join(["rm", "-f", *spoilt])] if spoilt else []
             commands.append(f"avpipe {self.command} {shlex.quote(str(folder))} {options}".strip())
         elif damaged:
-            lost.append(f"{self.stamp}: `avpipe {self.command}` into another folder makes all again")
+            lost.append(
+                f"{self.stamp}: `avpipe {self.command}` into another folder makes all again"
+            )
         if SUMS in damaged and commands:
             notices.append(
                 f"{folder / SUMS} will be of the files as they are: damage in them would not be "

@@ -220,7 +220,7 @@ def _claim(out: Path, mark: Mapping[str, Any]) -> None:
             if not isinstance(found, dict) or found.get(key) != value:
                 raise UsageError(f"{out} holds another export ({key} differs): name another folder")
         return
-    if out.is_dir() and any(not entry.name.startswith(".") for entry in out.iterdir()):
-        if not is_summed(out, MARK, content):  # else the mark alone is gone
-            raise UsageError(f"{out} is not empty, and holds no export: name another folder")
+    is_used = out.is_dir() and any(not entry.name.startswith(".") for entry in out.iterdir())
+    if is_used and not is_summed(out, MARK, content):  # else the mark alone is gone
+        raise UsageError(f"{out} is not empty, and holds no export: name another folder")
     write_whole(path, content)

@@ -62,7 +62,7 @@ def made_with(folder: Path) -> str | None:
 
 
 def summed_files(folder: Path) -> Iterator[tuple[str, str]]:
-    """Yield every file that the sums list, themselves too, and what is wrong with it, "" for nothing.
+    """Yield every file that the sums list, and themselves: what is wrong with it, "" for nothing.
 
     Nothing where there are no sums.
     """

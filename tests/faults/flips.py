@@ -191,7 +191,6 @@ def _of_summed(folder: Path, what: str) -> Iterator[Target]:
     )  # fmt: skip
 
 
-
 def _kind(name: Path) -> str:
     if name.parts[0] == "tensorboard":
         return "TensorBoard's"

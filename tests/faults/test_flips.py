@@ -126,7 +126,6 @@ def redo(commands: list[str], world: Path) -> None:
             subprocess.run(words, check=True)
 
 
-
 def test_text_seeds_and_what_is_no_run(
     run: Path, world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

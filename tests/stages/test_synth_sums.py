@@ -30,9 +30,7 @@ def test_sha256sum_reads_the_sums_of_every_file(world: Path) -> None:
     assert done.returncode == 0
 
 
-def verified(
-    folder: Path, capsys: pytest.CaptureFixture[str]
-) -> tuple[int, dict[str, Any], str]:
+def verified(folder: Path, capsys: pytest.CaptureFixture[str]) -> tuple[int, dict[str, Any], str]:
     capsys.readouterr()
     code = main(["verify", str(folder), "--json"])
     printed = capsys.readouterr()
@@ -105,7 +103,6 @@ def test_options_of_a_composed_world_are_given_again() -> None:
         "--seed 3 --clips 9 --test 4 --objects 3 --size 0.3 0.42 --noise 12.0 30.0 "
         "--held-out 'a,b c' --photos '/p q' --sounds /s --backgrounds /b --splits /x.csv"
     )
-
 
 
 def test_a_damaged_clip_is_not_taken_for_a_good_one(world: Path) -> None:
