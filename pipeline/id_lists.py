@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from pathlib import Path
 
-from ..errors import InputError
+from ..errors import CacheCorruptError, InputError
 from .extract.lists import read_entries
 
 
@@ -24,10 +24,21 @@ def read_ids(path: Path | None) -> list[str] | None:
     if path is None:
         return None
     if path.name == "run.json":
-        from ..train.runs.record import read_record
-
-        return list(read_record(path.parent).ids)
+        return _ids_of_run(path)
     return [entry.id or Path(entry.path or "").stem for entry in read_entries(str(path))]
+
+
+def _ids_of_run(record: Path) -> list[str]:
+    from ..train.runs.sealed import unseal
+
+    try:
+        return [str(one) for one in unseal(record.read_bytes())[0]["ids"]]
+    except FileNotFoundError:
+        raise InputError(f"{record}: No such file or directory") from None
+    except (ValueError, KeyError, TypeError) as error:
+        raise CacheCorruptError(
+            f"{record} is damaged ({error}); `avpipe verify {record.parent}` says what helps"
+        ) from None
 
 
 def read_ids_to_take(path: Path | None, option: str = "--ids") -> list[str] | None:

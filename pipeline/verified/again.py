@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
 
@@ -23,18 +23,24 @@ from ..part_names import names_in
 
 _FROM_RECORD = {"--cache", "--recipe", "--set", "--ids", "--hold-out", "--threads"}
 """Options of `train` that the record itself knows, or the ids in it stand for."""
+_CAPITALS = {
+    "CACHE": "CACHE: the cache that its clips are in",
+    "TRUTH": "TRUTH: where the true boxes are",
+    "HELD": "HELD: the clips it was validated on",
+}
+"""What nobody wrote down, and how it is called in a line."""
 
 
 @dataclass
 class _Line:
-    """A command line, and what its capitals stand for."""
+    """A command line; a comment says what capitals in it stand for."""
 
     words: list[str]
-    notes: list[str] = field(default_factory=list)
 
     def __str__(self) -> str:
         """Return it as a shell takes it."""
-        return shlex.join(self.words) + (f"  # {'; '.join(self.notes)}" if self.notes else "")
+        notes = [note for word, note in _CAPITALS.items() if word in self.words]
+        return shlex.join(self.words) + (f"  # {'; '.join(notes)}" if notes else "")
 
 
 @dataclass(frozen=True)
@@ -59,9 +65,7 @@ class Again:
         if self.record.imported is not None:
             return self._imported(self.record.imported)
         record, asked = self.record, self.made.get("train", ())
-        line = _Line(["avpipe", "train", *self._cache(needed=True)])
-        if "CACHE" in line.words:
-            line.notes.append("CACHE: the cache that it learnt from")
+        line = _Line(["avpipe", "train", *self._cache()])
         if record.num_ranks > 1:
             line.words[:0] = ["torchrun", "--nproc-per-node", str(record.num_ranks), "-m", "--"]
         line.words += _recipe(record, value_of(asked, "--recipe"))
@@ -78,7 +82,6 @@ class Again:
             line.words += ["--weights", RANDOM]
         if not asked and (self.run / VALIDATION).exists():
             line.words += ["--val-ids", "HELD"]
-            line.notes.append("HELD: the clips it was validated on")
         return str(line)
 
     def evaluation(self, path: Path) -> str:
@@ -87,7 +90,7 @@ class Again:
             if (asked := self.made.get(f"evaluate/{name}")) is not None:
                 return str(_Line(["avpipe", "evaluate", str(self.run), *_words(asked)]))
         words = ["avpipe", "evaluate", str(self.run), *self._cache(), *_evaluated(path)]
-        return str(_Line([*words, "--annotations", "TRUTH"], ["TRUTH: where the true boxes are"]))
+        return str(_Line([*words, "--annotations", "TRUTH"]))
 
     def export(self, folder: Path) -> str:
         """Return what exports again."""
@@ -97,9 +100,7 @@ class Again:
 
     def page(self, path: Path) -> str:
         """Return what writes a report again."""
-        cache = self._cache()
-        usual: CommandOptions = (tuple(cache),) if cache else ()
-        return report_line(self.run, path, self.made.get(path.name, usual))
+        return report_line(self.run, path, self.made.get(path.name, (tuple(self._cache()),)))
 
     def _imported(self, facts: Mapping[str, Any]) -> str:
         """Return what imports a peer's weights again."""
@@ -122,9 +123,8 @@ class Again:
             return self.record.cache
         return self.record.cache or value_of(asked, "--cache") or str(DEFAULT_CACHE)
 
-    def _cache(self, *, needed: bool = False) -> list[str]:
-        folder = self._cache_folder() or ("CACHE" if needed else "")
-        return ["--cache", folder] if folder else []
+    def _cache(self) -> list[str]:
+        return ["--cache", self._cache_folder() or "CACHE"]
 
 
 def report_line(folder: Path, page: Path, asked: CommandOptions) -> str:

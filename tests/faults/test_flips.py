@@ -117,7 +117,7 @@ def test_each_damaged_file_is_named_with_what_makes_it_again(
 
 def redo(commands: list[str], world: Path) -> None:
     """Run what `verify` printed, from top to bottom."""
-    named = {"TRUTH": world / "world", "HELD": world / "held.txt"}
+    named = {"TRUTH": world / "world", "HELD": world / "held.txt", "CACHE": world / "cache"}
     for line in commands:
         words = shlex.split(line, comments=True)
         if words[0] == "avpipe":
