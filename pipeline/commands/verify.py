@@ -61,6 +61,7 @@ def _verify_other(folder: Path, json: bool) -> None:
     from ..verified.exported import EXPORTS, is_exported_cache
     from ..verified.worlds import WORLDS, is_world
 
+    document: Document
     if is_world(folder):
         document = WORLDS.document(folder)
     elif is_exported_cache(folder):
