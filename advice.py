@@ -1,12 +1,22 @@
-"""Commands that messages name, with the cache they are about; `cache/` itself names none."""
+"""Commands that messages name, with the cache they are about; `cache/` itself names none.
+
+And the command that runs, for files that say how they are made again.
+"""
 
 from __future__ import annotations
 
 import shlex
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 
 DEFAULT_CACHE = Path("avcache")
 _MANIFEST = "manifest"
+
+CommandOptions = tuple[tuple[str, ...], ...]
+"""Options of a command, each with its values; an argument is a value alone."""
+_asked: ContextVar[tuple[str, CommandOptions] | None] = ContextVar("asked", default=None)
 
 
 def advice(words: str, path: Path) -> str:
@@ -20,3 +30,19 @@ def advice(words: str, path: Path) -> str:
     cache = next(here, DEFAULT_CACHE)
     is_default = cache.absolute() == DEFAULT_CACHE.absolute()
     return f"`avpipe {words}{'' if is_default else f' --cache {shlex.quote(str(cache))}'}`"
+
+
+@contextmanager
+def asking(command: str, options: CommandOptions) -> Iterator[None]:
+    """Let a command run that was asked with these options."""
+    token = _asked.set((command, options))
+    try:
+        yield
+    finally:
+        _asked.reset(token)
+
+
+def asked(*commands: str) -> CommandOptions | None:
+    """Return how one of some commands was asked that runs; None where another does, or none."""
+    name, options = _asked.get() or ("", ())
+    return options if name in commands else None

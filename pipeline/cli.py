@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ..advice import asking
 from ..errors import UsageError
+from .asked import given_options
 from .commands import (
     cases,
     cluster,
@@ -53,14 +55,15 @@ class GroupedCommands(typer.core.TyperGroup):
 
 
 class Command(typer.core.TyperCommand):
-    """Tells `main` what it was called with, and looks at that as a whole."""
+    """Tells what it was called with: whose a refused file is, how results are made again."""
 
     def invoke(self, ctx: Any) -> Any:
         """Run the command."""
         state: State = ctx.obj
         state.parameters = ctx.params
         check_asked(FUNCTIONS[ctx.info_name], ctx)
-        return super().invoke(ctx)
+        with asking(self.name or "", given_options(ctx)):
+            return super().invoke(ctx)
 
 
 app = typer.Typer(

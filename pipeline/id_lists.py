@@ -5,22 +5,40 @@ from __future__ import annotations
 from collections.abc import Collection
 from pathlib import Path
 
-from ..errors import InputError
+from ..errors import CacheCorruptError, InputError
 from .extract.lists import read_entries
 
 
 def read_ids(path: Path | None) -> list[str] | None:
     """Read the ids of a list (one a line) or a CSV (column `id`, or the stems of `path`).
 
+    Of a run's `run.json` they are the clips that it learnt from.
+
     Returns:
         The ids in their order; None without a list.
 
     Raises:
         InputError: It cannot be read, or is no such list.
+        CacheCorruptError: A run's record is damaged.
     """
     if path is None:
         return None
+    if path.name == "run.json":
+        return _ids_of_run(path)
     return [entry.id or Path(entry.path or "").stem for entry in read_entries(str(path))]
+
+
+def _ids_of_run(record: Path) -> list[str]:
+    from ..train.runs.sealed import unseal
+
+    try:
+        return [str(one) for one in unseal(record.read_bytes())[0]["ids"]]
+    except FileNotFoundError:
+        raise InputError(f"{record}: No such file or directory") from None
+    except (ValueError, KeyError, TypeError) as error:
+        raise CacheCorruptError(
+            f"{record} is damaged ({error}); `avpipe verify {record.parent}` says what helps"
+        ) from None
 
 
 def read_ids_to_take(path: Path | None, option: str = "--ids") -> list[str] | None:

@@ -96,7 +96,7 @@ COMMANDS: dict[str, Command] = {
         "", lambda w, c: [*_train(w, c), "--val-ids", w / "val.txt"], changing=_RUN_FILES
     ),
     "evaluate": Command("run", lambda w, c: _of_run("evaluate", w, c)),
-    "report": Command("run", lambda w, c: _of_run("report", w, c)),
+    "report": Command("run", lambda w, c: _of_run("report", w, c), changing=("commands.json",)),
     "localize": Command(
         "run", lambda w, c: [*_localize(c), "--ids", w / "ids.txt", "--cache", w / "cache"]
     ),

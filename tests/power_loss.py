@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from power_model import Disk, State, below, fingerprint, lay
-from power_worlds import COMMANDS, World, torn
+from power_worlds import COMMANDS, World, torn, torn_run
 from witnessed import Event
 
 _DRAFT = re.compile(r"\.(.+)\.[^./]+\.\d+\.\d+\.[0-9a-f]{8}")
@@ -146,8 +146,10 @@ def problem_after(world: World, name: str, state: State) -> str:
     calm = world.calm(name)
     world.clear()
     lay(state, world.case)
-    is_hurt = command.begins_with == "hurt"
-    if command.cache and (problem := torn(world.case / command.cache, is_hurt=is_hurt)):
+    problem = torn_run(world.case / "run")
+    if command.cache:
+        problem = torn(world.case / command.cache, is_hurt=command.begins_with == "hurt")
+    if problem:
         return f"P2: {problem}"
     again = world.witness.run(world.words(name))
     if again.code not in command.codes or again.problem():

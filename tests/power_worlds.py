@@ -14,6 +14,7 @@ from avpipe.cache.schema import MANIFEST, Header, shard_path
 from avpipe.cache.store import Cache
 from avpipe.cache.verify import verify
 from avpipe.cache.writer import Rows, write_shard
+from avpipe.train.runs.verify import is_run, verify_runs
 from cache_factory import make_cache
 from evaluation_factory import TINY, write_world
 from warm import STORED
@@ -30,7 +31,7 @@ class Command:
         words: Its arguments, for a world and the folder that it may change.
         begins_with: The folder of the world that the case is a copy of; "" for an empty one.
         learns: Whether it needs PyTorch.
-        cache: Where the case has a cache; "" for nowhere.
+        cache: Where the case has a cache; "" where it has a run.
         codes: Exit codes of a run that finds all done.
         grows: Whether a run that finds all done adds files.
     """
@@ -65,9 +66,12 @@ def _train(*more: str) -> Callable[[Path, Path], Words]:
     return words
 
 
-def _evaluate(world: Path, case: Path) -> Words:
-    annotations: Words = ["--annotations", world / "annotations"]
-    return ["evaluate", case / "run", "--cache", world / "clips", *annotations]
+def _scored(command: str) -> Callable[[Path, Path], Words]:
+    def words(world: Path, case: Path) -> Words:
+        annotations: Words = ["--annotations", world / "annotations"]
+        return [command, case / "run", "--cache", world / "clips", *annotations]
+
+    return words
 
 
 _SETTINGS = [key for key in TINY if not key.startswith("epochs")] + ["epochs=4"]
@@ -96,7 +100,8 @@ COMMANDS: Mapping[str, Command] = {
     ),
     "train": Command(_train(), learns=True, cache=""),
     "train --val-ids": Command(_train("--val-ids", "val.txt"), learns=True, cache=""),
-    "evaluate": Command(_evaluate, "trained", learns=True, cache=""),
+    "evaluate": Command(_scored("evaluate"), "trained", learns=True, cache=""),
+    "report": Command(_scored("report"), "trained", learns=True, cache=""),
     "export": Command(
         lambda world, case: ["export", case / "run"], "trained", learns=True, cache=""
     ),
@@ -113,6 +118,13 @@ def torn(cache: Path, *, is_hurt: bool) -> str:
         return ""
     damaged = verify(cache).damaged
     found = {name: problem for name, problem in damaged.items() if not is_hurt or name not in HURT}
+    return f"verify finds {found}" if found else ""
+
+
+def torn_run(run: Path) -> str:
+    """Say what `avpipe verify` finds of a run; nothing is promised of TensorBoard's files."""
+    damaged = verify_runs(run).damaged if is_run(run) else {}
+    found = {name: why for name, why in damaged.items() if not name.startswith("tensorboard/")}
     return f"verify finds {found}" if found else ""
 
 

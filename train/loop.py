@@ -34,6 +34,7 @@ from .recipe import Recipe
 from .runs.board import open_board
 from .runs.checkpoint import latest_checkpoint, save_checkpoint
 from .runs.journal import LossJournal, TrainProgress
+from .runs.made_by import note
 from .runs.metric_lines import sync_lines
 from .runs.record import RunRecord, library_versions
 from .schedule import Plan
@@ -167,6 +168,7 @@ def train(
             student.copy_online()
         if ranks.leads:
             open_record(folder, record, student, weights)
+            note(folder, "train")
         ranks.wait()
         student = share_norms(student, recipe, ranks).to(place).train()
         bank = made_bank(recipe, made_names(objective, recipe), student.online, weights, place)

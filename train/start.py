@@ -106,7 +106,10 @@ def open_record(folder: Path, record: RunRecord, student: Student, weights: Sequ
     """
     recipe = record.recipe
     if latest_checkpoint(folder):  # without one nothing is lost if it begins anew, otherwise too
-        require_same(folder, read_record(folder), record)
+        found = read_record(folder)
+        require_same(folder, found, record)
+        if not found.cache:  # it was put back from an export, which does not know the folder
+            write_record(folder, replace(found, cache=record.cache))
         return
     image = audio = None
     inherited: Collection[str] | None = ()

@@ -28,6 +28,7 @@ def export(
 ) -> None:
     """Write a run as safetensors and JSON that load without avpipe, with a card."""
     from ...train.notices import collected
+    from ...train.runs.made_by import note
     from ...train.runs.record import one_run, read_record
 
     folder = one_run(run)
@@ -35,7 +36,10 @@ def export(
     from ...train.runs.export import export_run  # torch: no damaged page has to wait for it
 
     with collected() as notices:
-        files = export_run(folder, folder / "export" if out is None else out, licence)
+        target = folder / "export" if out is None else out
+        files = export_run(folder, target, licence)
+    if target.resolve().parent == folder.resolve():
+        note(folder, f"{target.name}/")
     document = {
         "schema": "avpipe.export/1",
         "run": str(folder),

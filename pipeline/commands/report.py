@@ -45,6 +45,7 @@ def report(
 ) -> None:
     """Write a page on runs: training, scores, curves, pictures, data, provenance."""
     from ...cache.store import Cache
+    from ...train.runs.made_by import note
     from ..pages.cards.run import check_name
     from ..pages.report.run import make_report, report_text
     from ..run_folders import run_folders
@@ -67,4 +68,6 @@ def report(
             )  # fmt: skip
         mark_random(evaluation)
     document = make_report(folders, cache, page, evaluation, annotations, device)
+    if page.resolve().parent == runs[0].resolve():
+        note(runs[0], page.name, arguments=[str(one) for one in runs[1:]])
     output.show(document, json, report_text)

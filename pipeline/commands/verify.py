@@ -1,4 +1,4 @@
-"""`avpipe verify`: every byte of a cache, of runs or a world is read; damaged files are named."""
+"""`avpipe verify`: every byte of what commands leave is read; damaged files are named."""
 
 from pathlib import Path
 from typing import Annotated
@@ -18,7 +18,7 @@ def verify(
         typer.Argument(
             metavar="RUN",
             show_default="the cache",
-            help="A run, a folder of seeds, an exported run, a world of synth, or a cache.",
+            help="A run, a folder of seeds, an export of a run or cache, a world, or a cache.",
         ),
         ONE_RUN,
     ] = None,
@@ -45,7 +45,9 @@ def verify(
     found = verify(cache, repair=repair)
     output.show(verify_document(cache, found, repair=repair), json, verify_text)
     if not found.ok:
-        mend = "what is lost stays lost" if repair else f"`avpipe verify --repair --cache {cache}`"
+        mend = f"`avpipe verify --repair --cache {cache}`"
+        if repair:
+            mend = _what_now(bool(found.spoilt), bool(found.lost))
         raise CacheCorruptError(f"{cache}: {_number(found.damaged)}; {mend}")
 
 
@@ -53,15 +55,22 @@ def _verify_other(folder: Path, json: bool) -> None:
     """Verify what is no cache.
 
     Raises:
-        InputError: It is no run and no world either.
+        InputError: It is nothing else that commands leave either.
         CacheCorruptError: Something is damaged.
     """
-    from ..verified.worlds import is_world, world_document
+    from ..verified.exported import EXPORTS, is_exported_cache
+    from ..verified.worlds import WORLDS, is_world
 
-    document = world_document(folder) if is_world(folder) else _of_runs(folder)
+    document: Document
+    if is_world(folder):
+        document = WORLDS.document(folder)
+    elif is_exported_cache(folder):
+        document = EXPORTS.document(folder)
+    else:
+        document = _of_runs(folder)
     output.show(document, json, verify_text)
     if not document["ok"]:
-        line = "the commands above make again what can be"
+        line = _what_now(bool(document["commands"]), bool(document["lost"]))
         raise CacheCorruptError(f"{folder}: {_number(document['damaged'])}; {line}")
 
 
@@ -73,6 +82,15 @@ def _of_runs(folder: Path) -> Document:
     if not is_run(folder):
         run_folders([folder])
     return runs_document(folder, verify_runs(folder))
+
+
+def _what_now(has_commands: bool, has_lost: bool) -> str:
+    """Say what is left to do where something is damaged."""
+    if not has_commands:
+        return "no command makes that again"
+    if has_lost:
+        return "the commands above make again what can be"
+    return "the commands above, run in this order, make all again"
 
 
 def _number(damaged: dict[str, str]) -> str:

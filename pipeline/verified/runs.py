@@ -1,32 +1,47 @@
-"""What `verify RUN` says: the damaged files, and the command lines that make them again."""
+"""What `verify RUN` says: the damaged files, and the command lines that make them again, in order.
+
+Each line needs what the lines above it have made: the record, the weights, what was evaluated with
+them, then exports and pages, which show the scores.
+"""
 
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
-from ...cache.store import Cache
 from ...errors import AvpipeError
-from ...train.choices import Branch, Head
-from ...train.recipe import Recipe, list_recipes, load_recipe, recipe_values
-from ...train.runs.exported import DESCRIPTION
-from ...train.runs.peers import PEERS
+from ...train.notices import collected
+from ...train.runs.board import FOLDER as BOARD
+from ...train.runs.exported import is_left_of_export
+from ...train.runs.made_by import FILE as COMMANDS
+from ...train.runs.made_by import noted
 from ...train.runs.record import RunRecord, read_record
-from ...train.runs.verify import PAGE, RunsReport, check, is_run
-from ...train.score.protocols import PROTOCOLS
-from ..part_names import names_in
+from ...train.runs.verify import CHECKPOINTS, PAGE, RunsReport, check, is_run
+from .again import Again, report_line
+
+_NO_EXPORTS = {"evaluate", BOARD, CHECKPOINTS}
+"""Folders in a run that are its own."""
 
 
 def runs_document(folder: Path, report: RunsReport) -> dict[str, Any]:
     """Return the `--json` form of what was found in a folder of runs."""
-    told = _Told()
+    damaged: dict[Path, list[Path]] = {}
     for name in report.damaged:
         path = folder / name
-        run = next((one for one in path.parents if is_run(one)), folder)  # of seeds: their report
-        told.add(run, path, name)
+        within = [one for one in path.parents if folder in (one, *one.parents) and is_run(one)]
+        damaged.setdefault(within[-1] if within else folder, []).append(path)
+    told = _Told(folder)
+    for run, paths in damaged.items():
+        if not is_run(run):
+            told.of_seeds(run, paths)
+        elif is_left_of_export(run):
+            told.of_export(run, paths)
+        else:
+            told.of_run(run, paths)
     return {
         "schema": "avpipe.verify/1",
         "ok": report.ok,
@@ -45,138 +60,98 @@ class _Told:
     """What is to be done about damaged files.
 
     Attributes:
-        commands: Lines to run, in order.
+        folder: What is verified: files are named by their paths below it.
+        commands: Lines to run, from the first to the last.
         lost: What no command brings back.
     """
 
+    folder: Path
     commands: list[str] = field(default_factory=list)
     lost: list[str] = field(default_factory=list)
 
-    def add(self, run: Path, path: Path, name: str) -> None:
-        """Take up a damaged file of a run; `name` is what it is called."""
-        if (run / DESCRIPTION).exists() and not (run / "checkpoints").exists():
-            self._of_export(run, name)
-        elif path.parent.parent.name == "checkpoints":
-            self._of_checkpoint(run, path.parent)
-        elif path.parent.name == "evaluate":
-            self.commands.append(_evaluate(run, path))
-        elif path.suffix == ".html":
-            self.commands.append(_line("report", run, "--out", path))
-        elif path.name == PAGE:
-            self._of_page(run, path, name)
-        elif path.suffix == ".jsonl":
-            self.lost.append(f"{name}: the losses of those steps (the weights do not depend on it)")
-        else:  # TensorBoard's
-            self.commands.append(shlex.join(["rm", str(path)]) + "  # metrics.jsonl has the same")
+    def of_run(self, run: Path, damaged: Sequence[Path]) -> None:
+        """Take up the damaged files of a run and of its exports."""
+        record, was_restored = self._record(run, run / PAGE in damaged)
+        if record is None:
+            return
+        again = Again(run, record, noted(run))
+        self._remove(run, damaged)
+        begins_anew = self._weights(again, damaged, was_restored)
+        if not begins_anew:
+            self.lost += [
+                f"{self._name(path)}: the losses of those steps (the weights do not depend on it)"
+                for path in damaged
+                if path.suffix == ".jsonl"
+            ]
+        self.commands += [
+            again.evaluation(path) for path in damaged if path.parent == run / "evaluate"
+        ]
+        inner = [path.parent for path in damaged if path.parent.parent == run]
+        self.commands += [again.export(one) for one in inner if one.name not in _NO_EXPORTS]
+        self.commands += [again.page(path) for path in damaged if path.suffix == ".html"]
 
-    def _of_export(self, folder: Path, name: str) -> None:
-        run = folder.parent
-        if is_run(run):
-            out = [] if folder.name == "export" else ["--out", folder]
-            self.commands.append(_line("export", run, *out))
-        else:
-            self.lost.append(f"{name}: fetch it again, or run `avpipe export` of its run again")
+    def of_export(self, folder: Path, damaged: Sequence[Path]) -> None:
+        """Take up the damaged files of an export that is looked at alone."""
+        run = folder.absolute().parent
+        record = _read(run)
+        if record is not None and (run / CHECKPOINTS).exists():
+            parent = folder.parent if folder.name else run
+            self.commands.append(Again(parent, record, noted(run)).export(folder))
+            return
+        self.lost += [
+            f"{self._name(path)}: fetch it again, or run `avpipe export` of its run again"
+            for path in damaged
+        ]
 
-    def _of_checkpoint(self, run: Path, checkpoint: Path) -> None:
-        self.commands.append(shlex.join(["rm", "-r", str(checkpoint)]))
-        newest = max(path.name for path in checkpoint.parent.glob("[0-9]" * 8))
-        if checkpoint.name == newest:
-            try:
-                self.commands.append(_made_by(run, read_record(run)))
-            except AvpipeError:  # named under its own name
-                self.lost.append(f"{run}: its weights, where no checkpoint is left")
+    def of_seeds(self, folder: Path, damaged: Sequence[Path]) -> None:
+        """Take up the damaged pages on runs of several seeds."""
+        made = noted(folder)
+        self._remove(folder, damaged)
+        for path in damaged:
+            if path.suffix == ".html":
+                self.commands.append(report_line(folder, path, made.get(path.name, ())))
 
-    def _of_page(self, run: Path, path: Path, name: str) -> None:
-        copy = run / "export" / PAGE
-        if copy.exists() and not check(copy.parent, copy).problem:
-            self.commands.append(shlex.join(["cp", str(copy), str(path)]))
-        else:
-            self.lost.append(f"{name}: put back a copy of it, or train again into a new folder")
+    def _record(self, run: Path, is_damaged: bool) -> tuple[RunRecord | None, bool]:
+        """Return a run's record, and whether a copy is put back."""
+        if not is_damaged:
+            return _read(run), False
+        for copy in sorted(run.glob(f"*/{PAGE}")):
+            if is_left_of_export(copy.parent) and not check(copy.parent, copy).problem:
+                self.commands.append(shlex.join(["cp", str(copy), str(run / PAGE)]))
+                return _read(copy.parent), True
+        copy_back = "put back a copy of it and verify again, or train again into a new folder"
+        self.lost.append(f"{self._name(run / PAGE)}: {copy_back}")
+        return None, False
 
+    def _remove(self, run: Path, damaged: Sequence[Path]) -> None:
+        """Remove what takes the place of nothing, and checkpoints that are not whole."""
+        for path in damaged:
+            if path.parent.parent == run / CHECKPOINTS:
+                self.commands.append(shlex.join(["rm", "-r", str(path.parent)]))
+            elif path.parent == run / BOARD:
+                self.commands.append(
+                    f"{shlex.join(['rm', str(path)])}  # metrics.jsonl has the same"
+                )
+            elif path == run / COMMANDS:
+                line = shlex.join(["rm", str(path)])
+                self.commands.append(f"{line}  # with which options the files here were made")
 
-def _line(*words: object) -> str:
-    return shlex.join(["avpipe", *map(str, words)])
+    def _weights(self, again: Again, damaged: Sequence[Path], was_restored: bool) -> bool:
+        """Let weights be made again where they are not there; return whether from the start."""
+        run = again.run
+        bad = {path.parent for path in damaged if path.parent.parent == run / CHECKPOINTS}
+        there = sorted((run / CHECKPOINTS).glob("[0-9]" * 8))
+        is_gone = run / CHECKPOINTS in damaged or (bool(there) and there[-1] in bad)
+        needs_cache = was_restored and again.record.imported is None
+        if is_gone or needs_cache:  # the copy of the record does not know the cache
+            self.commands.append(again.weights())
+        return is_gone and set(there) <= bad
 
-
-def _evaluate(run: Path, path: Path) -> str:
-    """Return what evaluates again; the file's name tells benchmark, network and protocol."""
-    names = [one for one in names_in("train/benchmarks") if f"{path.stem}-".startswith(f"{one}-")]
-    benchmark = max(names, key=len, default="")
-    words: list[object] = ["evaluate", run, *_cache_of(run)]
-    words += ["--benchmark", benchmark] if benchmark else []
-    rest = f"-{path.stem.removeprefix(benchmark)}-"
-    for option, values in (("branch", get_args(Branch)), ("head", get_args(Head))):
-        words += [word for one in values if f"-{one}-" in rest for word in (f"--{option}", one)]
-    protocols = [one for one in PROTOCOLS if rest.endswith(f"-{one}-")]
-    paper = rest.partition("-paper-")[2].removesuffix("-")
-    words += ["--protocol", "paper", "--paper", paper] if paper else []
-    words += ["--protocol", max(protocols, key=len)] if protocols and not paper else []
-    return _line(*words, "--annotations", "TRUTH") + "  # TRUTH: where the true boxes are"
-
-
-def _cache_of(run: Path) -> list[str]:
-    try:
-        cache = read_record(run).cache
-    except AvpipeError:
-        return []
-    return ["--cache", cache] if cache else []
-
-
-def _made_by(run: Path, record: RunRecord) -> str:
-    """Return what makes a run's weights again, from the checkpoint that is left or from the start.
-
-    The record knows the recipe by its values, and the clips by their ids.
-    """
-    if record.imported is not None:
-        return _imported_by(run, record, record.imported)
-    words = ["train", *_cache_of(run), *_recipe_of(record)]
-    if run.name == f"seed{record.seed}":
-        words += ["--run", str(run.parent), "--seeds", str(record.seed)]
-    else:
-        words += ["--run", str(run), *(["--seeds", str(record.seed)] if record.seed else [])]
-    notes = [] if _all_clips(record) else [f"IDS: the ids in {run / PAGE}"]
-    words += ["--ids", "IDS"] if notes else []
-    if (run / "validation.jsonl").exists():
-        words += ["--val-ids", "HELD"]
-        notes.append("HELD: the clips it was validated on")
-    return _line(*words) + (f"  # {'; '.join(notes)}" if notes else "")
+    def _name(self, path: Path) -> str:
+        return path.relative_to(self.folder).as_posix()
 
 
-def _recipe_of(record: RunRecord) -> list[str]:
-    """Return the options that say how a run learnt: a recipe, and what was set otherwise."""
-    if record.recipe_name not in list_recipes():
-        return ["--recipe", f"{record.recipe_name}.toml"]
-    usual = load_recipe(record.recipe_name)
-    return ["--recipe", record.recipe_name, *_settings(record.recipe, usual)]
-
-
-def _imported_by(run: Path, record: RunRecord, facts: Mapping[str, Any]) -> str:
-    """Return what imports a peer's weights again, from the file of that name."""
-    peer, variant = PEERS[facts["from"]], facts.get("variant") or ""
-    usual = load_recipe(peer.recipe, [*peer.settings, *peer.variants.get(variant, ())])
-    words = ["import-checkpoint", facts["file"], "--from", facts["from"]]
-    words += ["--variant", variant] if variant else []
-    words += ["--run", str(run), *_settings(record.recipe, usual)]
-    words += ["--trained-on", "IDS"] if record.ids else []
-    return _line(*words) + (f"  # IDS: the ids in {run / PAGE}" if record.ids else "")
-
-
-def _settings(recipe: Recipe, usual: Recipe) -> list[str]:
-    """Return the options `--set` that bring one recipe to another."""
-    before = recipe_values(usual)
-    own = {key: value for key, value in recipe_values(recipe).items() if value != before[key]}
-    for key, prefix in (("objective_options", "objective"), ("weights", "weights")):
-        own |= {f"{prefix}.{name}": value for name, value in own.pop(key, {}).items()}
-    return [word for key, one in own.items() for word in ("--set", f"{key}={_shown(one)}")]
-
-
-def _shown(value: object) -> str:
-    return str(value).lower() if isinstance(value, bool) else str(value)
-
-
-def _all_clips(record: RunRecord) -> bool:
-    """Whether a run learnt from all clips that its cache holds now."""
-    try:
-        return set(Cache(Path(record.cache)).ids) == set(record.ids)
-    except (AvpipeError, OSError):
-        return False
+def _read(run: Path) -> RunRecord | None:
+    with collected(), suppress(AvpipeError):
+        return read_record(run)
+    return None

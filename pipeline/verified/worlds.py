@@ -1,66 +1,39 @@
-"""What `verify WORLD` says of what `synth` made: damaged files, and what makes them again."""
+"""Worlds of `synth`, as `verify WORLD` knows them."""
 
 from __future__ import annotations
 
-import shlex
+from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from ...reading import parse_json
-from ...stages.synth.sums import SUMS, world_files
+from ...stages.synth.again import PLACES, synth_options
+from .summed import SummedKind
 
-WORLD = "world.json"
-_FLAGS = {"seed": "--seed", "clips": "--clips", "classes": "--classes", "objects": "--objects",
-          "test": "--test"}  # fmt: skip
+LISTS = (
+    "train.txt", "test.txt", "labels.csv", "vggss.json", "silent_boxes.json", "plus_silent.csv",
+    "swapped.csv",
+)  # fmt: skip
+"""Written once all clips are there."""
 
 
 def is_world(folder: Path) -> bool:
-    """Whether a folder holds a synthetic world."""
-    return (folder / WORLD).exists()
+    """Whether a folder holds a synthetic world, or what is left of one."""
+    return WORLDS.holds(folder) or all((folder / name).exists() for name in LISTS[2:])
 
 
-def world_document(world: Path) -> dict[str, Any]:
-    """Read every file of a world; return the `avpipe.verify/1` document."""
-    try:
-        found = dict(world_files(world))
-    except FileNotFoundError:
-        line = f"{world} has no {SUMS}, an older avpipe made it: damage would not be noticed"
-        return _document({}, {}, [], [], [line])
-    damaged = {name: problem for name, problem in found.items() if problem}
-    lost = [f"{WORLD}: make the world again in another folder"] if WORLD in damaged else []
-    spoilt = [str(world / name) for name in damaged]
-    commands = [shlex.join(["rm", "-f", *spoilt]), _synth(world)] if damaged and not lost else []
-    there = [world / name for name in found if (world / name).exists()]
-    sizes = {str(path): path.stat().st_size for path in there}
-    return _document(damaged, sizes, commands, lost, [])
+def _options(world: Path, stamp: Mapping[str, Any]) -> str:
+    """Return what `synth` was given."""
+    places: dict[str, Any] = {}
+    with suppress(OSError, ValueError):
+        places = parse_json((world / PLACES).read_bytes())
+    lost = "  # and its --photos, --sounds, --backgrounds"
+    return synth_options(stamp, places) + (lost if "material" in stamp and not places else "")
 
 
-def _document(
-    damaged: dict[str, str],
-    sizes: dict[str, int],
-    commands: list[str],
-    lost: list[str],
-    notices: list[str],
-) -> dict[str, Any]:
-    return {
-        "schema": "avpipe.verify/1",
-        "ok": not damaged,
-        "files": len(sizes),
-        "bytes": sum(sizes.values()),
-        "damaged": damaged,
-        "repaired": [],
-        "commands": commands,
-        "lost": lost,
-        "notices": notices,
-    }
+def _is_finished(world: Path, stamp: Mapping[str, Any]) -> bool:
+    return any((world / name).exists() for name in LISTS)
 
 
-def _synth(world: Path) -> str:
-    """Return what makes missing files of a world again: the command that made it."""
-    told = parse_json((world / WORLD).read_bytes())
-    words = ["avpipe", "synth", str(world)]
-    for key, flag in _FLAGS.items():
-        words += [flag, str(told[key])] if key in told else []
-    words += ["--size", *map(str, told["size"])]
-    made_of = "  # and its --photos, --sounds, --backgrounds" if "material" in told else ""
-    return shlex.join(words) + made_of
+WORLDS = SummedKind("synth", "world.json", _options, _is_finished)

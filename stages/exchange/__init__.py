@@ -8,3 +8,5 @@ from typing import Literal
 ExchangeFormat = Literal["webdataset", "parquet"]
 WORKERS = 16
 """Loader workers that each get a file of their own, at least."""
+MARK = "export.json"
+"""What an export is of."""

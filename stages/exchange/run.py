@@ -2,12 +2,13 @@
 
 A file appears by a rename, so the same call after a kill writes those that are missing. The folder
 is marked first with what it is of: another cache, list or choice of columns is refused. The table
-of clips comes last.
+of clips comes last, and the sums of all files.
 """
 
 from __future__ import annotations
 
 import json
+import shlex
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, Protocol, cast
 
+from ...advice import asked
 from ...cache.schema import AUDIO, EXTRACT, digest, shard_path
 from ...cache.shard import read_header
 from ...cache.stale import digest_of_shards
@@ -25,11 +27,11 @@ from ...drafts import remove_orphans, whole, write_whole
 from ...errors import MissingDependencyError, UsageError
 from ...reading import parse_json
 from ..neighbors.vectors import IdSet, id_set
-from . import WORKERS, ExchangeFormat
+from ..synth.sums import SUMS, is_summed, sums_text
+from . import MARK, WORKERS, ExchangeFormat
 from .items import Reader, Spec, TableRow, columns_of, spec_of, table_rows
 
 SCHEMA = "avpipe.exchange/1"
-MARK = "export.json"
 _CLIPS_IN_A_FILE = 1000
 """At most, so that files are neither many nor large: a GB with maps of 2048 x 7 x 7."""
 
@@ -109,6 +111,7 @@ def export_cache(
     _claim(out, _mark(cache, name, chosen, specs, files))
     remove_orphans(out)
     reader, done, skipped = Reader(cache, {name: views[name] for name in specs}), 0, 0
+    made = {write.TABLE}
     if not reader.sounds:
         notices.append("the sounds were dropped: frames and columns alone are exported")
     for file, group in zip(files, groups, strict=True):
@@ -118,11 +121,13 @@ def export_cache(
             with whole(out / file) as draft:
                 write.write(draft, reader.read(group), specs)
             done += len(group)
+            made.add(file)
         if progress:
             progress(done + skipped, len(rows))
     file_of = {row: file for file, group in zip(files, groups, strict=True) for row in group}
     with whole(out / write.TABLE) as draft:
         write.write_table(draft, table_rows(cache, file_of, None if ids is None else set(ids)))
+    write_whole(out / SUMS, sums_text(out, {MARK, write.TABLE, *files}, made, _options()).encode())
     return ExportSummary(
         out, len(files), len(rows), done, skipped, tuple(notices), time.monotonic() - started
     )
@@ -190,6 +195,12 @@ def _stage_of(cache: Cache, column: str) -> str:
     return column if shard_numbers(cache.path, column) else column.rpartition("/")[0]
 
 
+def _options() -> str | None:
+    """Return what the command that runs was given; None where Python code calls."""
+    options = asked("export-cache")
+    return None if options is None else shlex.join(word for one in options for word in one)
+
+
 def _claim(out: Path, mark: Mapping[str, Any]) -> None:
     """Mark a folder as this export's.
 
@@ -199,6 +210,7 @@ def _claim(out: Path, mark: Mapping[str, Any]) -> None:
     if out.exists() and not out.is_dir():
         raise UsageError(f"{out} is a file: name a folder")
     path = out / MARK
+    content = (json.dumps({**mark, "sums": SUMS}, indent=1) + "\n").encode()
     if path.is_file():
         try:
             found = parse_json(path.read_text("utf-8"))
@@ -208,6 +220,7 @@ def _claim(out: Path, mark: Mapping[str, Any]) -> None:
             if not isinstance(found, dict) or found.get(key) != value:
                 raise UsageError(f"{out} holds another export ({key} differs): name another folder")
         return
-    if out.is_dir() and any(not entry.name.startswith(".") for entry in out.iterdir()):
+    is_used = out.is_dir() and any(not entry.name.startswith(".") for entry in out.iterdir())
+    if is_used and not is_summed(out, MARK, content):  # else the mark alone is gone
         raise UsageError(f"{out} is not empty, and holds no export: name another folder")
-    write_whole(path, (json.dumps(mark, indent=1) + "\n").encode())
+    write_whole(path, content)

@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 
 from ...errors import ClipError, InputError
 from ...reading import parse_json
+from .again import PLACES
 from .compose import Casting, ComposedClip, composed_frames, excerpt
-from .composed import FORMAT, MADE_OF, PLACES
+from .composed import FORMAT, MADE_OF
 from .encode import encode
 from .hard import Case, encode_case, plan_cases, read_world
 from .load import MaterialFile, MaterialKind, load, read

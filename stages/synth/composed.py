@@ -10,6 +10,7 @@ from pathlib import Path
 
 from ...errors import UsageError
 from . import NUM_OBJECTS
+from .again import PLACES
 from .compose import Casting, ComposedClip, encode_composed
 from .folder import Blueprint, versions
 from .lists import csv_text
@@ -26,7 +27,6 @@ NOISE_DB = (12.0, 30.0)
 MAX_NOISE_DB = 100.0
 PREFIX = "composed"
 MADE_OF = "made_of.csv"
-PLACES = "material.json"
 
 
 def check_composed(
@@ -109,7 +109,7 @@ def plan_composed(
         classes=cast.classes,
         clips=composed,
         encode=partial(encode_composed, seed=seed, noise_db=noise_db),
-        texts={MADE_OF: _made_of(composed, num_objects), PLACES: _places(material)},
+        texts={MADE_OF: _made_of(composed, num_objects), PLACES: _places(material, splits)},
     )
     return blueprint, (*cast.notes, *_reuse(cast, composed))
 
@@ -134,14 +134,11 @@ def _made_of(clips: Sequence[ComposedClip], num_objects: int) -> str:
     return csv_text(["id", "sound", "background", *columns], rows)
 
 
-def _places(material: Material) -> str:
+def _places(material: Material, splits: Path | None) -> str:
     """Return where the material lay: `cases` composes other clips of it."""
-    return (
-        json.dumps(
-            {f"{kind}s": str(folder.absolute()) for kind, folder in material.folders.items()}
-        )
-        + "\n"
-    )
+    places = {f"{kind}s": str(folder.absolute()) for kind, folder in material.folders.items()}
+    places |= {"splits": str(splits.absolute())} if splits else {}
+    return json.dumps(places) + "\n"
 
 
 def _reuse(cast: Cast, clips: Sequence[ComposedClip]) -> tuple[str, ...]:

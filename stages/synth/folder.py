@@ -24,11 +24,13 @@ from ...reading import parse_json
 from ..workers import Workers
 from ..workers.pool import run_in_workers
 from . import lists
+from .again import PLACES, synth_options
 from .encode import ENCODING
 from .scenes import DURATION_S, FRAME_RATE_HZ, SIDE_PX, NamedClass, SynthClip
-from .sums import SUMS, sums_text
+from .sums import SUMS, is_summed, sums_text
 from .timbre import RATE_HZ
 
+STAMP = "world.json"
 _CHUNK = 8
 
 Encode = Callable[[SynthClip], bytes]
@@ -117,15 +119,16 @@ def fill(
         summary.videos.mkdir(parents=True, exist_ok=True)
         for folder in (out, summary.videos):
             remove_orphans(folder)
-        if missing:
-            _write(out / "world.json", _world_json(plan).encode())
+        if missing or not (out / STAMP).exists():
+            _write(out / STAMP, _world_json(plan).encode())
         _make_missing(missing, plan.encode, summary, jobs, progress)
         for name, text in texts.items():
             _write(out / name, text.encode())
         made = {f"videos/{clip.clip_id}.mp4" for clip in missing}
-        every = {f"videos/{clip.clip_id}.mp4" for clip in plan.clips} | {"world.json", *texts}
-        again = {"world.json", *texts, *made} if missing else {*texts}
-        _write(out / SUMS, sums_text(out, every, again).encode())
+        every = {f"videos/{clip.clip_id}.mp4" for clip in plan.clips} | {STAMP, *texts}
+        again = {STAMP, *texts, *made} if missing else {*texts}
+        options = synth_options(plan.parameters, parse_json(texts.get(PLACES, "{}")))
+        _write(out / SUMS, sums_text(out, every, again, options).encode())
     except OSError as error:
         raise CacheUnwritableError(
             f"{error.filename or out}: {error.strerror or error}; the same command resumes"
@@ -139,13 +142,14 @@ def _missing(out: Path, plan: Blueprint) -> list[SynthClip]:
         return list(plan.clips)
     if not out.is_dir():
         raise UsageError(f"{out}: not a folder")
-    stamp = out / "world.json"
+    stamp, own = out / STAMP, _world_json(plan).encode()
     if not stamp.exists():
-        if any(
-            entry.name != "videos" and not entry.name.startswith(".") for entry in out.iterdir()
-        ):
+        names = {entry.name for entry in out.iterdir() if not entry.name.startswith(".")}
+        if not names - {"videos"}:
+            return list(plan.clips)
+        if not is_summed(out, STAMP, own):
             raise UsageError(f"{out}: not empty, and holds no synthetic world; name another folder")
-        return list(plan.clips)
+        return [clip for clip in plan.clips if not _is_made(_video(out, clip))]
     found = _read_stamp(stamp)
     wanted = {"format": plan.format, **plan.parameters}
     for name, value in wanted.items():
@@ -191,6 +195,7 @@ def _world_json(plan: Blueprint) -> str:
     content = {
         "format": plan.format,
         **plan.parameters,
+        "sums": SUMS,
         "versions": plan.versions,
         "side_px": SIDE_PX,
         "frame_rate_hz": FRAME_RATE_HZ,

@@ -1,62 +1,81 @@
-"""`SHA256SUMS` of a world: what `sha256sum -c` reads, and whether it is itself still whole."""
+"""`SHA256SUMS` of a folder: what `sha256sum -c` reads, and whether it is itself still whole.
+
+Comments in it say with which options a command made the folder, and what its own digest is.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import re
 from collections.abc import Collection, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 
 SUMS = "SHA256SUMS"
+_MADE = "# made with: "
 _LAST = "# sha256 of all before: "
 _LINE = re.compile(r"([0-9a-f]{64})  (\S.*)")
 
 
-def sums_text(world: Path, names: Collection[str], made: Collection[str]) -> str:
-    """Return the sums of a world's files.
+def sums_text(
+    folder: Path, names: Collection[str], made: Collection[str], options: str | None
+) -> str:
+    """Return the sums of a folder's files.
 
     A file that was there before keeps the sum it had: damage in it is not taken for its content.
 
     Args:
-        world: The world's folder.
-        names: Its files, as paths below the folder.
+        folder: The folder.
+        names: Its files, as paths below it.
         made: Those that were made now.
+        options: What the command was given, as a shell takes it; None where nobody knows.
     """
-    try:
-        before: Mapping[str, str] = read_sums(world)
-    except (OSError, ValueError):
-        before = {}
+    before: Mapping[str, str] = {}
+    with suppress(OSError, ValueError):
+        before = read_sums(folder)
     kept = {name: before[name] for name in before if name not in made}
-    sums = {name: kept.get(name) or _sha256(world / name) for name in sorted(names)}
-    text = "".join(f"{digest}  {name}\n" for name, digest in sums.items())
+    sums = {name: kept.get(name) or _sha256(folder / name) for name in sorted(names)}
+    if options is None:
+        options = made_with(folder)
+    text = f"{_MADE}{options}\n" if options is not None and options.isprintable() else ""
+    text += "".join(f"{digest}  {name}\n" for name, digest in sums.items())
     return text + _last_line(text)
 
 
-def read_sums(world: Path) -> dict[str, str]:
-    """Return the sha256 (hex) of each file of a world, by its path below the folder.
+def read_sums(folder: Path) -> dict[str, str]:
+    """Return the sha256 (hex) of each file of a folder, by its path below the folder.
 
     Raises:
-        FileNotFoundError: An older version made the world.
+        FileNotFoundError: There are none.
         ValueError: The file is damaged.
     """
-    content = (world / SUMS).read_bytes().decode("utf-8")
-    text, mark, _ = content.rpartition(_LAST)
-    if not mark or content != text + _last_line(text):
-        raise ValueError("its content does not match the sha256 of its last line")
-    found = (_LINE.fullmatch(line) for line in text.splitlines())
+    found = (_LINE.fullmatch(line) for line in _whole_text(folder).splitlines())
     return {line[2]: line[1] for line in found if line}
 
 
-def world_files(world: Path) -> Iterator[tuple[str, str]]:
-    """Yield every file that a world lists, and what is wrong with it, "" for nothing."""
-    sums = {}
+def made_with(folder: Path) -> str | None:
+    """Return the options that a folder was made with; None where that cannot be told."""
+    with suppress(OSError, ValueError):
+        lines = _whole_text(folder).splitlines()
+        return next((line.removeprefix(_MADE) for line in lines if line.startswith(_MADE)), None)
+    return None
+
+
+def summed_files(folder: Path) -> Iterator[tuple[str, str]]:
+    """Yield every file that the sums list, and themselves: what is wrong with it, "" for nothing.
+
+    Nothing where there are no sums.
+    """
     try:
-        sums = read_sums(world)
-        yield SUMS, ""
+        sums = read_sums(folder)
+    except FileNotFoundError:
+        return
     except ValueError as error:
         yield SUMS, str(error)
+        return
+    yield SUMS, ""
     for name, expected in sums.items():
-        yield name, file_problem(world / name, expected)
+        yield name, file_problem(folder / name, expected)
 
 
 def file_problem(path: Path, expected: str) -> str:
@@ -67,8 +86,34 @@ def file_problem(path: Path, expected: str) -> str:
         return "missing"
 
 
+def names_in_sums(folder: Path) -> set[str]:
+    """Return the files that sums name, be they damaged; none where there are none."""
+    try:
+        text = (folder / SUMS).read_bytes().decode("utf-8", "replace")
+    except OSError:
+        return set()
+    found = (_LINE.fullmatch(line) for line in text.splitlines())
+    return {line[2] for line in found if line}
+
+
+def is_summed(folder: Path, name: str, content: bytes) -> bool:
+    """Whether sums say that a file, which may be gone, has this content."""
+    with suppress(OSError, ValueError):
+        return read_sums(folder).get(name) == hashlib.sha256(content).hexdigest()
+    return False
+
+
+def _whole_text(folder: Path) -> str:
+    content = (folder / SUMS).read_bytes().decode("utf-8")
+    text, mark, _ = content.rpartition(_LAST)
+    if not mark or content != text + _last_line(text):
+        raise ValueError("its content does not match the sha256 of its last line")
+    return text
+
+
 def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _last_line(text: str) -> str:

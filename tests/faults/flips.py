@@ -43,7 +43,7 @@ from avpipe.cache.schema import shard_path
 from avpipe.cache.shard import Shard
 from avpipe.cache.state import shard_numbers, stages
 from avpipe.pipeline.main import main as avpipe
-from avpipe.stages.synth.sums import SUMS, file_problem, read_sums, world_files
+from avpipe.stages.synth.sums import SUMS, file_problem, read_sums, summed_files
 from avpipe.train.runs.metric_lines import read_lines
 from avpipe.train.runs.verify import check, files_of, verify_runs
 from avpipe.weights.hashes import DamagedRecordError, file_hash, record, record_of, recorded
@@ -96,6 +96,8 @@ def make_world(folder: Path) -> None:
     assert (
         avpipe(["synth", f"{folder}/synth", "--clips", "2", "--classes", "4", "--jobs", "1"]) == 0
     )
+    assert avpipe(["export-cache", f"{folder}/exported", "--cache", f"{folder}/fake",
+                   "--workers", "2"]) == 0  # fmt: skip
     (folder / "weights").mkdir()
     (folder / "weights/a.pth").write_bytes(b"weights" * 99)
     record(folder / "weights/a.pth", file_hash(folder / "weights/a.pth", "sha256"))
@@ -105,7 +107,8 @@ def targets(folder: Path) -> list[Target]:
     """Return the files of a world."""
     found = [one for name in ("fake", "cache") for one in _of_cache(folder / name)]
     found += _of_runs(folder / "run")
-    found += _of_world(folder / "synth")
+    found += _of_summed(folder / "synth", "world")
+    found += _of_summed(folder / "exported", "exported cache")
     weights = folder / "weights/a.pth"
     found.append(
         Target("weights' record", record_of(weights), lambda: _record_problem(weights),
@@ -172,21 +175,21 @@ def _of_runs(run: Path) -> Iterator[Target]:
         )
 
 
-def _of_world(world: Path) -> Iterator[Target]:
+def _of_summed(folder: Path, what: str) -> Iterator[Target]:
     def whole() -> set[Path]:
-        return {world / name for name, problem in world_files(world) if problem}
+        return {folder / name for name, problem in summed_files(folder) if problem}
 
-    for name, expected in read_sums(world).items():
+    for name, expected in read_sums(folder).items():
         yield Target(
-            "world's clips" if name.endswith(".mp4") else "world's lists",
-            world / name,
-            lambda name=name, expected=expected: file_problem(world / name, expected),
-            (world / name).read_bytes,
+            f"{what}'s {'clips' if name.endswith(('.mp4', '.tar')) else 'lists'}",
+            folder / name,
+            lambda name=name, expected=expected: file_problem(folder / name, expected),
+            (folder / name).read_bytes,
             whole,
         )
     yield Target(
-        "world's sums", world / SUMS, lambda: dict(world_files(world))[SUMS],
-        (world / SUMS).read_bytes, whole,
+        f"{what}'s sums", folder / SUMS, lambda: dict(summed_files(folder))[SUMS],
+        (folder / SUMS).read_bytes, whole,
     )  # fmt: skip
 
 

@@ -5,7 +5,9 @@ import gc
 import io
 import json
 import runpy
+import shlex
 import shutil
+import subprocess
 import sys
 import tarfile
 from collections.abc import Callable, Iterator
@@ -217,3 +219,93 @@ def test_figures_are_followed(tmp_path: Path) -> None:
     told: list[Any] = []
     follow(path, lambda figures, step: told.append((step, figures)), is_over)
     assert told == [(1, {"step": 1, "loss": 2.5}), (2, {"step": 2, "loss": 2.25})]
+
+
+FORMATS = ["webdataset", "parquet"]
+
+
+def exported(name: str, cache: Cache, out: Path) -> None:
+    if name == "parquet":
+        pytest.importorskip("pyarrow", reason="writes Parquet: not installed")
+    words = ["--cache", str(cache.path), "--format", name, "--workers", "2"]
+    assert main(["export-cache", str(out), *words, "--column", "hints/detr-r50"]) == 0
+
+
+def verified(folder: Path, capsys: pytest.CaptureFixture[str]) -> tuple[int, Any, str]:
+    capsys.readouterr()
+    code = main(["verify", str(folder), "--json"])
+    printed = capsys.readouterr()
+    return code, json.loads(printed.out), printed.err
+
+
+def flip(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("how", [flip, Path.unlink], ids=["damaged", "gone"])
+@pytest.mark.parametrize("name", FORMATS)
+def test_each_file_of_an_export_is_verified_and_made_again(
+    name: str,
+    how: Callable[[Path], None],
+    cache: Cache,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    out = tmp_path / "out"
+    exported(name, cache, out)
+    whole = contents(out)
+    done = subprocess.run(["sha256sum", "-c", "--quiet", "SHA256SUMS"], cwd=out, check=False)
+    assert done.returncode == 0
+    code, found, _ = verified(out, capsys)
+    assert (code, found["files"], found["damaged"], found["notices"]) == (0, 5, {}, [])
+    for file in whole:
+        how(out / file)
+        code, found, _ = verified(out, capsys)
+        assert (code, list(found["damaged"])) == (5, [file])
+        for line in found["commands"]:
+            words = shlex.split(line.replace("CACHE", str(cache.path)), comments=True)
+            if words[0] == "rm":
+                subprocess.run(words, check=True)
+            else:
+                assert main(words[1:]) == 0, line
+        different = {one for one, content in contents(out).items() if content != whole[one]}
+        assert different <= {"SHA256SUMS"}  # a comment says how the command was called last
+        assert verified(out, capsys)[0] == 0
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_an_export_is_known_by_what_is_left(
+    name: str, cache: Cache, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    exported(name, cache, out)
+    for file in ("export.json", "SHA256SUMS"):
+        (out / file).unlink()
+    code, found, err = verified(out, capsys)
+    assert (code, found["commands"]) == (5, [])
+    assert set(found["damaged"]) == {"export.json", "SHA256SUMS"}
+    assert "no command makes that again" in err and "above" not in err
+
+
+def test_an_export_that_is_not_finished_is_no_damage(
+    cache: Cache, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    exported("webdataset", cache, out)
+    for file in ("clips-000001.tar", "clips.csv", "SHA256SUMS"):
+        (out / file).unlink()
+    code, found, _ = verified(out, capsys)
+    assert (code, found["damaged"]) == (0, {})
+    assert "is not finished: the same `avpipe export-cache` goes on" in found["notices"][0]
+
+
+def test_damage_of_an_export_is_not_taken_for_its_content(
+    cache: Cache, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Also where the same command runs again: what is there keeps the sum it had."""
+    exported("webdataset", cache, tmp_path / "out")
+    flip(tmp_path / "out/clips-000000.tar")
+    exported("webdataset", cache, tmp_path / "out")
+    assert list(verified(tmp_path / "out", capsys)[1]["damaged"]) == ["clips-000000.tar"]

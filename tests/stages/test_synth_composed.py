@@ -91,8 +91,9 @@ def test_the_same_material_gives_the_same_bytes_wherever_it_lies(
     first, again = contents(world), contents(tmp_path / "again")
     assert json.loads(again.pop("material.json"))["photos"] == str(elsewhere / "photos")
     del first["material.json"]
-    sums = [found.pop("SHA256SUMS").decode().splitlines()[:-1] for found in (first, again)]
-    differ = {line.partition("  ")[2] for line in set(sums[0]).symmetric_difference(sums[1])}
+    sums = [found.pop("SHA256SUMS").decode().splitlines() for found in (first, again)]
+    differ = {line.partition("  ")[2] for line in set(sums[0]).symmetric_difference(sums[1])
+              if line[0] != "#"}  # fmt: skip
     assert differ == {"material.json"}
     assert again == first
     compose(tmp_path / "other", material, seed=1)

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import json
 import shlex
+import shutil
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from avpipe.pipeline.main import main
-from avpipe.stages.synth.sums import SUMS, read_sums, world_files
+from avpipe.stages.synth.again import synth_options
+from avpipe.stages.synth.sums import SUMS, read_sums, summed_files
 from fake_clips import file_bytes
 
 
@@ -26,29 +30,79 @@ def test_sha256sum_reads_the_sums_of_every_file(world: Path) -> None:
     assert done.returncode == 0
 
 
-def test_each_damaged_file_is_named_and_made_again(
-    world: Path, capsys: pytest.CaptureFixture[str]
+def verified(folder: Path, capsys: pytest.CaptureFixture[str]) -> tuple[int, dict[str, Any], str]:
+    capsys.readouterr()
+    code = main(["verify", str(folder), "--json"])
+    printed = capsys.readouterr()
+    return code, json.loads(printed.out), printed.err
+
+
+def follow(lines: list[str]) -> None:
+    """Run what was printed, as it was printed."""
+    for line in lines:
+        words = shlex.split(line, comments=True)
+        if words[0] == "avpipe":
+            assert main(words[1:]) == 0, line
+        else:
+            subprocess.run(words, check=True)
+
+
+def damage(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("how", [damage, Path.unlink], ids=["damaged", "gone"])
+def test_each_file_is_named_and_made_again(
+    how: Callable[[Path], None], world: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    """The stamp and the sums, too, each with the help of the other."""
     before = file_bytes(world)
     video = next(name for name in before if name.endswith(".mp4"))
     for name in ("labels.csv", "train.txt", "world.json", SUMS, video):
-        content = bytearray(before[name])
-        content[len(content) // 2] ^= 1
-        (world / name).write_bytes(content)
-        capsys.readouterr()
-        assert main(["verify", str(world), "--json"]) == 5
-        found = json.loads(capsys.readouterr().out)
-        assert list(found["damaged"]) == [name]
-        if name == "world.json":
-            assert found["lost"] and not found["commands"]
-            (world / name).write_bytes(before[name])
-            continue
-        removed, made = map(shlex.split, found["commands"])
-        assert removed == ["rm", "-f", str(world / name)]
-        (world / name).unlink()
-        assert main(made[1:]) == 0
+        how(world / name)
+        code, found, _ = verified(world, capsys)
+        assert (code, list(found["damaged"])) == (5, [name])
+        follow(found["commands"])
         assert file_bytes(world) == before
     assert main(["verify", str(world)]) == 0
+
+
+def test_a_world_without_stamp_and_sums_is_still_one(
+    world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What it was of is lost, and no commands are said to be above."""
+    left = shutil.copytree(world, tmp_path / "left")
+    (left / "world.json").unlink()
+    (left / SUMS).unlink()
+    code, found, err = verified(left, capsys)
+    assert (code, set(found["damaged"]), found["commands"]) == (5, {"world.json", SUMS}, [])
+    assert "into another folder" in found["lost"][0]
+    assert "no command makes that again" in err and "above" not in err
+
+
+def test_a_world_that_is_not_finished_is_no_damage(
+    world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    begun = tmp_path / "begun"
+    begun.mkdir()
+    shutil.copy(world / "world.json", begun)
+    code, found, _ = verified(begun, capsys)
+    assert (code, found["damaged"]) == (0, {})
+    assert "is not finished: the same `avpipe synth` goes on" in found["notices"][0]
+
+
+def test_options_of_a_composed_world_are_given_again() -> None:
+    parameters = {
+        "format": "x", "seed": 3, "clips": 9, "test": 4, "classes": 5, "objects": 3,
+        "size": [0.3, 0.42], "noise_db": [12.0, 30.0], "held_out": ["a", "b c"], "material": "0f",
+    }  # fmt: skip
+    places = {"photos": "/p q", "sounds": "/s", "backgrounds": "/b", "splits": "/x.csv"}
+    assert synth_options(parameters, places) == (
+        "--seed 3 --clips 9 --test 4 --objects 3 --size 0.3 0.42 --noise 12.0 30.0 "
+        "--held-out 'a,b c' --photos '/p q' --sounds /s --backgrounds /b --splits /x.csv"
+    )
 
 
 def test_a_damaged_clip_is_not_taken_for_a_good_one(world: Path) -> None:
@@ -57,13 +111,16 @@ def test_a_damaged_clip_is_not_taken_for_a_good_one(world: Path) -> None:
     whole = video.read_bytes()
     video.write_bytes(whole[:-1] + b"x")
     assert main(["synth", str(world), "--clips", "2", "--classes", "4", "--jobs", "1"]) == 0
-    damaged = {name for name, problem in world_files(world) if problem}
+    damaged = {name for name, problem in summed_files(world) if problem}
     assert damaged == {f"videos/{video.name}"}
     video.write_bytes(whole)
 
 
 def test_a_world_without_sums_is_told(world: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (world / SUMS).rename(world / "aside")
+    stamp = (world / "world.json").read_text()
+    (world / "world.json").write_text(stamp.replace(f' "sums": "{SUMS}",\n', ""))
     assert main(["verify", str(world)]) == 0
     assert "has no SHA256SUMS, an older avpipe made it" in capsys.readouterr().out
     (world / "aside").rename(world / SUMS)
+    (world / "world.json").write_text(stamp)

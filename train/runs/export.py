@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from safetensors.torch import save
 from torch import nn
 
 from ...cache.schema import id_set_digest
-from ...drafts import remove_orphans, write_whole
+from ...drafts import remove_orphans, whole_folder, write_whole
 from ...errors import UsageError
 from ...stages.spectrogram import FLOOR, FRONT_ENDS, LEAST, NUM_FFT, SEGMENT, TOP_DB
 from ..data.augment import IMAGE_MEAN, IMAGE_STD
@@ -28,13 +29,13 @@ from ..objectives import require_sight
 from ..recipe import Recipe, recipe_values
 from .card import card_text, read_scores
 from .checkpoint import require_checkpoint
-from .exported import DESCRIPTION, WEIGHTS
+from .exported import CARD, DESCRIPTION, WEIGHTS
 from .localizer import branch_weights, load_into
 from .record import RunRecord, read_record, write_record
 from .sealed import seal, sign
 
 SCHEMA = "avpipe.model/1"
-RECORD, CARD = "run.json", "README.md"
+RECORD = "run.json"
 
 
 def export_run(run_dir: Path, out: Path, licence: str | None = None) -> dict[str, Path]:
@@ -42,7 +43,7 @@ def export_run(run_dir: Path, out: Path, licence: str | None = None) -> dict[str
 
     Args:
         run_dir: The run.
-        out: Folder of the files, made if needed; the description is written last.
+        out: Folder of the files; one that is not there appears when it is whole.
         licence: Of the weights, for the card.
 
     Returns:
@@ -83,12 +84,29 @@ def export_run(run_dir: Path, out: Path, licence: str | None = None) -> dict[str
     card = card_text(name, record, step, read_scores(run_dir), licence)
     names = {"weights": WEIGHTS, "record": RECORD, "card": CARD, "description": DESCRIPTION}
     files = {key: out / name for key, name in names.items()}
-    remove_orphans(out)
-    write_whole(files["weights"], content)
-    write_record(out, replace(record, cache=""))  # a path of this machine
-    write_whole(files["card"], sign(card))
-    write_whole(files["description"], (json.dumps(seal(description), indent=1) + "\n").encode())
+    with _filled(out) as folder:
+        write_whole(folder / WEIGHTS, content)
+        write_record(folder, replace(record, cache=""))  # a path of this machine
+        write_whole(folder / CARD, sign(card))
+        text = json.dumps(seal(description), indent=1) + "\n"
+        write_whole(folder / DESCRIPTION, text.encode())
     return files
+
+
+@contextmanager
+def _filled(out: Path) -> Iterator[Path]:
+    """Give a folder to write into: the export itself, or one that takes its place once it is whole.
+
+    Files of an export that is there are replaced one by one.
+    """
+    if out.exists():
+        remove_orphans(out)
+        yield out
+        return
+    target = out.absolute()
+    remove_orphans(target.parent)
+    with whole_folder(target) as draft:
+        yield draft
 
 
 def _features(record: RunRecord, modality: str) -> dict[str, Any] | None:

@@ -7,12 +7,29 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ...errors import CacheCorruptError, UsageError, require_answer
-from .sealed import unseal
+from .sealed import is_signed, unseal
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-WEIGHTS, DESCRIPTION = "model.safetensors", "model.json"
+WEIGHTS, DESCRIPTION, CARD = "model.safetensors", "model.json", "README.md"
+
+
+def is_left_of_export(folder: Path) -> bool:
+    """Whether a folder is an exported run, or what is left of one."""
+    if (folder / "checkpoints").exists():
+        return False
+    return any((folder / name).exists() for name in (WEIGHTS, DESCRIPTION)) or _has_card(folder)
+
+
+def _has_card(folder: Path) -> bool:
+    """Whether a folder has the card of an export, be it damaged, and not a page of the user."""
+    try:
+        return is_signed((folder / CARD).read_bytes())
+    except OSError:
+        return False
+    except ValueError:
+        return True
 
 
 def is_exported(folder: Path) -> bool:

@@ -109,33 +109,39 @@ def last_loss(path: Path) -> float | None:
     return lines[-1].get("loss") if lines else None
 
 
-def lines_problem(path: Path, step: int, *, all_steps: bool) -> str:
+def lines_problem(path: Path, step: int, *, all_steps: bool, every: int = 1) -> str:
     """Return what is wrong with a file of lines; "" where nothing is.
 
-    A last line that is not whole is what a kill leaves, unless its step is done.
+    Lines of steps after the newest checkpoint are made again: a kill or a power failure may leave
+    them damaged.
 
     Args:
         path: The file.
         step: Steps that the newest checkpoint has done: their lines were written before it.
         all_steps: Whether every step has a line, as in `metrics.jsonl`.
+        every: Steps from one line to the next.
     """
     lines = _split(path)
     found = [decode(line) for line in lines]
-    damaged = [number for number, line in enumerate(found, 1) if line is None]
-    steps = [int(line.values["step"]) for line in found if line]
-    last = steps[-1] if steps else 0
-    if damaged and damaged[-1] == len(lines) and not lines[-1].endswith(b"\n") and last >= step:
-        damaged.pop()
+    damaged, steps, at = list[int](), list[int](), 0
+    for number, line in enumerate(found, 1):
+        at = int(line.values["step"]) if line else at + every
+        if line:
+            steps.append(at)
+        elif at <= step:
+            damaged.append(number)
     if damaged:
         return f"{_name(damaged)} damaged"
-    if all_steps and steps != list(range(1, len(steps) + 1)):
-        gap = next(number for number, own in enumerate(steps, 1) if own != number)
-        return f"the line of step {gap} is missing"
-    if all_steps and last < step:
+    last = max(steps, default=0)
+    there = set(steps)
+    missing = next((number for number in range(1, step + 1) if number not in there), None)
+    if all_steps and missing:
+        if missing <= last:
+            return f"the line of step {missing} is missing"
         return f"ends at step {last}, the checkpoint has done {step}"
     if any(later <= earlier for earlier, later in pairwise(steps)):
         return "its steps are not in order"
-    unended = lines and found[-1] and not lines[-1].endswith(b"\n")
+    unended = lines and found[-1] and not lines[-1].endswith(b"\n") and last <= step
     return f"line {len(lines)}, the last, has no end" if unended else ""
 
 

@@ -15,11 +15,14 @@ from ...errors import CacheCorruptError, InputError, UsageError
 from ...weights import file_digest, read_checkpoint, require_exact, section
 from ..recipe import Recipe, load_recipe
 from .checkpoint import latest_checkpoint, save_checkpoint
+from .made_by import note
 from .record import RunRecord, library_versions, read_record, write_record
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+IMPORTED = "import-checkpoint"
+"""The command, by which `commands.json` knows a run that was imported."""
 _MOMENTUM = "momentum_"
 _APACHE = "code Apache-2.0, nothing said of the weights"
 
@@ -161,11 +164,12 @@ def import_checkpoint(
     )
     if (run_dir / "run.json").exists():
         _require_same_import(run_dir, record)
+        note(run_dir, IMPORTED, arguments=[str(path)])
         if latest_checkpoint(run_dir):
             return record, True
         save_checkpoint(run_dir, 0, weights, {})  # one that was damaged, and was removed
         return record, False
-    _write(run_dir, record, weights)
+    _write(run_dir, record, weights, path)
     return record, False
 
 
@@ -279,7 +283,7 @@ def _require_same_import(run_dir: Path, record: RunRecord) -> None:
             )
 
 
-def _write(run_dir: Path, record: RunRecord, weights: dict[str, Tensor]) -> None:
+def _write(run_dir: Path, record: RunRecord, weights: dict[str, Tensor], path: Path) -> None:
     """Write a run beside its place, then rename it: it is there whole or not at all."""
     target = run_dir.absolute()
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
@@ -288,3 +292,4 @@ def _write(run_dir: Path, record: RunRecord, weights: dict[str, Tensor]) -> None
     with whole_folder(target) as draft:
         save_checkpoint(draft, 0, weights, {})
         write_record(draft, record)
+        note(draft, IMPORTED, arguments=[str(path)])

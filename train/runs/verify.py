@@ -8,24 +8,30 @@ from __future__ import annotations
 import errno
 import hashlib
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
+from ...advice import CommandOptions
 from ...errors import AvpipeError
 from ..notices import collected
+from ..schedule import Plan
 from ..score.stored_arrays import is_whole
 from .board import FOLDER as BOARD
 from .checkpoint import OPTIMIZER, RECORD, WEIGHTS, checkpoint_problem, latest_checkpoint
 from .events import events_problem
-from .exported import DESCRIPTION
+from .exported import CARD, DESCRIPTION, is_left_of_export
 from .exported import WEIGHTS as MODEL
+from .made_by import FILE as COMMANDS
+from .made_by import noted, value_of
 from .metric_lines import lines_problem
-from .record import read_record
+from .record import RunRecord, read_record
 from .sealed import CSV_DIGEST, DIGEST, is_signed, unseal
 
-PAGE, CARD, REPORT = "run.json", "README.md", "report.html"
+PAGE, REPORT = "run.json", "report.html"
+METRICS, VALIDATION, CHECKPOINTS = "metrics.jsonl", "validation.jsonl", "checkpoints"
 IN_CHECKPOINT = WEIGHTS, OPTIMIZER, RECORD
 
 
@@ -68,8 +74,8 @@ _UNSIGNED = f"has no {DIGEST}: damage in it would not be noticed"
 
 def is_run(folder: Path) -> bool:
     """Whether a folder holds what a run leaves; its record may be lost."""
-    own = (folder / PAGE, folder / "checkpoints", folder / DESCRIPTION)
-    return any(path.exists() for path in own)
+    own = (folder / PAGE, folder / CHECKPOINTS)
+    return any(path.exists() for path in own) or is_left_of_export(folder)
 
 
 def verify_runs(folder: Path) -> RunsReport:
@@ -78,7 +84,8 @@ def verify_runs(folder: Path) -> RunsReport:
     runs = [folder] if is_run(folder) else sorted(p for p in folder.glob("seed*") if is_run(p))
     files = [one for run in runs for one in files_of(run)]
     if not is_run(folder):
-        files += [(folder, path) for path in sorted(folder.glob("*.html"))]
+        own = (*folder.glob("*.html"), *folder.glob(COMMANDS))
+        files += [(folder, path) for path in sorted(own)]
     for owner, path in files:
         name = path.relative_to(folder).as_posix()
         found = check(owner, path)
@@ -90,29 +97,72 @@ def verify_runs(folder: Path) -> RunsReport:
         if found.notice:
             report.notices.append(f"{path} {found.notice}")
     for run in runs:
-        if (
-            (run / PAGE).exists()
-            and not (run / DESCRIPTION).exists()
-            and not latest_checkpoint(run)
-        ):
+        is_begun = (run / PAGE).exists() and not is_left_of_export(run)
+        if is_begun and not latest_checkpoint(run) and (run, run / CHECKPOINTS) not in files:
             report.notices.append(f"{run} has no checkpoint: `avpipe train` begins it again")
     return report
 
 
-def files_of(run: Path) -> Iterator[tuple[Path, Path]]:
+def files_of(run: Path, *, is_export: bool = False) -> Iterator[tuple[Path, Path]]:
     """Yield the files that are checked, each with its run: those that are missing, too."""
-    expected = {PAGE}
-    for checkpoint in run.glob("checkpoints/" + "[0-9]" * 8):
-        expected |= {f"checkpoints/{checkpoint.name}/{name}" for name in IN_CHECKPOINT}
-    if (run / DESCRIPTION).exists():
-        expected |= {MODEL, CARD}
-    expected |= {f"evaluate/{path.stem}.csv" for path in run.glob("evaluate/*.json")}
+    made = noted(run)
+    if is_export or is_left_of_export(run):
+        expected = {PAGE, DESCRIPTION, MODEL, CARD}
+    else:
+        expected = {PAGE, *_of_training(run, made), *_of_evaluations(run, made)}
     present = {path.relative_to(run).as_posix() for path in run.rglob("*") if path.is_file()}
     for name in sorted(expected | present):
         if _check_of(name) and (name != CARD or name in expected):
             yield run, run / name
-    for inner in sorted(path for path in run.iterdir() if (path / DESCRIPTION).exists()):
-        yield from files_of(inner)
+    for inner in _folders_in(run):
+        if is_left_of_export(inner) or f"{inner.name}/" in made:
+            yield from files_of(inner, is_export=True)
+
+
+def _folders_in(run: Path) -> list[Path]:
+    """Return the folders in a run's, drafts left out."""
+    return sorted(path for path in run.iterdir() if path.is_dir() and path.name[0] != ".")
+
+
+def _of_training(run: Path, made: Mapping[str, CommandOptions]) -> Iterator[str]:
+    """Yield what training has left where it left something else."""
+    newest, record = latest_checkpoint(run), _known(run)
+    for checkpoint in run.glob(f"{CHECKPOINTS}/" + "[0-9]" * 8):
+        yield from (f"{CHECKPOINTS}/{checkpoint.name}/{name}" for name in IN_CHECKPOINT)
+    if newest is None:
+        is_imported = record is not None and record.imported is not None
+        was_exported = any(map(is_left_of_export, _folders_in(run)))
+        if is_imported or was_exported or any(run.glob("evaluate/*.json")):
+            yield CHECKPOINTS
+    elif newest[1]:  # one that was imported has no steps
+        yield METRICS
+        epoch = _steps_of_epoch(record)
+        if epoch and newest[1] >= epoch and value_of(made.get("train", ()), "--val-ids"):
+            yield VALIDATION
+
+
+def _of_evaluations(run: Path, made: Mapping[str, CommandOptions]) -> Iterator[str]:
+    """Yield scores and tables of which the other is there."""
+    for path in run.glob("evaluate/*.json"):
+        yield f"evaluate/{path.stem}.csv"
+    for path in run.glob("evaluate/*.csv"):
+        if f"evaluate/{path.stem}" in made:  # noted as both were there
+            yield f"evaluate/{path.stem}.json"
+
+
+def _steps_of_epoch(record: RunRecord | None) -> int:
+    """Return how many steps an epoch has; 0 where the record does not tell."""
+    if record is None or not record.ids:
+        return 0
+    plan = Plan(record.recipe, record.seed, len(record.ids), record.batch_size, 0, record.num_ranks)
+    return plan.steps_per_epoch
+
+
+def _known(run: Path) -> RunRecord | None:
+    """Return what a run's record says; None where it is damaged, which is told elsewhere."""
+    with collected(), suppress(AvpipeError, OSError):
+        return read_record(run)
+    return None
 
 
 def check(run: Path, path: Path) -> Found:
@@ -148,9 +198,17 @@ def _checkpoint_file(run: Path, path: Path) -> Found:
 
 
 def _lines(run: Path, path: Path) -> Found:
+    if not path.exists():
+        return Found("missing")
     newest = latest_checkpoint(run)
+    is_every_step = path.name == METRICS
+    every = 1 if is_every_step else _steps_of_epoch(_known(run)) or 1
     step = newest[1] if newest else 0
-    return Found(lines_problem(path, step, all_steps=path.name == "metrics.jsonl"))
+    return Found(lines_problem(path, step, all_steps=is_every_step, every=every))
+
+
+def _gone(run: Path, path: Path) -> Found:
+    return Found("" if latest_checkpoint(run) else "missing")
 
 
 def _arrays(run: Path, path: Path) -> Found:
@@ -198,7 +256,9 @@ def _events(run: Path, path: Path) -> Found:
 _Check = Callable[[Path, Path], Found]
 CHECKS: dict[str, _Check] = {
     r"run\.json": _record,
-    rf"checkpoints/\d{{8}}/({'|'.join(map(re.escape, IN_CHECKPOINT))})": _checkpoint_file,
+    CHECKPOINTS: _gone,
+    re.escape(COMMANDS): _sealed,
+    rf"{CHECKPOINTS}/\d{{8}}/({'|'.join(map(re.escape, IN_CHECKPOINT))})": _checkpoint_file,
     r"(metrics|validation)\.jsonl": _lines,
     r"evaluate/[^/]+\.npz": _arrays,
     r"evaluate/[^/]+\.json": _sealed,

@@ -30,6 +30,7 @@ from .object_prior import ObjectPrior
 from .stored_arrays import Arrays, DamagedArraysError, pack, unpack
 
 SCHEMA = "avpipe.maps/2"
+OBJECT_MAPS = "object-maps"
 _PAIRS_AT_ONCE = 1024
 """Between two reports of progress."""
 
@@ -133,7 +134,6 @@ def stored_maps(
     facts |= {"head": head} if head else {}
     facts |= {"made": made.key} if made else {}
     key = _key(cache, rows, **facts)
-    stem = "-".join(filter(None, (benchmark, branch, head)))
     make = _make if reads == "maps" else _embed
     sounds = [pair.audio for pair in pairs]
 
@@ -142,7 +142,16 @@ def stored_maps(
             return make(open_run(), cache, rows, batch_size, progress)
         return _make_with(open_run(), cache, rows, sounds, made, batch_size, progress)
 
-    return _kept(run_dir / "evaluate" / f"{stem}-{reads}.npz", key, pairs, compute)
+    path = maps_path(run_dir, benchmark, reads, branch, head)
+    return _kept(path, key, pairs, compute)
+
+
+def maps_path(
+    run_dir: Path, benchmark: str, reads: str, branch: str | None = None, head: str | None = None
+) -> Path:
+    """Return where a run's maps lie, as `stored_maps` names them."""
+    stem = "-".join(filter(None, (benchmark, branch, head)))
+    return run_dir / "evaluate" / f"{stem}-{reads}.npz"
 
 
 def stored_object_maps(
@@ -170,7 +179,7 @@ def stored_object_maps(
         CacheUnwritableError: If the maps cannot be stored.
     """
     rows = np.array([cache.row_of(name) for name in videos], np.int64)
-    key = _key(cache, rows, weights=prior.digest, branch="", reads="object-maps")
+    key = _key(cache, rows, weights=prior.digest, branch="", reads=OBJECT_MAPS)
 
     def make() -> Arrays:
         return {
@@ -179,7 +188,7 @@ def stored_object_maps(
             "image_px": np.array(prior.image_px),
         }
 
-    return _kept(run_dir / "evaluate" / f"{benchmark}-object-maps.npz", key, videos, make)
+    return _kept(maps_path(run_dir, benchmark, OBJECT_MAPS), key, videos, make)
 
 
 def _rows_of(cache: Cache, pair: Pair) -> list[int]:

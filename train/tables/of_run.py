@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
-from functools import partial
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from ..benchmarks import MapSource, Pair, Scored, Subsets
 from ..negatives.made import Made
 from ..runs.localizer import load_run
+from ..runs.made_by import note
 from ..runs.record import RunRecord
 from ..score import map_sources
-from ..score.maps import StoredMaps, stored_maps
+from ..score.maps import OBJECT_MAPS, StoredMaps, maps_path, stored_maps
 from ..score.shared import Evaluation
 from .beside import copies_of, intervals_of, leaks_of, negatives_of, reached
 from .results import write_results
@@ -22,7 +22,8 @@ from .results import write_results
 def run_entry(folder: Path, record: RunRecord, shared: Evaluation) -> dict[str, Any]:
     """Return one run's part of the document, and leave maps, csv and scores in its folder."""
     full, at_hand = shared.full, shared.at_hand
-    stored = _stored(folder, shared, shared.stem, at_hand.pairs())
+    stores = _Stores(folder, shared)
+    stored = stores.maps(shared.stem, at_hand.pairs())
     source: MapSource = stored.cells
     if at_hand.reads == "maps":
         source = map_sources.of_run(stored, shared.protocol, shared.geometry)
@@ -62,31 +63,43 @@ def run_entry(folder: Path, record: RunRecord, shared: Evaluation) -> dict[str, 
         "subsets": {name: _of_subset(by_source, name) for name in others},
         "alphas": _alphas(source, av, shared),
         "sweeps": _sweeps(source, av, scored, shared),
-        **negatives_of(source, shared, partial(_stored, folder, shared)),
+        **negatives_of(source, shared, stores.maps),
         **intervals_of(folder, av, shared),
         "maps_reused": stored.reused,
     }
-    write_results(folder, shared, entry, av)
+    results = write_results(folder, shared, entry, av)
+    if (kept := maps_path(folder, shared.stem, OBJECT_MAPS)).exists():
+        stores.names.append(kept.name)
+    note(folder, *(f"evaluate/{name}" for name in (results.name, *stores.names)))
     return entry
 
 
-def _stored(
-    folder: Path, shared: Evaluation, stem: str, pairs: Sequence[Pair], made: Made | None = None
-) -> StoredMaps:
-    """Return a run's maps of pairs, stored under a name or computed."""
-    return stored_maps(
-        folder,
-        stem,
-        pairs,
-        shared.cache,
-        lambda: load_run(folder, shared.device, shared.branch, head=shared.head),
-        reads=shared.at_hand.reads,
-        branch=shared.branch,
-        head=shared.head,
-        made=made,
-        batch_size=shared.batch_size,
-        progress=shared.progress,
-    )
+@dataclass
+class _Stores:
+    """A run's maps of one evaluation, and the names of their files."""
+
+    folder: Path
+    shared: Evaluation
+    names: list[str] = field(default_factory=list)
+
+    def maps(self, stem: str, pairs: Sequence[Pair], made: Made | None = None) -> StoredMaps:
+        """Return the run's maps of pairs, stored under a name or computed."""
+        folder, shared = self.folder, self.shared
+        reads = shared.at_hand.reads
+        self.names.append(maps_path(folder, stem, reads, shared.branch, shared.head).name)
+        return stored_maps(
+            folder,
+            stem,
+            pairs,
+            shared.cache,
+            lambda: load_run(folder, shared.device, shared.branch, head=shared.head),
+            reads=reads,
+            branch=shared.branch,
+            head=shared.head,
+            made=made,
+            batch_size=shared.batch_size,
+            progress=shared.progress,
+        )
 
 
 def _blends(source: MapSource, av: Scored, shared: Evaluation) -> dict[str, Scored | None]:

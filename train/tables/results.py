@@ -32,8 +32,12 @@ def results_path(
     return folder / "evaluate" / f"{stem}-{protocol}"
 
 
-def write_results(folder: Path, shared: Evaluation, entry: dict[str, Any], av: Scored) -> None:
-    """Write the csv of pairs and the json of scores and curves, the same however often."""
+def write_results(folder: Path, shared: Evaluation, entry: dict[str, Any], av: Scored) -> Path:
+    """Write the csv of pairs and the json of scores and curves, the same however often.
+
+    Returns:
+        Where they are, as `results_path` does.
+    """
     path = results_path(folder, shared.stem, shared.protocol.name, shared.branch, shared.head)
     samples, text = av.samples, io.StringIO()
     writer = csv.DictWriter(text, list(samples[0]), lineterminator="\n")
@@ -49,6 +53,7 @@ def write_results(folder: Path, shared: Evaluation, entry: dict[str, Any], av: S
     kept[CSV_DIGEST] = hashlib.sha256(table).hexdigest()
     content = json.dumps(seal(without_nan(kept)), indent=1) + "\n"
     write_whole(path.with_name(f"{path.name}.json"), content.encode())
+    return path
 
 
 def read_results(results: Path) -> dict[str, Any]:
