@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import socket
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TypeVar
@@ -14,13 +16,7 @@ from ... import __version__
 from ...cache.addresses import is_address
 from ...cache.schema import MANIFEST
 from ...cache.writer import remove_orphans, temporary
-from ...errors import (
-    AvpipeError,
-    CacheUnwritableError,
-    InputError,
-    MissingDependencyError,
-    UsageError,
-)
+from ...errors import AvpipeError, InputError, MissingDependencyError
 from ..sources.staging import require_there, sweep_staged
 
 Task = TypeVar("Task")
@@ -51,11 +47,14 @@ class Software:
             except PackageNotFoundError:
                 found[name] = "not installed"
         if self.decoder is not None:
-            from ..extract import STAGE_VERSION
-            from ..media import decoder_version
+            try:
+                from ..extract import STAGE_VERSION
+                from ..media import decoder_version
 
-            found["stage version of extract"] = str(STAGE_VERSION)
-            found["decoder"] = decoder_version(self.decoder)
+                found["stage version of extract"] = str(STAGE_VERSION)
+                found["decoder"] = decoder_version(self.decoder)
+            except ImportError as error:  # of a library whose version is another, most likely
+                found["decoder"] = f"none ({error})"
         return found
 
     def require(self) -> None:
@@ -70,9 +69,10 @@ class Fitness:
         software: What is compared.
         versions: What this process has of it, name and version.
         cache: The cache, absolute.
-        folders: Where clips lie; of those at an address, the address of one.
+        folders: Where clips lie, folders or tars; of those at an address, the address of one.
         stages: Folders of the cache that are written.
         gpus: GPUs that a worker needs for itself.
+        token: Name of a file in the manifest's folder that is there while workers are asked.
     """
 
     software: Software
@@ -81,6 +81,7 @@ class Fitness:
     stages: tuple[str, ...] = ()
     gpus: int = 0
     versions: tuple[tuple[str, str], ...] = field(default=())
+    token: str = ""
 
     @classmethod
     def of_this_process(
@@ -92,10 +93,20 @@ class Fitness:
         stages: tuple[str, ...] = (),
         gpus: int = 0,
     ) -> Fitness:
-        """Ask of others what this process has; of folders only those that it can list itself."""
+        """Ask of others what this process has; of folders only those where it finds something."""
         there = tuple(folder for folder in folders if not _unreadable(folder))
         versions = tuple(software.versions().items())
         return cls(software, cache.absolute(), there, stages, gpus, versions)
+
+    @contextmanager
+    def with_token(self) -> Iterator[Fitness]:
+        """Put a file into the cache that workers have to see: it is not another of the same path.
+
+        Raises:
+            CacheUnwritableError: The cache cannot be written.
+        """
+        with temporary(self.cache / MANIFEST / "seen") as draft:
+            yield replace(self, token=draft.name)
 
 
 def require_fit(fitness: Fitness) -> None:
@@ -106,11 +117,9 @@ def require_fit(fitness: Fitness) -> None:
         InputError: It lacks the clips or the cache.
         CacheUnwritableError: It cannot write the cache.
     """
-    host = f"host {socket.gethostname()}"
-    try:
+    host = _host()
+    with _told_by_host():
         have = fitness.software.versions()
-    except AvpipeError as error:
-        raise type(error)(f"{host}: {error}") from error
     for name, wanted in fitness.versions:
         if have.get(name) != wanted:
             raise MissingDependencyError(
@@ -122,25 +131,45 @@ def require_fit(fitness: Fitness) -> None:
             if is_address(folder):
                 raise InputError(f"{host} cannot fetch {folder} ({why})")
             raise InputError(f"{host} cannot read {folder} ({why}): mount it there too")
-    manifest = fitness.cache / MANIFEST
-    if not any(manifest.glob("*.jsonl")):
-        raise InputError(f"{host} does not see the cache {fitness.cache}: mount it there too")
-    try:
-        with temporary(manifest / "writable"):
-            pass
-    except CacheUnwritableError as error:
-        raise CacheUnwritableError(f"{host}: {error}") from error
-    try:
+    _require_cache(fitness)
+    with _told_by_host():
         fitness.software.require()
-    except UsageError as error:
-        raise UsageError(f"{host}: {error}") from error
     sweep(fitness)
+
+
+def _require_cache(fitness: Fitness) -> None:
+    """Check that this process sees the very cache, and can write wherever shards come.
+
+    Raises:
+        InputError: It does not see it.
+        CacheUnwritableError: It cannot write it.
+    """
+    manifest = fitness.cache / MANIFEST
+    try:
+        is_cache = any(name.endswith(".jsonl") for name in os.listdir(manifest))
+        why = "" if is_cache else "no manifest"
+    except OSError as error:
+        why = error.strerror or str(error)
+    if why:
+        raise InputError(
+            f"{_host()} does not see the cache {fitness.cache} ({why}): mount it there too"
+        )
+    if fitness.token and not (manifest / fitness.token).exists():
+        raise InputError(
+            f"{_host()} has another cache at {fitness.cache}: mount the folder of this process "
+            "there, or its shards would be lost"
+        )
+    written = (fitness.cache / stage for stage in fitness.stages)
+    with _told_by_host():
+        for folder in (manifest, *filter(Path.is_dir, written)):
+            with temporary(folder / "writable"):
+                pass
 
 
 def sweep(fitness: Fitness) -> None:
     """Remove what killed processes of this host left of shards, and of clips that were fetched."""
     sweep_staged()
-    for stage in fitness.stages:
+    for stage in {MANIFEST, *fitness.stages}:
         folder = fitness.cache / stage
         remove_orphans(folder)
         for below in folder.glob("*/"):  # a family's stages: `neighbors/...`
@@ -151,23 +180,43 @@ def work_if_fit(task: Task, work: Callable[[Task], Result], fitness: Fitness) ->
     """Do a task; before the first one this process is checked, as it may have come later.
 
     Raises:
-        Errors as `require_fit`, and what `work` raises.
+        Errors as `require_fit`, and what `work` raises, with this host's name.
     """
     if fitness not in _fit:
         require_fit(fitness)
         _fit.add(fitness)
-    return work(task)
+    with _told_by_host():
+        return work(task)
 
 
-def _unreadable(folder: str) -> str:
-    if is_address(folder):
+def _host() -> str:
+    return f"host {socket.gethostname()}"
+
+
+@contextmanager
+def _told_by_host() -> Iterator[None]:
+    """Say in an error on which host it was: who reads it sits at another."""
+    try:
+        yield
+    except AvpipeError as error:
+        if str(error).startswith(_host()):
+            raise
+        kind = next(kind for kind in type(error).__mro__ if kind.__module__ == AvpipeError.__module__)
+        raise kind(f"{_host()}: {error}", fault=error.fault) from error
+
+
+def _unreadable(place: str) -> str:
+    """Return why a folder, a tar or an address gives no clips; nothing if it does."""
+    if is_address(place):
         try:
-            require_there(folder)
+            require_there(place)
         except AvpipeError as error:
             return str(error)
         return ""
     try:
-        next(Path(folder).iterdir(), None)
+        with os.scandir(place) as entries:
+            return "" if next(entries, None) else "it is empty"
+    except NotADirectoryError:  # a tar
+        return "" if os.access(place, os.R_OK) else "Permission denied"
     except OSError as error:
         return error.strerror or str(error)
-    return ""

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from functools import partial
 from typing import TypeVar
 
+from ...errors import AvpipeError
 from . import Workers
 from .fitness import Fitness, require_fit, sweep, work_if_fit
 from .runners import Runner, WorkerKilledError, is_on_other_hosts, opened, unexpected
@@ -37,16 +39,18 @@ def run_in_workers(
         WorkerKilledError: A worker was killed; where it is known at which tasks, all others are
             done. Else what `work` or `on_result` raise.
     """
-    checked = fitness if is_on_other_hosts(workers) else None
+    asked = fitness if is_on_other_hosts(workers) else None
     with opened(workers, fitness.gpus if fitness else 0) as runner:
-        if checked:
-            _raise_first(runner.everywhere(partial(require_fit, checked)))
-            work = partial(work_if_fit, work=work, fitness=checked)
-        try:
+        if asked is None:
             _run(runner, tasks, work, on_result)
-        finally:
-            if checked:  # drafts of workers that were killed lie under the names of their hosts
-                runner.everywhere(partial(sweep, checked))
+            return
+        with asked.with_token() as checked:
+            _raise_first(runner.everywhere(partial(require_fit, checked)))
+            try:
+                _run(runner, tasks, partial(work_if_fit, work=work, fitness=checked), on_result)
+            finally:  # drafts of workers that were killed lie under the names of their hosts
+                with suppress(Exception):  # a cluster that has ended is told as that
+                    runner.everywhere(partial(sweep, checked))
 
 
 def _run(
@@ -80,12 +84,14 @@ def _run(
         raise killed
 
 
-def _raise_first(found: list[object]) -> None:
-    """Raise the first error of those that hosts told."""
-    from ...errors import AvpipeError
+def _raise_first(found: Mapping[str, object]) -> None:
+    """Raise the first error of those that hosts told; a worker that is lost meanwhile tells none.
 
-    for error in found:
+    Raises:
+        AvpipeError: As `require_fit`; or a worker cannot even be asked.
+    """
+    for where, error in found.items():
         if isinstance(error, AvpipeError):
             raise error
-        if isinstance(error, Exception):
-            raise unexpected(error) from error
+        if isinstance(error, Exception) and not isinstance(error, OSError):
+            raise unexpected(where, error) from error

@@ -51,8 +51,8 @@ class Runner(Protocol):
             WorkerKilledError: A worker was killed. Else what the task raises.
         """
 
-    def everywhere(self, work: Callable[[], Any]) -> list[Any]:
-        """Call `work` in a process of every host; return what came of it, errors included."""
+    def everywhere(self, work: Callable[[], Any]) -> dict[str, Any]:
+        """Call `work` in a process of every host; return what came of it, errors too, by place."""
 
     def cancel(self) -> None:
         """Forget all that was submitted; what this process started is ended."""
@@ -165,6 +165,7 @@ def not_installed(workers: Workers) -> MissingDependencyError:
     return MissingDependencyError(f"--backend {name} needs `pip install 'avpipe[{name}]'`")
 
 
-def unexpected(error: Exception) -> InputError:
+def unexpected(where: str, error: Exception) -> InputError:
     """Return what to raise where a host cannot even be asked."""
-    return InputError(f"a worker cannot run avpipe: {' '.join(str(error).split())[:200]}")
+    told = " ".join(str(error).split())[:200] or type(error).__name__
+    return InputError(f"the worker at {where} cannot run avpipe ({told}): install the same there")

@@ -91,9 +91,10 @@ class Dask:
             raise WorkerKilledError(number) from error
         raise error
 
-    def everywhere(self, work: Callable[[], Any]) -> list[Any]:
+    def everywhere(self, work: Callable[[], Any]) -> dict[str, Any]:
         """Call it in every worker process: those of one host may have other versions."""
-        return list(self._client.run(work, on_error="return").values())
+        found: dict[str, Any] = self._client.run(work, on_error="return")
+        return found
 
     def cancel(self) -> None:
         """Forget what waits; a task that runs goes on to its end, as nothing can stop a thread."""

@@ -85,26 +85,27 @@ class Ray:
         except exceptions.RayError as error:
             raise gone(self._workers) from error
 
-    def everywhere(self, work: Callable[[], Any]) -> list[Any]:
+    def everywhere(self, work: Callable[[], Any]) -> dict[str, Any]:
         """Call it in a process of every node."""
         from ray import exceptions
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-        nodes = [node["NodeID"] for node in self._ray.nodes() if node["Alive"]]
-        asked = [
-            self._call.options(
-                num_cpus=0, scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False)
+        asked = {
+            f"{node['NodeManagerAddress']}, node {node['NodeID'][:8]}": self._call.options(
+                num_cpus=0,
+                scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False),
             ).remote(_without_task, work)
-            for node in nodes
-        ]
-        found: list[Any] = []
-        for one in asked:
+            for node in self._ray.nodes()
+            if node["Alive"]
+        }
+        found: dict[str, Any] = {}
+        for where, one in asked.items():
             try:
-                found.append(self._ray.get(one, timeout=_ASK_S))
+                found[where] = self._ray.get(one, timeout=_ASK_S)
             except exceptions.RayTaskError as error:
-                found.append(error.cause)
+                found[where] = error.cause
             except exceptions.RayError as error:
-                found.append(error)
+                found[where] = error
         return found
 
     def cancel(self) -> None:

@@ -34,9 +34,9 @@ class Sequential:
         number, work, task = self._waiting.popleft()
         return number, work(task)
 
-    def everywhere(self, work: Callable[[], Any]) -> list[Any]:
+    def everywhere(self, work: Callable[[], Any]) -> dict[str, Any]:
         """Call it here."""
-        return [work()]
+        return {"this machine": work()}
 
     def cancel(self) -> None:
         """Forget the tasks."""

@@ -1,11 +1,16 @@
 """What workers must have, and the line for each thing that one lacks."""
 
+import pickle
+import shutil
 import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from avpipe.errors import (
+    AvpipeError,
     CacheUnwritableError,
     InputError,
     MissingDependencyError,
@@ -17,6 +22,7 @@ from avpipe.stages.workers import Workers, fitness, gpus
 from avpipe.stages.workers.fitness import Fitness, require_fit, work_if_fit
 from avpipe.stages.workers.gpus import NetworkSoftware
 from avpipe.stages.workers.runners import is_on_other_hosts, load_engine, runs_here
+from avpipe.weights.store import Lack, MissingFilesError
 from fake_clips import make_cache
 
 HOST = f"host {socket.gethostname()}"
@@ -25,11 +31,14 @@ HOST = f"host {socket.gethostname()}"
 @pytest.fixture
 def wanted(tmp_path: Path) -> Fitness:
     cache = make_cache(tmp_path / "cache", ["a"])
-    (tmp_path / "videos").mkdir()
+    for folder in ("videos", "empty"):
+        (tmp_path / folder).mkdir()
+    for file in ("videos/a.mp4", "clips.tar"):
+        (tmp_path / file).touch()
     software = NetworkSoftware(
         ("numpy",), "pyav", device="cpu", teachers=(("imagenet-resnet18", "hints"),)
     )
-    folders = (str(tmp_path / "videos"), str(tmp_path / "gone before"))
+    folders = tuple(str(tmp_path / name) for name in ("videos", "clips.tar", "empty", "gone"))
     return Fitness.of_this_process(
         software, cache, folders=folders, stages=("extract", "neighbors")
     )
@@ -41,7 +50,7 @@ def test_a_process_fits_itself_and_its_drafts_are_swept(wanted: Fitness) -> None
     left.touch()
     assert work_if_fit(-3, abs, wanted) == 3
     assert not left.exists()
-    assert [Path(folder).name for folder in wanted.folders] == ["videos"]
+    assert [Path(folder).name for folder in wanted.folders] == ["videos", "clips.tar"]
 
 
 @pytest.mark.parametrize(
@@ -55,21 +64,91 @@ def test_another_version_is_named(wanted: Fitness, name: str) -> None:
     assert f"has {name} {have}, this process other: install" in str(caught.value)
 
 
-def test_clips_that_cannot_be_read_are_named(wanted: Fitness) -> None:
-    Path(wanted.folders[0]).rmdir()
-    with pytest.raises(InputError, match=f"{HOST} cannot read {wanted.folders[0]} .No such file"):
-        require_fit(wanted)
-
-
-def test_a_cache_that_cannot_be_written_is_named(
+def test_a_library_too_old_to_be_imported_is_told_by_its_version(
     wanted: Fitness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuse(path: Path) -> None:
-        raise CacheUnwritableError(f"{path}: Read-only file system")
+    def old(name: str) -> str:
+        raise ImportError("cannot import name 'Discard' from 'av.stream'")
+
+    monkeypatch.setattr("avpipe.stages.media.decoder_version", old)
+    with pytest.raises(MissingDependencyError, match=f"{HOST} has decoder none .cannot import"):
+        require_fit(wanted)
+    monkeypatch.setattr(fitness, "version", lambda name: "0.1")
+    with pytest.raises(MissingDependencyError, match=f"{HOST} has numpy 0.1, this process"):
+        require_fit(wanted)
+
+
+
+
+@pytest.mark.parametrize("tar", [False, True])
+def test_clips_that_cannot_be_read_are_named(wanted: Fitness, tar: bool) -> None:
+    place = Path(wanted.folders[tar])
+    place.unlink() if tar else shutil.rmtree(place)
+    with pytest.raises(InputError, match=f"{HOST} cannot read {place} .No such file"):
+        require_fit(wanted)
+
+
+def test_a_folder_that_is_not_mounted_is_empty_there(wanted: Fitness) -> None:
+    (Path(wanted.folders[0]) / "a.mp4").unlink()
+    with pytest.raises(InputError, match=f"{HOST} cannot read {wanted.folders[0]} .it is empty.:"):
+        require_fit(wanted)
+
+
+def test_another_cache_at_the_same_place_is_named(wanted: Fitness, tmp_path: Path) -> None:
+    with wanted.with_token() as asked:
+        require_fit(asked)
+        shutil.copytree(wanted.cache, tmp_path / "own")
+        next((tmp_path / "own/manifest").glob(".seen.*")).unlink()
+        own = replace(asked, cache=tmp_path / "own")
+        with pytest.raises(InputError, match=f"{HOST} has another cache at {tmp_path}/own: mount"):
+            require_fit(own)
+    assert not list((wanted.cache / "manifest").glob(".*"))
+
+
+def test_a_cache_that_cannot_be_read_says_why(wanted: Fitness) -> None:
+    shutil.rmtree(wanted.cache)
+    with pytest.raises(InputError, match=r"does not see the cache .* \(No such file .*\): mount"):
+        require_fit(wanted)
+
+
+@pytest.mark.parametrize("stage", ["manifest", "extract"])
+def test_a_cache_that_cannot_be_written_is_named(
+    wanted: Fitness, monkeypatch: pytest.MonkeyPatch, stage: str
+) -> None:
+    @contextmanager
+    def refuse(path: Path) -> Iterator[Path]:
+        if path.parent.name == stage:
+            raise CacheUnwritableError(f"{path}: Read-only file system")
+        yield path
 
     monkeypatch.setattr(fitness, "temporary", refuse)
-    with pytest.raises(CacheUnwritableError, match=f"{HOST}: .*Read-only file system"):
+    with pytest.raises(CacheUnwritableError, match=f"{HOST}: .*/{stage}/.*Read-only file system"):
         require_fit(wanted)
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        (CacheUnwritableError("/cache: No space left on device"), CacheUnwritableError),
+        (InputError("/videos is empty"), InputError),
+        (MissingFilesError([Lack("x", Path("x.pt"), "is not there", "get")]), MissingDependencyError),
+    ],
+)
+def test_what_a_task_lacks_is_told_with_its_host(
+    wanted: Fitness, error: AvpipeError, kind: type[AvpipeError]
+) -> None:
+    def work(task: int) -> int:
+        raise error
+
+    with pytest.raises(kind) as caught:
+        work_if_fit(1, work, wanted)
+    assert str(caught.value) == f"{HOST}: {error}"
+    assert type(pickle.loads(pickle.dumps(caught.value))) is kind
+    error = caught.value
+    with pytest.raises(kind) as again:
+        work_if_fit(1, work, wanted)
+    assert str(again.value).count(HOST) == 1
+
 
 
 def test_a_device_that_is_not_there_is_named(wanted: Fitness) -> None:
