@@ -35,7 +35,7 @@ CODECS = {
     "Opus": ("opus", "libopus"),
 }
 """What videos of the datasets are made with, and FFmpeg's names of what decodes each."""
-_REINSTALL = 'pip install --force-reinstall "av>=16,<20"'
+_REINSTALL = 'pip install --force-reinstall "av>=17.1,<20"'
 
 
 def check_decoder() -> list[Check]:
