@@ -33,7 +33,7 @@ def open_runner(workers: Workers, gpus: int) -> Dask:
         import distributed
     except ImportError as error:
         raise not_installed(workers) from error
-    logging.getLogger("distributed").setLevel(logging.CRITICAL)  # what matters is raised
+    _hush()
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # versions of Dask's own; `fitness` compares ours
@@ -48,6 +48,13 @@ def open_runner(workers: Workers, gpus: int) -> Dask:
         client.close(timeout=1)
         raise no_workers(workers) from error
     return Dask(client, workers)
+
+
+def _hush() -> None:
+    """Let Dask and its loop log nothing: what matters is raised. Some loggers have own levels."""
+    for name in ("distributed", "tornado.application", *logging.root.manager.loggerDict):
+        if name.partition(".")[0] in ("distributed", "tornado"):
+            logging.getLogger(name).setLevel(logging.CRITICAL)
 
 
 class Dask:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 import socket
 import threading
@@ -132,6 +133,12 @@ def test_a_cluster_without_workers_is_one_line(
         pytest.raises(MissingDependencyError, match="the cluster has no worker after"),
     ):
         extract(replace(there, scheduler=empty.address))
+
+
+@pytest.mark.parametrize("name", ["distributed", "distributed.client", "tornado.application"])
+def test_what_dask_logs_is_no_user_s_business(cluster: Cluster, name: str) -> None:
+    with runners.opened(Workers(1, "dask", cluster.address)):
+        assert not logging.getLogger(name).isEnabledFor(logging.ERROR)
 
 
 def test_what_answers_in_time_answers_within_half_a_minute() -> None:
