@@ -20,19 +20,13 @@ TESTS = Path(__file__).parent
 @contextmanager
 def dask_cluster(folder: Path, *, workers: int = 2, threads: int = 2) -> Iterator[Cluster]:
     """Start a cluster that takes a task for deadly at the first killed worker; end it."""
-    environment = {
-        **os.environ,
-        "PYTHONPATH": os.pathsep.join([str(TESTS), *filter(None, [os.environ.get("PYTHONPATH")])]),
-        "DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES": "0",
-        "DASK_DISTRIBUTED__LOGGING__DISTRIBUTED": "warning",
-    }
     told = folder / "scheduler.json"
 
     def start(module: str, *words: str) -> subprocess.Popen[bytes]:
         with (folder / f"{module}.log").open("ab") as log:
             command = [sys.executable, "-m", f"distributed.cli.dask_{module}", "--no-dashboard"]
             return subprocess.Popen(
-                [*command, *words], env=environment, stdout=log, stderr=log, start_new_session=True
+                [*command, *words], env=environment(), stdout=log, stderr=log, start_new_session=True
             )
 
     scheduler = start("scheduler", "--scheduler-file", str(told), "--host", "127.0.0.1", "--port=0")
@@ -52,6 +46,16 @@ def dask_cluster(folder: Path, *, workers: int = 2, threads: int = 2) -> Iterato
         for process in (nannies, scheduler):
             kill([*descendants(process.pid), process.pid])
             process.wait()
+
+
+def environment() -> dict[str, str]:
+    """Return what workers run with: tasks of tests are importable there."""
+    return {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join([str(TESTS), *filter(None, [os.environ.get("PYTHONPATH")])]),
+        "DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES": "0",
+        "DASK_DISTRIBUTED__LOGGING__DISTRIBUTED": "warning",
+    }
 
 
 def _address(told: Path) -> str | None:
