@@ -26,7 +26,11 @@ def dask_cluster(folder: Path, *, workers: int = 2, threads: int = 2) -> Iterato
         with (folder / f"{module}.log").open("ab") as log:
             command = [sys.executable, "-m", f"distributed.cli.dask_{module}", "--no-dashboard"]
             return subprocess.Popen(
-                [*command, *words], env=environment(), stdout=log, stderr=log, start_new_session=True
+                [*command, *words],
+                env=environment(),
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
             )
 
     scheduler = start("scheduler", "--scheduler-file", str(told), "--host", "127.0.0.1", "--port=0")

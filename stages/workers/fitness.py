@@ -146,7 +146,7 @@ def _require_cache(fitness: Fitness) -> None:
     """
     manifest = fitness.cache / MANIFEST
     try:
-        is_cache = any(name.endswith(".jsonl") for name in os.listdir(manifest))
+        is_cache = any(path.suffix == ".jsonl" for path in manifest.iterdir())
         why = "" if is_cache else "no manifest"
     except OSError as error:
         why = error.strerror or str(error)
@@ -201,7 +201,9 @@ def _told_by_host() -> Iterator[None]:
     except AvpipeError as error:
         if str(error).startswith(_host()):
             raise
-        kind = next(kind for kind in type(error).__mro__ if kind.__module__ == AvpipeError.__module__)
+        kind = next(
+            kind for kind in type(error).__mro__ if kind.__module__ == AvpipeError.__module__
+        )
         raise kind(f"{_host()}: {error}", fault=error.fault) from error
 
 

@@ -163,7 +163,9 @@ def damaged(folder: Path) -> list[str]:
     """Return what is damaged in the caches and runs of a folder."""
     caches = [path.parent for path in folder.glob("*/manifest")]
     found = [f"{cache.name}/{name}" for cache in caches for name in verify(cache).damaged]
-    tops = [path for path in folder.iterdir() if not path.name.startswith(".")]  # drafts are no runs
+    tops = [
+        path for path in folder.iterdir() if not path.name.startswith(".")
+    ]  # drafts are no runs
     runs = [path for path in tops if is_run(path) or any(path.glob("seed*/run.json"))]
     return [*found, *(f"{run.name}/{name}" for run in runs for name in verify_runs(run).damaged)]
 

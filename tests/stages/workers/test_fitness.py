@@ -78,8 +78,6 @@ def test_a_library_too_old_to_be_imported_is_told_by_its_version(
         require_fit(wanted)
 
 
-
-
 @pytest.mark.parametrize("tar", [False, True])
 def test_clips_that_cannot_be_read_are_named(wanted: Fitness, tar: bool) -> None:
     place = Path(wanted.folders[tar])
@@ -131,7 +129,10 @@ def test_a_cache_that_cannot_be_written_is_named(
     [
         (CacheUnwritableError("/cache: No space left on device"), CacheUnwritableError),
         (InputError("/videos is empty"), InputError),
-        (MissingFilesError([Lack("x", Path("x.pt"), "is not there", "get")]), MissingDependencyError),
+        (
+            MissingFilesError([Lack("x", Path("x.pt"), "is not there", "get")]),
+            MissingDependencyError,
+        ),
     ],
 )
 def test_what_a_task_lacks_is_told_with_its_host(
@@ -148,7 +149,6 @@ def test_what_a_task_lacks_is_told_with_its_host(
     with pytest.raises(kind) as again:
         work_if_fit(1, work, wanted)
     assert str(again.value).count(HOST) == 1
-
 
 
 def test_a_device_that_is_not_there_is_named(wanted: Fitness) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -23,9 +24,8 @@ from distributed import Client
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(
-        subprocess.run(["unshare", "-mu", "hostname", "away"], capture_output=True).returncode != 0
-        if Path("/usr/bin/unshare").exists()
-        else True,
+        shutil.which("unshare") is None
+        or subprocess.run(["unshare", "-mu", "hostname", "away"], capture_output=True).returncode,
         reason="needs the right to give a process a host name and mounts of its own",
     ),
 ]
@@ -41,7 +41,9 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
 @contextmanager
 def host(cluster: Cluster, folder: Path, mounts: str) -> Iterator[None]:
     """Start a worker on host `away`, once its disks are mounted."""
-    worker = f"exec {sys.executable} -m distributed.cli.dask_worker {cluster.address} --no-dashboard"
+    worker = (
+        f"exec {sys.executable} -m distributed.cli.dask_worker {cluster.address} --no-dashboard"
+    )
     words = ["unshare", "-mu", "sh", "-ec", f"hostname away; {mounts}; {worker} --no-nanny"]
     with (folder / "worker.log").open("wb") as log:
         process = subprocess.Popen(
