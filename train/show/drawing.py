@@ -316,8 +316,9 @@ def to_pixels(figure: Figure) -> NDArray[np.uint8]:
     """Return a figure as `(H, W, 3)` RGB: what its PNG holds."""
     figure.set_facecolor("white")
     canvas = FigureCanvasAgg(figure)
-    canvas.draw()
-    return np.ascontiguousarray(np.asarray(canvas.buffer_rgba())[..., :3])
+    canvas.draw()  # type: ignore[no-untyped-call]
+    rgba = canvas.buffer_rgba()  # type: ignore[no-untyped-call]
+    return np.ascontiguousarray(np.asarray(rgba)[..., :3])
 
 
 def to_png(figure: Figure) -> bytes:
