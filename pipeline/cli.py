@@ -8,7 +8,6 @@ import typer
 
 from ..advice import asking
 from ..errors import UsageError
-from .asked import given_options
 from .commands import (
     cases,
     cluster,
@@ -37,6 +36,7 @@ from .commands import (
 )
 from .refusals import check_asked
 from .settings import FILE_NAME, Commands, read_settings, settings_of
+from .verified.asked import given_options
 
 if TYPE_CHECKING:
     from .main import State

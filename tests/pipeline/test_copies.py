@@ -92,7 +92,7 @@ def test_the_options_of_evaluate(
         ("--benchmark retrieval --negatives silence", "not with retrieval"),
         ("--benchmark vggss --negatives own", "vggss lists no sounds"),
         ("--benchmark vggss --bold", "--bold goes with --format latex or markdown"),
-        (f"--benchmark vggss --training-cache {cache.path}", "goes with --copies"),
+        (f"--benchmark vggss --training-cache {cache.path}", "nothing without --copies"),
     ):
         assert main(f"{words} {wrong}".split()) == 2
         told = capsys.readouterr().err.strip().splitlines()

@@ -63,6 +63,7 @@ def _film(path: Path) -> None:
 def _index(path: Path) -> None:
     """Build an index with a stand-in for FAISS: that takes seconds to load."""
     index = SimpleNamespace(train=lambda _: None, add=lambda _: None)
+    index.cp = SimpleNamespace()
     faiss = SimpleNamespace(
         METRIC_INNER_PRODUCT=0,
         index_factory=lambda *_: index,

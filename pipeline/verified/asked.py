@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..advice import CommandOptions
+from ...advice import CommandOptions
 
 _WITHOUT_EFFECT = {"json", "jobs", "list_recipes", "out", "run", "seeds"}
 """What is printed, who computes, and where results lie: their folder itself says that."""
@@ -38,7 +38,7 @@ def given_options(context: Any) -> CommandOptions:
 
 
 def _not_shared(specs: list[str]) -> list[str]:
-    from ..weights import SharedSpec
+    from ...weights import SharedSpec
 
     return [one for one in specs if not isinstance(one, SharedSpec)]
 
