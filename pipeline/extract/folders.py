@@ -17,7 +17,7 @@ from ...errors import CacheUnwritableError, InputError
 from .layouts import (
     Folder,
     FoundFile,
-    Keys,
+    KeyPairs,
     Sounds,
     above,
     inner_folder,
@@ -74,7 +74,7 @@ def clips_named(
         with_pairs: Whether a picture and a sound of one key are a clip, as in WebDataset's tars.
     """
     entries = _in_folders(names, ignored)
-    pairs = Keys() if with_pairs else None
+    pairs = KeyPairs() if with_pairs else None
     yield from _clips_among(entries, lambda entry: entry.bytes or 0, root, ignored, notices, pairs)
 
 
@@ -97,7 +97,7 @@ def _clips_among(
     root: str,
     ignored: Counter[str],
     notices: list[str],
-    pairs: Keys | None = None,
+    pairs: KeyPairs | None = None,
 ) -> Iterator[FoundFile]:
     """Yield the clips among files, which come with the folders that they are in."""
     pictures: list[tuple[Folder, str, int]] = []

@@ -79,7 +79,7 @@ class Sounds:
         return FoundFile(path, size, beside, source)
 
 
-class Keys:
+class KeyPairs:
     """Pictures and sounds of one key, as WebDataset packs them: `KEY.jpg` and `KEY.wav` of a tar.
 
     A key is a name without its suffix. Where a video has it, picture and sound are made of that.

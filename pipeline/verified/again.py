@@ -32,7 +32,7 @@ _CAPITALS = {
 
 
 @dataclass
-class _Words:
+class _CommandLine:
     """A command line; a comment says what capitals in it stand for."""
 
     words: list[str]
@@ -65,7 +65,7 @@ class Again:
         if self.record.imported is not None:
             return self._imported(self.record.imported)
         record, asked = self.record, self.made.get("train", ())
-        line = _Words(["avpipe", "train", *self._cache()])
+        line = _CommandLine(["avpipe", "train", *self._cache()])
         if record.num_ranks > 1:
             line.words[:0] = ["torchrun", "--nproc-per-node", str(record.num_ranks), "-m", "--"]
         line.words += _recipe(record, value_of(asked, "--recipe"))
@@ -88,15 +88,15 @@ class Again:
         """Return what evaluates again, for scores, a table or stored maps."""
         for name in (path.name, path.stem):
             if (asked := self.made.get(f"evaluate/{name}")) is not None:
-                return str(_Words(["avpipe", "evaluate", str(self.run), *_words(asked)]))
+                return str(_CommandLine(["avpipe", "evaluate", str(self.run), *_words(asked)]))
         words = ["avpipe", "evaluate", str(self.run), *self._cache(), *_evaluated(path)]
-        return str(_Words([*words, "--annotations", "TRUTH"]))
+        return str(_CommandLine([*words, "--annotations", "TRUTH"]))
 
     def export(self, folder: Path) -> str:
         """Return what exports again."""
         out = [] if folder.name == "export" else ["--out", str(folder)]
         asked = self.made.get(f"{folder.name}/", ())
-        return str(_Words(["avpipe", "export", str(self.run), *out, *_words(asked)]))
+        return str(_CommandLine(["avpipe", "export", str(self.run), *out, *_words(asked)]))
 
     def page(self, path: Path) -> str:
         """Return what writes a report again."""
@@ -107,10 +107,10 @@ class Again:
         asked = self.made.get(IMPORTED)
         if asked is not None:
             words = ["avpipe", IMPORTED, "--run", str(self.run), *_words(asked)]
-            return str(_Words(words))
+            return str(_CommandLine(words))
         record, peer, variant = self.record, PEERS[facts["from"]], facts.get("variant") or ""
         usual = load_recipe(peer.recipe, [*peer.settings, *peer.variants.get(variant, ())])
-        line = _Words(["avpipe", IMPORTED, facts["file"], "--from", facts["from"]])
+        line = _CommandLine(["avpipe", IMPORTED, facts["file"], "--from", facts["from"]])
         line.words += ["--variant", variant] if variant else []
         line.words += ["--run", str(self.run), *_settings(record.recipe, usual)]
         line.words += ["--trained-on", str(self.run / PAGE)] if record.ids else []
@@ -132,7 +132,7 @@ def report_line(folder: Path, page: Path, asked: CommandOptions) -> str:
     runs = [one for (one, *values) in asked if not values and not one.startswith("--")]
     options = _words(one for one in asked if one[0].startswith("--"))
     words = ["avpipe", "report", str(folder), *runs, "--out", str(page), *options]
-    return str(_Words(words))
+    return str(_CommandLine(words))
 
 
 def _words(options: Iterable[tuple[str, ...]]) -> list[str]:

@@ -8,19 +8,17 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ...errors import AvpipeError
-from ...train.notices import collected
 from ...train.runs.board import FOLDER as BOARD
+from ...train.runs.checkpoint import checkpoints_in
 from ...train.runs.exported import is_left_of_export
 from ...train.runs.made_by import FILE as COMMANDS
 from ...train.runs.made_by import noted
-from ...train.runs.record import RunRecord, read_record
-from ...train.runs.verify import CHECKPOINTS, PAGE, RunsReport, check, is_run
+from ...train.runs.record import RunRecord
+from ...train.runs.verify import CHECKPOINTS, PAGE, RunsReport, check, is_run, known_record
 from .again import Again, report_line
 
 _NO_EXPORTS = {"evaluate", BOARD, CHECKPOINTS}
@@ -93,7 +91,7 @@ class _Told:
     def of_export(self, folder: Path, damaged: Sequence[Path]) -> None:
         """Take up the damaged files of an export that is looked at alone."""
         run = folder.absolute().parent
-        record = _read(run)
+        record = known_record(run)
         if record is not None and (run / CHECKPOINTS).exists():
             parent = folder.parent if folder.name else run
             self.commands.append(Again(parent, record, noted(run)).export(folder))
@@ -114,11 +112,11 @@ class _Told:
     def _record(self, run: Path, is_damaged: bool) -> tuple[RunRecord | None, bool]:
         """Return a run's record, and whether a copy is put back."""
         if not is_damaged:
-            return _read(run), False
+            return known_record(run), False
         for copy in sorted(run.glob(f"*/{PAGE}")):
             if is_left_of_export(copy.parent) and not check(copy.parent, copy).problem:
                 self.commands.append(shlex.join(["cp", str(copy), str(run / PAGE)]))
-                return _read(copy.parent), True
+                return known_record(copy.parent), True
         copy_back = "put back a copy of it and verify again, or train again into a new folder"
         self.lost.append(f"{self._name(run / PAGE)}: {copy_back}")
         return None, False
@@ -140,7 +138,7 @@ class _Told:
         """Let weights be made again where they are not there; return whether from the start."""
         run = again.run
         bad = {path.parent for path in damaged if path.parent.parent == run / CHECKPOINTS}
-        there = sorted((run / CHECKPOINTS).glob("[0-9]" * 8))
+        there = checkpoints_in(run / CHECKPOINTS)
         is_gone = run / CHECKPOINTS in damaged or (bool(there) and there[-1] in bad)
         needs_cache = was_restored and again.record.imported is None
         if is_gone or needs_cache:  # the copy of the record does not know the cache
@@ -149,9 +147,3 @@ class _Told:
 
     def _name(self, path: Path) -> str:
         return path.relative_to(self.folder).as_posix()
-
-
-def _read(run: Path) -> RunRecord | None:
-    with collected(), suppress(AvpipeError):
-        return read_record(run)
-    return None

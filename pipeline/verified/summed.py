@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ...reading import parse_json
-from ...stages.synth.sums import SUMS, made_with, names_in_sums, summed_files
+from ...stages.sums import SUMS, made_with, names_in_sums, summed_files
 
 
 @dataclass(frozen=True)

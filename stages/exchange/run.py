@@ -27,7 +27,7 @@ from ...drafts import remove_orphans, whole, write_whole
 from ...errors import MissingDependencyError, UsageError
 from ...reading import parse_json
 from ..neighbors.vectors import IdSet, id_set
-from ..synth.sums import SUMS, is_summed, sums_text
+from ..sums import SUMS, is_summed, sums_text
 from . import MARK, WORKERS, ExchangeFormat
 from .items import Reader, Spec, TableRow, columns_of, spec_of, table_rows
 

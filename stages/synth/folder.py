@@ -21,13 +21,13 @@ from av import library_versions
 from ...drafts import remove_orphans, write_whole
 from ...errors import CacheUnwritableError, UsageError
 from ...reading import parse_json
+from ..sums import SUMS, is_summed, sums_text
 from ..workers import Workers
 from ..workers.pool import run_in_workers
 from . import lists
 from .again import PLACES, synth_options
 from .encode import ENCODING
 from .scenes import DURATION_S, FRAME_RATE_HZ, SIDE_PX, NamedClass, SynthClip
-from .sums import SUMS, is_summed, sums_text
 from .timbre import RATE_HZ
 
 STAMP = "world.json"

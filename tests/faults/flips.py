@@ -43,7 +43,7 @@ from avpipe.cache.schema import shard_path
 from avpipe.cache.shard import Shard
 from avpipe.cache.state import shard_numbers, stages
 from avpipe.pipeline.main import main as avpipe
-from avpipe.stages.synth.sums import SUMS, file_problem, read_sums, summed_files
+from avpipe.stages.sums import SUMS, file_problem, read_sums, summed_files
 from avpipe.train.runs.metric_lines import read_lines
 from avpipe.train.runs.verify import check, files_of, verify_runs
 from avpipe.weights.hashes import DamagedRecordError, file_hash, record, record_of, recorded

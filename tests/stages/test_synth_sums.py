@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 from avpipe.pipeline.main import main
+from avpipe.stages.sums import SUMS, read_sums, summed_files
 from avpipe.stages.synth.again import synth_options
-from avpipe.stages.synth.sums import SUMS, read_sums, summed_files
 from fake_clips import file_bytes
 
 

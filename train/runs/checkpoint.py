@@ -67,20 +67,21 @@ def save_checkpoint(
 
 def _prune(folder: Path) -> None:
     """Remove old checkpoints and what killed processes left."""
-    for path in _checkpoints(folder)[:-_KEPT]:
+    for path in checkpoints_in(folder)[:-_KEPT]:
         with suppress(OSError):
             remove_folder(path)
     for path in folder.glob(".*"):
         shutil.rmtree(path, ignore_errors=True)
 
 
-def _checkpoints(folder: Path) -> list[Path]:
+def checkpoints_in(folder: Path) -> list[Path]:
+    """Return the checkpoints in a folder of them, the oldest first; drafts left out."""
     return sorted(folder.glob("[0-9]" * 8))
 
 
 def latest_checkpoint(run_dir: Path) -> tuple[Path, int] | None:
     """Return the newest checkpoint's folder and its step, None if there is none."""
-    found = _checkpoints(run_dir / "checkpoints")
+    found = checkpoints_in(run_dir / "checkpoints")
     return (found[-1], int(found[-1].name)) if found else None
 
 

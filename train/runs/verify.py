@@ -20,7 +20,14 @@ from ..notices import collected
 from ..schedule import Plan
 from ..score.stored_arrays import is_whole
 from .board import FOLDER as BOARD
-from .checkpoint import OPTIMIZER, RECORD, WEIGHTS, checkpoint_problem, latest_checkpoint
+from .checkpoint import (
+    OPTIMIZER,
+    RECORD,
+    WEIGHTS,
+    checkpoint_problem,
+    checkpoints_in,
+    latest_checkpoint,
+)
 from .events import events_problem
 from .exported import CARD, DESCRIPTION, is_left_of_export
 from .exported import WEIGHTS as MODEL
@@ -126,8 +133,8 @@ def _folders_in(run: Path) -> list[Path]:
 
 def _of_training(run: Path, made: Mapping[str, CommandOptions]) -> Iterator[str]:
     """Yield what training has left where it left something else."""
-    newest, record = latest_checkpoint(run), _known(run)
-    for checkpoint in run.glob(f"{CHECKPOINTS}/" + "[0-9]" * 8):
+    newest, record = latest_checkpoint(run), known_record(run)
+    for checkpoint in checkpoints_in(run / CHECKPOINTS):
         yield from (f"{CHECKPOINTS}/{checkpoint.name}/{name}" for name in IN_CHECKPOINT)
     if newest is None:
         is_imported = record is not None and record.imported is not None
@@ -158,7 +165,7 @@ def _steps_of_epoch(record: RunRecord | None) -> int:
     return plan.steps_per_epoch
 
 
-def _known(run: Path) -> RunRecord | None:
+def known_record(run: Path) -> RunRecord | None:
     """Return what a run's record says; None where it is damaged, which is told elsewhere."""
     with collected(), suppress(AvpipeError, OSError):
         return read_record(run)
@@ -202,7 +209,7 @@ def _lines(run: Path, path: Path) -> Found:
         return Found("missing")
     newest = latest_checkpoint(run)
     is_every_step = path.name == METRICS
-    every = 1 if is_every_step else _steps_of_epoch(_known(run)) or 1
+    every = 1 if is_every_step else _steps_of_epoch(known_record(run)) or 1
     step = newest[1] if newest else 0
     return Found(lines_problem(path, step, all_steps=is_every_step, every=every))
 
