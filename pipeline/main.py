@@ -153,11 +153,11 @@ def _as_expected(error: Exception, state: State) -> AvpipeError | None:
             "another process of this run has ended, and none learns without the others; the same "
             "torchrun command goes on from the last checkpoint"
         )
-    if isinstance(error, ModuleNotFoundError) and error.name and error.name[:6] != "avpipe":
-        from .distributions import distribution_of
+    if isinstance(error, ImportError):
+        from .distributions import what_import_lacks
 
-        package = distribution_of(error.name)
-        return MissingDependencyError(f"the package {package} is missing: pip install {package}")
+        lacks = what_import_lacks(error)
+        return MissingDependencyError(lacks) if lacks else None
     return None
 
 

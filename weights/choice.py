@@ -74,6 +74,17 @@ def _parts(spec: str) -> tuple[str | None, str]:
     return (name, value) if sign and "/" not in name else (None, spec)
 
 
+def absolute_specs(specs: Iterable[str]) -> tuple[str, ...]:
+    """Return the same for processes in other folders: files by their whole paths."""
+    found = []
+    for spec in specs:
+        name, value = _parts(spec)
+        if value not in (PRETRAINED, RANDOM):
+            value = str(Path(value).expanduser().absolute())
+        found.append(value if name is None else f"{name}={value}")
+    return tuple(found)
+
+
 def resolve(
     name: str,
     files: Sequence[WeightFile],

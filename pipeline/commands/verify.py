@@ -39,7 +39,7 @@ def verify(
         _verify_other(folder, json)
         return
     from ...cache.verify import verify
-    from ..remake import verify_document
+    from ..verified.caches import verify_document
 
     cache = folder or cache
     found = verify(cache, repair=repair)
@@ -63,9 +63,9 @@ def _verify_other(folder: Path, json: bool) -> None:
 
     document: Document
     if is_world(folder):
-        document = WORLDS.document(folder)
+        document = WORLDS.verify(folder)
     elif is_exported_cache(folder):
-        document = EXPORTS.document(folder)
+        document = EXPORTS.verify(folder)
     else:
         document = _of_runs(folder)
     output.show(document, json, verify_text)
@@ -105,7 +105,7 @@ def verify_text(document: Document) -> str:
     lines += [_damaged_line(path, problem) for path, problem in damaged.items()]
     lines += [f"repaired  {text}" for text in document["repaired"]]
     lines += [f"lost      {text}" for text in document["lost"]]
-    lines += [f"notice    {text}" for text in document.get("notices", [])]
+    lines += [f"notice    {text}" for text in document["notices"]]
     if document["commands"]:
         lines += ["", "to make the rest again:", *document["commands"]]
     return "\n".join(lines)

@@ -23,6 +23,7 @@ from ...stages.workers import Workers
 from ...stages.workers.fitness import Fitness, Software
 from ...stages.workers.gpus import NetworkSoftware, num_gpus, own_device
 from ...stages.workers.runners import is_on_other_hosts, runs_here
+from ...weights import absolute_specs
 from ..extract.rounds import run_rounds
 
 _PARTS = 64
@@ -82,9 +83,9 @@ class FanOut:
 
         def task(shard: int) -> EmbedTask:
             return EmbedTask(
-                cache.path.absolute(), plan.stage, shard, plan.todo[shard], tuple(specs),
-                plan.weights.digest, self.device, batch_size, parse_threads(self.threads),
-                plan.precision,
+                cache.path.absolute(), plan.stage, shard, plan.todo[shard],
+                absolute_specs(specs), plan.weights.digest, self.device, batch_size,
+                parse_threads(self.threads), plan.precision,
             )  # fmt: skip
 
         run_rounds(

@@ -10,7 +10,6 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from ...train.runs.board import FOLDER as BOARD
 from ...train.runs.checkpoint import checkpoints_in
@@ -19,13 +18,15 @@ from ...train.runs.made_by import FILE as COMMANDS
 from ...train.runs.made_by import noted
 from ...train.runs.record import RunRecord
 from ...train.runs.verify import CHECKPOINTS, PAGE, RunsReport, check, is_run, known_record
+from ..output import Document
 from .again import Again, report_line
+from .document import document
 
 _NO_EXPORTS = {"evaluate", BOARD, CHECKPOINTS}
 """Folders in a run that are its own."""
 
 
-def runs_document(folder: Path, report: RunsReport) -> dict[str, Any]:
+def runs_document(folder: Path, report: RunsReport) -> Document:
     """Return the `--json` form of what was found in a folder of runs."""
     damaged: dict[Path, list[Path]] = {}
     for name in report.damaged:
@@ -40,17 +41,14 @@ def runs_document(folder: Path, report: RunsReport) -> dict[str, Any]:
             told.of_export(run, paths)
         else:
             told.of_run(run, paths)
-    return {
-        "schema": "avpipe.verify/1",
-        "ok": report.ok,
-        "files": report.files,
-        "bytes": report.bytes,
-        "damaged": report.damaged,
-        "repaired": [],
-        "commands": list(dict.fromkeys(told.commands)),
-        "lost": told.lost,
-        "notices": report.notices,
-    }
+    return document(
+        files=report.files,
+        size=report.bytes,
+        damaged=report.damaged,
+        commands=list(dict.fromkeys(told.commands)),
+        lost=told.lost,
+        notices=report.notices,
+    )
 
 
 @dataclass

@@ -10,6 +10,8 @@ from typing import Any
 
 from ...reading import parse_json
 from ...stages.sums import SUMS, made_with, names_in_sums, summed_files
+from ..output import Document
+from .document import document
 
 
 @dataclass(frozen=True)
@@ -32,7 +34,7 @@ class SummedKind:
         """Whether a folder is of this kind, by its stamp or by sums that name it."""
         return (folder / self.stamp).exists() or self.stamp in names_in_sums(folder)
 
-    def document(self, folder: Path) -> dict[str, Any]:
+    def verify(self, folder: Path) -> Document:
         """Read every file of a folder; return the `avpipe.verify/1` document."""
         stamp = _read_stamp(folder / self.stamp)
         found, notices = dict(summed_files(folder)), list[str]()
@@ -60,17 +62,14 @@ class SummedKind:
                 "noticed"
             )
         there = [folder / name for name in found if (folder / name).is_file()]
-        return {
-            "schema": "avpipe.verify/1",
-            "ok": not damaged,
-            "files": len(there),
-            "bytes": sum(path.stat().st_size for path in there),
-            "damaged": damaged,
-            "repaired": [],
-            "commands": commands,
-            "lost": lost,
-            "notices": notices,
-        }
+        return document(
+            files=len(there),
+            size=sum(path.stat().st_size for path in there),
+            damaged=damaged,
+            commands=commands,
+            lost=lost,
+            notices=notices,
+        )
 
     def _without_sums(
         self, folder: Path, stamp: Mapping[str, Any] | None, found: dict[str, str]

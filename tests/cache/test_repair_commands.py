@@ -15,7 +15,7 @@ from avpipe.cache.store import Cache
 from avpipe.cache.verify import verify
 from avpipe.cache.writer import Rows, write_shard
 from avpipe.pipeline.main import main
-from avpipe.pipeline.remake import verify_document
+from avpipe.pipeline.verified.caches import verify_document
 from cache_factory import make_cache
 from fake_clips import file_bytes
 

@@ -15,7 +15,7 @@ from avpipe.cache.state import drop_stage, extracted_shards
 from avpipe.cache.store import Cache
 from avpipe.cache.verify import verify
 from avpipe.errors import CacheCorruptError, InputError
-from avpipe.pipeline.remake import commands
+from avpipe.pipeline.verified.caches import commands
 from fake_clips import FakeDecoder, extract_all, file_bytes, make_cache, publish_manifest
 
 IDS = [f"c{i:02d}" for i in range(10)]

@@ -43,7 +43,8 @@ MODULES = (
     *HEAVY, "avpipe.stages.synth.run", "avpipe.stages.exchange.run", "avpipe.train.runs.peers",
     "avpipe.train.runs.export", "avpipe.pipeline.pages.report.run", "avpipe.cache.verify",
     "avpipe.pipeline.pages.report.overlays", "avpipe.pipeline.pages.report.scores",
-    "avpipe.pipeline.extract.run", "avpipe.stages.neighbors.cluster", "avpipe.pipeline.remake",
+    "avpipe.pipeline.extract.run", "avpipe.stages.neighbors.cluster",
+    "avpipe.pipeline.verified.caches",
 )  # fmt: skip
 GONE_S = 300.0
 """What a killed command started has so long to end by itself."""

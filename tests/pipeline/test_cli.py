@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 from typing import get_args
 
@@ -106,12 +107,18 @@ def test_json_and_text(runner: Runner, capsys: pytest.CaptureFixture[str]) -> No
         (errors.CacheCorruptError("x.h5 is damaged;\nrun"), 5, "x.h5 is damaged; run"),
         (errors.MissingDependencyError("no weights"), 6, "no weights"),
         (errors.CacheUnwritableError("full"), 7, "full"),
-        (ModuleNotFoundError("No module", name="gradio.routes"), 6, "pip install gradio"),
         (
-            ModuleNotFoundError("No module", name="PIL.Image"),
+            ModuleNotFoundError("No module", name="no_such.part"),
             6,
-            "the package pillow is missing: pip install pillow",
+            "the package no-such is missing: pip install no-such",
         ),
+        (
+            ImportError("cannot import name 'x' from 'PIL.Image'", name="PIL.Image"),
+            6,
+            f"pillow {version('pillow')} does not give what avpipe needs of it (cannot import name "
+            "'x' from 'PIL.Image'): pip install --force-reinstall \"pillow>=10.3\"",
+        ),
+        (ImportError("odd"), 1, "internal error: ImportError: odd"),
         (OSError(errno.ENOSPC, "No space left on device", "c/x"), 7, "c/x: No space left"),
         (OSError(errno.EROFS, "Read-only file system", "c/x"), 7, "c/x: Read-only"),
         (PermissionError(errno.EACCES, "Permission denied", "c/x"), 7, "c/x: Permission denied"),

@@ -21,8 +21,8 @@ from avpipe.cache.verify import verify
 from avpipe.cache.writer import Rows, write_shard
 from avpipe.errors import CacheCorruptError, InputError
 from avpipe.pipeline.main import main
-from avpipe.pipeline.remake import commands
 from avpipe.pipeline.tally import status
+from avpipe.pipeline.verified.caches import commands
 from avpipe.stages.neighbors.cluster import cluster, purity
 from avpipe.stages.neighbors.kmeans import assign, spherical_kmeans
 from avpipe.stages.neighbors.kmeans_parts import labels_of, lloyd, swapped

@@ -21,6 +21,7 @@ from avpipe.errors import CacheUnwritableError, MissingDependencyError, UsageErr
 from avpipe.weights import (
     WeightFile,
     Weights,
+    absolute_specs,
     check_specs,
     file_digest,
     listening,
@@ -118,6 +119,19 @@ def test_a_name_that_is_not_of_this_run_is_refused() -> None:
     check_specs(["random", "net=x.pth", "/a=b/c"], ["net"])
     with pytest.raises(UsageError, match=r"nett=x\.pth.*net"):
         check_specs(["nett=x.pth"], ["net"])
+
+
+def test_a_process_in_another_folder_finds_the_same_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = tmp_path / "home"
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(home))
+    given = ("detr-r50=w/a=1.pth", "~/all", "pretrained", "panns-cnn14=random", "/w/x.pt")
+    assert absolute_specs(given) == (
+        f"detr-r50={tmp_path}/w/a=1.pth", f"{home}/all", "pretrained", "panns-cnn14=random",
+        "/w/x.pt",
+    )  # fmt: skip
 
 
 def test_a_folder_that_lacks_one_of_two_files(tmp_path: Path) -> None:

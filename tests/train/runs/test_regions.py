@@ -13,7 +13,7 @@ from avpipe.cache.state import headers
 from avpipe.cache.store import Cache
 from avpipe.cache.verify import verify
 from avpipe.pipeline.main import main
-from avpipe.pipeline.remake import commands
+from avpipe.pipeline.verified.caches import commands
 from avpipe.stages.embed.run import embed
 from avpipe.train.loop import train
 from avpipe.train.recipe import load_recipe

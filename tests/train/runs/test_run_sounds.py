@@ -16,7 +16,7 @@ from avpipe.cache.verify import verify
 from avpipe.errors import UsageError
 from avpipe.pipeline.main import main
 from avpipe.pipeline.networks.run_encoder import run_encoder_name
-from avpipe.pipeline.remake import commands
+from avpipe.pipeline.verified.caches import commands
 from avpipe.train import load_run
 from avpipe.train.data.augment import evaluation_views
 from avpipe.train.data.batches import Pick, Stream

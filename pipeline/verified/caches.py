@@ -1,14 +1,13 @@
-"""Command lines that make stages again which `verify --repair` moved away."""
+"""What `verify` says of a cache, and the lines that make what `--repair` moved away again."""
 
 from __future__ import annotations
 
 import shlex
 from pathlib import Path
-from typing import Any
 
-from ..cache.defaults import AUDIO_SECONDS, DECODER, FRAME, MIN_RECALL, SPECTROGRAM
-from ..cache.repair import Lost, Spoilt
-from ..cache.schema import (
+from ...cache.defaults import AUDIO_SECONDS, DECODER, FRAME, MIN_RECALL, SPECTROGRAM
+from ...cache.repair import Lost, Spoilt
+from ...cache.schema import (
     AUDIO,
     CLUSTERS,
     EMBEDDINGS,
@@ -18,8 +17,10 @@ from ..cache.schema import (
     Header,
     encoder_option,
 )
-from ..cache.verify import VerifyReport
-from .fixes import ending
+from ...cache.verify import VerifyReport
+from ..fixes import ending
+from ..output import Document
+from .document import document
 
 _EXTRACT_FLAGS = {
     "spectrogram": ("--spectrogram", SPECTROGRAM),
@@ -33,7 +34,7 @@ _ENCODER = "-encoder"
 """Ends the name of a hint that is the output of a network's encoder."""
 
 
-def verify_document(cache: Path, report: VerifyReport, *, repair: bool) -> dict[str, Any]:
+def verify_document(cache: Path, report: VerifyReport, *, repair: bool) -> Document:
     """Return the `--json` form of what `verify` found.
 
     Args:
@@ -42,16 +43,15 @@ def verify_document(cache: Path, report: VerifyReport, *, repair: bool) -> dict[
         repair: Whether it was repaired: then the lines say what was wrong, not what to run.
     """
     faults = {} if repair else report.faults
-    return {
-        "schema": "avpipe.verify/1",
-        "ok": report.ok,
-        "files": report.files,
-        "bytes": report.bytes,
-        "damaged": {name: what + ending(faults.get(name)) for name, what in report.damaged.items()},
-        "repaired": report.repaired,
-        "commands": commands(cache, report),
-        "lost": [_lost(one) for one in report.lost],
-    }
+    return document(
+        files=report.files,
+        size=report.bytes,
+        damaged={name: what + ending(faults.get(name)) for name, what in report.damaged.items()},
+        commands=commands(cache, report),
+        lost=[_lost(one) for one in report.lost],
+        repaired=report.repaired,
+        is_sound=report.ok,
+    )
 
 
 def commands(cache: Path, report: VerifyReport) -> list[str]:
