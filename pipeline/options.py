@@ -11,7 +11,7 @@ from ..errors import UsageError
 from ..machine import granted_cores, parse_threads
 from ..train.choices import Geometry as GeometryName
 from .part_names import names_in
-from .settings import HUB, ONE_RUN, Example, Shared
+from .settings import HUB, ONE_RUN, Example, Shared, Without
 
 
 def checked(check: Callable[[Any], object]) -> Callable[[Any], Any]:
@@ -108,6 +108,17 @@ Scheduler = Annotated[
     ),
     Example("tcp://localhost:8786"),
 ]
+
+
+def _starts_no_workers(jobs: int, backend: str) -> bool:
+    """Whether a backend is asked for more workers than it ever starts."""
+    from ..stages.workers.runners import load_engine
+
+    return jobs > 1 and not load_engine(backend).TAKES_JOBS
+
+
+IF_TAKEN = Without("backend", when=_starts_no_workers)
+"""Marks `--jobs` of a command that has `--backend`."""
 NetworkJobs = Annotated[
     int,
     typer.Option(
@@ -117,6 +128,7 @@ NetworkJobs = Annotated[
         help="Worker processes of networks; on GPUs one for each GPU, at most. 1: this process.",
     ),
     ONE_RUN,  # `jobs` of a settings file speaks of decoding
+    IF_TAKEN,
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON."), ONE_RUN]
 DryRun = Annotated[

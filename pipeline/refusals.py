@@ -160,8 +160,10 @@ def _require_partners(
         if isinstance(mark, With) and _is_absent(values[mark.other]) and mark.when(values[name]):
             other = called[mark.other]
             raise UsageError(f"{option} does nothing without {other}: add that, or leave it out")
-        if isinstance(mark, Without) and values[mark.other]:
+        if isinstance(mark, Without) and mark.when(values[name], values[mark.other]):
             other = called[mark.other]
+            if isinstance(values[mark.other], str):
+                other = f"{other} {values[mark.other]}"
             raise UsageError(f"{option} does nothing with {other}: leave one of them out")
 
 

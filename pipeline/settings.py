@@ -49,9 +49,15 @@ class With:
 
 @dataclass(frozen=True)
 class Without:
-    """Marks an option, in its `Annotated[...]`, that does nothing where another is given."""
+    """Marks an option, in its `Annotated[...]`, that does nothing where another is given.
+
+    Attributes:
+        other: That one.
+        when: Whether a value of the option does nothing beside a value of the other.
+    """
 
     other: str
+    when: Callable[[Any, Any], bool] = lambda value, other: bool(other)
 
 
 class Shared(list[Any]):

@@ -54,7 +54,8 @@ def check_specs(specs: Iterable[str], names: Iterable[str]) -> None:
             if isinstance(spec, SharedSpec):
                 continue
             raise UsageError(
-                f"--weights {spec}: this run has no {name or repr(name)} ({', '.join(known)})"
+                f"--weights {spec}: this run has no {name or repr(name)} "
+                f"({', '.join(known) or 'nor another network'})"
             )
         if "://" in value:
             raise UsageError(

@@ -22,6 +22,7 @@ from ..extract.settings import (
     parse_roots,
 )
 from ..options import (
+    IF_TAKEN,
     ALL_CORES,
     DEFAULT_CACHE,
     Backend,
@@ -58,7 +59,7 @@ def extract(
         Example(["videos"]),
     ] = None,
     cache: Cache = DEFAULT_CACHE,
-    jobs: Jobs = ALL_CORES,
+    jobs: Annotated[Jobs, IF_TAKEN] = ALL_CORES,
     backend: Backend = BACKEND,
     scheduler: Scheduler = None,
     part: PartOption = None,

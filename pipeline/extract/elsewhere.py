@@ -114,23 +114,49 @@ def clips_at(place: str, ignored: Counter[str], notices: list[str]) -> Iterator[
     Raises:
         InputError: It cannot be read, or is a kind of file that is not.
     """
-    suffix = suffix_of(place[place.rfind("/") :])
     root, _, name = place.rpartition("/")
     root = root or "/"
-    if suffix in LIST_SUFFIXES:
+    if _suffix(place) in LIST_SUFFIXES:
         raise InputError(f"{shown(place)}: a list has to lie on this machine: fetch it first")
     if is_archive(place):
         members, wrong = members_of(place, notices)
         yield from _clips_among(members, root, f"{name}/", ignored, notices, with_pairs=True)
         for member in wrong:
             yield FoundAway(root, member, wrong="its name leads out of the tar")
-    elif suffix in VIDEO_SUFFIXES | _PICTURES or archive_in(place):
+    elif is_one_file(place):
         inside = archive_in(place)
         home = inside[0].rpartition("/")[0] if inside else root
         yield FoundAway(home, place[len(home) + 1 :])
     else:
         require_no_packed(place)
         yield from _clips_among(names_below(place), place, "", ignored, notices)
+
+
+def is_one_file(place: str) -> bool:
+    """Whether an address names one clip by itself, and no folder or tar of them."""
+    return _suffix(place) in VIDEO_SUFFIXES | _PICTURES or archive_in(place) is not None
+
+
+def _suffix(place: str) -> str:
+    return suffix_of(place[place.rfind("/") :])
+
+
+def require_there(place: str) -> None:
+    """Check that there is what an address names.
+
+    Raises:
+        InputError: Its host answers that there is no such file.
+    """
+    inside = archive_in(place)
+    try:
+        archives.look(inside[0] if inside else place)
+        if inside is None or is_there(place):
+            return
+    except AbsentError:
+        pass
+    except (DeniedError, BrokenError, PassingError):
+        return  # which the clip's own fetching tells
+    raise InputError(f"{shown(place)}: no such file")
 
 
 def clip_inside(archive: str, name: str) -> FoundAway:

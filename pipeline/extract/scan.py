@@ -23,6 +23,7 @@ from ...cache.addresses import (
     host_of,
     is_address,
     is_other_address,
+    joined,
 )
 from ...cache.clip_ids import wrong_with_id
 from ...cache.segment import line_text
@@ -34,9 +35,11 @@ from .elsewhere import (
     clip_inside,
     clips_at,
     is_archive,
+    is_one_file,
     is_there,
     look_elsewhere,
     parsed,
+    require_there,
 )
 from .folders import find_clips
 from .garbage import uncollected
@@ -158,11 +161,15 @@ def _scan(inputs: Sequence[str], root: str | None, id_from: IdFrom) -> Scan:
     ignored: Counter[str] = Counter()
     notices: list[str] = []
     visited: set[tuple[int, int]] = set()
+    named: set[str] = set()  # files at addresses; those of lists fail as clips
     only_folders = True
     for name in inputs:
         if is_address(name) or is_other_address(name):
             only_folders = False
-            found = clips_at(parsed(name), ignored, notices)
+            place = parsed(name)
+            if is_one_file(place):
+                named.add(place)
+            found = clips_at(place, ignored, notices)
             candidates.extend(_as_candidates(found, id_from))
             continue
         path = os.path.abspath(name)
@@ -190,6 +197,9 @@ def _scan(inputs: Sequence[str], root: str | None, id_from: IdFrom) -> Scan:
         candidates = list(_distinct(candidates, id_from))
         for at, seen in look_elsewhere(candidates):
             candidates[at] = _seen_away(candidates[at], seen)
+            named.discard(joined(candidates[at].root, candidates[at].path))
+        for place in sorted(named):
+            require_there(place)
     if not candidates:
         raise InputError(_nothing(inputs, ignored))
     return Scan(_sorted(candidates), dict(sorted(ignored.items())), notices)

@@ -20,6 +20,7 @@ _ETAGS = (
 )
 """Where stores say what tells one content from the next, the best first."""
 _CREDENTIALS = ("credential", "anonymous", "forbidden", "unauthorized", "access denied", "gated")
+_WORDS = {"OfflineModeIsEnabled": "HF_HUB_OFFLINE is set"}
 _PACKAGES = {"s3": "s3fs", "gs": "gcsfs", "hf": "huggingface_hub"}
 
 
@@ -122,7 +123,7 @@ def _told() -> Iterator[None]:
     except (FileNotFoundError, IsADirectoryError, NotADirectoryError) as error:
         raise AbsentError from error
     except Exception as error:
-        name = type(error).__name__
+        name = _WORDS.get(type(error).__name__, type(error).__name__)
         said = f"{name} {error}".lower()
         if isinstance(error, PermissionError) or any(word in said for word in _CREDENTIALS):
             raise DeniedError(name) from error

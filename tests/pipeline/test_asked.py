@@ -63,6 +63,10 @@ def test_an_option_that_works_only_with_another_is_refused_without_it(
         ("inspect --id a --n 3", "--n", "--id"),
         ("inspect --failures --n 3", "--n", "--failures"),
         ("inspect --failures --labels l.csv", "--labels", "--failures"),
+        ("extract v --jobs 3 --backend sequential", "--jobs", "--backend sequential"),
+        ("extract v --jobs 3 --backend dask --scheduler a:1", "--jobs", "--backend dask"),
+        ("embed-teachers --jobs 2 --backend ray --scheduler a:1", "--jobs", "--backend ray"),
+        ("knn --jobs 2 --backend dask --scheduler a:1", "--jobs", "--backend dask"),
     ],
 )
 def test_an_option_that_works_only_without_another_is_refused_beside_it(

@@ -32,7 +32,7 @@ Runner = Callable[[BaseException | None], list[ExtractSettings]]
 
 def test_every_option_reaches_the_runner(runner: Runner) -> None:
     given = runner(None)
-    words = "extract a b.mp4 --cache c --jobs 3 --backend sequential --part 1/4 --retry-failed=oom "
+    words = "extract a b.mp4 --cache c --jobs 3 --backend loky --part 1/4 --retry-failed=oom "
     words += "--segment 2.5 --decoder ffmpeg --spectrogram 257x300 --audio-seconds 5 --timeout 9 "
     words += "--frame keyframe "
     words += "--shard-clips 4 --id-from path --root r --root 1=s --max-failures 5% --overwrite "
@@ -43,7 +43,7 @@ def test_every_option_reaches_the_runner(runner: Runner) -> None:
             inputs=("a", "b.mp4"),
             cache=Path("c"),
             jobs=3,
-            backend="sequential",
+            backend="loky",
             scheduler=None,
             part=(1, 4),
             retry_failed="oom",

@@ -1,6 +1,6 @@
 """Who runs tasks: a file each, whose name is the choice of `--backend`.
 
-`pool.py` hands tasks to any of them. A file defines `ON_OTHER_HOSTS` and `open_runner`.
+`pool.py` hands tasks to any of them. A file defines `ON_OTHER_HOSTS`, `TAKES_JOBS` and `open_runner`.
 """
 
 from __future__ import annotations
@@ -66,6 +66,8 @@ class Engine(Protocol):
 
     ON_OTHER_HOSTS: bool
     """Whether tasks may run on other machines: then it needs `--scheduler`."""
+    TAKES_JOBS: bool
+    """Whether it starts as many workers as `--jobs` says."""
 
     def open_runner(self, workers: Workers, gpus: int) -> Runner:
         """Start or reach the workers.

@@ -21,6 +21,7 @@ from . import (
 )
 
 ON_OTHER_HOSTS = True
+TAKES_JOBS = False
 
 
 def open_runner(workers: Workers, gpus: int) -> Dask:
@@ -31,10 +32,12 @@ def open_runner(workers: Workers, gpus: int) -> Dask:
     """
     try:
         import distributed
+        from distributed.comm import resolve_address
     except ImportError as error:
         raise not_installed(workers) from error
     _hush()
     try:
+        resolve_address(workers.scheduler)  # a client of a wrong one cannot be closed quietly
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # versions of Dask's own; `fitness` compares ours
             client = distributed.Client(

@@ -16,6 +16,7 @@ from . import Runner, WorkerKilledError
 from .sequential import Sequential
 
 ON_OTHER_HOSTS = False
+TAKES_JOBS = True
 _IDLE_S = 300
 """After so long without a task a worker ends."""
 _HANDED_OUT_S = 10.0

@@ -12,6 +12,7 @@ from .. import Workers
 from . import CONNECT_S, WorkerKilledError, gone, no_answer, not_installed
 
 ON_OTHER_HOSTS = True
+TAKES_JOBS = False
 _ASK_S = 60.0
 """What a node may take to start a process and answer."""
 

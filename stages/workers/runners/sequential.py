@@ -9,6 +9,7 @@ from typing import Any
 from .. import Workers
 
 ON_OTHER_HOSTS = False
+TAKES_JOBS = False
 
 
 def open_runner(workers: Workers, gpus: int) -> Sequential:

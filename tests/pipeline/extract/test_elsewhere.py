@@ -188,6 +188,21 @@ def test_a_list_may_name_addresses_and_tars(server: ClipServer, tmp_path: Path) 
     } | {"gone": "y.tar/gone.mp4"}  # fmt: skip
 
 
+@pytest.mark.parametrize("place", ["web", "memory", "web tar"])
+def test_a_file_that_an_input_names_and_that_is_not_there_stops_the_run(
+    place: str, server: ClipServer, memory: Any, tmp_path: Path
+) -> None:
+    """As a local one does: a typing error is no clip that failed."""
+    server.files["x.tar"] = tar_of(tmp_path / "x.tar").read_bytes()
+    homes = {"web": f"{server.url}/v", "memory": "memory://box", "web tar": f"{server.url}/x.tar"}
+    memory.pipe("/box/a.mp4", b"there")
+    gone = f"{homes[place]}/gone.mp4"
+    for inputs in ([gone], [f"{homes[place]}/a.mp4", gone]):
+        with pytest.raises(InputError, match=r"gone\.mp4: no such file"):
+            scan(inputs)
+    assert [clip.id for clip in scan([f"{homes[place]}/a.mp4"]).candidates] == ["a"]
+
+
 @pytest.mark.parametrize("place", ["web", "memory", "tar", "web tar"])
 def test_lists_and_tables_start_at_any_root(
     place: str, server: ClipServer, memory: Any, tmp_path: Path
