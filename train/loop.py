@@ -138,7 +138,8 @@ def train(
     teachers = (
         [recipe.sound_teacher] if recipe.sound_teacher and made_names(objective, recipe) else []
     )
-    check_specs(weights, [network, *teachers])
+    began = [] if recipe.image_teacher else [network]  # cached features begin with no network
+    check_specs(weights, [*began, *teachers])
     validated = None if val_ids is None else validation_rows(cache, val_ids, objective)
     rows, absent = select_rows(cache, ids, [*(hold_out or ()), *(val_ids or ())])
     if not recipe.sound_teacher:

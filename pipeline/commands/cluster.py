@@ -76,7 +76,7 @@ def cluster(
     json: Json = False,
 ) -> None:
     """Embed every sound and cluster them: pseudo-labels for sound promotion."""
-    from ...cache.schema import EMBEDDINGS
+    from ...stages.neighbors.vectors import source_kind
     from ..networks.choose import NONE, encoders_of
     from ..networks.shards import note_missing, shards_of
 
@@ -87,12 +87,15 @@ def cluster(
         from ..networks.dry_run import estimate, estimate_text
 
         shards = shards_of(cache, ids).numbers
-        found = estimate(cache, [(EMBEDDINGS, name)], device, encoder, shards, own)
+        stages = [(source_kind(cache, name), name)]
+        found = estimate(cache, stages, device, encoder, shards, own, specs=weights or ())
         output.show(found, json, estimate_text)
         return
     from ...cache.store import Cache
     from ...stages.neighbors import cluster as stage
     from ...stages.neighbors.vectors import id_set
+    from ...stages.teachers.protocol import network_of
+    from ...weights import check_specs
     from ..id_lists import hold_out_notices, read_ids, read_ids_to_take
     from ..networks.run_encoder import given_networks, leak_notices
     from ..networks.source import embed_source
@@ -104,10 +107,12 @@ def cluster(
     chosen = id_set(opened, taken, held_out)  # other clips' lists are told before hours of work
     shards = None if taken is None else chosen.shards
     given, sounds = given_networks(encoder)
+    specs = tuple(weights or PRETRAINED)
+    check_specs(specs, () if given else (network_of(name),))
     note_missing(opened, [name], shards)
     with watch_stages() as progress:
         embedded = embed_source(
-            opened, name, specs=tuple(weights or PRETRAINED), device=device, batch_size=batch_size,
+            opened, name, specs=specs, device=device, batch_size=batch_size,
             overwrite=overwrite, given=given, shards=shards, part=own, progress=progress,
         )  # fmt: skip
         made = stage.cluster(

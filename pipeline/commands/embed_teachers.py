@@ -112,7 +112,7 @@ def embed_teachers(
         kinds = [*[HINTS] * len(seen + heard), *[OBJECTS] * len(drawn)]
         stages = list(zip(kinds, names, strict=True))
         shards = shards_of(cache, ids).numbers
-        found = estimate(cache, stages, device, audio, shards, own)
+        found = estimate(cache, stages, device, audio, shards, own, specs=weights or ())
         output.show(found, json, estimate_text)
         return
     if is_run(audio):

@@ -22,9 +22,9 @@ from ..extract.settings import (
     parse_roots,
 )
 from ..options import (
-    IF_TAKEN,
     ALL_CORES,
     DEFAULT_CACHE,
+    IF_TAKEN,
     Backend,
     Cache,
     DryRun,

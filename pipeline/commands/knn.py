@@ -95,8 +95,8 @@ def knn(
     json: Json = False,
 ) -> None:
     """Embed every clip and find its nearest others, by sight and by sound."""
-    from ...cache.schema import EMBEDDINGS
     from ...errors import UsageError
+    from ...stages.neighbors.vectors import source_kind
     from ..networks.choose import encoders_of, require_weights
     from ..networks.run_encoder import is_run
     from ..networks.shards import note_missing, shards_of
@@ -107,9 +107,10 @@ def knn(
             raise UsageError("--dry-run cannot tell what the regions of a run take; leave it out")
         from ..networks.dry_run import estimate, estimate_text
 
-        stages = [(EMBEDDINGS, name) for name in names]
+        stages = [(source_kind(cache, name), name) for name in names]
         shards = shards_of(cache, ids).numbers
-        output.show(estimate(cache, stages, device, audio, shards, own), json, estimate_text)
+        found = estimate(cache, stages, device, audio, shards, own, specs=weights or ())
+        output.show(found, json, estimate_text)
         return
     from ...cache.store import Cache
     from ...devices import usable_device

@@ -22,8 +22,8 @@ from ...cache.state import (
 )
 from ...devices import usable_device
 from ...stages.teachers.live import build_network
-from ...stages.teachers.protocol import Teacher, load_teacher
-from ...weights import RANDOM, resolve
+from ...stages.teachers.protocol import Teacher, load_teacher, network_of
+from ...weights import RANDOM, check_specs, resolve
 from ..output import Document, size_text, table, time_text
 from .run_encoder import given_networks
 
@@ -39,6 +39,8 @@ def estimate(
     audio: str,
     shards: Collection[int] | None = None,
     part: Part = WHOLE,
+    *,
+    specs: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Say what embedding would do: clips, bytes, and seconds by a few clips of silence and black.
 
@@ -51,15 +53,17 @@ def estimate(
         audio: What hears, as an option names it: the encoder of a run is opened.
         shards: Those that would be done; None: all that are extracted.
         part: Which of them would be done.
+        specs: What `--weights` says; checked, not looked for.
 
     Returns:
         The `avpipe.embed-estimate/1` document.
 
     Raises:
-        UsageError: There is no such device.
+        UsageError: There is no such device, or the weights are for another network.
         InputError: There is no such run, or no cache.
     """
     require_cache(cache)
+    check_specs(specs, {network_of(name) for _, name in stages})
     extracted, device = extracted_shards(cache), usable_device(device)
     wanted = extracted if shards is None else extracted.intersection(shards)
     given, _ = given_networks(audio)

@@ -63,7 +63,7 @@ def note_missing(cache: Cache, encoders: Sequence[str], shards: Collection[int] 
     extracted = extracted_shards(cache.path)
     wanted = extracted if shards is None else extracted.intersection(shards)
     for name in encoders:
-        stage = f"{source_kind(cache, name)}/{name}"
+        stage = f"{source_kind(cache.path, name)}/{name}"
         have = wanted & shard_numbers(cache.path, stage)
         if have and have != wanted:
             missing = _clips(cache, wanted - have)

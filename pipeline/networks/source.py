@@ -47,7 +47,7 @@ def embed_source(
     Raises:
         Errors as `stages.embed.embed` does.
     """
-    kind = source_kind(cache, name)
+    kind = source_kind(cache.path, name)
     own_specs = [spec for spec in specs if _is_for(spec, network_of(name))]
     return embed(
         cache,

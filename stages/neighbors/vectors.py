@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -119,10 +120,10 @@ def _spans(cache: Cache, rows: NDArray[np.int64]) -> dict[int, range]:
     return spans
 
 
-def source_kind(cache: Cache, encoder: str) -> str:
+def source_kind(cache: Path, encoder: str) -> str:
     """Return which stage serves an encoder's vectors: `hints` where it is a teacher already."""
-    is_hint = shard_numbers(cache.path, f"{HINTS}/{encoder}")
-    is_embedding = shard_numbers(cache.path, f"{EMBEDDINGS}/{encoder}")
+    is_hint = shard_numbers(cache, f"{HINTS}/{encoder}")
+    is_embedding = shard_numbers(cache, f"{EMBEDDINGS}/{encoder}")
     return HINTS if is_hint and not is_embedding else EMBEDDINGS
 
 
@@ -150,7 +151,7 @@ def vector_source(cache: Cache, encoder: str, chosen: IdSet, part: Part = WHOLE)
         InputError: A shard is missing.
         CacheCorruptError: They were made with different weights.
     """
-    stage = f"{source_kind(cache, encoder)}/{encoder}"
+    stage = f"{source_kind(cache.path, encoder)}/{encoder}"
     headers = [
         _source_header(cache, stage, number, part) for number, span in chosen.spans.items() if span
     ]

@@ -52,6 +52,23 @@ def test_teachers_do_the_shards_of_the_listed_clips(ask: Ask) -> None:
 
 
 @pytest.mark.parametrize(
+    "words",
+    [
+        "embed-teachers --visual none --audio efficientat-mn04 --dry-run",
+        "knn --image none --audio efficientat-mn04 --dry-run",
+        "cluster --encoder efficientat-mn04 --dry-run",
+        "cluster --encoder efficientat-mn04",
+    ],
+)
+def test_weights_of_a_network_that_does_not_run_are_refused(
+    ask: Ask, words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In a dry run too, which looks for no file."""
+    assert main([*words.split(), "--weights", "detr-r50=random"]) == 2
+    assert "this run has no detr-r50 (efficientat-mn04)" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
     "command",
     [
         "knn --k 1 --image none --audio efficientat-mn04",
@@ -67,7 +84,7 @@ def test_neighbours_and_clusters_of_a_list_take_what_is_there(ask: Ask, command:
 
     Path("more.txt").write_text("clip005\nclip000\n")
     (row,) = ask(f"{command} --ids more.txt --dry-run")[0]["stages"]
-    assert row["clips"] == 8  # of embeddings/, which nothing has
+    assert (row["stage"], row["clips"]) == ("hints/efficientat-mn04", 4)
     found, said = ask(f"{command} --ids more.txt --weights random")
     assert (found["embedded"], found["done"]) == (4, 2)
     assert (
@@ -76,6 +93,8 @@ def test_neighbours_and_clusters_of_a_list_take_what_is_there(ask: Ask, command:
     )
     assert shards("hints/efficientat-mn04") == {0, 1, 3}
 
+    (row,) = ask(f"{command} --dry-run")[0]["stages"]
+    assert row["clips"] == 8
     found, said = ask(f"{command} --weights random")
     assert (found["embedded"], found["done"]) == (8, 20)
     assert "has 12 of the 20 clips; the other 8 are embedded first" in said

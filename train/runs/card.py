@@ -143,8 +143,8 @@ def _leaks(record: RunRecord, scores: Sequence[StoredScores]) -> str:
         lines.append("It is not known what it was trained on: test clips may be among that.")
     else:
         lines += [
-            f"- {one['benchmark']}: {len(one.get('leaked') or ())} of {one['n_scored']} scored "
-            "test clips were trained on."
+            f"- {one['benchmark']}: {len(one.get('leaked') or ())} of its test clips were trained "
+            "on, those without a source included."
             for one in scores
         ] or ["Not evaluated; `run.json` lists the ids that it was trained on."]
     return "\n".join(lines)

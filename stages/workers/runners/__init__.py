@@ -1,6 +1,7 @@
 """Who runs tasks: a file each, whose name is the choice of `--backend`.
 
-`pool.py` hands tasks to any of them. A file defines `ON_OTHER_HOSTS`, `TAKES_JOBS` and `open_runner`.
+`pool.py` hands tasks to any of them. A file defines `ON_OTHER_HOSTS`, `TAKES_JOBS` and
+`open_runner`.
 """
 
 from __future__ import annotations

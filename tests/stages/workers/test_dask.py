@@ -124,6 +124,16 @@ def test_an_address_without_a_scheduler_is_one_line(
         extract(replace(there, scheduler="tcp://127.0.0.1:1"))
 
 
+@pytest.mark.parametrize("address", ["nonsense", "tcp://localhost", "bogus://a:1"])
+def test_what_is_no_address_is_told_at_once(
+    there: ExtractSettings, address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By no client: one that could not begin waits half a minute to be closed, and says so."""
+    monkeypatch.setattr("distributed.Client", lambda *words, **more: pytest.fail("a client"))
+    with pytest.raises(MissingDependencyError, match=f"--scheduler {address}: no dask cluster"):
+        extract(replace(there, scheduler=address))
+
+
 def test_a_cluster_without_workers_is_one_line(
     there: ExtractSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -83,7 +83,7 @@ def test_the_hubs_library_reads_the_card(
     assert (result.task_type, result.dataset_name) == ("sound-source-localization", "vggss")
     assert (result.metric_type, result.metric_value) == ("loc_acc", 0.25)
     assert result.metric_name == "LocAcc, protocol slavc"
-    assert "- vggss: 1 of 7 scored test clips were trained on." in card.text
+    assert "- vggss: 1 of its test clips were trained on, those without" in card.text
     assert "| vggss | slavc | 7 / 5158 | LocAcc (`loc_acc`) | 0.2500 |" in card.text
     assert "- 2 clips; `run.json` lists" in card.text and "`hints/detr-r50`" in card.text
     assert "somebody" not in "".join(p.read_text("latin-1") for p in (tmp_path / "out").iterdir())
