@@ -109,8 +109,8 @@ def knn(
 
         stages = [(source_kind(cache, name), name) for name in names]
         shards = shards_of(cache, ids).numbers
-        found = estimate(cache, stages, device, audio, shards, own, specs=weights or ())
-        output.show(found, json, estimate_text)
+        planned = estimate(cache, stages, device, audio, shards, own, specs=weights or ())
+        output.show(planned, json, estimate_text)
         return
     from ...cache.store import Cache
     from ...devices import usable_device
