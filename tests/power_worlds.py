@@ -88,6 +88,10 @@ def _export(world: Path, case: Path) -> Words:
     return ["export", case / "run"]
 
 
+def _inspect(world: Path, case: Path) -> Words:
+    return ["inspect", "--cache", world / "made" / "cache", "--out", case / "out" / "cards.png"]
+
+
 def _localize(*inputs: str) -> Callable[[Path, Path], Words]:
     def words(world: Path, case: Path) -> Words:
         found: Words = ["localize", "--run", world / "trained" / "run", "--out", case / "out"]
@@ -146,6 +150,7 @@ COMMANDS: Mapping[str, Command] = {
         _localize("film.mp4", "--video", "--strip"), learns=True, cache="", once=True
     ),
     "import-checkpoint": Command(_import, learns=True, cache="", once=True),
+    "inspect --out": Command(_inspect, learns=True, cache="", once=True),
 }
 
 
