@@ -10,11 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from avpipe.advice import asking
 from avpipe.drafts import remove_orphans, whole, whole_folder
 from avpipe.errors import CacheUnwritableError
 from avpipe.pipeline.main import main
 from avpipe.train.loop import train
 from avpipe.train.recipe import load_recipe
+from avpipe.train.runs.made_by import note, noted
 from avpipe.weights.store import WeightFile, fetch
 from cache_factory import make_cache
 from evaluation_factory import TINY, write_world
@@ -211,6 +213,15 @@ def test_an_import_sweeps_what_a_killed_one_left(tmp_path: Path) -> None:
     assert main([*map(str, words)]) == 0
     assert not left.exists()
     assert (tmp_path / "run" / "run.json").exists()
+
+
+def test_a_note_of_the_same_command_sweeps_what_a_power_failure_left(tmp_path: Path) -> None:
+    """Both names of a renamed file may be left."""
+    with asking("export", (("--licence", "MIT"),)):
+        note(tmp_path, "export/")
+        left = orphan(tmp_path / "commands.json")
+        note(tmp_path, "export/")
+    assert not left.exists() and noted(tmp_path) == {"export/": (("--licence", "MIT"),)}
 
 
 def test_fetching_weights_sweeps_what_a_killed_one_left(
