@@ -157,9 +157,7 @@ def test_what_a_folder_was_told_to_hold_is_not_held_in_its_draft(tmp_path: Path)
     names = [("mkdir", draft), ("create", f"{draft}/a"), ("mark", f"{draft}/a")]
     done = [("fsync", draft), ("rename", draft, "d")]
     rest = [("mark", "d"), ("mkdir", "other")]
-    careful = Recording(
-        "x", Disk(tmp_path), events(tmp_path, *names, *done, ("fsync", ""), *rest)
-    )
+    careful = Recording("x", Disk(tmp_path), events(tmp_path, *names, *done, ("fsync", ""), *rest))
     assert not any(crash.broken for crash in careful.crashes(0, 1))
     careless = Recording("x", Disk(tmp_path), events(tmp_path, *names, *done, *rest))
     assert "d was published and is gone" in {one.broken for one in careless.crashes(0, 1)}
