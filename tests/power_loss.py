@@ -113,24 +113,30 @@ class Recording:
                     yield Crash(where, state, promises.broken(state))
 
 
-def record(world: World, name: str) -> Recording:
-    """Run a command that is watched; see that the recording holds all that it did."""
+def watched(world: World, name: str) -> Recording:
+    """Run a command that is watched."""
     world.begin(name)
     begun = Disk.of(world.case)
     ended, events = world.witness.record(world.words(name))
     assert ended.code in COMMANDS[name].codes, ended
+    return Recording(name, begun, events)
+
+
+def record(world: World, name: str) -> Recording:
+    """Run a command that is watched; see that the recording holds all that it did."""
+    recording = watched(world, name)
     assert world.files() == world.calm(name), f"{name} leaves other bytes when it is run again"
     replayed, found = Disk.of(world.case), {}
     world.begin(name)
     check = Disk.of(world.case)
-    for event in events:
+    for event in recording.events:
         check.apply(event)
     found = {path: value for path, value in check.now().items() if "tfevents" not in path}
     live = {path: value for path, value in replayed.now().items() if "tfevents" not in path}
     assert found == live, (
         f"the recording of {name} lacks {sorted(live.items() ^ found.items())[:1]}"
     )
-    return Recording(name, begun, events)
+    return recording
 
 
 @lru_cache(4096)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import socket
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -203,6 +204,19 @@ def test_the_next_run_sweeps_what_a_killed_one_left(
         left.append(orphan(world.run / "checkpoints" / "00000009", is_folder=True))
     assert main([*map(str, words(world, tmp_path / "out"))]) == 0
     assert [path for path in left if path.exists()] == []
+
+
+def test_a_run_that_is_done_loses_what_was_to_be_removed(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A kill after the last checkpoint, before the oldest one goes."""
+    monkeypatch.setenv("AVPIPE_DEVICE", "cpu")
+    last = max((world.run / "checkpoints").glob("0*"))
+    for step in (0, 1):
+        shutil.copytree(last, last.with_name(f"{step:08d}"))
+    assert main([*map(str, train_words(world))]) == 0
+    assert sorted(path.name for path in last.parent.iterdir()) == ["00000001", last.name]
+    shutil.rmtree(last.with_name("00000001"))
 
 
 def test_an_import_sweeps_what_a_killed_one_left(tmp_path: Path) -> None:
