@@ -14,7 +14,9 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, fields, replace
+from difflib import get_close_matches
 from operator import attrgetter
+from pathlib import Path
 from typing import Any, get_args
 
 from ...cache.addresses import (
@@ -205,8 +207,21 @@ def _mode(path: str) -> int:
         return os.stat(path).st_mode
     except NotADirectoryError as error:
         raise InputError(_below_a_file(path)) from error
+    except FileNotFoundError as error:
+        raise InputError(_not_there(path)) from error
     except OSError as error:
         raise InputError(f"{shown(path) or repr(path)}: {error.strerror}") from error
+
+
+def _not_there(path: str) -> str:
+    """Say where a file or folder was looked for, or what is there that is called almost so."""
+    wanted = Path(path)
+    said = f"{shown(path) or repr(path)}: No such file or directory"
+    with suppress(OSError):
+        names = [one.name for one in wanted.absolute().parent.iterdir()]
+        if near := get_close_matches(wanted.name, names, 1):
+            return f"{said}; did you mean {shown(str(wanted.with_name(near[0])))}?"
+    return said if wanted.is_absolute() else f"{said} in {shown(str(Path.cwd()))}"
 
 
 def _below_a_file(path: str) -> str:
@@ -245,7 +260,7 @@ def _nothing(inputs: Sequence[str], ignored: Counter[str]) -> str:
         f"{count} {suffix or '(no suffix)'}" for suffix, count in sorted(ignored.items())
     )
     videos = " ".join(sorted(VIDEO_SUFFIXES))
-    found = f"{where}: no clips found" + (f" (left alone: {left})" if left else f" ({videos})")
+    found = f"{where}: no clips found" + (f" (left alone: {left})" if left else "")
     if ".tar" in ignored:
         return f"{found}; name the .tar themselves"
     for folder in (os.path.abspath(name) for name in inputs):
@@ -254,7 +269,9 @@ def _nothing(inputs: Sequence[str], ignored: Counter[str]) -> str:
             return f"{found}; for pictures with their sounds name {shown(above)}"
     if ignored.keys() & PICTURES and ignored.keys() & SOUNDS:
         return f"{found}; a table with the columns path and audio_path gives pictures their sounds"
-    return found
+    if ignored.keys() & PICTURES:
+        return found
+    return f"{found}; videos are looked for by their suffixes: {videos}"
 
 
 def _sorted(candidates: list[Candidate]) -> list[Candidate]:
