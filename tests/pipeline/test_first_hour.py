@@ -17,6 +17,7 @@ from avpipe.pipeline.demo import run as demo_module
 from avpipe.pipeline.extract.scan import scan
 from avpipe.pipeline.fixes import shown
 from avpipe.pipeline.id_lists import read_ids
+from avpipe.pipeline.main import main
 from avpipe.stages.embed.todo import plan_embed
 from avpipe.stages.synth.hard import read_world as read_classes
 from avpipe.train.notices import collected
@@ -115,6 +116,29 @@ def test_a_folder_of_sounds_is_told_what_is_looked_for(tmp_path: Path) -> None:
     (tmp_path / "a.mp3").touch()
     with pytest.raises(InputError, match=r"left alone: 1 \.mp3\); videos are .*: \.3gp"):
         scan([str(tmp_path)])
+
+
+@pytest.mark.parametrize(
+    ("words", "listed"),
+    [(["xyzzy"], "avpipe --help"), (["extract", "--xyzzy"], "avpipe extract --help")],
+)
+def test_a_name_like_no_other_is_told_with_what_lists_them(
+    words: list[str], listed: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(words) == 2
+    line = capsys.readouterr().err
+    assert "xyzzy" in line and line.endswith(f"; `{listed}` lists what there is\n")
+
+
+def test_extract_says_how_to_look_at_what_failed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "a.mp4").write_text("no video")
+    cache = tmp_path / NAME
+    words = ["extract", str(tmp_path / "a.mp4"), "--cache", str(cache), "--backend", "sequential"]
+    assert main(words) == 3
+    told = commands_in(capsys.readouterr().out)
+    assert told == [["avpipe", "inspect", "--failures", "--cache", str(cache)]]
 
 
 def test_weights_of_another_network_are_told_to_be_replaced(tmp_path: Path) -> None:
