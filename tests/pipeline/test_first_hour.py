@@ -160,3 +160,12 @@ def test_the_demo_is_gone_on_with_by_a_command_that_the_shell_finds(
     assert demo_module.program_name() == "avpipe"
     (folder / "avpipe").unlink()  # python -m avpipe of a checkout that is not installed
     assert demo_module.program_name() == "avpipe"
+
+
+def test_what_the_lines_of_the_readme_leave_in_a_clone_is_no_change_of_it() -> None:
+    root = Path(__file__).parents[2]
+    commands = (root / "README.md").read_text().partition("```text\n")[2].partition("```")[0]
+    ignored = (root / ".gitignore").read_text().splitlines()
+    for name in ("videos", "runs/", "localized/"):
+        assert name.rstrip("/") in commands and f"/{name}" in ignored
+    assert "/avcache/" in ignored  # the default of all five
