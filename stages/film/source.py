@@ -109,6 +109,7 @@ def open_source(
             span_s=SPAN_S if seconds is None else seconds,
             audio_path=audio_path,
             max_pixels=MAX_PIXELS,
+            wants_size=True,
         )
         still = is_still(target.container)
         span, length_s = target.span, target.duration_s

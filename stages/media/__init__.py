@@ -131,7 +131,7 @@ def probe_duration(path: str) -> float:
     Raises:
         ClipError: The file cannot be opened or has no video.
     """
-    with open_media(str(path)) as container:
+    with open_media(str(path), wants_aspect=False) as container:
         return duration_s(container, moments.choose_video(container))
 
 

@@ -95,7 +95,7 @@ def check_file(path: str) -> None:
 
 @contextmanager
 def open_media(
-    path: str, max_pixels: int = MAX_PIXELS, *, png: bool = False
+    path: str, max_pixels: int = MAX_PIXELS, *, png: bool = False, wants_aspect: bool = True
 ) -> Iterator[InputContainer]:
     """Open a media file for reading and close it at the end of the `with` block.
 
@@ -105,6 +105,7 @@ def open_media(
         path: File name, surrogate-escaped where it is not UTF-8.
         max_pixels: Probing decodes no picture with more pixels.
         png: Whether the file may be a PNG, since its sound is another.
+        wants_aspect: Whether the shape of pixels is to be known before a picture is decoded.
 
     Raises:
         ClipError: missing, empty, not_media, truncated (a media file without its index),
@@ -112,7 +113,8 @@ def open_media(
     """
     check_file(path)
     try:
-        container = _open_by_header(path, max_pixels) or _open(path, max_pixels, png=png)
+        by_header = _open_by_header(path, max_pixels, wants_aspect)
+        container = by_header or _open(path, max_pixels, png=png)
         if any(_has_no_size(stream) for stream in container.streams.video):
             container.close()
             container = _open(path, max_pixels, PATIENCE, png=png)
@@ -132,7 +134,7 @@ def open_media(
         container.close()
 
 
-def _open_by_header(path: str, max_pixels: int) -> InputContainer | None:
+def _open_by_header(path: str, max_pixels: int, wants_aspect: bool) -> InputContainer | None:
     """Open an MP4 file whose header says all that probing would find out; None for any other.
 
     Of H.264 probing decodes the first picture, for a few milliseconds, only to learn the format of
@@ -144,14 +146,14 @@ def _open_by_header(path: str, max_pixels: int) -> InputContainer | None:
         container = _open(path, max_pixels, _BRIEFLY, options={"skip_frame": "all"})
     except FFmpegError:
         return None  # which `_open` explains
-    if _is_known(container):
+    if _is_known(container, wants_aspect):
         return container
     container.close()
     return None
 
 
-def _is_known(container: InputContainer) -> bool:
-    """Tell whether a header says sizes, shapes of pixels and rates of all streams."""
+def _is_known(container: InputContainer, wants_aspect: bool) -> bool:
+    """Tell whether a header says sizes, rates and, if wanted, shapes of pixels of all streams."""
     video, audio = container.streams.video, container.streams.audio
     pictures = [(cast("VideoCodecContext | None", s.codec_context), s) for s in video]
     sounds = [cast("AudioCodecContext | None", stream.codec_context) for stream in audio]
@@ -159,7 +161,7 @@ def _is_known(container: InputContainer) -> bool:
         codec is not None
         and codec.name == "h264"
         and codec.width > 0
-        and stream.sample_aspect_ratio is not None  # else it may stand in the pictures
+        and not (wants_aspect and stream.sample_aspect_ratio is None)  # the pictures may say it
         for codec, stream in pictures
     ) and all(codec is not None and codec.sample_rate > 0 for codec in sounds)
 

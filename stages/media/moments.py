@@ -88,6 +88,7 @@ def find_target(
     audio_path: str | None,
     max_pixels: int,
     key_frame: bool = False,
+    wants_size: bool = False,
 ) -> Target:
     """Open the file or files and find what is wanted in them.
 
@@ -99,11 +100,12 @@ def find_target(
         audio_path: Where the sound is, if not in the same file.
         max_pixels: Larger pictures are refused.
         key_frame: Take the nearest key frame of the clip, if it has one, for the picture wanted.
+        wants_size: Whether `size` has to be right where only the pictures tell the shape of pixels.
 
     Raises:
         ClipError: Refused; the reasons are tried in the order of their precedence.
     """
-    opened = open_media(path, max_pixels, png=audio_path is not None)
+    opened = open_media(path, max_pixels, png=audio_path is not None, wants_aspect=wants_size)
     container = stack.enter_context(opened)
     video = choose_video(container)
     sound_container = container

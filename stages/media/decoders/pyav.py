@@ -92,7 +92,7 @@ def _scaled(frame: VideoFrame, target: Target) -> NDArray[np.uint8]:
     if is_still(target.container):  # PyAV cannot read what FFmpeg makes of its EXIF
         stored = scaled(frame, target.size)
         return turned(stored, exif_orientation(target.container.name.removeprefix("file:")))
-    if (frame.width, frame.height) == target.header_size:
+    if (frame.width, frame.height) == target.header_size and aspect is not None:
         return upright(frame, target.size)
     aspect = codec.sample_aspect_ratio or aspect
     return upright(frame, scaled_size(frame.width, frame.height, aspect))
