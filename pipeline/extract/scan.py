@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import stat
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
@@ -145,7 +146,8 @@ def scan(inputs: Sequence[str], *, root: str | None = None, id_from: IdFrom = ID
         InputError: an input is not there, unreadable, neither folder nor file, or a kind of list
             that is not read; a list is wrong, or names a clip that several files were cut to; no
             clip was found at all; a host does not answer, or wants credentials.
-        UsageError: unknown `id_from`; a `root` and no list whose paths could start there.
+        UsageError: unknown `id_from`; a `root` and no list whose paths could start there; names
+            that are not ASCII, in a locale whose encoding is not UTF-8.
     """
     if id_from not in get_args(IdFrom):
         raise UsageError(f"id_from must be 'stem' or 'path', not {id_from!r}")
@@ -194,7 +196,26 @@ def _scan(inputs: Sequence[str], root: str | None, id_from: IdFrom) -> Scan:
             candidates[at] = _seen_away(candidates[at], seen)
     if not candidates:
         raise InputError(_nothing(inputs, ignored))
+    _require_utf8(candidates)
     return Scan(_sorted(candidates), dict(sorted(ignored.items())), notices)
+
+
+def _require_utf8(candidates: Sequence[Candidate]) -> None:
+    """Refuse names that this process does not read as UTF-8: one clip would get two ids.
+
+    Python reads them so unless a locale of another encoding is asked for.
+
+    Raises:
+        UsageError: Naming the first.
+    """
+    encoding = sys.getfilesystemencoding()
+    if encoding == "utf-8":
+        return
+    if odd := next((one.path for one in candidates if not one.path.isascii()), None):
+        raise UsageError(
+            f"{shown(odd)}: this shell's names are {encoding}, and with UTF-8 the same clip would "
+            "have another id: put PYTHONUTF8=1 before the command"
+        )
 
 
 def _is_list(name: str) -> bool:

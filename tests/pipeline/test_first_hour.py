@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -139,6 +141,23 @@ def test_extract_says_how_to_look_at_what_failed(
     assert main(words) == 3
     told = commands_in(capsys.readouterr().out)
     assert told == [["avpipe", "inspect", "--failures", "--cache", str(cache)]]
+
+
+def test_one_file_gets_no_second_id_where_names_are_not_read_as_utf8(tmp_path: Path) -> None:
+    (tmp_path / "Türe.mp4").touch()
+    (tmp_path / "plain").mkdir()
+    (tmp_path / "plain" / "door.mp4").touch()
+    program = "import sys; from avpipe.pipeline.extract.scan import scan; scan(sys.argv[1:])"
+    utf8 = {**os.environ, "LC_ALL": "C", "PYTHONUTF8": "1"}
+    plain = {**utf8, "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+
+    def told(folder: Path, environment: dict[str, str]) -> str:
+        command = [sys.executable, "-c", program, str(folder)]
+        done = subprocess.run(command, env=environment, capture_output=True, check=False)
+        return done.stderr.decode()
+
+    assert "put PYTHONUTF8=1 before the command" in told(tmp_path, plain)
+    assert told(tmp_path, utf8) == told(tmp_path / "plain", plain) == ""
 
 
 def test_weights_of_another_network_are_told_to_be_replaced(tmp_path: Path) -> None:
