@@ -35,8 +35,8 @@ def read_scores(run_dir: Path) -> list[StoredScores]:
             _metrics(one)
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             require_answer(error, path)
-            again = f"run `avpipe evaluate {quoted(run_dir)}` again"
-            tell(f"{path} is damaged: the card leaves it out; {again}")
+            run = quoted(run_dir)
+            tell(f"{path} is damaged: the card leaves it out; run `avpipe evaluate {run}` again")
             continue
         found.append(one)
     return found
