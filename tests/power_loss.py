@@ -12,14 +12,15 @@ import random
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from power_model import Disk, State, below, fingerprint, lay
-from power_worlds import COMMANDS, World, torn, torn_run
+from power_worlds import COMMANDS, World, torn, torn_run, torn_sums
 from witnessed import Event
 
 _DRAFT = re.compile(r"\.(.+)\.[^./]+\.\d+\.\d+\.[0-9a-f]{8}")
-_UNPROMISED = re.compile(r"(^|/)(\.|tensorboard/|durations\.journal)|tfevents")
-"""Drafts, locks, and what is told to be of no consequence."""
+_UNPROMISED = re.compile(r"(^|/)(\.lock$|tensorboard/|durations\.journal)|tfevents")
+"""Locks, and what is told to be of no consequence."""
 
 
 @dataclass(frozen=True)
@@ -49,11 +50,11 @@ class Promises:
         """Take up what a recorded call promises, and what takes the place of promised files."""
         if event.kind == "mark":
             path = event.path.removeprefix(f"{self.disk.top}/")
-            if self.disk.find(event.path) is not None:
+            if self.disk.find(event.path) is not None and not in_draft(path):
                 self.kept[path] = []
         if not self.kept or event.kind == "fsync":
             return
-        now = self.disk.now()
+        now = without_drafts(self.disk.now())
         for path, values in self.kept.items():
             value = below(now, path)
             if value not in values:
@@ -61,7 +62,7 @@ class Promises:
 
     def take_end(self) -> None:
         """Take up that all there is was told to be done."""
-        now = self.disk.now()
+        now = without_drafts(self.disk.now())
         self.kept = {
             path: [below(now, path)]
             for path, content in now.items()
@@ -71,6 +72,7 @@ class Promises:
 
     def broken(self, state: State) -> str:
         """Say which promise a state breaks; "" if none."""
+        state = without_drafts(state)
         for path, values in self.kept.items():
             if below(state, path) not in values:
                 return f"{path} was published and is {'other' if path in state else 'gone'}"
@@ -111,24 +113,41 @@ class Recording:
                     yield Crash(where, state, promises.broken(state))
 
 
-def record(world: World, name: str) -> Recording:
-    """Run a command that is watched; see that the recording holds all that it did."""
+def watched(world: World, name: str) -> Recording:
+    """Run a command that is watched."""
     world.begin(name)
     begun = Disk.of(world.case)
     ended, events = world.witness.record(world.words(name))
     assert ended.code in COMMANDS[name].codes, ended
+    return Recording(name, begun, events)
+
+
+def record(world: World, name: str) -> Recording:
+    """Run a command that is watched; see that the recording holds all that it did."""
+    recording = watched(world, name)
     assert world.files() == world.calm(name), f"{name} leaves other bytes when it is run again"
     replayed, found = Disk.of(world.case), {}
     world.begin(name)
     check = Disk.of(world.case)
-    for event in events:
+    for event in recording.events:
         check.apply(event)
     found = {path: value for path, value in check.now().items() if "tfevents" not in path}
     live = {path: value for path, value in replayed.now().items() if "tfevents" not in path}
     assert found == live, (
         f"the recording of {name} lacks {sorted(live.items() ^ found.items())[:1]}"
     )
-    return Recording(name, begun, events)
+    return recording
+
+
+@lru_cache(4096)
+def in_draft(path: str) -> bool:
+    """Whether a path is that of a draft, or of something in one."""
+    return any(_DRAFT.fullmatch(part) for part in path.split("/"))
+
+
+def without_drafts(state: State) -> State:
+    """Return a state without what nothing is promised of."""
+    return {path: content for path, content in state.items() if not in_draft(path)}
 
 
 def shape(state: State) -> str:
@@ -146,7 +165,11 @@ def problem_after(world: World, name: str, state: State) -> str:
     calm = world.calm(name)
     world.clear()
     lay(state, world.case)
-    problem = torn_run(world.case / "run")
+    problem = ""
+    if not command.mixes:
+        problem = torn_run(world.case / "run") or torn_sums(world.case / "out")
+    if command.once:
+        problem = problem or world.half_written(name)
     if command.cache:
         problem = torn(world.case / command.cache, is_hurt=command.begins_with == "hurt")
     if problem:

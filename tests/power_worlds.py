@@ -14,9 +14,11 @@ from avpipe.cache.schema import MANIFEST, Header, shard_path
 from avpipe.cache.store import Cache
 from avpipe.cache.verify import verify
 from avpipe.cache.writer import Rows, write_shard
+from avpipe.stages.sums import summed_files
 from avpipe.train.runs.verify import is_run, verify_runs
 from cache_factory import make_cache
 from evaluation_factory import TINY, write_world
+from media_factory import write_clip
 from warm import STORED
 from witnessed import LEARNERS, Witness
 
@@ -34,6 +36,8 @@ class Command:
         cache: Where the case has a cache; "" where it has a run.
         codes: Exit codes of a run that finds all done.
         grows: Whether a run that finds all done adds files.
+        once: Whether it writes each file once: what has its name is as it was or will be.
+        mixes: Whether files of two makes lie beside each other until its end.
     """
 
     words: Callable[[Path, Path], Words]
@@ -42,6 +46,8 @@ class Command:
     cache: str = "cache"
     codes: tuple[int, ...] = (0,)
     grows: bool = False
+    once: bool = False
+    mixes: bool = False
 
 
 def _extract(videos: str, *more: str) -> Callable[[Path, Path], Words]:
@@ -62,6 +68,34 @@ def _train(*more: str) -> Callable[[Path, Path], Words]:
         found += ["--cache", world / "clips", "--ids", world / "train.txt"]
         found += [word for key in _SETTINGS for word in ("--set", key)]
         return [*found, *(world / word if word.endswith(".txt") else word for word in more)]
+
+    return words
+
+
+def _export_cache(world: Path, case: Path) -> Words:
+    return ["export-cache", case / "out", "--cache", world / "made" / "cache", "--workers", "2"]
+
+
+def _synth(world: Path, case: Path) -> Words:
+    return ["synth", case / "out", "--clips", "1", "--test", "1", "--classes", "4", "--jobs", "1"]
+
+
+def _import(world: Path, case: Path) -> Words:
+    return ["import-checkpoint", world / "best.pth", "--from", "ez-vsl", "--run", case / "run"]
+
+
+def _export(world: Path, case: Path) -> Words:
+    return ["export", case / "run"]
+
+
+def _inspect(world: Path, case: Path) -> Words:
+    return ["inspect", "--cache", world / "made" / "cache", "--out", case / "out" / "cards.png"]
+
+
+def _localize(*inputs: str) -> Callable[[Path, Path], Words]:
+    def words(world: Path, case: Path) -> Words:
+        found: Words = ["localize", "--run", world / "trained" / "run", "--out", case / "out"]
+        return [*found, *(world / word if word[0] != "-" else word for word in inputs)]
 
     return words
 
@@ -87,6 +121,9 @@ COMMANDS: Mapping[str, Command] = {
     "drop": Command(_on_cache("drop", "hints/x"), "made", codes=(0, 4)),
     "drop audio": Command(_on_cache("drop", "audio"), "made"),
     "verify --repair": Command(_on_cache("verify", "--repair"), "hurt"),
+    "export-cache": Command(_export_cache, cache="", once=True),
+    "synth": Command(_synth, cache="", once=True),
+    "init": Command(lambda world, case: ["init"], cache="", codes=(0, 2), once=True),
     "embed-teachers": Command(
         _on_cache("embed-teachers", "--visual", "imagenet-resnet18", *_NAMES), "made", learns=True
     ),
@@ -100,11 +137,20 @@ COMMANDS: Mapping[str, Command] = {
     ),
     "train": Command(_train(), learns=True, cache=""),
     "train --val-ids": Command(_train("--val-ids", "val.txt"), learns=True, cache=""),
-    "evaluate": Command(_scored("evaluate"), "trained", learns=True, cache=""),
+    "evaluate": Command(_scored("evaluate"), "trained", learns=True, cache="", once=True),
     "report": Command(_scored("report"), "trained", learns=True, cache=""),
-    "export": Command(
-        lambda world, case: ["export", case / "run"], "trained", learns=True, cache=""
+    "export": Command(_export, "trained", learns=True, cache="", once=True),
+    "export over another": Command(
+        _export, "exported", learns=True, cache="", once=True, mixes=True
     ),
+    "localize": Command(
+        _localize("--ids", "shown.txt", "--cache", "clips"), learns=True, cache="", once=True
+    ),
+    "localize --video": Command(
+        _localize("film.mp4", "--video", "--strip"), learns=True, cache="", once=True
+    ),
+    "import-checkpoint": Command(_import, learns=True, cache="", once=True),
+    "inspect --out": Command(_inspect, learns=True, cache="", once=True),
 }
 
 
@@ -125,6 +171,12 @@ def torn_run(run: Path) -> str:
     """Say what `avpipe verify` finds of a run; nothing is promised of TensorBoard's files."""
     damaged = verify_runs(run).damaged if is_run(run) else {}
     found = {name: why for name, why in damaged.items() if not name.startswith("tensorboard/")}
+    return f"verify finds {found}" if found else ""
+
+
+def torn_sums(folder: Path) -> str:
+    """Say what `avpipe verify` finds of a folder with sums; "" if nothing."""
+    found = {name: why for name, why in summed_files(folder) if why}
     return f"verify finds {found}" if found else ""
 
 
@@ -165,13 +217,30 @@ class World:
             self._calm[name] = self.files()
         return self._calm[name]
 
+    def half_written(self, name: str) -> str:
+        """Say which file of the case has its name and neither its first nor its last bytes."""
+        source, calm = COMMANDS[name].begins_with, self.calm(name)
+        begun = digests(self.folder / source) if source else {}
+        wrong = [
+            path
+            for path, digest in self.files().items()
+            if not any(part.startswith(".") for part in path.split("/"))
+            and digest not in (begun.get(path), calm.get(path))
+        ]
+        return f"{sorted(wrong)} have their names, not their bytes" if wrong else ""
+
     def files(self) -> dict[str, str]:
-        """Return the digest of each file of the case; TensorBoard's hold the time of day."""
-        return {
-            path.relative_to(self.case).as_posix(): sha256(path.read_bytes()).hexdigest()
-            for path in self.case.rglob("*")
-            if path.is_file() and "tfevents" not in path.name
-        }
+        """Return the digest of each file of the case."""
+        return digests(self.case)
+
+
+def digests(folder: Path) -> dict[str, str]:
+    """Return the digest of each file below a folder; TensorBoard's hold the time of day."""
+    return {
+        path.relative_to(folder).as_posix(): sha256(path.read_bytes()).hexdigest()
+        for path in folder.rglob("*")
+        if path.is_file() and "tfevents" not in path.name
+    }
 
 
 @contextmanager
@@ -231,9 +300,13 @@ def _add_hints(cache_dir: Path) -> None:
 
 
 def _prepare_runs(world: World) -> None:
-    """Write clips to learn from, lists of them, and a run."""
+    """Write clips to learn from, lists of them, a run, and what else its commands take."""
+    from narrow_peers import write_narrow
+
     cache = make_cache(world.folder / "clips", 28)
-    for name, ids in (("train", cache.ids[:14]), ("val", cache.ids[14:22])):
+    for name, ids in (
+        ("train", cache.ids[:14]), ("val", cache.ids[14:22]), ("shown", cache.ids[14:16]),
+    ):  # fmt: skip
         (world.folder / f"{name}.txt").write_text("\n".join(ids) + "\n")
     (world.folder / "annotations").mkdir()
     write_world(world.folder / "annotations")
@@ -241,3 +314,18 @@ def _prepare_runs(world: World) -> None:
     ended = world.witness.run(world.words("train"))
     assert ended.code == 0, ended
     world.case.rename(world.folder / "trained")
+    _add_export(world)
+    write_clip(world.folder / "film.mp4", fps=8, seconds=1)
+    write_narrow(world.folder, "ez-vsl")
+
+
+def _add_export(world: World) -> None:
+    """Write the run with an export of the checkpoint before its last one."""
+    run = world.case / "run"
+    shutil.copytree(world.folder / "trained", world.case)
+    last = max((run / "checkpoints").iterdir())
+    last.rename(world.folder / "last")
+    ended = world.witness.run(_export(world.folder, world.case))
+    assert ended.code == 0, ended
+    (world.folder / "last").rename(last)
+    world.case.rename(world.folder / "exported")

@@ -296,6 +296,7 @@ class Server:
         from avpipe.pipeline.main import main
 
         signal.alarm(10 * _HANGS_S)
+        os.chdir(self._below)
         names = ((0, os.devnull), (1, f"{number}.out"), (2, f"{number}.err"))
         for fd, name in names:
             flags = os.O_RDWR | os.O_CREAT | os.O_TRUNC
@@ -349,6 +350,26 @@ def _stand_in() -> None:
     if "avpipe.train.loop" in sys.modules:
         defaults = sys.modules["avpipe.train.loop"].train.__kwdefaults__
         defaults["checkpoint_every_s"] = 0.0
+        from narrow_peers import narrow
+
+        narrow()
+        _draw_here()
+
+
+def _draw_here() -> None:
+    """Let films be drawn by the process that is watched, not by a child of its own."""
+    from avpipe.pipeline.localize import files
+    from avpipe.stages.film import steps
+    from avpipe.stages.film.run import RenderChild
+
+    class Renderer(RenderChild):
+        """Answers itself."""
+
+        def __init__(self, **how: Any) -> None:
+            super().__init__(**how)
+            self.ask = steps._prepare({})  # type: ignore[method-assign,assignment]
+
+    files.RenderChild = Renderer  # type: ignore[misc]
 
 
 def _warm_up() -> None:

@@ -32,7 +32,7 @@ from .objectives import load_objective, made_names
 from .ranks import join_ranks, share_norms
 from .recipe import Recipe
 from .runs.board import open_board
-from .runs.checkpoint import latest_checkpoint, save_checkpoint
+from .runs.checkpoint import latest_checkpoint, prune, save_checkpoint
 from .runs.journal import LossJournal, TrainProgress
 from .runs.made_by import note
 from .runs.metric_lines import sync_lines
@@ -176,6 +176,8 @@ def train(
         if place.type == "cpu":
             keep_freed_memory()
         first_step = resume(folder, learner, notices)
+        if ranks.leads:
+            prune(folder)  # what a kill after the last checkpoint left, now that it was read
         if first_step == plan.num_steps:
             return TrainResult(folder, plan.num_steps, first_step, None, 0.0, notices)
         columns = reduced(inputs.columns, student.online)

@@ -13,7 +13,7 @@ from pathlib import Path
 from time import sleep
 from typing import Protocol
 
-from ..drafts import sync_folder, unwritable
+from ..drafts import make_folder, sync_folder, unwritable
 from ..errors import CacheUnwritableError
 from .hashes import file_hash
 from .transfer import (
@@ -76,7 +76,7 @@ def download(url: str, path: Path, expected: str | None) -> None:
     """
     draft = path.with_name(f".{path.name}.part")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         with _alone(draft) as fd:
             if path.exists():  # another process was faster
                 draft.unlink(missing_ok=True)

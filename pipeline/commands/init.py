@@ -1,9 +1,11 @@
 """`avpipe init`: a settings file that shows every setting, commented out, with its real default."""
 
 import json
+import os
 from pathlib import Path
 from typing import Any, get_args, get_origin
 
+from ...drafts import remove_orphans, write_whole
 from ...errors import UsageError
 from .. import output
 from ..settings import FILE_NAME, Commands, Setting
@@ -27,13 +29,13 @@ def write_template(path: Path, commands: Commands) -> Path:
     """Write the file.
 
     Raises:
-        UsageError: there is one already.
+        UsageError: There is one already.
+        CacheUnwritableError: It cannot be written.
     """
-    try:
-        with path.open("x", encoding="utf-8") as file:
-            file.write(template(commands))
-    except FileExistsError as error:
-        raise UsageError(f"{path} is there already; remove it to get a fresh one") from error
+    remove_orphans(path.parent)
+    if os.path.lexists(path):
+        raise UsageError(f"{path} is there already; remove it to get a fresh one")
+    write_whole(path, template(commands).encode())
     return path
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 import typer
 
 from ...advice import quoted
+from ...drafts import remove_orphans, write_whole
 from ...errors import UsageError
 from ...train.choices import DEFAULT_RECIPE
 from ...weights import RANDOM
@@ -136,13 +137,14 @@ def _write_settings(out: Path, text: str) -> bool:
     path = out / FILE_NAME
     if out.is_file():
         raise UsageError(f"{out} is a file: name a folder")
+    remove_orphans(out)
     if out.is_dir() and not path.exists() and any(out.iterdir()):
         raise UsageError(f"{out} is not empty, and holds no demo: name another folder")
     if path.is_dir() or (path.exists() and path.read_bytes() != text.encode()):
         raise UsageError(f"{path} is of another demo (its options differ): name another folder")
     begun = path.exists()
-    out.mkdir(parents=True, exist_ok=True)
-    path.write_text(text, encoding="utf-8")
+    if not begun:
+        write_whole(path, text.encode())
     return begun
 
 
@@ -155,7 +157,7 @@ def _run(out: Path, words: tuple[str, ...], extent: Extent) -> Document:
         _write_shown(out)
     if words[0] == "embed-teachers" and extent.taught is not None:
         first = (out / "synth/train.txt").read_text().splitlines(keepends=True)[: extent.taught]
-        (out / "teachers.txt").write_text("".join(first))
+        write_whole(out / "teachers.txt", "".join(first).encode())
     command = typer.main.get_command(app)
     settings = ["--config", str(out / FILE_NAME)]
     cache = [] if words[0] == "synth" else ["--cache", str(out / "avcache")]
@@ -185,13 +187,12 @@ def _write_shown(out: Path) -> None:
 
     shown = [item.pair.video for item in read_world(out / "synth").items
              if item.group == "positive" and not item.unheard][:NUM_PICTURES]  # fmt: skip
-    (out / "pictures.txt").write_text("".join(f"{name}\n" for name in shown))
+    write_whole(out / "pictures.txt", "".join(f"{name}\n" for name in shown).encode())
 
 
 def _show_maps(out: Path, scores: Document, seconds: float) -> None:
     """Print the scores beside the controls, and where the pictures are."""
     from ...cache.store import Cache
-    from ...cache.writer import remove_orphans
     from ...train.runs.localizer import load_run
     from ...train.score.table import evaluate_text
     from ...train.show.hero import hero_picture

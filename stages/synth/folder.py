@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from av import library_versions
 
-from ...drafts import remove_orphans, write_whole
+from ...drafts import make_folder, remove_orphans, write_whole
 from ...errors import CacheUnwritableError, UsageError
 from ...reading import parse_json
 from ..sums import SUMS, is_summed, sums_text
@@ -116,7 +116,7 @@ def fill(
         num_kept=len(plan.clips) - len(missing),
     )
     try:
-        summary.videos.mkdir(parents=True, exist_ok=True)
+        make_folder(summary.videos)
         for folder in (out, summary.videos):
             remove_orphans(folder)
         if missing or not (out / STAMP).exists():

@@ -12,7 +12,8 @@ calls for it, and the bit is put back. Three things may come of it:
 Every `FULL_EVERY` flips the whole `verify` is asked too: it must name that file and no other. The
 log has a line for each thousand flips at most, drawn from the seed and the line's number; a second
 call with the same log does what is missing. Kinds of files are hit alike, however large they are;
-of shards a third of the flips go to their headers.
+of shards a third of the flips go to their headers. `--only KIND` leaves others out; it needs a log
+of its own.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ import signal
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from multiprocessing import active_children, get_context
@@ -239,11 +240,19 @@ def _flip(path: Path, bit: int) -> None:
 class Bench:
     """The files of a world by kind, and flips drawn from seeds."""
 
-    def __init__(self, folder: Path) -> None:
-        """Look at a world that was made."""
+    def __init__(self, folder: Path, only: Collection[str] = ()) -> None:
+        """Look at a world that was made.
+
+        Args:
+            folder: The world.
+            only: Kinds that are flipped; all if empty.
+        """
         self.kinds: dict[str, list[Target]] = {}
         for one in targets(folder):
-            self.kinds.setdefault(one.kind, []).append(one)
+            if not only or one.kind in only:
+                self.kinds.setdefault(one.kind, []).append(one)
+        if unknown := sorted(set(only) - self.kinds.keys()):
+            sys.exit(f"no file is called {unknown[0]!r}: --only takes the names of the table")
         every = [one for own in self.kinds.values() for one in own]
         self.sizes = {one.path: 8 * one.path.stat().st_size for one in every}
         self.before = {one.path: one.values() for one in every}
@@ -285,12 +294,12 @@ class Bench:
 _bench: Bench | None = None
 
 
-def _begin(world: str) -> None:
+def _begin(world: str, only: Collection[str]) -> None:
     global _bench
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that waits
     folder = Path(tempfile.mkdtemp(dir=Path(world).parent)) / "world"
     shutil.copytree(world, folder)
-    _bench = Bench(folder)
+    _bench = Bench(folder, only)
 
 
 def _work(job: tuple[int, int, int, int]) -> dict[str, Any]:
@@ -309,7 +318,7 @@ def lacking(count: int, seed: int, log: Path) -> list[tuple[int, int, int, int]]
             if done[number] < end]  # fmt: skip
 
 
-def run(count: int, seed: int, jobs: int, log: Path) -> None:
+def run(count: int, seed: int, jobs: int, log: Path, only: Collection[str] = ()) -> None:
     """Do the flips that a log lacks."""
     wanted = lacking(count, seed, log)
     with tempfile.TemporaryDirectory(prefix="avpipe-flips-") as folder:
@@ -317,8 +326,9 @@ def run(count: int, seed: int, jobs: int, log: Path) -> None:
         world.mkdir()
         os.environ["AVPIPE_WEIGHTS_DIR"] = f"{folder}/no-weights"
         make_world(world)
+        Bench(world, only)
         with (
-            ProcessPoolExecutor(jobs, get_context("spawn"), _begin, (str(world),)) as pool,
+            ProcessPoolExecutor(jobs, get_context("spawn"), _begin, (str(world), only)) as pool,
             log.open("a") as file,
         ):
             try:
@@ -362,11 +372,12 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--log", type=Path, default=Path("flips.jsonl"))
+    parser.add_argument("--only", metavar="KIND", action="append", default=[])
     parser.add_argument("--table", action="store_true", help="only print the log's counts")
     options = parser.parse_args()
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     if not options.table:
-        run(options.count, options.seed, options.jobs, options.log.absolute())
+        run(options.count, options.seed, options.jobs, options.log.absolute(), options.only)
     print(table(options.log))
     return int(any(line["silent"] for line in read_log(options.log)))
 

@@ -85,6 +85,14 @@ def test_any_number_of_flips_can_be_asked_for(bench: Bench, tmp_path: Path) -> N
     assert "| all | 25 |" in flips.table(log)
 
 
+def test_a_part_of_the_kinds_can_be_asked_for(world: Path) -> None:
+    found = Bench(world, ["commands.json", "exported cache's sums"]).line(0, 0, count=30)
+    kinds = {name.rpartition(": ")[0] for name in found["counts"]}
+    assert kinds == {"commands.json", "exported cache's sums"} and not found["silent"]
+    with pytest.raises(SystemExit, match="no file is called 'shards'"):
+        Bench(world, ["shards"])
+
+
 def test_the_measure_would_notice_silence(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(flips, "check", lambda run, path: run_verify.Found())
     found = bench.line(0, 0, count=40)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from injected import compiler
-from power_loss import Recording, problem_after, record, shape
+from power_loss import Recording, problem_after, record, shape, watched
 from power_model import Choice, Disk
 from power_worlds import COMMANDS, World, world_in
 from witnessed import Event
@@ -21,6 +21,11 @@ pytestmark = [
 ]
 LIGHT = [name for name, command in COMMANDS.items() if not command.learns]
 HEAVY = [name for name, command in COMMANDS.items() if command.learns]
+QUICK = {
+    "evaluate": False, "export": True, "export over another": True, "localize": False,
+    "localize --video": True, "import-checkpoint": True, "inspect --out": False,
+}  # fmt: skip
+"""Of the heavy ones, those that are done in a second, and whether a state is laid on a disk."""
 LOST = Choice("", names=lambda _: "", keep=lambda: False, has_length=False)
 
 
@@ -120,6 +125,43 @@ def test_what_was_published_is_there(name: str, world: World) -> None:
     assert not broken
     for crash in random.Random(0).sample(list(different.values()), 2):
         assert problem_after(world, name, crash.state) == "", crash.where
+
+
+@pytest.mark.parametrize("name", QUICK)
+def test_what_was_written_with_networks_is_there(name: str, learning: World) -> None:
+    broken: dict[str, str] = {}
+    rng, chosen = random.Random(name), None
+    for count, crash in enumerate(watched(learning, name).crashes(0, 1), 1):
+        if rng.random() < 1 / count:
+            chosen = crash
+        if crash.broken:
+            broken.setdefault(crash.broken, crash.where)
+    assert chosen and not broken
+    if QUICK[name]:
+        assert problem_after(learning, name, chosen.state) == "", chosen.where
+
+
+def test_a_file_with_other_bytes_than_its_first_and_last_is_found(world: World) -> None:
+    name, path = "export-cache", "out/clips-000001.tar"
+    world.calm(name)
+    world.begin(name)
+    world.witness.run(world.words(name))
+    state = {**Disk.of(world.case).now(), path: b"half"}
+    assert problem_after(world, name, state).startswith("P2: verify finds")
+    del state["out/SHA256SUMS"]
+    assert problem_after(world, name, state) == f"P2: ['{path}'] have their names, not their bytes"
+
+
+def test_what_a_folder_was_told_to_hold_is_not_held_in_its_draft(tmp_path: Path) -> None:
+    """Of a folder's draft nothing is promised; of the folder, all that was in it."""
+    draft = ".d.host.1.1.00000000"
+    names = [("mkdir", draft), ("create", f"{draft}/a"), ("mark", f"{draft}/a")]
+    done = [("fsync", draft), ("rename", draft, "d")]
+    rest = [("mark", "d"), ("mkdir", "other")]
+    careful = Recording("x", Disk(tmp_path), events(tmp_path, *names, *done, ("fsync", ""), *rest))
+    assert not any(crash.broken for crash in careful.crashes(0, 1))
+    careless = Recording("x", Disk(tmp_path), events(tmp_path, *names, *done, *rest))
+    assert "d was published and is gone" in {one.broken for one in careless.crashes(0, 1)}
 
 
 @pytest.mark.slow

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import socket
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from avpipe.advice import asking
 from avpipe.drafts import remove_orphans, whole, whole_folder
 from avpipe.errors import CacheUnwritableError
 from avpipe.pipeline.main import main
 from avpipe.train.loop import train
 from avpipe.train.recipe import load_recipe
+from avpipe.train.runs.made_by import note, noted
 from avpipe.weights.store import WeightFile, fetch
 from cache_factory import make_cache
 from evaluation_factory import TINY, write_world
@@ -203,6 +206,19 @@ def test_the_next_run_sweeps_what_a_killed_one_left(
     assert [path for path in left if path.exists()] == []
 
 
+def test_a_run_that_is_done_loses_what_was_to_be_removed(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A kill after the last checkpoint, before the oldest one goes."""
+    monkeypatch.setenv("AVPIPE_DEVICE", "cpu")
+    last = max((world.run / "checkpoints").glob("0*"))
+    for step in (0, 1):
+        shutil.copytree(last, last.with_name(f"{step:08d}"))
+    assert main([*map(str, train_words(world))]) == 0
+    assert sorted(path.name for path in last.parent.iterdir()) == ["00000001", last.name]
+    shutil.rmtree(last.with_name("00000001"))
+
+
 def test_an_import_sweeps_what_a_killed_one_left(tmp_path: Path) -> None:
     left = orphan(tmp_path / "run", is_folder=True)
     (tmp_path / "theirs").mkdir()
@@ -211,6 +227,15 @@ def test_an_import_sweeps_what_a_killed_one_left(tmp_path: Path) -> None:
     assert main([*map(str, words)]) == 0
     assert not left.exists()
     assert (tmp_path / "run" / "run.json").exists()
+
+
+def test_a_note_of_the_same_command_sweeps_what_a_power_failure_left(tmp_path: Path) -> None:
+    """Both names of a renamed file may be left."""
+    with asking("export", (("--licence", "MIT"),)):
+        note(tmp_path, "export/")
+        left = orphan(tmp_path / "commands.json")
+        note(tmp_path, "export/")
+    assert not left.exists() and noted(tmp_path) == {"export/": (("--licence", "MIT"),)}
 
 
 def test_fetching_weights_sweeps_what_a_killed_one_left(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,10 +18,18 @@ from avpipe.cache.state import drop_stage, published_ns, shard_numbers, stages
 from avpipe.cache.verify import verify
 from avpipe.drafts import make_folder, temporary, whole
 from avpipe.errors import CacheCorruptError
+from avpipe.pipeline.commands.init import write_template
+from avpipe.pipeline.demo import run as demo
 from avpipe.pipeline.pages.cards.run import write_result
+from avpipe.pipeline.settings import FILE_NAME
 from avpipe.stages.neighbors.approximate import build_index
+from avpipe.stages.synth import run as synth
 from avpipe.train.runs.metric_lines import append_lines, sync_lines
+from avpipe.weights.download import download
 from fake_clips import make_cache
+
+_GONE = 1 << 22
+"""Linux gives no process this number."""
 
 
 @pytest.fixture
@@ -53,6 +62,60 @@ def test_a_folder_below_one_that_may_not_be_listed(
     monkeypatch.setattr(drafts, "sync_folder", refused)
     make_folder(tmp_path / "a" / "b")
     assert (tmp_path / "a" / "b").is_dir()
+
+
+def _download(folder: Path) -> None:
+    def fill(url: str, draft: Path, fd: int, expected: str | None) -> None:
+        os.write(fd, b"weights")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("avpipe.weights.download._until_whole", fill)
+        download("https://example.org/a.pth", folder / "a.pth", None)
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda folder: synth.synth(folder, clips=1, num_test=1, classes=4),
+        _download,
+        lambda folder: demo._write_settings(folder, "seed = 0"),
+    ],
+    ids=["synth", "weights", "demo"],
+)
+def test_a_folder_that_a_command_makes_keeps_its_name(
+    write: Callable[[Path], object], tmp_path: Path, synced: list[str]
+) -> None:
+    write(tmp_path / "above" / "made")
+    assert synced[:2] == [f"{tmp_path.name}/", "above/"]
+    assert "made/" in synced[2:]
+
+
+@pytest.mark.parametrize("write", ["init", "demo"])
+def test_settings_are_there_whole_or_not_at_all(
+    write: str, tmp_path: Path, synced: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a failure leaves of them must not stop the same command."""
+    monkeypatch.chdir(tmp_path)
+
+    def again() -> None:
+        if write == "init":
+            write_template(Path(FILE_NAME), {})
+        else:
+            demo._write_settings(Path(), "seed = 0")
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(os, "fsync", interrupt)
+        again()
+    assert not Path(FILE_NAME).exists()
+    host = socket.gethostname()
+    Path(f".{FILE_NAME}.{host}.{_GONE}.1.00000000").write_bytes(b"half")  # what a kill leaves
+    again()
+    assert [path.name for path in Path().iterdir()] == [FILE_NAME]
+    assert synced[-2].startswith(f".{FILE_NAME}.") and synced[-1] == f"{tmp_path.name}/"
+
+
+def interrupt(fd: int) -> None:
+    raise KeyboardInterrupt
 
 
 def _film(path: Path) -> None:

@@ -62,12 +62,13 @@ def save_checkpoint(
     with whole_folder(final) as draft:
         for name, content in {**files, RECORD: record.encode()}.items():
             write_durably(draft / name, content)
-    _prune(folder)
+    prune(run_dir)
     return final
 
 
-def _prune(folder: Path) -> None:
-    """Remove old checkpoints and what killed processes left."""
+def prune(run_dir: Path) -> None:
+    """Remove a run's checkpoints but the last two, and what killed processes left of others."""
+    folder = run_dir / "checkpoints"
     for path in checkpoints_in(folder)[:-_KEPT]:
         with suppress(OSError):
             remove_folder(path)

@@ -48,8 +48,8 @@ def note(folder: Path, *made: str, arguments: Sequence[str] = ()) -> None:
         return
     before = _read(folder)
     now = before | dict.fromkeys(made, (*((one,) for one in arguments), *options))
+    remove_orphans(folder)
     if now != before:
-        remove_orphans(folder)
         content = json.dumps(seal({"schema": SCHEMA, "made": dict(sorted(now.items()))}), indent=1)
         write_whole(folder / FILE, (content + "\n").encode())
 
