@@ -29,7 +29,12 @@ def advice(words: str, path: Path) -> str:
     here = (folder for folder in (path, *path.parents) if (folder / _MANIFEST).is_dir())
     cache = next(here, DEFAULT_CACHE)
     is_default = cache.absolute() == DEFAULT_CACHE.absolute()
-    return f"`avpipe {words}{'' if is_default else f' --cache {shlex.quote(str(cache))}'}`"
+    return f"`avpipe {words}{'' if is_default else f' --cache {quoted(cache)}'}`"
+
+
+def quoted(path: Path | str) -> str:
+    """Return a path as a shell takes it, for a command in a message: quoted where it has to be."""
+    return shlex.quote(str(path))
 
 
 @contextmanager

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from ..advice import advice
+from ..advice import advice, quoted
 from ..errors import AvpipeError, Fault, Wrong
 
 _ENDINGS: dict[Wrong, Callable[[Path], str]] = {
-    Wrong.NOT_A_CACHE: lambda cache: f"run `avpipe extract INPUT --cache {cache}`",
+    Wrong.NOT_A_CACHE: lambda cache: f"run `avpipe extract INPUT --cache {quoted(cache)}`",
     Wrong.DAMAGED: lambda path: f"run {advice('verify --repair', path)}",
     Wrong.NO_SOUND: lambda path: f"run {advice('extract', path)}",
     Wrong.NO_COLUMN: lambda cache: f"see {advice('status', cache)}",

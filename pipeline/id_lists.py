@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from pathlib import Path
 
+from ..advice import quoted
 from ..errors import CacheCorruptError, InputError
 from .extract.lists import read_entries
 
@@ -36,9 +37,8 @@ def _ids_of_run(record: Path) -> list[str]:
     except FileNotFoundError:
         raise InputError(f"{record}: No such file or directory") from None
     except (ValueError, KeyError, TypeError) as error:
-        raise CacheCorruptError(
-            f"{record} is damaged ({error}); `avpipe verify {record.parent}` says what helps"
-        ) from None
+        helps = f"`avpipe verify {quoted(record.parent)}` says what helps"
+        raise CacheCorruptError(f"{record} is damaged ({error}); {helps}") from None
 
 
 def read_ids_to_take(path: Path | None, option: str = "--ids") -> list[str] | None:

@@ -183,7 +183,9 @@ def _usage_message(error: Any, state: State) -> str:
     message = str(error.format_message()).replace("Value error, ", "")  # a word of the parser's
     context, parameter = getattr(error, "ctx", None), getattr(error, "param", None)
     if context is not None and hasattr(error, "possibilities"):  # an unknown option
-        return _misplaced(error.option_name, context) or message
+        return _misplaced(error.option_name, context) or _with_list(message, context)
+    if context is not None and message.startswith("No such command"):
+        return _with_list(message, context)
     if context is None or parameter is None:
         return message
     source = context.get_parameter_source(parameter.name)
@@ -196,6 +198,13 @@ def _usage_message(error: Any, state: State) -> str:
     if source is not None and source.name == "ENVIRONMENT":
         return f"{parameter.envvar}: {error.message}"
     return str(error.message) if error.message.startswith("--") else message
+
+
+def _with_list(message: str, context: Any) -> str:
+    """Say what lists the names that there are, where none is like the one that was typed."""
+    if "Did you mean" in message or "Possible options" in message:
+        return message
+    return f"{message.rstrip('.')}; `{context.command_path} --help` lists what there is"
 
 
 def _misplaced(option: str, context: Any) -> str:

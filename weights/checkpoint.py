@@ -146,7 +146,9 @@ def require_exact(
         if names
     ]
     if told:
-        raise MissingDependencyError(f"{path}: not the weights of {network}: {'; '.join(told)}")
+        raise MissingDependencyError(
+            f"{path}: not the weights of {network}: {'; '.join(told)}; name another file"
+        )
 
 
 def _has_numbers(tensor: Tensor) -> bool:

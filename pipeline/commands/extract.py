@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from ...advice import advice
 from ...cache.defaults import AUDIO_SECONDS, DECODER, FRAME, SPECTROGRAM
 from ...errors import Reason, UsageError
 from ...stages.workers import BACKEND, TIMEOUT_S
@@ -196,8 +197,12 @@ def extract(
     from ..extract.run import extract
 
     done = extract(settings)
-    text = estimate_text if dry_run else output.run_text
-    output.show(done.as_json(), json, text)
+
+    def text(document: Document) -> str:
+        see = f"\n\neach failed clip, and why: {advice('inspect --failures', cache)}"
+        return output.run_text(document) + (see if document["failed"] else "")
+
+    output.show(done.as_json(), json, estimate_text if dry_run else text)
     done.raise_for_failures()
 
 

@@ -104,6 +104,7 @@ def localize(
     if strip and not video:
         raise UsageError("--strip is of a film: add --video")
     from ...cache.store import Cache
+    from ...train.runs.record import read_record
     from ..localize.given import cached_sources, ids_to_draw, named_clips, sound_in_errors
     from ..networks.threads import network_threads
     from ..run_folders import one_run_folder
@@ -120,8 +121,10 @@ def localize(
             names, opened = ids_to_draw(ids), Cache(cache)
         else:
             clips = stack.enter_context(named_clips(inputs or [], sound))
-        from ..localize import files  # torch: no mistyped name has to wait for it
+        from ...train.runs.intake import fetch_teachers  # torch: no mistyped name waits for it
+        from ..localize import files
 
+        fetch_teachers(read_record(folder), network["weights"])  # no trial for what cannot begin
         stack.enter_context(network_threads(threads, device))
         if video:
             clips = cached_sources(opened, names) if ids is not None else clips

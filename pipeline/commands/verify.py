@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from ...advice import quoted
 from ...errors import CacheCorruptError, UsageError
 from .. import output
 from ..options import DEFAULT_CACHE, Cache, Json
@@ -45,7 +46,7 @@ def verify(
     found = verify(cache, repair=repair)
     output.show(verify_document(cache, found, repair=repair), json, verify_text)
     if not found.ok:
-        mend = f"`avpipe verify --repair --cache {cache}`"
+        mend = f"`avpipe verify --repair --cache {quoted(cache)}`"
         if repair:
             mend = _what_now(bool(found.spoilt), bool(found.lost))
         raise CacheCorruptError(f"{cache}: {_number(found.damaged)}; {mend}")

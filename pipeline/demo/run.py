@@ -5,12 +5,16 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import shlex
+import shutil
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import typer
 
+from ...advice import quoted
 from ...drafts import remove_orphans, write_whole
 from ...errors import UsageError
 from ...train.choices import DEFAULT_RECIPE
@@ -90,14 +94,22 @@ def demo(
     documents: dict[str, Document] = {}
     for number, stage in enumerate(stages, 1):
         say(f"\n[{number}/{len(stages)}] {stage.does}{about[number - 1]}")
-        say(f"    $ avpipe {' '.join(stage.words)}")
+        say(f"    $ {shlex.join(['avpipe', *stage.words])}")
         began = time.monotonic()
         document = documents[stage.words[0]] = _run(out, stage.words, extent)
         say(f"    {stage.tell(document)}, {time.monotonic() - began:.0f} s")
         if stage.words[0] == "localize":
             _show_maps(out, documents["evaluate"], time.monotonic() - started)
     say(f"\n{(time.monotonic() - started) / 60:.1f} min. Pictures: {out}/hero.png, {out}/pictures")
-    say(f"Go on: cd {out} && avpipe status")
+    say(f"Go on: cd {quoted(out)} && {program_name()} status")
+
+
+def program_name() -> str:
+    """Return what the shell finds this program by; `make demo` runs it without its name."""
+    beside = Path(sys.executable).with_name("avpipe")
+    found = shutil.which("avpipe")
+    is_found = beside.exists() and found is not None and beside.samefile(found)
+    return "avpipe" if is_found or not beside.exists() else quoted(beside)
 
 
 def _num_neighbors(extent: Extent) -> int:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from operator import eq
 from pathlib import Path
 
+from ...advice import quoted
 from ...cache.addresses import is_address
 from ...cache.manifest import Manifest
 from ...cache.segment import Line, Root
@@ -209,7 +210,7 @@ def _refuse_moved(planned: _Planned, new: Sequence[Candidate]) -> None:
             folder = new[flags.index(1)].root
             raise InputError(
                 f"{folder} has clips that are known from {gone}, which is gone: if they have "
-                f"moved, add --root {number}={folder}"
+                f"moved, add --root {quoted(f'{number}={folder}')}"
             )
 
 

@@ -10,11 +10,14 @@ from __future__ import annotations
 
 import os
 import stat
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, fields, replace
+from difflib import get_close_matches
 from operator import attrgetter
+from pathlib import Path
 from typing import Any, get_args
 
 from ...cache.addresses import (
@@ -146,7 +149,8 @@ def scan(inputs: Sequence[str], *, root: str | None = None, id_from: IdFrom = ID
         InputError: an input is not there, unreadable, neither folder nor file, or a kind of list
             that is not read; a list is wrong, or names a clip that several files were cut to; no
             clip was found at all; a host does not answer, or wants credentials.
-        UsageError: unknown `id_from`; a `root` and no list whose paths could start there.
+        UsageError: unknown `id_from`; a `root` and no list whose paths could start there; names
+            that are not ASCII, in a locale whose encoding is not UTF-8.
     """
     if id_from not in get_args(IdFrom):
         raise UsageError(f"id_from must be 'stem' or 'path', not {id_from!r}")
@@ -202,7 +206,26 @@ def _scan(inputs: Sequence[str], root: str | None, id_from: IdFrom) -> Scan:
             require_there(place)
     if not candidates:
         raise InputError(_nothing(inputs, ignored))
+    _require_utf8(candidates)
     return Scan(_sorted(candidates), dict(sorted(ignored.items())), notices)
+
+
+def _require_utf8(candidates: Sequence[Candidate]) -> None:
+    """Refuse names that this process does not read as UTF-8: one clip would get two ids.
+
+    Python reads them so unless a locale of another encoding is asked for.
+
+    Raises:
+        UsageError: Naming the first.
+    """
+    encoding = sys.getfilesystemencoding()
+    if encoding == "utf-8":
+        return
+    if odd := next((one.path for one in candidates if not one.path.isascii()), None):
+        raise UsageError(
+            f"{shown(odd)}: this shell's names are {encoding}, and with UTF-8 the same clip would "
+            "have another id: put PYTHONUTF8=1 before the command"
+        )
 
 
 def _is_list(name: str) -> bool:
@@ -215,8 +238,21 @@ def _mode(path: str) -> int:
         return os.stat(path).st_mode
     except NotADirectoryError as error:
         raise InputError(_below_a_file(path)) from error
+    except FileNotFoundError as error:
+        raise InputError(_not_there(path)) from error
     except OSError as error:
         raise InputError(f"{shown(path) or repr(path)}: {error.strerror}") from error
+
+
+def _not_there(path: str) -> str:
+    """Say where a file or folder was looked for, or what is there that is called almost so."""
+    wanted = Path(path)
+    said = f"{shown(path) or repr(path)}: No such file or directory"
+    with suppress(OSError):
+        names = [one.name for one in wanted.absolute().parent.iterdir()]
+        if near := get_close_matches(wanted.name, names, 1):
+            return f"{said}; did you mean {shown(str(wanted.with_name(near[0])))}?"
+    return said if wanted.is_absolute() else f"{said} in {shown(str(Path.cwd()))}"
 
 
 def _below_a_file(path: str) -> str:
@@ -255,7 +291,7 @@ def _nothing(inputs: Sequence[str], ignored: Counter[str]) -> str:
         f"{count} {suffix or '(no suffix)'}" for suffix, count in sorted(ignored.items())
     )
     videos = " ".join(sorted(VIDEO_SUFFIXES))
-    found = f"{where}: no clips found" + (f" (left alone: {left})" if left else f" ({videos})")
+    found = f"{where}: no clips found" + (f" (left alone: {left})" if left else "")
     if ".tar" in ignored:
         return f"{found}; name the .tar themselves"
     for folder in (os.path.abspath(name) for name in inputs):
@@ -264,7 +300,9 @@ def _nothing(inputs: Sequence[str], ignored: Counter[str]) -> str:
             return f"{found}; for pictures with their sounds name {shown(above)}"
     if ignored.keys() & PICTURES and ignored.keys() & SOUNDS:
         return f"{found}; a table with the columns path and audio_path gives pictures their sounds"
-    return found
+    if ignored.keys() & PICTURES:
+        return found
+    return f"{found}; videos are looked for by their suffixes: {videos}"
 
 
 def _sorted(candidates: list[Candidate]) -> list[Candidate]:

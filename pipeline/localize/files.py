@@ -103,7 +103,7 @@ def localize_files(
             clips, out, alpha=alpha, scales=scales, geometry=geometry, progress=progress
         )
     if not pictures:
-        raise _all_failed(failures)
+        raise _all_failed(failures, candidates)
     return LocalizeResult(pictures, failures)
 
 
@@ -166,13 +166,16 @@ def localize_videos(
             done.pictures.extend([drawn] if drawn else [])
             done.notices.extend([notice] if notice else [])
     if not done.videos:
-        raise _all_failed(done.failures)
+        raise _all_failed(done.failures, candidates)
     return done
 
 
-def _all_failed(failures: Sequence[Failure]) -> ClipsFailedError:
-    first = failures[0]
-    told = f"{first.id}: {first.reason} {first.detail}".rstrip()
+def _all_failed(failures: Sequence[Failure], candidates: Sequence[Candidate]) -> ClipsFailedError:
+    """Name the file of the first; the picture of a sound of its own may be a decoded copy."""
+    first, clip = failures[0], candidates[failures[0].row]
+    is_file = clip.path and clip.audio_path is None
+    name = joined(clip.root, clip.path) if is_file else first.id
+    told = f"{name}: {first.reason} {first.detail}".rstrip()
     if len(failures) > 1:
         told += ", ..."
     return ClipsFailedError(f"none of {len(failures)} clips could be localized ({told})")

@@ -9,6 +9,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from ...advice import advice
 from ...cache.schema import AUDIO, EXTRACT, HINTS, OBJECTS, Header, params_difference, shard_path
 from ...cache.shard import read_header
 from ...cache.state import (
@@ -95,7 +96,7 @@ def plan_embed(
     extracted = extracted_shards(cache)
     wanted_shards = extracted if shards is None else extracted.intersection(shards)
     if not wanted_shards:
-        raise InputError(f"{cache} has no extracted clips; run `avpipe extract --cache {cache}`")
+        raise InputError(f"{cache} has no extracted clips; run {advice('extract', cache)}")
     numbers = of_part(wanted_shards, part)
     for stage, teacher in teachers.items():
         if not shard_numbers(cache, stage).issuperset(numbers):

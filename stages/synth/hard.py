@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from ...advice import quoted
 from ...errors import InputError
 from ...reading import parse_json
 from .encode import encode
@@ -115,7 +116,7 @@ def read_world(folder: Path) -> tuple[int, tuple[SynthClass, ...], tuple[float, 
         return made["seed"], draw_classes(made["seed"], made["classes"]), (low, high)
     except (OSError, ValueError, KeyError, TypeError, OverflowError) as error:
         raise InputError(
-            f"{folder} is no synthetic world; `avpipe synth {folder}` makes one"
+            f"{folder} is no synthetic world; `avpipe synth {quoted(folder)}` makes one"
         ) from error
 
 

@@ -29,7 +29,7 @@ def test_a_small_demo_goes_the_whole_way_and_resumes(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("AVPIPE_CACHE", "elsewhere")
     Path("avpipe.toml").write_text('cache = "mine"\n')
-    out = Path("out")
+    out = Path("my out")
     pace = MachinePace(cores=4, free=2.0, make_s=5.0, decode_s=1.0, step_s=60.0, pass_s=15.0)
     asked: list[tuple[str, str]] = []
     monkeypatch.setattr(demo_module, "measure_pace", lambda *how: asked.append(how) or pace)
@@ -49,6 +49,8 @@ def test_a_small_demo_goes_the_whole_way_and_resumes(
     assert "\n    20 done, 0 were there, " in said  # neighbours of 10 clips, by sight and by sound
     assert len((out / "teachers.txt").read_text().split()) == 10
     assert json.loads((out / "run/seed0/run.json").read_text())["threads"] == 1
+    assert "\n    $ avpipe evaluate 'my out/run' --threads 1\n" in said
+    assert "\nGo on: cd 'my out' && " in said
     assert "RANDOM weights" in said
     for name in ("audio-visual map", "sounds shuffled", "center prior", "saliency"):
         assert f"\n{name}" in said

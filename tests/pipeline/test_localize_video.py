@@ -118,7 +118,8 @@ def test_films_of_files(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture
     assert found["pictures"] == [str(out / "a.strip.png")]
     words = ["localize", str(tmp_path / "in" / "b.mp4"), "--video", "--run", str(run)]
     assert main(words) == 3
-    assert "none of 1 clips could be localized (b: not_media" in capsys.readouterr().err
+    told = f"none of 1 clips could be localized ({tmp_path}/in/b.mp4: not_media"
+    assert told in capsys.readouterr().err
     with pytest.raises(UsageError, match="is no folder: name one with --out"):
         drawn(run, out / "a.mp4", tmp_path / "in", video=True)
 

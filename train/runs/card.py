@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ...advice import quoted
 from ...cache.schema import id_set_digest
 from ...errors import require_answer
 from ..benchmarks import module_of
@@ -34,9 +35,8 @@ def read_scores(run_dir: Path) -> list[StoredScores]:
             _metrics(one)
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             require_answer(error, path)
-            tell(
-                f"{path} is damaged: the card leaves it out; run `avpipe evaluate {run_dir}` again"
-            )
+            run = quoted(run_dir)
+            tell(f"{path} is damaged: the card leaves it out; run `avpipe evaluate {run}` again")
             continue
         found.append(one)
     return found

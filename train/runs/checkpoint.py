@@ -14,6 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ...advice import quoted
 from ...drafts import remove_folder, whole_folder
 from ...drafts import write_durably as write_durably
 from ...errors import CacheCorruptError, InputError
@@ -127,7 +128,8 @@ def require_checkpoint(run_dir: Path) -> tuple[Path, int]:
     """
     found = latest_checkpoint(run_dir)
     if found is None:
-        raise InputError(f"{run_dir} has no checkpoint; run `avpipe train --run {run_dir}`")
+        retry = f"run `avpipe train --run {quoted(run_dir)}`"
+        raise InputError(f"{run_dir} has no checkpoint; {retry}")
     return found
 
 

@@ -28,6 +28,21 @@ from ..nets.model import AudioVisualModel
 from .record import RunRecord
 
 
+def fetch_teachers(record: RunRecord, specs: Sequence[str]) -> None:
+    """Look for the weights of a run's teachers, and fetch what is missing; nothing is loaded.
+
+    Args:
+        record: Of the run; one that learnt from pictures and sounds has no teachers.
+        specs: Where weights are (`--weights`).
+
+    Raises:
+        MissingDependencyError: Weights are missing, all of them told at once.
+        UsageError: A spec names another network than the run's.
+    """
+    mine = record.features.values()
+    fetch_weights([(one.teacher, one.weights) for one in mine], specs)
+
+
 class Intake:
     """Brings frames and sounds to the form in which a run learnt them.
 
@@ -72,8 +87,7 @@ class Intake:
             MissingDependencyError: Weights are missing, or others than the run learnt from; what
                 cannot be fetched is told at once.
         """
-        mine = self._record.features.values()
-        fetch_weights([(one.teacher, one.weights) for one in mine], self._specs)
+        fetch_teachers(self._record, self._specs)
         for modality in self._record.features:
             self.teacher(modality)
 

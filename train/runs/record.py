@@ -10,6 +10,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from ...advice import quoted
 from ...cache.schema import MANIFEST
 from ...drafts import write_whole
 from ...errors import CacheCorruptError, InputError, UsageError
@@ -169,7 +170,7 @@ def no_run(folder: Path) -> str:
         return f"{folder} holds {len(seeds)} runs; name one, as {seeds[0].parent}"
     if runs := sorted(folder.glob("*/run.json")):
         return f"{folder} holds no run; it holds {runs[0].parent}: name that"
-    return f"{folder} holds no run; make one with `avpipe train --run {folder}`"
+    return f"{folder} holds no run; make one with `avpipe train --run {quoted(folder)}`"
 
 
 def is_cache(folder: Path) -> bool:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ...advice import quoted
 from ...errors import InputError
 from ..benchmarks import Pair
 from .annotations import flag, read_json_boxes, read_negatives, read_rows, refuse_twice
@@ -30,7 +31,8 @@ def read_world(annotations: Path) -> Synth:
         if there and there.isdisjoint({*_FILES, "videos"}):
             raise InputError(f"{folder} is not a folder that `avpipe synth` made; name that one")
         raise InputError(
-            f"{folder / absent[0]} is missing; `avpipe synth {folder}` makes or completes a world"
+            f"{folder / absent[0]} is missing; `avpipe synth {quoted(folder)}` makes "
+            "or completes a world"
         )
     try:
         return _read(folder)

@@ -21,7 +21,7 @@ from ..chart import STYLE
 from .curves import last_values, read_history, training_section
 from .origin import data_section, origin_section, stamps
 
-NOT_SCORED = "nothing was scored: say where the true boxes are with --annotations"
+NOT_SCORED = "no scores on the page: where true boxes are known, name them with --annotations"
 
 
 def make_report(

@@ -123,7 +123,9 @@ def _load(folder: Path) -> Any:
         ),
     }
     if told := [f"{what} {', '.join(names[:3])}" for what, names in wrong.items() if names]:
-        raise MissingDependencyError(f"{folder}: not the weights of DETR: {'; '.join(told)}")
+        raise MissingDependencyError(
+            f"{folder}: not the weights of DETR: {'; '.join(told)}; name another folder"
+        )
     return model.eval()
 
 

@@ -296,9 +296,16 @@ def test_features_of_another_network_are_refused(cache: Cache, run: Path, tmp_pa
 
 
 def test_weights_that_are_missing_are_told_before_work_and_at_once(
-    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    run: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """A run that learnt from files, which are gone."""
+    tried: list[str] = []
+    monkeypatch.setattr(
+        "avpipe.pipeline.networks.threads.network_threads", lambda *how: tried.append("threads")
+    )
     copy = Path(shutil.copytree(run, tmp_path / "run"))
     features = json.loads((copy / "run.json").read_text())["features"]
     change_page(copy, features={name: {**one, "weights": "0123"} for name, one in features.items()})
@@ -309,7 +316,7 @@ def test_weights_that_are_missing_are_told_before_work_and_at_once(
     words += ["--run", str(copy), "--out", str(tmp_path / "out"), "--device", "cpu"]
     assert main([*words, *(w for spec in specs for w in ("--weights", spec))]) == 6
     (told,) = [line for line in capsys.readouterr().err.splitlines() if "error" in line]
-    assert "gone.pt" in told and not (tmp_path / "out").exists()
+    assert "gone.pt" in told and not (tmp_path / "out").exists() and tried == []
     with pytest.raises(MissingDependencyError) as caught:
         load_run(copy, "cpu", weights=specs).load_teachers()
     assert "mobilenet" in str(caught.value) and "mn04" in str(caught.value)
