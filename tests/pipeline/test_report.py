@@ -8,6 +8,7 @@ from avpipe.pipeline.commands import extract, localize, train
 from avpipe.pipeline.commands.status import status_text
 from avpipe.pipeline.commands.verify import verify_text
 from avpipe.pipeline.networks.dry_run import estimate_text
+from avpipe.pipeline.verified.document import document
 
 
 @pytest.mark.parametrize(
@@ -76,21 +77,24 @@ def test_status() -> None:
 
 
 def test_verify() -> None:
-    document: dict[str, Any] = {"files": 5, "bytes": 10, "damaged": {}, "repaired": [], "lost": []}
-    document["commands"] = []
-    assert verify_text(document) == "5 files, 10 B: none damaged"
-    document["damaged"] = {"audio/0000001.h5": "sha256 differs"}
-    document["damaged"]["extract/0000002.h5"] = "/c/extract/0000002.h5: cut off; run x"
-    document["repaired"] = ["audio/0000001.h5 moved to damaged/"]
-    document["commands"] = ["avpipe extract --cache c"]
-    assert verify_text(document).splitlines() == [
+    sound = document(files=5, size=10, damaged={}, commands=[], lost=[])
+    assert sound["ok"] and verify_text(sound) == "5 files, 10 B: none damaged"
+    damaged = {
+        "audio/0000001.h5": "sha256 differs",
+        "extract/0000002.h5": "/c/extract/0000002.h5: cut off; run x",
+    }
+    repaired = ["audio/0000001.h5 moved to damaged/"]
+    line = "avpipe extract --cache c"
+    found = document(files=5, size=10, damaged=damaged, commands=[line], lost=[], repaired=repaired)
+    assert not found["ok"]
+    assert verify_text(found).splitlines() == [
         "5 files, 10 B: 2 damaged",
         "damaged   audio/0000001.h5: sha256 differs",
         "damaged   extract/0000002.h5: cut off; run x",
         "repaired  audio/0000001.h5 moved to damaged/",
         "",
         "to make the rest again:",
-        "avpipe extract --cache c",
+        line,
     ]
 
 
