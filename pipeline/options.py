@@ -1,5 +1,6 @@
 """Options that several commands share, each defined once."""
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -7,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from ..advice import DEFAULT_CACHE as DEFAULT_CACHE
+from ..cache.defaults import WHOLE, Part
 from ..errors import UsageError
 from ..machine import granted_cores, parse_threads
 from ..train.choices import Geometry as GeometryName
@@ -30,6 +32,27 @@ def checked(check: Callable[[Any], object]) -> Callable[[Any], Any]:
         return value
 
     return callback
+
+
+def parse_part(text: str) -> Part:
+    """Parse `--part i/n` into (i, n), i from 0.
+
+    Raises:
+        UsageError: not of that form, or i is not below n.
+    """
+    match = re.fullmatch(r"(\d+)/(\d+)", text)
+    if not match or int(match[1]) >= int(match[2]):
+        raise UsageError(f"--part {text}: should be i/n with i from 0 to n - 1, as in 0/8")
+    return int(match[1]), int(match[2])
+
+
+def part_of(text: str | None) -> Part:
+    """Return the part that an option names; without one, all.
+
+    Raises:
+        UsageError: as `parse_part` does.
+    """
+    return parse_part(text) if text else WHOLE
 
 
 def shared_weights(context: typer.Context, specs: list[str] | None) -> list[str] | None:

@@ -11,7 +11,6 @@ from ...errors import UsageError
 from ...machine import AUTO
 from ...stages.embed import BATCH_SIZE
 from .. import output
-from ..extract.divided import part_of
 from ..options import (
     DEFAULT_CACHE,
     MOST_SEED,
@@ -26,6 +25,7 @@ from ..options import (
     Overwrite,
     PartOption,
     Weights,
+    part_of,
 )
 from ..output import Document, percent, table, teachers_text
 from ..settings import Example

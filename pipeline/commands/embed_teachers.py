@@ -14,7 +14,6 @@ from ...stages.embed import BATCH_SIZE
 from ...stages.teachers import FLOAT32, Precision
 from ...stages.workers import BACKEND, Workers
 from .. import output
-from ..extract.divided import part_of
 from ..options import (
     DEFAULT_CACHE,
     PRETRAINED,
@@ -30,6 +29,7 @@ from ..options import (
     Scheduler,
     Threads,
     Weights,
+    part_of,
 )
 from ..settings import ONE_RUN, Example, With
 

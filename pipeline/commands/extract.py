@@ -10,7 +10,6 @@ from ...cache.defaults import AUDIO_SECONDS, DECODER, FRAME, SPECTROGRAM
 from ...errors import Reason, UsageError
 from ...stages.workers import BACKEND, TIMEOUT_S
 from .. import output
-from ..extract.divided import parse_part
 from ..extract.settings import (
     ID_FROM,
     Decoder,
@@ -36,6 +35,7 @@ from ..options import (
     Scheduler,
     checked,
     inputs_argument,
+    parse_part,
 )
 from ..output import Document, fields_text
 from ..settings import FILE_NAME, ONE_RUN, PLACES, Example, With

@@ -12,7 +12,6 @@ from ...machine import AUTO
 from ...stages.embed import BATCH_SIZE
 from ...stages.workers import BACKEND, Workers
 from .. import output
-from ..extract.divided import part_of
 from ..options import (
     DEFAULT_CACHE,
     PRETRAINED,
@@ -30,6 +29,7 @@ from ..options import (
     Scheduler,
     Threads,
     Weights,
+    part_of,
 )
 from ..settings import With
 

@@ -7,8 +7,7 @@ from typing import Annotated
 import typer
 
 from .. import output
-from ..extract.divided import part_of
-from ..options import DEFAULT_CACHE, Cache, Json, PartOption
+from ..options import DEFAULT_CACHE, Cache, Json, PartOption, part_of
 from ..output import Document, fields_text, size_text, table, weights_text
 from ..settings import ONE_RUN
 

@@ -18,7 +18,7 @@ from ...errors import InputError
 from .lists import VGGSOUND_SECONDS, shown
 
 if TYPE_CHECKING:
-    from .scan import Candidate
+    from .candidate import Candidate
 
 _NUMBER = r"\d+(?:\.\d+)?"
 _CUT = re.compile(rf"([A-Za-z0-9_-]{{11}})_({_NUMBER})(?:_({_NUMBER}))?")

@@ -40,7 +40,7 @@ from .folders import clips_named
 from .lists import LIST_SUFFIXES, VIDEO_SUFFIXES, require_no_packed, shown, suffix_of
 
 if TYPE_CHECKING:
-    from .scan import Candidate
+    from .candidate import Candidate
 
 _PICTURES = frozenset({".jpg", ".jpeg", ".png"})
 _AT_ONCE = 32

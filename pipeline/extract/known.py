@@ -14,7 +14,7 @@ from ...cache.manifest import Manifest
 from ...cache.segment import Line, Root
 from ...errors import REFUSALS, InputError
 from ...stages.sources.staging import is_gone
-from .scan import Candidate, candidate_text, default_id, path_key, piece_id
+from .candidate import Candidate, candidate_text, default_id, path_key, piece_id
 from .settings import ID_FROM, IdFrom
 
 

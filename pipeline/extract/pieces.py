@@ -16,8 +16,8 @@ from ...reading import parse_json
 from ...stages.features import FeatureParams
 from ...stages.sources.staging import staged_file
 from ..progress import Progress
+from .candidate import Candidate, piece_id
 from .rounds import run_rounds
-from .scan import Candidate, piece_id
 from .settings import ExtractSettings
 from .workers import decoder_child, fitness_of
 

@@ -19,10 +19,9 @@ from ...cache.store import Cache, Failure
 from ...cache.writer import remove_orphans
 from ...errors import CacheCorruptError, Reason
 from ...stages.extract import STAGE_VERSION
-from .garbage import uncollected
+from .candidate import Candidate, candidate_text, uncollected
 from .known import find_new, seen_roots
 from .lists import shown
-from .scan import Candidate, candidate_text
 from .settings import ID_FROM, IdFrom
 from .taken import TakenIds
 

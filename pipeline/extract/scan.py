@@ -4,7 +4,7 @@ A clip that is named and not there stays a candidate, so that it ends as failed 
 instead of vanishing.
 """
 
-# ruff: noqa: PTH100, PTH110, PTH112, PTH113, PTH116, PTH118, PTH120, PTH122 - millions of paths stay plain strings
+# ruff: noqa: PTH100, PTH110, PTH112, PTH113, PTH116, PTH118, PTH120 - millions of paths stay plain strings
 
 from __future__ import annotations
 
@@ -12,111 +12,46 @@ import os
 import stat
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field
 from difflib import get_close_matches
-from operator import attrgetter
 from pathlib import Path
-from typing import Any, get_args
+from typing import get_args
 
-from ...cache.addresses import (
-    address_below,
-    archive_in,
-    host_of,
-    is_address,
-    is_other_address,
-    joined,
+from ...cache.addresses import archive_in, is_address, is_other_address, joined
+from ...errors import InputError, UsageError
+from .candidate import (
+    Candidate,
+    as_candidates,
+    candidate_of,
+    default_id,
+    from_folder,
+    seen_away,
+    size_of,
+    sort_by_path,
+    uncollected,
 )
-from ...cache.clip_ids import wrong_with_id
-from ...cache.segment import line_text
-from ...errors import InputError, Reason, UsageError
-from .by_id import Files
 from .elsewhere import (
-    FoundAway,
-    SeenFile,
     clip_inside,
     clips_at,
     is_archive,
     is_one_file,
-    is_there,
     look_elsewhere,
     parsed,
     require_there,
 )
-from .folders import find_clips
-from .garbage import uncollected
 from .layouts import PICTURES, SOUNDS
+from .listed import below, from_list, is_below
 from .lists import (
     LIST_SUFFIXES,
     VIDEO_SUFFIXES,
-    Entry,
-    bare_entry,
-    is_table,
-    read_entries,
-    read_names,
     require_no_packed,
     require_no_table,
     shown,
     suffix_of,
 )
-from .plain_paths import plain_sizes
 from .settings import ID_FROM, IdFrom
-
-MISSING_SUFFIX = ".mp4"
-"""An id without a file is recorded under this name, and fails as `missing`."""
-
-
-@dataclass(slots=True)
-class Candidate:  # not frozen, which takes three times as long to make: there are millions
-    """One clip to be: `path`, and `audio_path` where it can, are relative to the folder `root`.
-
-    Names that are not UTF-8 are surrogate-escaped. `path` is empty when no file can have the name
-    asked for; `reject` then says why. `bytes` is the size of the file at `path`, 0 when unknown.
-    `detail` says in words why it is rejected, or what was looked for and not found. `root` may be
-    an address, and `path` lead into a tar: then it is a `CandidateAway`.
-    """
-
-    id: str
-    root: str
-    path: str
-    bytes: int
-    source: str
-    audio_path: str | None = None
-    start_s: float | None = None
-    seconds: float | None = None
-    label: str | None = None
-    reject: Reason | None = None
-    detail: str | None = None
-
-    @property
-    def etag(self) -> str | None:
-        """What its host calls its content."""
-        return None
-
-    @property
-    def offset(self) -> int | None:
-        """Where its bytes begin in a tar."""
-        return None
-
-
-@dataclass(slots=True)
-class CandidateAway(Candidate):
-    """One at an address or in a tar: millions of others need no room for what was seen there."""
-
-    etag: str | None = None
-    offset: int | None = None
-
-
-_HELD = tuple(one.name for one in fields(Candidate))
-
-
-def candidate_text(one: Candidate, root: int) -> bytes:
-    """Return the manifest line of a candidate that is not rejected, in a root of that number."""
-    return line_text(
-        one.id, root, one.path, one.bytes, one.source,
-        one.audio_path, one.start_s, one.seconds, one.label, one.detail, one.etag, one.offset,
-    )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,40 +109,40 @@ def _scan(inputs: Sequence[str], root: str | None, id_from: IdFrom) -> Scan:
             if is_one_file(place):
                 named.add(place)
             found = clips_at(place, ignored, notices)
-            candidates.extend(_as_candidates(found, id_from))
+            candidates.extend(as_candidates(found, id_from))
             continue
         path = os.path.abspath(name)
         if inside := archive_in(path):
             only_folders = False
-            candidates.extend(_as_candidates([clip_inside(*inside)], id_from))
+            candidates.extend(as_candidates([clip_inside(*inside)], id_from))
             continue
         mode = _mode(name)
         if stat.S_ISDIR(mode):
-            candidates.extend(_from_folder(path, id_from, visited, ignored, notices))
+            candidates.extend(from_folder(path, id_from, visited, ignored, notices))
             continue
         only_folders = False
         if not stat.S_ISREG(mode):
             raise InputError(f"{shown(name)}: a FIFO, socket or device; name a folder or a file")
         if _is_list(path):
-            candidates.extend(_from_list(path, _list_root(path, root), id_from, notices))
+            candidates.extend(from_list(path, _list_root(path, root), id_from, notices))
         elif is_archive(path):
             found = clips_at(path, ignored, notices)
-            candidates.extend(_as_candidates(found, id_from))
+            candidates.extend(as_candidates(found, id_from))
         else:
             require_no_table(path)
             folder, base = os.path.split(path)
-            candidates.append(_candidate(folder, base, _size(path), id_from))
+            candidates.append(candidate_of(folder, base, size_of(path), id_from))
     if not only_folders:  # folders alone share no file: each real folder is visited once
         candidates = list(_distinct(candidates, id_from))
         for at, seen in look_elsewhere(candidates):
-            candidates[at] = _seen_away(candidates[at], seen)
+            candidates[at] = seen_away(candidates[at], seen)
             named.discard(joined(candidates[at].root, candidates[at].path))
         for place in sorted(named):
             require_there(place)
     if not candidates:
         raise InputError(_nothing(inputs, ignored))
     _require_utf8(candidates)
-    return Scan(_sorted(candidates), dict(sorted(ignored.items())), notices)
+    return Scan(sort_by_path(candidates), dict(sorted(ignored.items())), notices)
 
 
 def _require_utf8(candidates: Sequence[Candidate]) -> None:
@@ -305,23 +240,6 @@ def _nothing(inputs: Sequence[str], ignored: Counter[str]) -> str:
     return f"{found}; videos are looked for by their suffixes: {videos}"
 
 
-def _sorted(candidates: list[Candidate]) -> list[Candidate]:
-    """Sort in place by path bytes, then root, then start: stable sorts spare a tuple per clip."""
-    candidates.sort(key=lambda clip: clip.start_s or 0.0)
-    candidates.sort(key=attrgetter("root"))
-    key = path_key(candidates)
-    candidates.sort(key=attrgetter("path") if key is str else lambda clip: key(clip.path))
-    return candidates
-
-
-def path_key(candidates: Sequence[Candidate]) -> Callable[[str], Any]:
-    """Return what orders the candidates' paths among all others as their bytes do.
-
-    Text orders as its bytes where one of two is ASCII, and takes no second copy of each.
-    """
-    return str if all(clip.path.isascii() for clip in candidates) else os.fsencode
-
-
 def _distinct(candidates: list[Candidate], id_from: IdFrom) -> Iterator[Candidate]:
     """Drop what was named before, under whatever root: the same part of the same files.
 
@@ -337,9 +255,9 @@ def _distinct(candidates: list[Candidate], id_from: IdFrom) -> Iterator[Candidat
         top = outer[clip.root]
         name, audio = clip.path, clip.audio_path
         if clip.root != top:
-            below = _below(clip.root, top)
-            name = os.path.join(below, name)
-            audio = None if audio is None else os.path.join(below, audio)
+            inner = below(clip.root, top)
+            name = os.path.join(inner, name)
+            audio = None if audio is None else os.path.join(inner, audio)
         own_id = None if clip.id == default_id(clip.path, id_from) else clip.id
         details = (audio, clip.start_s, clip.seconds, own_id)
         # the path alone, as key, takes no memory of its own where its root is outermost
@@ -354,198 +272,7 @@ def _outermost(roots: set[str]) -> dict[str, str]:
     outer: dict[str, str] = {}
     top: str | None = None
     for root in sorted(roots, key=lambda root: os.path.join(root, "")):
-        if top is None or not _is_below(root, top):
+        if top is None or not is_below(root, top):
             top = root
         outer[root] = top
     return outer
-
-
-def default_id(path: str, id_from: IdFrom) -> str:
-    """The id of a clip whose list gives it none, from its path below the root.
-
-    Frames that AVSBench names `<video>.mp4_<number>.png` are `<video>_<number>`, as their masks.
-    """
-    if path.endswith(".png"):
-        path = path.replace(".mp4_", "_")
-    base = path.rfind("/") + 1
-    dot = path.rfind(".")
-    if dot > base and (
-        path[base] != "." or path[base:dot].strip(".")
-    ):  # else there is none, or it is a hidden file's
-        path = path[:dot]
-    return path.replace("/", "__") if id_from == "path" else path[base:]
-
-
-def piece_id(clip_id: str, start_s: float) -> str:
-    """The id of a clip's piece: the clip's, and the start in milliseconds."""
-    return f"{clip_id}_{round(start_s * 1000):09d}"
-
-
-def _candidate(root: str, path: str, size: int, id_from: IdFrom) -> Candidate:
-    clip_id = default_id(path, id_from)
-    return Candidate(clip_id, root, path, size, clip_id)
-
-
-def _size(path: str) -> int:
-    """Bytes of a regular file; 0 for what is not there (or no file), which extraction reports."""
-    try:
-        found = os.stat(path)
-    except OSError:
-        return 0
-    return found.st_size if stat.S_ISREG(found.st_mode) else 0
-
-
-def _from_folder(
-    root: str,
-    id_from: IdFrom,
-    visited: set[tuple[int, int]],
-    ignored: Counter[str],
-    notices: list[str],
-) -> Iterator[Candidate]:
-    for path, size, audio_path, source in find_clips(root, visited, ignored, notices):
-        clip_id = default_id(path, id_from)
-        yield Candidate(clip_id, root, path, size, source or clip_id, audio_path)
-
-
-def _as_candidates(found: Iterable[FoundAway], id_from: IdFrom) -> Iterator[Candidate]:
-    """Turn what was found at an address or in a tar into candidates."""
-    for one in found:
-        clip_id = default_id(one.path, id_from)
-        yield CandidateAway(
-            clip_id, one.root, "" if one.wrong else one.path, one.bytes, one.source or clip_id,
-            one.audio_path, reject=Reason.BAD_ID if one.wrong else None, detail=one.wrong,
-            etag=one.etag, offset=one.offset,
-        )  # fmt: skip
-
-
-def _seen_away(clip: Candidate, seen: SeenFile) -> CandidateAway:
-    """Return a candidate with what was seen of it where it lies."""
-    held = {name: getattr(clip, name) for name in _HELD}
-    return CandidateAway(**{**held, "bytes": seen.bytes}, etag=seen.etag, offset=seen.offset)
-
-
-def _all_below(root: str) -> Iterator[Candidate]:
-    """Yield all clips that an id may name."""
-    if is_address(root) or is_archive(root):
-        return _as_candidates(clips_at(root, Counter(), []), "stem")
-    return _from_folder(root, "stem", set(), Counter(), [])
-
-
-def _from_list(path: str, root: str, id_from: IdFrom, notices: list[str]) -> Iterator[Candidate]:
-    files: Files | None = None
-
-    def asked_for(entry: Entry) -> Candidate:
-        nonlocal files
-        try:
-            clip = None if entry.path is None else _by_path(entry.path, root, id_from)
-        except InputError as error:  # an address that cannot be used
-            raise InputError(f"{shown(path)}: {error}") from error
-        if clip is None:
-            if files is None:  # one walk, and only when something must be looked for
-                below = list(_all_below(root))
-                files = Files(_sorted(below))
-            clip = _by_id(entry, root, files)
-        return _described(clip, entry, root)
-
-    if is_table(path):
-        yield from map(asked_for, read_entries(path))
-    else:
-        for name, size in plain_sizes(read_names(path), root):
-            if size is None and is_archive(name):
-                found = clips_at(_whole_path(root, name), Counter(), notices)
-                yield from _as_candidates(found, id_from)
-            elif size is None:
-                yield asked_for(bare_entry(name))
-            else:
-                clip_id = default_id(name, id_from)
-                yield Candidate(clip_id, root, name, size, clip_id)
-    if files is not None:
-        notices.extend(f"{shown(path)}: {notice}" for notice in files.notices())
-
-
-def _by_path(path: str, root: str, id_from: IdFrom) -> Candidate | None:
-    """The clip at a path; None for a bare name that is not directly below the root."""
-    if "\0" in path:
-        clip_id = default_id(path, id_from)
-        detail = "the path holds a NUL"
-        return Candidate(clip_id, root, "", 0, clip_id, reject=Reason.BAD_ID, detail=detail)
-    full = _whole_path(root, path)
-    if is_address(full):
-        if "/" not in path and not is_there(full):
-            return None
-        home = root if _is_below(full, root) else host_of(full)
-        return _candidate(home, _below(full, home), 0, id_from)  # whose size is asked for later
-    if "/" not in path and not (os.path.lexists(full) or (archive_in(full) and is_there(full))):
-        return None
-    home = root if _is_below(full, root) else os.path.dirname(full)
-    return _candidate(home, _below(full, home), _size(full), id_from)
-
-
-def _whole_path(root: str, path: str) -> str:
-    """Return what a list names, by a path below its root, an absolute path or an address."""
-    if is_address(path) or is_other_address(path):
-        return parsed(path)
-    if is_address(root) and not path.startswith("/"):
-        return address_below(root, path)
-    return os.path.normpath(path if path.startswith("/") else f"{root.rstrip('/')}/{path}")
-
-
-def _is_below(full: str, folder: str) -> bool:
-    return full.startswith(folder.rstrip("/") + "/")
-
-
-def _below(full: str, folder: str) -> str:
-    """The path below a folder that it lies in, without the cost of `os.path.relpath`."""
-    return full[len(folder.rstrip("/")) + 1 :]
-
-
-def _by_id(entry: Entry, root: str, files: Files) -> Candidate:
-    """The file that carries an id (or a bare file name), or the name it should have had.
-
-    A file cut to the clip comes before the whole video that it was cut from.
-    """
-    name = entry.id or "" if entry.path is None else entry.path
-    if wrong := wrong_with_id(name):
-        return Candidate(name, root, "", 0, name, reject=Reason.BAD_ID, detail=wrong)
-    is_file_name = suffix_of(name) in VIDEO_SUFFIXES
-    clip_id = os.path.splitext(name)[0] if is_file_name else name
-    if clip := files.whole(clip_id):
-        return clip
-    if clip := files.cut(clip_id):
-        return replace(clip, id=clip_id, source=clip_id)
-    if clip := files.whole(entry.uncut):
-        return replace(clip, start_s=entry.start_s, seconds=entry.seconds)
-    full = os.path.join(root, name)
-    if os.path.isfile(full):
-        return Candidate(clip_id, root, name, _size(full), clip_id)
-    path = name if is_file_name else name + MISSING_SUFFIX
-    return Candidate(clip_id, root, path, 0, clip_id, detail=files.looked_for(clip_id, entry.uncut))
-
-
-def _described(clip: Candidate, entry: Entry, root: str) -> Candidate:
-    """The clip with what its line says about it."""
-    clip_id = clip.id if entry.id is None else entry.id
-    if entry.is_bare and clip_id == clip.id:
-        return clip
-    audio_path = clip.audio_path
-    if entry.audio_path is not None:
-        full = _whole_path(root, entry.audio_path)
-        audio_path = _below(full, clip.root) if _is_below(full, clip.root) else full
-    span = clip if entry.uncut is not None else entry
-    wrong = wrong_with_id(clip_id)
-    described = Candidate(
-        id=clip_id,
-        root=clip.root,
-        path=clip.path,
-        bytes=clip.bytes,
-        source=entry.source or clip_id,
-        audio_path=audio_path,
-        start_s=span.start_s,
-        seconds=span.seconds,
-        label=entry.label,
-        reject=Reason.BAD_ID if wrong else clip.reject,
-        detail=wrong or clip.detail,
-    )
-    if isinstance(clip, CandidateAway):
-        return _seen_away(described, SeenFile(clip.bytes, clip.etag, clip.offset))
-    return described

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from ...cache.manifest import Manifest
 from ...errors import Reason
-from .scan import Candidate
+from .candidate import Candidate
 
 
 class TakenIds:

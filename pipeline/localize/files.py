@@ -32,7 +32,7 @@ from ...train.score.controls import ALPHA, BlendScales
 from ...train.show.overlays import Localized, localize_cached, localize_sound, write_overlays
 from ...train.show.true_boxes import TrueBoxes, read_true_boxes
 from ...weights import PRETRAINED
-from ..extract.scan import Candidate
+from ..extract.candidate import Candidate
 from . import EVERY_S
 from .film import write_video
 

@@ -15,8 +15,9 @@ from ...errors import ClipError, ClipsFailedError, InputError, Reason, UsageErro
 from ...stages.features import FeatureParams
 from ...stages.sources.staging import staged_file
 from ...stages.workers.decoder import DecoderChild
+from ..extract.candidate import Candidate, CandidateAway
 from ..extract.lists import suffix_of
-from ..extract.scan import Candidate, CandidateAway, scan
+from ..extract.scan import scan
 from ..id_lists import read_ids
 from ..output import note
 

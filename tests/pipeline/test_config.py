@@ -13,9 +13,9 @@ import pytest
 from avpipe.errors import Reason, UsageError
 from avpipe.pipeline import cli
 from avpipe.pipeline.commands.init import template
-from avpipe.pipeline.extract.divided import parse_part
 from avpipe.pipeline.extract.settings import ExtractSettings, failure_limit, parse_roots
 from avpipe.pipeline.main import main
+from avpipe.pipeline.options import parse_part
 from avpipe.pipeline.settings import read_settings
 
 Extracted = Callable[..., ExtractSettings]

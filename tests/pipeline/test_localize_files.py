@@ -18,7 +18,8 @@ from avpipe.errors import (
     UsageError,
 )
 from avpipe.pipeline.commands.localize import localize
-from avpipe.pipeline.extract.scan import Candidate, scan
+from avpipe.pipeline.extract.candidate import Candidate
+from avpipe.pipeline.extract.scan import scan
 from avpipe.pipeline.localize import files
 from avpipe.pipeline.localize.files import (
     localize_clips,

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 from avpipe.errors import InputError
 from avpipe.pipeline.extract.by_id import cut_id
-from avpipe.pipeline.extract.scan import Candidate, scan
+from avpipe.pipeline.extract.candidate import Candidate
+from avpipe.pipeline.extract.scan import scan
 
 VIDEO = "hpDY7u8B8hE"
 ODD_VIDEOS = ["12345678901", "-_-_-_-_-_-", "a_000030_40", "00000000_30", "_30000_4000"]

@@ -12,8 +12,9 @@ from typing import Any
 
 import pytest
 from avpipe.errors import CacheUnwritableError, InputError, Reason, UsageError
+from avpipe.pipeline.extract.candidate import Candidate
 from avpipe.pipeline.extract.folders import make_films_folder
-from avpipe.pipeline.extract.scan import Candidate, Scan, scan
+from avpipe.pipeline.extract.scan import Scan, scan
 from avpipe.pipeline.id_lists import read_ids
 
 

@@ -18,11 +18,13 @@ from avpipe.cache.segment import Root, Segment
 from avpipe.cache.state import drop_stage
 from avpipe.cache.store import Cache
 from avpipe.errors import CacheCorruptError, ClipError, InputError, Reason
+from avpipe.pipeline.extract.candidate import Candidate
 from avpipe.pipeline.extract.known import find_new
 from avpipe.pipeline.extract.pieces import DurationJournal, cut_into_pieces, probe
 from avpipe.pipeline.extract.plan import add_retries, add_segment, shards_to_do
 from avpipe.pipeline.extract.run import extract
-from avpipe.pipeline.extract.scan import Candidate, IdFrom, scan
+from avpipe.pipeline.extract.scan import scan
+from avpipe.pipeline.extract.settings import IdFrom
 from avpipe.pipeline.fixes import shown
 from avpipe.pipeline.tally import count_clips, status
 from avpipe.stages.extract import STAGE_VERSION, ExtractTask, extract_shard, header_params

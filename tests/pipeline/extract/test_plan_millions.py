@@ -10,7 +10,7 @@ import pytest
 from avpipe.cache.manifest import Manifest
 from avpipe.cache.schema import canonical_json
 from avpipe.cache.segment import Line, Segment, line_text
-from avpipe.pipeline.extract.garbage import uncollected
+from avpipe.pipeline.extract.candidate import uncollected
 from avpipe.pipeline.extract.lists import read_names
 from avpipe.pipeline.extract.plain_paths import plain_sizes
 from avpipe.pipeline.extract.plan import add_segment
