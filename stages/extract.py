@@ -213,13 +213,15 @@ def _publish(task: ExtractTask, done: dict[int, Row], failed: dict[int, ClipErro
             "frame_sample": column("frame_sample", "<i8"),
         },
     )
+    if is_dropped(task.cache, AUDIO):  # before the shard counts as done: a kill leaves no sound
+        shard_path(task.cache, AUDIO, plan.shard).unlink(missing_ok=True)
     jpegs = (np.frombuffer(row["frame_jpeg"], np.uint8) for row in rows)
     frame_jpeg, frame_offset = Rows.ragged(jpegs, "|u1")
     spectrograms = (row["spectrogram_wide"] for row in rows)
     front_end = FRONT_ENDS[task.params.spectrogram]
     reasons = [str(error.reason) for error in failed.values()]
     details = [_cut(error.detail) for error in failed.values()]
-    written = write_shard(
+    return write_shard(
         shard_path(task.cache, EXTRACT, plan.shard),
         replace(extract_header, companions={AUDIO: audio.sha256}),
         {
@@ -240,9 +242,6 @@ def _publish(task: ExtractTask, done: dict[int, Row], failed: dict[int, ClipErro
             "failed_detail": Rows.array(np.array(details, f"S{_DETAIL_BYTES}")),
         },
     )
-    if is_dropped(task.cache, AUDIO):
-        shard_path(task.cache, AUDIO, plan.shard).unlink(missing_ok=True)
-    return written
 
 
 def _cut(detail: str) -> bytes:

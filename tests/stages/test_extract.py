@@ -8,17 +8,19 @@ import shutil
 import subprocess
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from asked_to_extract import settings_for
 from avpipe.cache.manifest import Manifest, ShardPlan
-from avpipe.cache.schema import AUDIO, EXTRACT, shard_path
+from avpipe.cache.schema import AUDIO, EXTRACT, Header, shard_path
 from avpipe.cache.segment import Root
 from avpipe.cache.shard import read_header
 from avpipe.cache.state import drop_stage
 from avpipe.cache.store import Cache
 from avpipe.cache.verify import verify
+from avpipe.cache.writer import write_shard
 from avpipe.errors import (
     CacheCorruptError,
     CacheUnwritableError,
@@ -251,6 +253,24 @@ def test_audio_of_new_clips_is_not_kept_once_dropped(
     with pytest.raises(InputError):
         run(settings, inputs=("nowhere",), overwrite=True)
     assert status(settings.cache)["stages"][1]["dropped"]
+
+
+def test_a_kill_leaves_no_audio_of_a_cache_that_keeps_none(
+    settings: ExtractSettings, videos: Path, world: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(settings)
+    drop_stage(settings.cache, AUDIO)
+    shutil.copy(sorted(world.iterdir())[7], videos / "new.mp4")
+    sounds: list[Path] = []
+
+    def write(path: Path, *what: Any) -> Header:
+        if path.parent.name == EXTRACT:  # done as soon as it is there
+            sounds.extend((settings.cache / AUDIO).glob("*.h5"))
+        return write_shard(path, *what)
+
+    monkeypatch.setattr("avpipe.stages.extract.write_shard", write)
+    assert run(settings).done == 1
+    assert sounds == []
 
 
 def test_mixed_parameters_are_shown(settings: ExtractSettings) -> None:
