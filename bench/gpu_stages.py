@@ -56,8 +56,8 @@ def teachers(where: Where, part: Part) -> None:
             (clips / f"{copy:03d}-{clip.name}").symlink_to(clip.absolute())
     jobs, num = granted_cores(), where.sizes.copies * len(where.clips)
     began = time.perf_counter()
-    backend = () if where.is_gpu else ("--backend", "sequential")
-    avpipe("extract", clips, "--cache", cache, "--jobs", jobs, *backend)
+    how = ("--jobs", jobs) if where.is_gpu else ("--backend", "sequential")
+    avpipe("extract", clips, "--cache", cache, *how)
     seconds = time.perf_counter() - began
     part.figures["extract"] = {"clips": num, "seconds": seconds, "jobs": jobs}
     part.add(f"extract, {jobs} processes", f"{num / seconds:.0f} clips/s, start-up included")

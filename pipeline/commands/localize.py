@@ -124,7 +124,8 @@ def localize(
         from ...train.runs.intake import fetch_teachers  # torch: no mistyped name waits for it
         from ..localize import files
 
-        fetch_teachers(read_record(folder), network["weights"])  # no trial for what cannot begin
+        if ids is None or video:  # what a cache holds needs no teachers; no trial without them
+            fetch_teachers(read_record(folder), network["weights"])
         stack.enter_context(network_threads(threads, device))
         if video:
             clips = cached_sources(opened, names) if ids is not None else clips

@@ -70,7 +70,7 @@ def pure_checker(bench: Bench) -> Iterator[Checker]:
         ("train", "ENOSPC", "create", 4, {0, 7}),
         ("train", "kill", "fsync", 4, {WAS_KILLED}),
         ("train --val-ids", "EROFS", "create", 3, {0, 7}),
-        ("extract", "EIO", "read", 22, {0}),  # a decoder's
+        ("extract", "EIO", "read", 17, {0}),  # a decoder's
         ("extract --jobs 2", "kill", "pwrite", 30, {0}),  # a worker's
         ("synth", "ENOSPC", "rename", 3, {7}),
         ("embed-teachers", "EMFILE", "create", 2, {0, 7}),

@@ -221,6 +221,7 @@ def test_every_option_of_localize_reaches_it(noted: Noted) -> None:
     with_lists()
     drawn = SimpleNamespace(pictures=[], videos=[], failures=[], notices=[])
     runs = noted("avpipe.pipeline.run_folders.one_run_folder", Path("r/seed0"))
+    noted("avpipe.train.runs.record.read_record", SimpleNamespace(features={}))
     threads = noted("avpipe.pipeline.networks.threads.network_threads", nullcontext())
     named = noted("avpipe.pipeline.localize.given.named_clips", nullcontext(["clip"]))
     films = noted("avpipe.pipeline.localize.files.localize_videos", drawn)
