@@ -199,8 +199,10 @@ def extract(
     done = extract(settings)
 
     def text(document: Document) -> str:
-        see = f"\n\neach failed clip, and why: {advice('inspect --failures', cache)}"
-        return output.run_text(document) + (see if document["failed"] else "")
+        said = output.run_text(document)
+        if document["failed"]:
+            said += f"\n\neach failed clip, and why: {advice('inspect --failures', cache)}"
+        return said
 
     output.show(done.as_json(), json, estimate_text if dry_run else text)
     done.raise_for_failures()

@@ -58,11 +58,6 @@ class RunsReport:
     damaged: dict[str, str] = field(default_factory=dict)
     notices: list[str] = field(default_factory=list)
 
-    @property
-    def ok(self) -> bool:
-        """Whether nothing is damaged."""
-        return not self.damaged
-
 
 class Found(NamedTuple):
     """What was found in a file.
