@@ -25,6 +25,8 @@ _FOR_A_CACHE = "make the cache writable or free some space"
 _FOR_A_FILE = "make its folder writable or free some space"
 _NAME_CHARS = 40
 """Of a result's name in its draft's: a name has 255 bytes at most."""
+_named: set[Path] = set()
+"""Folders whose names this process has synced."""
 
 
 @contextmanager
@@ -134,17 +136,19 @@ def sync_folder(folder: Path) -> None:
 def make_folder(folder: Path) -> None:
     """Make a folder and those above it that are missing, so that their names are durable.
 
-    What is durable in a folder is lost with the folder's own name.
+    What is durable in a folder is lost with the folder's own name. Each name is synced before
+    anything is made below it; so a process that was killed left one at most that is not, and the
+    next one syncs the name that it finds.
     """
-    made = []
-    for above in (folder, *folder.parents):
-        if above.exists():
-            break
-        made.append(above)
-    folder.mkdir(parents=True, exist_ok=True)
-    for one in reversed(made):
-        with suppress(PermissionError):  # a folder that may be written, not listed
-            sync_folder(one.parent)
+    folder = folder.absolute()
+    if not folder.exists():
+        make_folder(folder.parent)
+        folder.mkdir(exist_ok=True)
+    elif folder in _named or folder.is_mount():
+        return
+    with suppress(PermissionError):  # a folder that may be written, not listed
+        sync_folder(folder.parent)
+    _named.add(folder)
 
 
 def remove_folder(path: Path) -> None:

@@ -138,6 +138,9 @@ COMMANDS: Mapping[str, Command] = {
     "train": Command(_train(), learns=True, cache=""),
     "train --val-ids": Command(_train("--val-ids", "val.txt"), learns=True, cache=""),
     "evaluate": Command(_scored("evaluate"), "trained", learns=True, cache="", once=True),
+    "evaluate over others": Command(
+        _scored("evaluate"), "scored", learns=True, cache="", once=True, mixes=True
+    ),
     "report": Command(_scored("report"), "trained", learns=True, cache=""),
     "export": Command(_export, "trained", learns=True, cache="", once=True),
     "export over another": Command(
@@ -314,18 +317,19 @@ def _prepare_runs(world: World) -> None:
     ended = world.witness.run(world.words("train"))
     assert ended.code == 0, ended
     world.case.rename(world.folder / "trained")
-    _add_export(world)
+    _make_older(world, _export, "exported")
+    _make_older(world, _scored("evaluate"), "scored")
     write_clip(world.folder / "film.mp4", fps=8, seconds=1)
     write_narrow(world.folder, "ez-vsl")
 
 
-def _add_export(world: World) -> None:
-    """Write the run with an export of the checkpoint before its last one."""
+def _make_older(world: World, words: Callable[[Path, Path], Words], target: str) -> None:
+    """Write the run with what a command made of the checkpoint before its last one."""
     run = world.case / "run"
     shutil.copytree(world.folder / "trained", world.case)
     last = max((run / "checkpoints").iterdir())
     last.rename(world.folder / "last")
-    ended = world.witness.run(_export(world.folder, world.case))
+    ended = world.witness.run(words(world.folder, world.case))
     assert ended.code == 0, ended
     (world.folder / "last").rename(last)
-    world.case.rename(world.folder / "exported")
+    world.case.rename(world.folder / target)

@@ -22,8 +22,8 @@ pytestmark = [
 LIGHT = [name for name, command in COMMANDS.items() if not command.learns]
 HEAVY = [name for name, command in COMMANDS.items() if command.learns]
 QUICK = {
-    "evaluate": False, "export": True, "export over another": True, "localize": False,
-    "localize --video": True, "import-checkpoint": True, "inspect --out": False,
+    "evaluate": False, "evaluate over others": False, "export": True, "export over another": True,
+    "localize": False, "localize --video": True, "import-checkpoint": True, "inspect --out": False,
 }  # fmt: skip
 """Of the heavy ones, those that are done in a second, and whether a state is laid on a disk."""
 LOST = Choice("", names=lambda _: "", keep=lambda: False, has_length=False)

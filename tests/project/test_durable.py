@@ -47,10 +47,28 @@ def synced(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 def test_names_of_new_folders_are_durable(tmp_path: Path, synced: list[str]) -> None:
     with temporary(tmp_path / "cache" / "hints" / "x" / "0.h5"):
-        assert synced == [f"{tmp_path.name}/", "cache/", "hints/"]
-    assert synced[3:] == ["x/"]
+        assert synced == [f"{tmp_path.parent.name}/", f"{tmp_path.name}/", "cache/", "hints/"]
+    assert synced[4:] == ["x/"]
     make_folder(tmp_path / "cache" / "hints")
-    assert len(synced) == 4
+    assert len(synced) == 5
+
+
+def test_a_folder_that_a_killed_process_made_keeps_its_name(
+    tmp_path: Path, synced: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of those that it leaves one at most has a name that is not durable: the last."""
+    made = tmp_path / "a" / "b" / "c"
+
+    def killed(folder: Path) -> None:
+        if folder == made.parent.parent:
+            assert made.parent.exists() and not made.exists()
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(drafts, "sync_folder", killed)
+        make_folder(made)
+    make_folder(made)
+    assert synced == ["a/", "b/"]
 
 
 def test_a_folder_below_one_that_may_not_be_listed(
@@ -86,8 +104,8 @@ def test_a_folder_that_a_command_makes_keeps_its_name(
     write: Callable[[Path], object], tmp_path: Path, synced: list[str]
 ) -> None:
     write(tmp_path / "above" / "made")
-    assert synced[:2] == [f"{tmp_path.name}/", "above/"]
-    assert "made/" in synced[2:]
+    assert synced[:3] == [f"{tmp_path.parent.name}/", f"{tmp_path.name}/", "above/"]
+    assert "made/" in synced[3:]
 
 
 @pytest.mark.parametrize("write", ["init", "demo"])
