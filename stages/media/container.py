@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import mmap
 import re
+import resource
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
@@ -287,13 +288,23 @@ def raise_if_environment(path: str, error: FFmpegError) -> None:
 def raise_if_memory_is_low() -> None:
     """Raise when this process cannot have as much again as a clip needs at once.
 
+    Where most of what it may have was given away and never written into, the file asked for it.
+
     Raises:
         MemoryError: It is not the clip's fault.
     """
     try:
         mmap.mmap(-1, _ENOUGH_BYTES).close()
     except (OSError, MemoryError):
-        raise MemoryError from None
+        limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+        if limit == resource.RLIM_INFINITY or _unused_bytes() < limit // 2:
+            raise MemoryError from None
+
+
+def _unused_bytes() -> int:
+    """Return the address space that this process was given and has not written into (proc(5))."""
+    size, resident = Path("/proc/self/statm").read_text().split()[:2]
+    return (int(size) - int(resident)) * resource.getpagesize()
 
 
 def _refusal(path: str, error: FFmpegError) -> ClipError:

@@ -95,4 +95,19 @@ FINDINGS = {
         },
         "decode_error",
     ),
+    "a MOV file of four thousand edits": Finding(
+        "oom: FFmpeg took 2 GB that it never wrote into, and the clip was tried twice",
+        {
+            "seed": "mov-svq1-adpcm_ima_qt",
+            "edits": [
+                [17825, 17825, "0000001c75726c200000001475726c20"],
+                [16758, 16762, "0000829f"],
+                [16874, 16878, "00007f97"],
+                [16974, 16978, "00007d24"],
+                [16982, 16982, "00007d1c656c7374" * 4000],
+                [49455, 49459, "00000040"],
+            ],
+        },
+        "decode_error",
+    ),
 }
