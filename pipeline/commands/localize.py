@@ -12,7 +12,7 @@ from ...machine import AUTO
 from ...printable import printable
 from ...train.choices import DEFAULT_GEOMETRY, DEFAULT_SCALES, BlendScales
 from .. import output
-from ..localize import EVERY_S
+from ..localize import EVERY_S, FILM, PICTURE, STRIP
 from ..options import (
     DEFAULT_CACHE,
     PRETRAINED,
@@ -115,12 +115,13 @@ def localize(
         "geometry": geometry, "device": device, "weights": tuple(weights or PRETRAINED)
     }  # fmt: skip
     drawing = {**network, "alpha": alpha, "scales": blend}
+    endings = [FILM, *([STRIP] if strip else [])] if video else [PICTURE]
     with ExitStack() as stack:
         stack.enter_context(sound_in_errors(sound))
         if ids is not None:
             names, opened = ids_to_draw(ids), Cache(cache)
         else:
-            clips = stack.enter_context(named_clips(inputs or [], sound))
+            clips = stack.enter_context(named_clips(inputs or [], sound, out, *endings))
         from ...train.runs.intake import fetch_teachers  # torch: no mistyped name waits for it
         from ..localize import files
 

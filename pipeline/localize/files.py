@@ -33,8 +33,9 @@ from ...train.show.overlays import Localized, localize_cached, localize_sound, w
 from ...train.show.true_boxes import TrueBoxes, read_true_boxes
 from ...weights import PRETRAINED
 from ..extract.candidate import Candidate
-from . import EVERY_S
+from . import EVERY_S, FILM, PICTURE, STRIP
 from .film import write_video
+from .given import cached_sources, require_kept
 
 T = TypeVar("T")
 
@@ -88,11 +89,13 @@ def localize_files(
         progress: Called with the number of pictures written.
 
     Raises:
+        UsageError: A picture would take the place of an input.
         InputError: No run.
         MissingDependencyError: Weights of its teachers are missing.
         ClipsFailedError: No clip could be used.
         CacheUnwritableError: The pictures cannot be written.
     """
+    require_kept(candidates, out, PICTURE)
     localizer = load_run(run, device, weights=weights)
     truth_of = read_true_boxes(annotations)
     localizer.load_teachers()
@@ -133,7 +136,7 @@ def localize_videos(
         timeout_s: Wall-clock limit for one step, not for a whole film.
 
     Raises:
-        UsageError: `out` is a file.
+        UsageError: `out` is a file, or a film would take the place of an input.
         InputError: No run.
         MissingDependencyError: Weights of its teachers are missing.
         ClipsFailedError: No clip could be used.
@@ -142,6 +145,7 @@ def localize_videos(
     localizer = load_run(run, device, weights=weights)
     if out.exists() and not out.is_dir():
         raise UsageError(f"{out} is no folder: name one with --out")
+    require_kept(candidates, out, FILM, *([STRIP] if strip else []))
     localizer.load_teachers()
     remove_orphans(out)
     done = LocalizeResult()
@@ -151,8 +155,8 @@ def localize_videos(
                 line = _line(clip)
                 if clip.reject is not None:  # its id may name no file
                     raise ClipError(clip.reject, clip.detail or "")
-                path = out / f"{file_stem(clip.id)}.mp4"
-                drawn = path.with_name(f"{path.stem}.strip.png") if strip else None
+                path = out / f"{file_stem(clip.id)}{FILM}"
+                drawn = path.with_name(f"{path.stem}{STRIP}") if strip else None
                 notice = _tried_again(
                     partial(
                         _film, localizer, child, clip.id, line, path, every_s=every_s,
@@ -211,9 +215,11 @@ def localize_clips(
         progress: Called with the number of pictures written.
 
     Raises:
+        UsageError: A picture would take the place of one that the cache was made of.
         InputError: The cache lacks a clip, or no run.
         CacheUnwritableError: The pictures cannot be written.
     """
+    require_kept(cached_sources(cache, ids), out, PICTURE)
     clips = localize_cached(
         load_run(run, device, weights=weights),
         cache,

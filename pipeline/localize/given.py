@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from ...advice import advice
 from ...cache.addresses import archive_in, joined
+from ...cache.clip_ids import file_stem, is_bad_id
 from ...cache.store import Cache
 from ...errors import ClipError, ClipsFailedError, InputError, Reason, UsageError
 from ...stages.features import FeatureParams
@@ -20,10 +22,40 @@ from ..extract.lists import suffix_of
 from ..extract.scan import scan
 from ..id_lists import read_ids
 from ..output import note
+from . import PICTURE
 
 PICTURE_SUFFIXES = frozenset(
     (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm")
 )
+
+
+def require_kept(candidates: Sequence[Candidate], out: Path, *endings: str) -> None:
+    """See that nothing that will be drawn takes the place of a file that clips are made of.
+
+    Args:
+        candidates: The clips.
+        out: Folder of the results.
+        endings: Of their names, behind each clip's id.
+
+    Raises:
+        UsageError: It would.
+    """
+    inputs = {}
+    for clip in candidates:
+        for path in filter(None, (clip.path, clip.audio_path)):
+            with suppress(OSError, ValueError):  # at an address, in a tar, or gone
+                found = os.stat(joined(clip.root, path))  # noqa: PTH116 - as `Candidate` has it
+                inputs[found.st_dev, found.st_ino] = joined(clip.root, path)
+    stems = [file_stem(clip.id) for clip in candidates if not is_bad_id(clip.id)]
+    names = [f"{stem}{ending}" for stem in stems for ending in endings]
+    for name in [*names, "sheet.png"] if PICTURE in endings else names:
+        with suppress(OSError):
+            found = (out / name).stat()
+            if path := inputs.get((found.st_dev, found.st_ino)):
+                raise UsageError(
+                    f"{path} is an input, and {out / name} would take its place: name another "
+                    "folder with --out"
+                )
 
 
 @contextmanager
@@ -58,11 +90,20 @@ def with_sound(candidates: Sequence[Candidate], sound: Path) -> Iterator[list[Ca
 
 
 @contextmanager
-def named_clips(inputs: Sequence[str | Path], sound: Path | None) -> Iterator[list[Candidate]]:
+def named_clips(
+    inputs: Sequence[str | Path], sound: Path | None, out: Path, *endings: str
+) -> Iterator[list[Candidate]]:
     """Yield the clips that inputs name, with another sound where one is given.
 
+    Args:
+        inputs: As `scan` takes them.
+        sound: Of one picture or video.
+        out: Folder of what will be drawn, which must not take the place of a picture.
+        endings: Of its names; see `require_kept`.
+
     Raises:
-        UsageError: A picture comes without a sound, or a sound with several clips.
+        UsageError: A picture comes without a sound, or a sound with several clips; or `out` holds
+            the picture.
         InputError: An input or the sound is not there.
         ClipsFailedError: The picture cannot be used.
     """
@@ -70,6 +111,7 @@ def named_clips(inputs: Sequence[str | Path], sound: Path | None) -> Iterator[li
     for line in found.notices:
         note(line)
     if sound is not None:
+        require_kept(found.candidates, out, *endings)  # the picture itself is replaced by a copy
         with with_sound(found.candidates, sound) as clips:
             yield clips
     elif len(inputs) == 1 and _is_mute_picture(inputs[0], found.candidates):

@@ -230,7 +230,8 @@ def test_every_option_of_localize_reaches_it(noted: Noted) -> None:
     shared = {"run": Path("r/seed0"), "out": Path("o"), "geometry": "corners", "device": "cuda"}
     shared |= {"weights": ("w",)}
     assert films == [{"candidates": ["clip"], **shared, "every_s": 0.2, "strip": False}]
-    assert named == [{"inputs": ["a", "b"], "sound": Path("s")}]
+    sound = {"sound": Path("s"), "out": Path("o"), "endings": (".mp4",)}
+    assert named == [{"inputs": ["a", "b"], **sound}]
     assert runs == [{"named": Path("r"), "option": "--run"}]
     assert threads == [{"wanted": "3", "device": "cuda"}]
 

@@ -4,11 +4,13 @@ import json
 from collections.abc import Mapping
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
 import pytest
 import torch
+from avpipe.cache.store import Cache
 from avpipe.errors import (
     CacheUnwritableError,
     ClipError,
@@ -33,7 +35,8 @@ from avpipe.train.recipe import load_recipe
 from cache_factory import make_cache
 from called import document_of
 from evaluation_factory import TINY
-from media_factory import write_clip
+from media_factory import write_clip, write_wav
+from PIL import Image
 
 
 def found(path: Path) -> list[Candidate]:
@@ -220,6 +223,36 @@ def test_pictures_have_to_go_into_a_folder(run: Path, tmp_path: Path) -> None:
         localize_files(found(video), run, tmp_path / "file")
     with pytest.raises(CacheUnwritableError, match=r"a\.png: Not a directory; put its folder back"):
         localize_files(found(video), run, tmp_path / "file" / "out")
+
+
+def test_no_input_is_replaced(run: Path, tmp_path: Path) -> None:
+    write_clip(tmp_path / "a.mp4", fps=8, seconds=1)
+    write_clip(tmp_path / "b.mp4", fps=8, seconds=1)
+    (tmp_path / "cut").mkdir()
+    for path in (tmp_path / "c", tmp_path / "cut" / "sheet"):
+        Image.new("RGB", (64, 48), (200, 30, 60)).save(path.with_suffix(".png"))
+        write_wav(path.with_suffix(".wav"), np.zeros((1, 32_000), np.float32), 32_000)
+    (tmp_path / "other.csv").write_text("path,id\na.mp4,b\nb.mp4,a\n")
+    (tmp_path / "cut.csv").write_text("path,audio_path,id\ncut/sheet.png,cut/sheet.wav,x\n")
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+
+    def refused(path: str, name: str, out: Path = tmp_path, **options: Any) -> None:
+        with pytest.raises(UsageError, match=f"is an input, and .*{name} would take its place"):
+            document_of(localize, inputs=[tmp_path / path], run=run, out=out, **options)
+
+    refused("a.mp4", "a.mp4", video=True)
+    refused("other.csv", "b.mp4", video=True)
+    refused("c.png", "c.png", sound=tmp_path / "c.wav")
+    refused("a.mp4", "a.mp4", sound=tmp_path / "b.mp4", video=True)
+    refused("cut.csv", "sheet.png", tmp_path / "cut")
+    cache = SimpleNamespace(ids=["sheet"])  # made of them
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        pytest.raises(UsageError, match=r"cut/sheet\.png is an input"),
+    ):
+        patch.setattr(files, "cached_sources", lambda cache, ids: found(tmp_path / "cut.csv"))
+        localize_clips(["sheet"], cast(Cache, cache), run, tmp_path / "cut")
+    assert {path: path.read_bytes() for path in before} == before
 
 
 def test_a_clip_may_be_called_sheet(run: Path, tmp_path: Path) -> None:
