@@ -29,7 +29,7 @@ from ..objectives import require_sight
 from ..recipe import Recipe, recipe_values
 from .card import card_text, read_scores
 from .checkpoint import require_checkpoint
-from .exported import CARD, DESCRIPTION, WEIGHTS
+from .exported import CARD, DESCRIPTION, WEIGHTS, takes_export
 from .localizer import branch_weights, load_into
 from .record import RunRecord, read_record, write_record
 from .sealed import seal, sign
@@ -52,13 +52,15 @@ def export_run(run_dir: Path, out: Path, licence: str | None = None) -> dict[str
     Raises:
         InputError: No run, no checkpoint, or a run that only classifies sounds.
         CacheCorruptError: Page or checkpoint is damaged.
-        UsageError: `out` is a file, or holds the run itself.
+        UsageError: `out` is a file, or holds the run itself or anything else but an export.
         CacheUnwritableError: They cannot be written.
     """
     if out.exists() and not out.is_dir():
         raise UsageError(f"{out} is no folder: name one with --out")
     if out.resolve() == run_dir.resolve():
         raise UsageError(f"{out} is the run itself: name another folder with --out")
+    if out.exists() and not takes_export(out):
+        raise UsageError(f"{out} is not empty, and holds no export: name another folder with --out")
     record = read_record(run_dir)
     objective = require_sight(record.recipe.objective)
     checkpoint, step = require_checkpoint(run_dir)

@@ -22,6 +22,21 @@ def is_left_of_export(folder: Path) -> bool:
     return any((folder / name).exists() for name in (WEIGHTS, DESCRIPTION)) or _has_card(folder)
 
 
+def takes_export(folder: Path) -> bool:
+    """Whether a folder is empty or holds an export: not models of others, which have such names."""
+    if not any(path.name[0] != "." for path in folder.iterdir()):
+        return True
+    is_ours = _has_card(folder) or (folder / "run.json").exists() or _is_described(folder)
+    return is_ours and is_left_of_export(folder)
+
+
+def _is_described(folder: Path) -> bool:
+    try:
+        return b"avpipe.model/" in (folder / DESCRIPTION).read_bytes()
+    except OSError:
+        return False
+
+
 def _has_card(folder: Path) -> bool:
     """Whether a folder has the card of an export, be it damaged, and not a page of the user."""
     try:

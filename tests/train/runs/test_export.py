@@ -12,7 +12,7 @@ import pytest
 import scipy.signal
 import torch
 import torchvision
-from avpipe.errors import InputError
+from avpipe.errors import InputError, UsageError
 from avpipe.pipeline.main import main
 from avpipe.train import load_run
 from avpipe.train.data.columns import Inputs
@@ -223,6 +223,27 @@ def test_the_command_says_where_the_files_are(
     assert main(["export", "nowhere"]) == 4
     assert "avpipe: error: nowhere holds no run" in capsys.readouterr().err
     assert len(cell_centres(load_run("run", "cpu")._model.image_encoder, 96)) == 12
+
+
+def test_an_export_replaces_nothing_but_an_export(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "a", "compact")
+    other = write_run(tmp_path / "b", "compact")
+    (tmp_path / "begun").mkdir()
+    (tmp_path / "begun" / "run.json").write_bytes((other / "run.json").read_bytes())
+    (tmp_path / "hers").mkdir()
+    for name in ("model.safetensors", "model.json", "README.md"):  # as others name theirs
+        (tmp_path / "hers" / name).write_text("hers")
+    (tmp_path / "clone" / ".git").mkdir(parents=True)
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    for out in ("b", "begun", "hers"):
+        with pytest.raises(UsageError, match=f"{out} is not empty, and holds no export: name"):
+            export_run(run, tmp_path / out)
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+    files = export_run(run, tmp_path / "clone")
+    for lost in (["weights"], ["description", "weights"], ["record", "card"]):
+        for name in lost:
+            files[name].unlink()
+        assert all(path.is_file() for path in export_run(run, tmp_path / "clone").values())
 
 
 def test_a_run_that_only_hears_has_nothing_to_export(tmp_path: Path) -> None:
