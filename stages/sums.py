@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import shlex
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -14,6 +15,7 @@ from pathlib import Path
 SUMS = "SHA256SUMS"
 _MADE = "# made with: "
 _LAST = "# sha256 of all before: "
+_NO_FILE = "a folder, or something else that is no file"
 _LINE = re.compile(r"([0-9a-f]{64})  (\S.*)")
 
 
@@ -47,17 +49,26 @@ def read_sums(folder: Path) -> dict[str, str]:
 
     Raises:
         FileNotFoundError: There are none.
-        ValueError: The file is damaged.
+        ValueError: The file is damaged, or names one that does not lie below the folder.
     """
     found = (_LINE.fullmatch(line) for line in _whole_text(folder).splitlines())
-    return {line[2]: line[1] for line in found if line}
+    sums = {line[2]: line[1] for line in found if line}
+    for name in sums:
+        if name[0] == "/" or ".." in name.split("/") or "\0" in name:
+            raise ValueError(f"it names {name!r}, which does not lie below its folder")
+    return sums
 
 
 def made_with(folder: Path) -> str | None:
-    """Return the options that a folder was made with; None where that cannot be told."""
+    """Return the options that a folder was made with; None where that cannot be told.
+
+    Somebody else may have written the file: what a shell would take for more than options is none.
+    """
     with suppress(OSError, ValueError):
         lines = _whole_text(folder).splitlines()
-        return next((line.removeprefix(_MADE) for line in lines if line.startswith(_MADE)), None)
+        made = next((line.removeprefix(_MADE) for line in lines if line.startswith(_MADE)), None)
+        if made is not None and made == shlex.join(shlex.split(made)) and made[:2] in ("", "--"):
+            return made
     return None
 
 
@@ -70,6 +81,9 @@ def summed_files(folder: Path) -> Iterator[tuple[str, str]]:
         sums = read_sums(folder)
     except FileNotFoundError:
         return
+    except IsADirectoryError:
+        yield SUMS, _NO_FILE
+        return
     except ValueError as error:
         yield SUMS, str(error)
         return
@@ -80,10 +94,9 @@ def summed_files(folder: Path) -> Iterator[tuple[str, str]]:
 
 def file_problem(path: Path, expected: str) -> str:
     """Return what is wrong with a file of which the sha256 is known."""
-    try:
-        return "" if _sha256(path) == expected else f"content does not match its sha256 in {SUMS}"
-    except FileNotFoundError:
-        return "missing"
+    if not path.is_file():
+        return _NO_FILE if path.exists() else "missing"
+    return "" if _sha256(path) == expected else f"content does not match its sha256 in {SUMS}"
 
 
 def names_in_sums(folder: Path) -> set[str]:

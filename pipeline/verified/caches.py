@@ -18,6 +18,7 @@ from ...cache.schema import (
     encoder_option,
 )
 from ...cache.verify import VerifyReport
+from ...printable import printable
 from ..fixes import ending
 from ..output import Document
 from .document import document
@@ -136,4 +137,4 @@ def _id_list(spoilt: Spoilt) -> str:
     """Ask for the ids of a set that is not all clips: a cache knows only its digest."""
     if spoilt.of_all:
         return ""
-    return f" --ids LIST  # LIST: the ids that {spoilt.stage} was made of"
+    return f" --ids LIST  # LIST: the ids that {printable(spoilt.stage)} was made of"

@@ -113,7 +113,7 @@ class _Told:
             return known_record(run), False
         for copy in sorted(run.glob(f"*/{PAGE}")):
             if is_left_of_export(copy.parent) and not check(copy.parent, copy).problem:
-                self.commands.append(shlex.join(["cp", str(copy), str(run / PAGE)]))
+                self.commands.append(shlex.join(["cp", "--", str(copy), str(run / PAGE)]))
                 return known_record(copy.parent), True
         copy_back = "put back a copy of it and verify again, or train again into a new folder"
         self.lost.append(f"{self._name(run / PAGE)}: {copy_back}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -49,8 +49,7 @@ class SummedKind:
             options = self.options(folder, stamp)
         commands, lost = list[str](), list[str]()
         if damaged and options is not None:
-            spoilt = [str(folder / name) for name in damaged if (folder / name).exists()]
-            commands += [shlex.join(["rm", "-f", *spoilt])] if spoilt else []
+            commands += _out_of_the_way(folder, damaged, lost)
             commands.append(f"avpipe {self.command} {shlex.quote(str(folder))} {options}".strip())
         elif damaged:
             lost.append(
@@ -83,10 +82,35 @@ class SummedKind:
             found[SUMS] = "missing"
 
 
+def _out_of_the_way(folder: Path, damaged: Iterable[str], lost: list[str]) -> Iterator[str]:
+    """Yield what clears the places of damaged files; only files in the folder itself are removed.
+
+    Args:
+        folder: The folder.
+        damaged: Their names below it.
+        lost: Gets a line for each that a link puts elsewhere.
+    """
+    spoilt, moved = list[str](), dict[Path, None]()
+    for name in damaged:
+        path = folder / name
+        above = [one for one in path.parents if folder in one.parents]
+        if path.is_dir():
+            moved[path] = None
+        elif path.exists() and not path.resolve().is_relative_to(folder.resolve()):
+            lost.append(f"{name}: lies elsewhere, at {path.resolve()}: remove it there yourself")
+        elif path.exists():
+            spoilt.append(str(path))
+        else:
+            moved |= {one: None for one in above if one.exists() and not one.is_dir()}
+    yield from (shlex.join(["mv", "--", str(one), f"{one}.old"]) for one in moved)
+    if spoilt:
+        yield shlex.join(["rm", "-f", "--", *spoilt])
+
+
 def _read_stamp(path: Path) -> Mapping[str, Any] | None:
     """Return what a stamp says; None where it is missing or says nothing."""
     try:
         stamp = parse_json(path.read_bytes())
-    except (FileNotFoundError, ValueError):
+    except (FileNotFoundError, IsADirectoryError, ValueError):
         return None
     return stamp if isinstance(stamp, dict) else None

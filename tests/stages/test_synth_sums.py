@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shlex
 import shutil
@@ -12,7 +13,7 @@ from typing import Any
 
 import pytest
 from avpipe.pipeline.main import main
-from avpipe.stages.sums import SUMS, read_sums, summed_files
+from avpipe.stages.sums import SUMS, made_with, read_sums, summed_files
 from avpipe.stages.synth.again import synth_options
 from fake_clips import file_bytes
 
@@ -124,3 +125,89 @@ def test_a_world_without_sums_is_told(world: Path, capsys: pytest.CaptureFixture
     assert "has no SHA256SUMS, an older avpipe made it" in capsys.readouterr().out
     (world / "aside").rename(world / SUMS)
     (world / "world.json").write_text(stamp)
+
+
+def write_sums(folder: Path, text: str) -> None:
+    """Write sums that are whole, as anybody can."""
+    last = f"# sha256 of all before: {hashlib.sha256(text.encode()).hexdigest()}\n"
+    (folder / SUMS).write_text(text + last)
+
+
+@pytest.mark.parametrize("name", ["/etc/passwd", "../mine.txt", "videos/../../mine.txt", "a\0b"])
+def test_no_file_elsewhere_is_to_be_removed(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    world = tmp_path / "world"
+    world.mkdir()
+    (tmp_path / "mine.txt").touch()
+    (world / "world.json").write_text("{}")
+    write_sums(world, f"# made with: --seed 0\n{'0' * 64}  world.json\n{'0' * 64}  {name}\n")
+    code, found, _ = verified(world, capsys)
+    told = f"it names {name!r}, which does not lie below its folder"
+    assert (code, found["damaged"]) == (5, {SUMS: told})
+    removed = [line for line in found["commands"] if line.startswith("rm")]
+    assert removed == [shlex.join(["rm", "-f", "--", str(world / SUMS)])]
+
+
+def test_a_linked_file_is_left_to_its_owner(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A folder of videos may be a link to another disk; and a name begin like an option."""
+    monkeypatch.chdir(tmp_path)
+    Path("elsewhere").mkdir()
+    Path("elsewhere/a.mp4").touch()
+    Path("world").mkdir()
+    Path("world/videos").symlink_to(tmp_path / "elsewhere")
+    Path("world/-r").touch()
+    monkeypatch.chdir("world")
+    Path("world.json").write_text("{}")
+    zeros = "0" * 64
+    write_sums(Path(), f"# made with: \n{zeros}  world.json\n{zeros}  -r\n{zeros}  videos/a.mp4\n")
+    _, found, _ = verified(Path(), capsys)
+    assert set(found["damaged"]) == {"world.json", "-r", "videos/a.mp4"}
+    assert found["commands"] == ["rm -f -- world.json -r", "avpipe synth ."]
+    assert found["lost"] == [
+        f"videos/a.mp4: lies elsewhere, at {tmp_path / 'elsewhere/a.mp4'}: remove it there yourself"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("made", "options"),
+    [
+        ("--seed 0 --size 0.3 0.4", "--seed 0 --size 0.3 0.4"), ("", ""),
+        ("--photos '/p q'", "--photos '/p q'"),
+        ("--seed 0; echo INJECTED", None), ("--seed $(id)", None), ("; id", None), ("id", None),
+        ("--seed 0 # x", None), ("--seed '0", None), ("-- x > y", None), ("--seed `id`", None),
+    ],
+)  # fmt: skip
+def test_a_shell_is_given_options_alone(made: str, options: str | None, tmp_path: Path) -> None:
+    write_sums(tmp_path, f"# made with: {made}\n")
+    assert made_with(tmp_path) == options
+
+
+def test_a_folder_where_a_file_should_be_is_damage(
+    world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = shutil.copytree(world, tmp_path / "other")
+    before = file_bytes(other)
+    videos = other / "videos"
+    for name in ("labels.csv", "world.json", SUMS):
+        (other / name).unlink()
+        (other / name).mkdir()
+        code, found, _ = verified(other, capsys)
+        assert (code, set(found["damaged"])) == (5, {name})
+        assert found["damaged"][name] in (
+            "a folder, or something else that is no file", "not a JSON object"
+        )  # fmt: skip
+        follow(found["commands"])
+        shutil.rmtree(other / f"{name}.old")
+        assert file_bytes(other) == before
+    shutil.rmtree(videos)
+    videos.write_text("mine")
+    code, found, _ = verified(other, capsys)
+    assert set(found["damaged"]) == {name for name in before if name.startswith("videos/")}
+    assert code == 5 and set(found["damaged"].values()) == {"missing"}
+    follow(found["commands"])
+    assert (other / "videos.old").read_text() == "mine"
+    (other / "videos.old").unlink()
+    assert file_bytes(other) == before
