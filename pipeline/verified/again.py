@@ -108,9 +108,12 @@ class Again:
         if asked is not None:
             words = ["avpipe", IMPORTED, "--run", str(self.run), *_words(asked)]
             return str(_CommandLine(words))
-        record, peer, variant = self.record, PEERS[facts["from"]], facts.get("variant") or ""
-        usual = load_recipe(peer.recipe, [*peer.settings, *peer.variants.get(variant, ())])
-        line = _CommandLine(["avpipe", IMPORTED, facts["file"], "--from", facts["from"]])
+        record, variant = self.record, str(facts.get("variant") or "")
+        file, name = (str(facts.get(key)) for key in ("file", "from"))
+        usual = record.recipe
+        if peer := PEERS.get(name):
+            usual = load_recipe(peer.recipe, [*peer.settings, *peer.variants.get(variant, ())])
+        line = _CommandLine(["avpipe", IMPORTED, file, "--from", name])
         line.words += ["--variant", variant] if variant else []
         line.words += ["--run", str(self.run), *_settings(record.recipe, usual)]
         line.words += ["--trained-on", str(self.run / PAGE)] if record.ids else []

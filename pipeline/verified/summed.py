@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -46,7 +47,8 @@ class SummedKind:
         damaged = {name: problem for name, problem in found.items() if problem}
         options = made_with(folder)
         if options is None and stamp is not None and self.stamp not in damaged:
-            options = self.options(folder, stamp)
+            with suppress(TypeError, AttributeError):  # others may have written the stamp
+                options = self.options(folder, stamp)
         commands, lost = list[str](), list[str]()
         if damaged and options is not None:
             commands += _out_of_the_way(folder, damaged, lost)

@@ -211,3 +211,23 @@ def test_a_folder_where_a_file_should_be_is_damage(
     assert (other / "videos.old").read_text() == "mine"
     (other / "videos.old").unlink()
     assert file_bytes(other) == before
+
+
+@pytest.mark.parametrize(
+    ("name", "stamp"),
+    [
+        ("world.json", {"material": 1, "held_out": 5}),
+        ("world.json", {"material": 1, "held_out": [5]}),
+        ("export.json", {"files": 5}),
+        ("export.json", {"columns": 5}),
+        ("export.json", {"columns": [5]}),
+    ],
+)
+def test_a_stamp_of_other_things_tells_no_options(
+    name: str, stamp: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / name).write_text(json.dumps(stamp))
+    (tmp_path / SUMS).write_text("damaged")
+    code, found, _ = verified(tmp_path, capsys)
+    assert (code, set(found["damaged"]), found["commands"]) == (5, {SUMS}, [])
+    assert "into another folder makes all again" in found["lost"][0]

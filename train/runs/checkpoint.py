@@ -9,13 +9,12 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import shutil
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...advice import quoted
-from ...drafts import remove_folder, whole_folder
+from ...drafts import remove_folder, remove_orphans, whole_folder
 from ...drafts import write_durably as write_durably
 from ...errors import CacheCorruptError, InputError
 from .sealed import seal, unseal
@@ -72,8 +71,7 @@ def prune(run_dir: Path) -> None:
     for path in checkpoints_in(folder)[:-_KEPT]:
         with suppress(OSError):
             remove_folder(path)
-    for path in folder.glob(".*"):
-        shutil.rmtree(path, ignore_errors=True)
+    remove_orphans(folder)
 
 
 def checkpoints_in(folder: Path) -> list[Path]:

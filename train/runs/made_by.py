@@ -5,16 +5,23 @@ The file is of this machine, like the cache's folder in `run.json`: `export` lea
 
 from __future__ import annotations
 
+import fcntl
 import json
-from collections.abc import Sequence
+import os
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext, suppress
+from itertools import chain
 from pathlib import Path
 
 from ...advice import CommandOptions, asked
-from ...drafts import remove_orphans, write_whole
+from ...drafts import remove_orphans, unwritable, write_whole
 from .sealed import seal, unseal
 
 FILE = "commands.json"
 SCHEMA = "avpipe.commands/1"
+_NEVER_NOTED = {"--out", "--run", "--seeds"}
+"""The folder itself says them: in a file that somebody else wrote they would name another."""
 
 
 def command_of(made: str) -> str:
@@ -31,13 +38,16 @@ def command_of(made: str) -> str:
     return "export" if made.endswith("/") else made
 
 
-def note(folder: Path, *made: str, arguments: Sequence[str] = ()) -> None:
+def note(folder: Path, *made: str, arguments: Sequence[str] = (), is_draft: bool = False) -> None:
     """Note how the command was called that runs; nothing where Python code calls.
+
+    Of several processes at once one waits for the other: none loses the other's note.
 
     Args:
         folder: The run's.
         made: What it made, as `command_of` takes it; all of one command.
         arguments: Of the command, but for the run.
+        is_draft: Whether the folder is a draft of this process, which holds it already.
 
     Raises:
         CacheUnwritableError: It cannot be written.
@@ -46,12 +56,28 @@ def note(folder: Path, *made: str, arguments: Sequence[str] = ()) -> None:
     options = asked(command, "report") if command == "evaluate" else asked(command)
     if options is None:
         return
-    before = _read(folder)
-    now = before | dict.fromkeys(made, (*((one,) for one in arguments), *options))
-    remove_orphans(folder)
-    if now != before:
-        content = json.dumps(seal({"schema": SCHEMA, "made": dict(sorted(now.items()))}), indent=1)
-        write_whole(folder / FILE, (content + "\n").encode())
+    with nullcontext() if is_draft else _held(folder):
+        before = _read(folder)
+        now = before | dict.fromkeys(made, (*((one,) for one in arguments), *options))
+        remove_orphans(folder)
+        if now != before:
+            values = seal({"schema": SCHEMA, "made": dict(sorted(now.items()))})
+            write_whole(folder / FILE, (json.dumps(values, indent=1) + "\n").encode())
+
+
+@contextmanager
+def _held(folder: Path) -> Iterator[None]:
+    """Hold a run's folder, another process waits."""
+    try:
+        fd = os.open(folder, os.O_RDONLY)
+    except OSError as error:
+        raise unwritable(folder / FILE, error) from error
+    try:
+        with suppress(OSError):  # some file systems lock no folders
+            fcntl.flock(fd, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(fd)
 
 
 def noted(folder: Path) -> dict[str, CommandOptions]:
@@ -70,12 +96,22 @@ def _read(folder: Path) -> dict[str, CommandOptions]:
     """
     try:
         made = unseal((folder / FILE).read_bytes())[0]["made"]
-        return {
+        found = {
             str(name): tuple(tuple(map(str, option)) for option in options)
             for name, options in made.items()
         }
+        return found if all(map(_is_option, chain(*found.values()))) else {}
     except (FileNotFoundError, ValueError, KeyError, TypeError, AttributeError):
         return {}
+
+
+def _is_option(words: tuple[str, ...]) -> bool:
+    """Whether words are one option with its values, or an argument: somebody may have made them."""
+    name, *values = words or ("",)
+    if not name.startswith("-"):
+        return bool(name) and not values
+    is_name = re.fullmatch("--[a-z0-9-]+", name) and name not in _NEVER_NOTED
+    return bool(is_name) and not any(value.startswith("--") for value in values)
 
 
 def value_of(options: CommandOptions, name: str) -> str | None:

@@ -292,4 +292,4 @@ def _write(run_dir: Path, record: RunRecord, weights: dict[str, Tensor], path: P
     with whole_folder(target) as draft:
         save_checkpoint(draft, 0, weights, {})
         write_record(draft, record)
-        note(draft, IMPORTED, arguments=[str(path)])
+        note(draft, IMPORTED, arguments=[str(path)], is_draft=True)

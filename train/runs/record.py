@@ -123,12 +123,12 @@ def read_record(run_dir: Path) -> RunRecord:
 
 
 _TYPES: dict[type, tuple[str, ...]] = {
-    int: ("seed", "batch_size", "num_ranks"),
-    str: ("recipe_name", "cache", "data"),
+    int: ("seed", "batch_size", "num_ranks", "threads"),
+    str: ("recipe_name", "cache", "data", "image_weights", "audio_weights"),
     list: ("ids", "inherited"),
     dict: ("recipe", "versions", "inputs", "imported", "features"),
 }
-_MAY_BE_NULL = ("inherited", "imported")
+_MAY_BE_NULL = ("inherited", "imported", "threads", "image_weights", "audio_weights")
 
 
 def _require_types(values: Mapping[str, Any]) -> None:
@@ -146,6 +146,9 @@ def _require_types(values: Mapping[str, Any]) -> None:
                 raise ValueError(f"{name} holds other things than ids")
     if not 0 <= values["seed"] < 1 << 63:
         raise ValueError(f"seed is {values['seed']}")
+    for name in ("batch_size", "num_ranks"):
+        if values.get(name, 1) < 1:
+            raise ValueError(f"{name} is {values[name]}")
 
 
 def one_run(folder: Path) -> Path:

@@ -47,8 +47,11 @@ def unseal(text: bytes, key: str = DIGEST) -> tuple[dict[str, Any], bool]:
 
 
 def sign(text: str) -> bytes:
-    """Return a page of HTML or Markdown whose last line, a comment, is the digest of all before."""
-    content = text.encode()
+    """Return a page of HTML or Markdown whose last line, a comment, is the digest of all before.
+
+    Bytes of names that are no UTF-8 are escaped.
+    """
+    content = text.encode(errors="backslashreplace")
     return content + _last_line(content)
 
 

@@ -14,7 +14,10 @@ from typing import Any
 import pytest
 import torch
 from avpipe.pipeline.main import main
+from avpipe.pipeline.verified.again import Again
 from avpipe.train import recipe
+from avpipe.train.recipe import load_recipe
+from avpipe.train.runs.record import RunRecord
 from cache_factory import make_cache
 from evaluation_factory import TINY, change_page, write_world
 from fake_clips import file_bytes
@@ -305,3 +308,11 @@ def test_an_imported_run_is_imported_again_from_where_the_file_was(
     assert (code, found["damaged"], found["lost"]) == (5, {"checkpoints": "missing"}, [])
     follow(found["commands"])
     assert file_bytes(run) == before
+
+
+def test_an_import_by_another_hand_is_a_line_all_the_same() -> None:
+    found = RunRecord(
+        load_recipe("ez-vsl"), "x", 0, "", "", 4, (), {}, imported={"from": 5, "variant": []}
+    )
+    line = Again(Path("run"), found, {}).weights()
+    assert line == "avpipe import-checkpoint None --from 5 --run run"

@@ -1,5 +1,7 @@
 import errno
 import json
+import os
+import socket
 from pathlib import Path
 from typing import Any
 
@@ -45,13 +47,19 @@ def test_everything_comes_back(tmp_path: Path, state: Any) -> None:
             assert torch.equal(again["state"][key][name], value)
 
 
+DEAD = f"{socket.gethostname()}.4194304.0123abcd"
+"""Of the name of a killed process's draft: no process of Linux has so high a number."""
+
+
 def test_the_last_two_are_kept(tmp_path: Path, state: Any) -> None:
-    leftover = tmp_path / "checkpoints" / ".00000003.dead"
-    leftover.mkdir(parents=True)
+    """Beside a draft that is being written, and what the user keeps there."""
+    folder = tmp_path / "checkpoints"
+    alive = f".00000004.{socket.gethostname()}.{os.getpid()}.0123abcd"
+    for name in (f".00000003.{DEAD}", alive, ".git"):
+        (folder / name / "below").mkdir(parents=True)
     for step in (5, 10, 100, 20000):
         save_checkpoint(tmp_path, step, *state)
-    names = sorted(path.name for path in (tmp_path / "checkpoints").iterdir())
-    assert names == ["00000100", "00020000"]
+    assert {path.name for path in folder.iterdir()} == {alive, ".git", "00000100", "00020000"}
 
 
 def test_a_checkpoint_goes_whole(
@@ -71,6 +79,8 @@ def test_a_checkpoint_goes_whole(
     names = sorted(path.name for path in (tmp_path / "checkpoints").glob("[!.]*"))
     assert names == ["00000010", "00000015"]
     monkeypatch.undo()
+    (leaving,) = (tmp_path / "checkpoints").glob(".*")
+    leaving.rename(leaving.with_name(f".00000005.{DEAD}"))  # this process lives, for all that
     save_checkpoint(tmp_path, 20, *state)
     assert len(list((tmp_path / "checkpoints").iterdir())) == 2
 

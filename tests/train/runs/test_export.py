@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import re
 import sys
 from pathlib import Path
@@ -23,6 +24,7 @@ from avpipe.train.recipe import load_recipe
 from avpipe.train.runs.checkpoint import save_checkpoint
 from avpipe.train.runs.export import export_run
 from avpipe.train.runs.record import RunRecord, write_record
+from avpipe.train.runs.verify import verify_runs
 from PIL import Image
 from safetensors.torch import load_file
 from torch import Tensor, nn
@@ -244,6 +246,13 @@ def test_an_export_replaces_nothing_but_an_export(tmp_path: Path) -> None:
         for name in lost:
             files[name].unlink()
         assert all(path.is_file() for path in export_run(run, tmp_path / "clone").values())
+
+
+def test_a_run_may_lie_where_names_are_no_utf_8(tmp_path: Path) -> None:
+    run = write_run(tmp_path / os.fsdecode(b"run\xff"), "compact")
+    card = export_run(run, tmp_path / "out")["card"].read_text("utf-8")
+    assert "\n# run\\udcff\n" in card
+    assert verify_runs(tmp_path / "out").damaged == {}
 
 
 def test_a_run_that_only_hears_has_nothing_to_export(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ import hashlib
 import io
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from avpipe.train.notices import collected
 from avpipe.train.recipe import load_recipe
 from avpipe.train.runs.record import RunRecord, read_record, write_record
 from avpipe.train.runs.sealed import is_signed, seal, sign, unseal
+from avpipe.train.runs.verify import verify_runs
 from avpipe.train.score.maps import stored_object_maps
 from avpipe.train.score.stored_arrays import DamagedArraysError, pack, unpack
 from cache_factory import make_cache
@@ -56,6 +58,20 @@ def test_the_digest_is_that_of_the_canonical_json(tmp_path: Path) -> None:
     with collected() as told:
         assert read_record(tmp_path) == RECORD
     assert told == []
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("batch_size", 0), ("num_ranks", 0), ("num_ranks", -1), ("threads", "2"),
+        ("image_weights", 5), ("audio_weights", []),
+    ],
+)  # fmt: skip
+def test_values_that_no_run_has_are_damage(name: str, value: Any, tmp_path: Path) -> None:
+    write_record(tmp_path, replace(RECORD, **{name: value}))
+    with pytest.raises(CacheCorruptError, match=rf"run\.json is damaged \({name} is "):
+        read_record(tmp_path)
+    assert "run.json" in verify_runs(tmp_path).damaged
 
 
 def test_no_flipped_bit_of_a_page_is_silent(tmp_path: Path) -> None:
