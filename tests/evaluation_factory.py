@@ -16,12 +16,19 @@ TINY = [
 
 
 def change_page(run: Path, without: str = "", **values: Any) -> None:
-    """Let a run's record say something else, as if it had been written so."""
+    """Let a run's record say something else, as if it had been written so.
+
+    Its checkpoints then do not say which run they are of, as older versions left them.
+    """
     before = json.loads((run / "run.json").read_text())
     record = {**before, **values}
     for name in (DIGEST, without):
         record.pop(name, None)
     (run / "run.json").write_text(json.dumps(seal(record)))
+    for path in run.glob("checkpoints/*/checkpoint.json"):
+        page = json.loads(path.read_text())
+        kept = {name: page[name] for name in ("step", "sha256")}
+        path.write_text(json.dumps(seal(kept, "record_sha256")))
 
 
 SOUNDING, SILENT = [0.1, 0.1, 0.5, 0.5], [0.5, 0.6, 0.9, 0.9]

@@ -168,7 +168,7 @@ def train(
             fit_components(student.online, cache, rows, inputs.columns, whiten=recipe.whiten)
             student.copy_online()
         if ranks.leads:
-            open_record(folder, record, student, weights)
+            record = open_record(folder, record, student, weights)
             note(folder, "train")
         ranks.wait()
         student = share_norms(student, recipe, ranks).to(place).train()
@@ -222,8 +222,9 @@ def train(
             started = time.monotonic()
             batches = Timed(feed(first_step))
             _run(
-                folder, learner, batches, journal, validation, pace, first_step, checkpoint_every_s
-            )
+                folder, record, learner, batches, journal, validation, pace, first_step,
+                checkpoint_every_s,
+            )  # fmt: skip
             seconds = time.monotonic() - started
         loss = journal.loss if journal else None
     waited_s = batches.waited_s
@@ -232,6 +233,7 @@ def train(
 
 def _run(
     folder: Path,
+    record: RunRecord,
     learner: Learner,
     batches: Timed,
     journal: LossJournal | None,
@@ -260,7 +262,7 @@ def _run(
                     weights, state = learner.student.state_dict(), learner.optimizer.state_dict()
                     journal.require_finite(step, batch, weights)
                     sync_lines(folder)  # first: what is done is not told again
-                    save_checkpoint(folder, step + 1, weights, state)
+                    save_checkpoint(folder, step + 1, weights, state, record)
                     saved_at = time.monotonic()
             if stop:
                 break

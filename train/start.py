@@ -22,8 +22,10 @@ from .runs.checkpoint import (
     load_optimizer,
     load_weights,
     require_checkpoint,
+    require_own,
     weights_digest,
 )
+from .runs.exported import is_left_of_export
 from .runs.metric_lines import cut_lines
 from .runs.record import RunRecord, one_run, read_record, require_same, write_record
 
@@ -78,7 +80,14 @@ def check_weights(recipe: Recipe, objective: Objective) -> None:
 
 @contextmanager
 def claimed(folder: Path) -> Iterator[None]:
-    """Hold the run's folder: one process trains in it."""
+    """Hold the run's folder: one process trains in it.
+
+    Raises:
+        UsageError: Another process does, or it holds an exported run, whose record would be lost.
+        CacheUnwritableError: It cannot be written.
+    """
+    if is_left_of_export(folder):
+        raise UsageError(f"{folder} holds an exported run; name another folder with --run")
     try:
         make_folder(folder)
         file = (folder / ".lock").open("w")
@@ -96,8 +105,13 @@ def claimed(folder: Path) -> Iterator[None]:
         yield
 
 
-def open_record(folder: Path, record: RunRecord, student: Student, weights: Sequence[str]) -> None:
+def open_record(
+    folder: Path, record: RunRecord, student: Student, weights: Sequence[str]
+) -> RunRecord:
     """Write the run's record, or check that the folder holds this run; load its weights.
+
+    Returns:
+        What the record says.
 
     Raises:
         InputError: The run that sounds are taken from is not there, or hears something else.
@@ -105,12 +119,15 @@ def open_record(folder: Path, record: RunRecord, student: Student, weights: Sequ
         MissingDependencyError: Pretrained weights are missing.
     """
     recipe = record.recipe
-    if latest_checkpoint(folder):  # without one nothing is lost if it begins anew, otherwise too
+    if saved := latest_checkpoint(
+        folder
+    ):  # without one nothing is lost if it begins anew, otherwise too
         found = read_record(folder)
         require_same(folder, found, record)
+        require_own(saved[0], found)
         if not found.cache:  # it was put back from an export, which does not know the folder
             write_record(folder, replace(found, cache=record.cache))
-        return
+        return found
     image = audio = None
     inherited: Collection[str] | None = ()
     if recipe.image_init == "imagenet":
@@ -127,6 +144,7 @@ def open_record(folder: Path, record: RunRecord, student: Student, weights: Sequ
         inherited=None if inherited is None else tuple(sorted(inherited)),
     )
     write_record(folder, begun)
+    return begun
 
 
 def load_audio_encoder(model: AudioVisualModel, recipe: Recipe) -> str:
@@ -147,14 +165,15 @@ def load_audio_encoder(model: AudioVisualModel, recipe: Recipe) -> str:
             f"audio_init = {str(folder)!r} is no run; make one first: `avpipe train --recipe "
             f"spm-audio --run {shlex.quote(str(folder))}`, or name another with --set audio_init="
         ) from None
-    theirs = read_record(folder).recipe
+    record = read_record(folder)
+    theirs = record.recipe
     for key in _HEARD:
         if getattr(theirs, key) != getattr(recipe, key):
             raise InputError(
                 f"audio_init = {str(folder)!r} has {key} = {getattr(theirs, key)!r}, this recipe "
                 f"{getattr(recipe, key)!r}; `--set {key}={getattr(theirs, key)}`"
             )
-    checkpoint, _ = require_checkpoint(folder)
+    checkpoint, _ = require_checkpoint(folder, record)
     prefix = f"{theirs.test_weights}.audio_encoder."
     weights = load_weights(checkpoint)
     model.audio_encoder.load_state_dict(

@@ -17,7 +17,7 @@ from ...train.runs.exported import is_left_of_export
 from ...train.runs.made_by import FILE as COMMANDS
 from ...train.runs.made_by import noted
 from ...train.runs.record import RunRecord
-from ...train.runs.verify import CHECKPOINTS, PAGE, RunsReport, check, is_run, known_record
+from ...train.runs.verify import CHECKPOINTS, PAGE, RunsReport, is_of_another, is_run, known_record
 from ..output import Document
 from .again import Again, report_line
 from .document import document
@@ -112,9 +112,10 @@ class _Told:
         if not is_damaged:
             return known_record(run), False
         for copy in sorted(run.glob(f"*/{PAGE}")):
-            if is_left_of_export(copy.parent) and not check(copy.parent, copy).problem:
+            record = known_record(copy.parent) if is_left_of_export(copy.parent) else None
+            if record is not None and not is_of_another(run, record):
                 self.commands.append(shlex.join(["cp", "--", str(copy), str(run / PAGE)]))
-                return known_record(copy.parent), True
+                return record, True
         copy_back = "put back a copy of it and verify again, or train again into a new folder"
         self.lost.append(f"{self._name(run / PAGE)}: {copy_back}")
         return None, False

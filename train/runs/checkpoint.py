@@ -17,6 +17,7 @@ from ...advice import quoted
 from ...drafts import remove_folder, remove_orphans, whole_folder
 from ...drafts import write_durably as write_durably
 from ...errors import CacheCorruptError, InputError
+from .record import RunRecord, identity_of, other_run
 from .sealed import seal, unseal
 
 if TYPE_CHECKING:
@@ -29,7 +30,11 @@ _SEAL = "record_sha256"
 
 
 def save_checkpoint(
-    run_dir: Path, step: int, weights: dict[str, Tensor], optimizer: dict[str, Any]
+    run_dir: Path,
+    step: int,
+    weights: dict[str, Tensor],
+    optimizer: dict[str, Any],
+    record: RunRecord | None = None,
 ) -> Path:
     """Save the state after `step` steps and remove all but the last two.
 
@@ -38,6 +43,7 @@ def save_checkpoint(
         step: Steps done.
         weights: Name to tensor.
         optimizer: An optimizer's state dict.
+        record: The run's, whose identity is told beside the weights.
 
     Returns:
         The checkpoint's folder.
@@ -57,9 +63,10 @@ def save_checkpoint(
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
     files = {WEIGHTS: save(plain), OPTIMIZER: state.getvalue()}
     sha256 = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
-    record = json.dumps(seal({"step": step, "sha256": sha256}, _SEAL), indent=1) + "\n"
+    run = {"run": identity_of(record)} if record else {}
+    page = json.dumps(seal({"step": step, **run, "sha256": sha256}, _SEAL), indent=1) + "\n"
     with whole_folder(final) as draft:
-        for name, content in {**files, RECORD: record.encode()}.items():
+        for name, content in {**files, RECORD: page.encode()}.items():
             write_durably(draft / name, content)
     prune(run_dir)
     return final
@@ -118,17 +125,48 @@ def weights_digest(checkpoint: Path) -> str:
     return hashlib.sha256(_intact(checkpoint, WEIGHTS)).hexdigest()
 
 
-def require_checkpoint(run_dir: Path) -> tuple[Path, int]:
+def require_checkpoint(run_dir: Path, record: RunRecord | None = None) -> tuple[Path, int]:
     """Return the newest checkpoint.
+
+    Args:
+        run_dir: The run's folder.
+        record: What its `run.json` says, where the weights are wanted with it.
 
     Raises:
         InputError: If the run has none.
+        CacheCorruptError: If another run than the record's has saved it.
     """
     found = latest_checkpoint(run_dir)
     if found is None:
         retry = f"run `avpipe train --run {quoted(run_dir)}`"
         raise InputError(f"{run_dir} has no checkpoint; {retry}")
+    if record is not None:
+        require_own(found[0], record)
     return found
+
+
+def require_own(checkpoint: Path, record: RunRecord) -> None:
+    """See that a checkpoint is of the run that its record tells of.
+
+    Raises:
+        CacheCorruptError: It is another's.
+    """
+    if problem := stranger(checkpoint, record):
+        raise CacheCorruptError(
+            f"{checkpoint} is of another run ({problem}): put back the run.json of its run, or "
+            "remove what was copied here"
+        )
+
+
+def stranger(checkpoint: Path, record: RunRecord) -> str:
+    """Say why a checkpoint is not the run's; "" where it is, or nobody can tell.
+
+    Those of older versions do not say what run they are of; one that is damaged is told elsewhere.
+    """
+    try:
+        return other_run(record, _page_of(checkpoint).get("run", {}))
+    except (FileNotFoundError, ValueError):
+        return ""
 
 
 def checkpoint_problem(checkpoint: Path, name: str) -> str:
@@ -141,7 +179,7 @@ def checkpoint_problem(checkpoint: Path, name: str) -> str:
     except FileNotFoundError:
         return "missing"
     try:
-        sha256 = _sha256_of(checkpoint)
+        sha256 = _page_of(checkpoint)["sha256"]
     except FileNotFoundError:
         return ""
     except ValueError as error:
@@ -152,8 +190,8 @@ def checkpoint_problem(checkpoint: Path, name: str) -> str:
     return "" if right else f"content does not match its sha256 in {RECORD}"
 
 
-def _sha256_of(checkpoint: Path) -> dict[str, str]:
-    """Read a checkpoint's record; return the sha256 of each of its files.
+def _page_of(checkpoint: Path) -> dict[str, Any]:
+    """Read a checkpoint's record: its step, the sha256 of each of its files, and its run.
 
     Raises:
         FileNotFoundError: There is none.
@@ -161,11 +199,13 @@ def _sha256_of(checkpoint: Path) -> dict[str, str]:
     """
     record, _ = unseal((checkpoint / RECORD).read_bytes(), _SEAL)
     sha256 = record.get("sha256")
-    if set(record) != {"step", "sha256"} or type(record["step"]) is not int:
+    if {*record} - {"run"} != {"step", "sha256"} or not isinstance(record.get("run", {}), dict):
         raise ValueError("not the record of a checkpoint")
+    if type(record["step"]) is not int or checkpoint.name != f"{record['step']:08d}":
+        raise ValueError(f"its step is {record['step']}, that of its folder {checkpoint.name}")
     if not isinstance(sha256, dict) or set(sha256) != {WEIGHTS, OPTIMIZER}:
         raise ValueError(f"not the record of {WEIGHTS} and {OPTIMIZER}")
-    return sha256
+    return record
 
 
 def _intact(checkpoint: Path, name: str) -> bytes:
@@ -173,7 +213,7 @@ def _intact(checkpoint: Path, name: str) -> bytes:
     damaged = name
     try:
         content = (checkpoint / name).read_bytes()
-        expected = _sha256_of(checkpoint)[name]
+        expected = _page_of(checkpoint)["sha256"][name]
     except FileNotFoundError:
         content, expected = b"", ""
     except ValueError:

@@ -63,7 +63,7 @@ def export_run(run_dir: Path, out: Path, licence: str | None = None) -> dict[str
         raise UsageError(f"{out} is not empty, and holds no export: name another folder with --out")
     record = read_record(run_dir)
     objective = require_sight(record.recipe.objective)
-    checkpoint, step = require_checkpoint(run_dir)
+    checkpoint, step = require_checkpoint(run_dir, record)
     model = build_model(record.recipe, objective.NEEDS, record.seed, record.features)
     tensors = branch_weights(run_dir, checkpoint, record.recipe.test_weights)
     load_into(model, tensors, run_dir)
@@ -259,7 +259,7 @@ def _map(model: AudioVisualModel, recipe: Recipe) -> dict[str, Any]:
 
 
 def _provenance(record: RunRecord, step: int) -> dict[str, Any]:
-    """Say where the weights come from."""
+    """Say where the weights come from; see `record.identity_of`."""
     return {
         "recipe_name": record.recipe_name,
         "seed": record.seed,

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ...errors import CacheCorruptError, UsageError, require_answer
+from .record import RunRecord, other_run
 from .sealed import is_signed, unseal
 
 if TYPE_CHECKING:
@@ -77,6 +78,32 @@ def exported_weights(folder: Path, branch: str | None) -> dict[str, Tensor]:
     if hashlib.sha256(content).hexdigest() != sha256:
         raise _damaged(folder / WEIGHTS)
     return load(content)
+
+
+def require_described(folder: Path, record: RunRecord) -> None:
+    """See that an export's `run.json` is of the weights that lie beside it.
+
+    Raises:
+        CacheCorruptError: It is another run's.
+    """
+    if problem := description_problem(folder, record):
+        raise CacheCorruptError(
+            f"{folder / DESCRIPTION} is of another run ({problem}): fetch both again, or run "
+            "`avpipe export` into an empty folder"
+        )
+
+
+def description_problem(folder: Path, record: RunRecord) -> str:
+    """Say why an export's description is not of the record beside it.
+
+    Returns:
+        "" where it is, or is damaged, which is told elsewhere.
+    """
+    try:
+        description, _ = unseal((folder / DESCRIPTION).read_bytes())
+        return other_run(record, {**description["provenance"], "recipe": description["recipe"]})
+    except (OSError, ValueError, KeyError, TypeError):
+        return ""
 
 
 def _damaged(path: Path) -> CacheCorruptError:

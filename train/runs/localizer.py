@@ -29,7 +29,7 @@ from ..nets.geometry import Geometry, upsample
 from ..nets.model import AudioVisualModel, build_model
 from ..objectives import Objective, cosine_map, head_number, load_objective, require_sight
 from .checkpoint import load_weights, require_checkpoint
-from .exported import exported_weights, is_exported
+from .exported import exported_weights, is_exported, require_described
 from .hub import local_run
 from .intake import Intake
 from .record import RunRecord, one_run, read_record
@@ -419,7 +419,7 @@ def load_run(
 
     Raises:
         InputError: If there is no run, or it has no checkpoint yet.
-        CacheCorruptError: If its record or its checkpoint is damaged.
+        CacheCorruptError: If its record or its checkpoint is damaged, or one is another run's.
         UsageError: If there is no such device, or the run has no such weights or head.
         MissingDependencyError: If the Hub cannot be reached.
     """
@@ -428,9 +428,10 @@ def load_run(
     objective = load_objective(record.recipe.objective)
     model = build_model(record.recipe, objective.NEEDS, record.seed, record.features)
     if is_exported(folder):
+        require_described(folder, record)
         weights_of_run = exported_weights(folder, branch)
     else:
-        checkpoint, _ = require_checkpoint(folder)
+        checkpoint, _ = require_checkpoint(folder, record)
         chosen = branch or record.recipe.test_weights
         weights_of_run = branch_weights(folder, checkpoint, chosen)
     load_into(model, weights_of_run, folder)

@@ -15,6 +15,7 @@ from ...errors import CacheCorruptError, InputError, UsageError
 from ...weights import file_digest, read_checkpoint, require_exact, section
 from ..recipe import Recipe, load_recipe
 from .checkpoint import latest_checkpoint, save_checkpoint
+from .exported import is_left_of_export
 from .made_by import note
 from .record import RunRecord, library_versions, read_record, write_record
 
@@ -124,7 +125,7 @@ def import_checkpoint(
 
     Raises:
         UsageError: No such peer or variant, a setting that wants other weights, or `run_dir` holds
-            something that is no run.
+            something that is no run, or an exported one.
         InputError: There is no such file, or it holds other things than tensors.
         MissingDependencyError: It is damaged, or not these weights.
         CacheCorruptError: `run_dir` holds another run.
@@ -139,6 +140,8 @@ def import_checkpoint(
         raise UsageError(f"--variant {variant}: {peer_name} has {names}")
     told = peer.variants.get(variant or "", ())
     recipe = load_recipe(peer.recipe, [*peer.settings, *told, *settings])
+    if is_left_of_export(run_dir):
+        raise UsageError(f"{run_dir} holds an exported run; name another folder with --run")
     if not path.exists():
         raise InputError(f"{path}: No such file or directory")
     _refuse_other_weights(peer_name, recipe, load_recipe(peer.recipe, [*peer.settings, *told]))
@@ -167,7 +170,7 @@ def import_checkpoint(
         note(run_dir, IMPORTED, arguments=[str(path)])
         if latest_checkpoint(run_dir):
             return record, True
-        save_checkpoint(run_dir, 0, weights, {})  # one that was damaged, and was removed
+        save_checkpoint(run_dir, 0, weights, {}, record)  # one that was damaged, and was removed
         return record, False
     _write(run_dir, record, weights, path)
     return record, False
@@ -290,6 +293,6 @@ def _write(run_dir: Path, record: RunRecord, weights: dict[str, Tensor], path: P
         raise UsageError(f"{run_dir} is there and holds no run; name another folder with --run")
     remove_orphans(target.parent)
     with whole_folder(target) as draft:
-        save_checkpoint(draft, 0, weights, {})
+        save_checkpoint(draft, 0, weights, {}, record)
         write_record(draft, record)
         note(draft, IMPORTED, arguments=[str(path)], is_draft=True)

@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from ...advice import quoted
-from ...cache.schema import MANIFEST
+from ...cache.schema import MANIFEST, id_set_digest
 from ...drafts import write_whole
 from ...errors import CacheCorruptError, InputError, UsageError
+from ...reading import parse_json
 from ..data.features import Cached, cached_of
 from ..data.teacher_columns import short
 from ..notices import tell
@@ -120,6 +121,41 @@ def read_record(run_dir: Path) -> RunRecord:
     if not is_sealed:
         tell(f"{path} has no {DIGEST}, an older avpipe wrote it: damage in it would not be noticed")
     return record
+
+
+def identity_of(record: RunRecord) -> dict[str, Any]:
+    """Return what tells a run from others, as JSON holds it: it stands beside weights."""
+    found = {
+        "recipe": recipe_values(record.recipe),
+        "seed": record.seed,
+        "data": record.data,
+        "ids_sha256": id_set_digest(record.ids),
+        "imported": record.imported,
+    }
+    plain: dict[str, Any] = parse_json(json.dumps(found))
+    return plain
+
+
+def other_run(record: RunRecord, beside: Mapping[str, Any]) -> str:
+    """Say in what the identity that stands beside weights is not that of a record.
+
+    What only one of both tells is left aside: another version may have written it.
+
+    Returns:
+        Such as "seed is 1, not 0 as in run.json"; "" where nothing differs.
+    """
+    return _difference(identity_of(record), beside)
+
+
+def _difference(mine: Mapping[str, Any], theirs: Mapping[str, Any]) -> str:
+    for name in mine.keys() & theirs.keys():
+        one, other = mine[name], theirs[name]
+        if isinstance(one, dict) and isinstance(other, dict):
+            if found := _difference(one, other):
+                return found
+        elif one != other:
+            return f"{name} is {str(other)[:40]}, not {str(one)[:40]} as in run.json"
+    return ""
 
 
 _TYPES: dict[type, tuple[str, ...]] = {

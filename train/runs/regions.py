@@ -65,5 +65,5 @@ def regions_of_run(folder: Path) -> RunRegions:
     run = one_run(folder)
     record = read_record(run)
     require_sight(record.recipe.objective)
-    checkpoint, _ = require_checkpoint(run)
+    checkpoint, _ = require_checkpoint(run, record)
     return RunRegions(run, record, weights_digest(checkpoint))

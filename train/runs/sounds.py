@@ -77,7 +77,7 @@ def sounds_of_run(folder: Path) -> RunSounds:
             f"{folder} hears what {teacher} left in the cache and has learnt no sounds of its own; "
             f"compare them by {teacher}: --audio {teacher}"
         )
-    checkpoint, _ = require_checkpoint(folder)
+    checkpoint, _ = require_checkpoint(folder, record)
     return RunSounds(
         folder,
         record,

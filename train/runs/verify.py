@@ -27,9 +27,10 @@ from .checkpoint import (
     checkpoint_problem,
     checkpoints_in,
     latest_checkpoint,
+    stranger,
 )
 from .events import events_problem
-from .exported import CARD, DESCRIPTION, is_left_of_export
+from .exported import CARD, DESCRIPTION, description_problem, is_left_of_export
 from .exported import WEIGHTS as MODEL
 from .made_by import FILE as COMMANDS
 from .made_by import noted, value_of
@@ -186,16 +187,28 @@ def check(run: Path, path: Path) -> Found:
 def _record(run: Path, path: Path) -> Found:
     with collected() as told:
         try:
-            read_record(run)
+            record = read_record(run)
         except AvpipeError as error:
             if not path.exists():
                 return Found("missing")
             return Found(str(error).removeprefix(f"{path} is damaged (").partition("); put")[0])
+    if is_of_another(run, record):
+        newest = checkpoints_in(run / CHECKPOINTS)[-1]
+        return Found(f"the checkpoints are of another run: {stranger(newest, record)}")
     return Found(notice=_UNSIGNED if told else "")
+
+
+def is_of_another(run: Path, record: RunRecord) -> bool:
+    """Whether no checkpoint of a run is of a record, which then is what came from elsewhere."""
+    found = checkpoints_in(run / CHECKPOINTS)
+    return bool(found) and all(stranger(one, record) for one in found)
 
 
 def _checkpoint_file(run: Path, path: Path) -> Found:
     problem = checkpoint_problem(path.parent, path.name)
+    record = known_record(run) if path.name == RECORD and not problem else None
+    if record is not None and not is_of_another(run, record):
+        problem = stranger(path.parent, record)
     return Found(problem if path.parent.exists() else "")  # one that trains drops its old ones
 
 
@@ -220,6 +233,14 @@ def _arrays(run: Path, path: Path) -> Found:
 def _sealed(run: Path, path: Path) -> Found:
     _, is_sealed = unseal(path.read_bytes())
     return Found(notice="" if is_sealed else _UNSIGNED)
+
+
+def _description(run: Path, path: Path) -> Found:
+    """Compare what an export's description says of its run with the record beside it, too."""
+    found, record = _sealed(run, path), known_record(run)
+    if record is not None and (problem := description_problem(run, record)):
+        return Found(f"it is of another run: {problem}")
+    return found
 
 
 def _table(run: Path, path: Path) -> Found:
@@ -266,7 +287,7 @@ CHECKS: dict[str, _Check] = {
     r"evaluate/[^/]+\.json": _sealed,
     r"evaluate/[^/]+\.csv": _table,
     rf"{BOARD}/events\.out\.tfevents\.[^/]+": _events,
-    re.escape(DESCRIPTION): _sealed,
+    re.escape(DESCRIPTION): _description,
     re.escape(MODEL): _model,
     r"README\.md|[^/]+\.html": _page,
 }
