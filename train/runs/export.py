@@ -29,13 +29,12 @@ from ..objectives import require_sight
 from ..recipe import Recipe, recipe_values
 from .card import card_text, read_scores
 from .checkpoint import require_checkpoint
-from .exported import CARD, DESCRIPTION, WEIGHTS, takes_export
+from .exported import CARD, DESCRIPTION, RECORD, WEIGHTS, takes_export
 from .localizer import branch_weights, load_into
 from .record import RunRecord, read_record, write_record
 from .sealed import seal, sign
 
 SCHEMA = "avpipe.model/1"
-RECORD = "run.json"
 
 
 def export_run(run_dir: Path, out: Path, licence: str | None = None) -> dict[str, Path]:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 WEIGHTS, DESCRIPTION, CARD = "model.safetensors", "model.json", "README.md"
+RECORD = "run.json"
 
 
 def is_left_of_export(folder: Path) -> bool:
@@ -25,17 +26,21 @@ def is_left_of_export(folder: Path) -> bool:
 
 def takes_export(folder: Path) -> bool:
     """Whether a folder is empty or holds an export: not models of others, which have such names."""
-    if not any(path.name[0] != "." for path in folder.iterdir()):
-        return True
-    is_ours = _has_card(folder) or (folder / "run.json").exists() or _is_described(folder)
-    return is_ours and is_left_of_export(folder)
+    names = {path.name for path in folder.iterdir() if path.name[0] != "."}
+    if names <= {
+        RECORD
+    }:  # that of an export knows no cache, that of a run does
+        return not names or b'"cache": ""' in _content(folder / RECORD)
+    is_ours = RECORD in names or b"avpipe.model/" in _content(folder / DESCRIPTION)
+    return (is_ours or _has_card(folder)) and is_left_of_export(folder)
 
 
-def _is_described(folder: Path) -> bool:
+def _content(path: Path) -> bytes:
+    """Return what is in a file, nothing where it cannot be read."""
     try:
-        return b"avpipe.model/" in (folder / DESCRIPTION).read_bytes()
+        return path.read_bytes()
     except OSError:
-        return False
+        return b""
 
 
 def _has_card(folder: Path) -> bool:

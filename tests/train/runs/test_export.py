@@ -242,7 +242,12 @@ def test_an_export_replaces_nothing_but_an_export(tmp_path: Path) -> None:
             export_run(run, tmp_path / out)
     assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
     files = export_run(run, tmp_path / "clone")
-    for lost in (["weights"], ["description", "weights"], ["record", "card"]):
+    for lost in (
+        ["weights"],
+        ["description", "weights"],
+        ["record", "card"],
+        ["description", "weights", "card"],
+    ):
         for name in lost:
             files[name].unlink()
         assert all(path.is_file() for path in export_run(run, tmp_path / "clone").values())

@@ -25,6 +25,7 @@ from avpipe.train.runs.localizer import Localizer
 from avpipe.train.runs.record import read_record
 from avpipe.train.runs.sealed import DIGEST, seal
 from cache_factory import make_cache, tone_of
+from evaluation_factory import change_page
 
 TINY = [
     "image_size=64", "image_resize=64", "width=16", "embed_dim=16", "batch_size=8", "epochs=3",
@@ -209,9 +210,10 @@ def test_a_damaged_page(run_dir: Path, tmp_path: Path, damage: str) -> None:
 def test_a_page_of_another_network_is_one_line(run_dir: Path, tmp_path: Path) -> None:
     """Pages of older versions have no digest."""
     shutil.copytree(run_dir, tmp_path / "run")
-    record = json.loads((run_dir / "run.json").read_text())
+    recipe = json.loads((run_dir / "run.json").read_text())["recipe"]
+    change_page(tmp_path / "run", recipe={**recipe, "width": 17})
+    record = json.loads((tmp_path / "run/run.json").read_text())
     del record["sha256"]
-    record["recipe"]["width"] = 17
     (tmp_path / "run/run.json").write_text(json.dumps(record))
     for act in (load_run, lambda run: export_run(run, tmp_path / "out")):
         with pytest.raises(CacheCorruptError, match=r"run\.json is damaged: its recipe") as caught:
