@@ -254,7 +254,8 @@ def _run(
             stop = ranks.any(bool(received))
             if journal:
                 journal.add(step, batch, values)
-                if validation:
+                if validation and (step + 1) % plan.steps_per_epoch == 0:
+                    journal.flush()  # a loss of training that is not finite is told first
                     validation.after(step + 1)
                 due = time.monotonic() - saved_at >= checkpoint_every_s
                 if stop or due or step + 1 == plan.num_steps:

@@ -17,6 +17,7 @@ from .data.columns import BatchColumn
 from .learner import Learner
 from .objectives import Objective
 from .runs.board import Board
+from .runs.journal import NonFiniteLossError
 from .runs.metric_lines import append_lines
 
 FILE = "validation.jsonl"
@@ -46,6 +47,7 @@ class Validation:
             board: Gets the same lines, named `validation/...`.
             columns: Those of cached features, as the network's heads take them.
         """
+        self._line = cache.manifest.line
         self._source = Stream(whole_clips(cache, rows, learner.plan.recipe, columns), workers)
         size = min(learner.plan.batch_size, len(rows))
         starts = range(0, len(rows) - size + 1, size)
@@ -55,23 +57,36 @@ class Validation:
         self._board = board
 
     def after(self, step: int) -> None:
-        """Validate after `step` steps if they end an epoch."""
+        """Validate after `step` steps if they end an epoch.
+
+        Raises:
+            NonFiniteLossError: A loss is not finite; the message names the clips.
+        """
         plan = self._learner.plan
         if step % plan.steps_per_epoch == 0:
-            line = {"step": step, "epoch": plan.epoch(step - 1) + 1, **self._losses()}
+            line = {"step": step, "epoch": plan.epoch(step - 1) + 1, **self._losses(step)}
             append_lines(self._path, [line])
             if self._board:
                 self._board.add([line], "validation/")
 
-    def _losses(self) -> dict[str, float]:
+    def _losses(self, step: int) -> dict[str, float]:
         """Return the loss and its terms, means over batches of the training's size.
 
         The whole frame is seen and the centre heard; nothing is drawn.
+
+        Raises:
+            NonFiniteLossError: One is not finite.
         """
         learner, found = self._learner, dict[str, list[float]]()
         for batch in self._source.batches(self._picks):
             views = evaluation_views(batch, learner.plan.recipe, learner.device)
             for name, value in learner.losses.tested(views).items():
+                if not value.isfinite():
+                    clips = ", ".join(self._line(row)["id"] for row in batch.rows.tolist())
+                    raise NonFiniteLossError(
+                        f"validation after step {step}: {name} = {value.item():g}; lower lr, or "
+                        f"leave out of --val-ids a clip of its batch: {clips}"
+                    )
                 found.setdefault(name, []).append(value.item())
         return {name: float(np.mean(values)) for name, values in found.items()}
 

@@ -207,6 +207,17 @@ def test_a_loss_that_is_not_finite_names_the_clips(tmp_path: Path) -> None:
         assert all(torch.isfinite(weight).all() for weight in weights)
 
 
+def test_a_loss_of_validation_that_is_not_finite_names_the_clips(tmp_path: Path) -> None:
+    """Written down, it would be damage, and the loss of an earlier epoch be told as the last."""
+    cache = make_cache(tmp_path / "cache", 24, broken=frozenset({"clip003"}))
+    run = tmp_path / "run"
+    with pytest.raises(NonFiniteLossError, match=r"validation after step 2: .* = nan") as caught:
+        train(cache, RECIPES["compact"], run, device="cpu", val_ids=VAL)
+    message = str(caught.value)
+    assert "clip003" in message and "of --val-ids" in message and "\n" not in message
+    assert len(metrics_of(run)) == 2 and not (run / "validation.jsonl").exists()
+
+
 def test_weights_that_are_not_finite_are_never_saved(cache: Cache, tmp_path: Path) -> None:
     recipe = load_recipe("compact", [*TINY, "batch_size=24", "epochs=1", "lr=1e300"])
     with pytest.raises(NonFiniteLossError, match=r"^step 1: online\..* is not finite; lower lr"):

@@ -27,9 +27,7 @@ def is_left_of_export(folder: Path) -> bool:
 def takes_export(folder: Path) -> bool:
     """Whether a folder is empty or holds an export: not models of others, which have such names."""
     names = {path.name for path in folder.iterdir() if path.name[0] != "."}
-    if names <= {
-        RECORD
-    }:  # that of an export knows no cache, that of a run does
+    if names <= {RECORD}:  # that of an export knows no cache, that of a run does
         return not names or b'"cache": ""' in _content(folder / RECORD)
     is_ours = RECORD in names or b"avpipe.model/" in _content(folder / DESCRIPTION)
     return (is_ours or _has_card(folder)) and is_left_of_export(folder)
