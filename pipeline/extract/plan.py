@@ -283,7 +283,7 @@ def is_extracted(
         header = read_header(path)
     except FileNotFoundError:
         return False
-    if header.inputs["manifest"] != lines_sha256:
+    if header.inputs.get(MANIFEST) != lines_sha256:
         raise CacheCorruptError(
             f"{path} belongs to another manifest; run {advice('verify --repair', path)}"
         )
@@ -301,7 +301,7 @@ def is_extracted(
         audio = read_header(shard_path(cache, AUDIO, shard))
     except FileNotFoundError:
         return False
-    return audio.sha256 == header.companions[AUDIO]
+    return audio.sha256 == header.companions.get(AUDIO)
 
 
 def _other_params(name: str, found: Any, wanted: Any) -> str:
