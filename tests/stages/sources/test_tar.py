@@ -123,10 +123,21 @@ def test_an_absurd_name_is_not_read_into_memory(form: int) -> None:
 def test_damaged_pax_records_are_refused() -> None:
     header = tarfile.TarInfo("x")
     header.type, header.size = tarfile.XHDTYPE, 512
-    for records in (b"0 path=a\n", b"nonsense", b"99999999999 path=a\n"):
-        data = header.tobuf(tarfile.USTAR_FORMAT) + records.ljust(512, b"\0")
+    many = b"9" * 5000
+    for records in (b"0 path=a\n", b"nonsense", b"99999999999 path=a\n", many + b" path=a\n"):
+        header.size = -(-len(records) // 512) * 512
+        data = header.tobuf(tarfile.USTAR_FORMAT) + records.ljust(header.size, b"\0")
         with pytest.raises(NoTarError, match="pax"):
             read(data + packed(("a.mp4", b"x")))
+
+
+def test_a_size_of_thousands_of_digits_is_refused() -> None:
+    header = tarfile.TarInfo("x")
+    header.type, record = tarfile.XHDTYPE, b"5012 size=" + b"9" * 5001 + b"\n"
+    header.size = len(record)
+    data = header.tobuf(tarfile.USTAR_FORMAT) + record.ljust(10 * 512, b"\0")
+    with pytest.raises(NoTarError, match="a size of 5001 digits"):
+        read(data + packed(("a.mp4", b"x")))
 
 
 def test_an_empty_file_holds_nothing(tmp_path: Path) -> None:
