@@ -114,12 +114,18 @@ def _add(found: Contents, header: tarfile.TarInfo, said: _Said, offset: int) -> 
     if header.type not in _FILES or name.endswith("/"):
         return header.size if header.type in _FILES else 0
     size = header.size if said.size is None else said.size
-    while name.startswith("./"):
-        name = name[2:].lstrip("/")
+    name = plain_name(name)
     if name in found.members:
         found.twice.append(name)
     found.members[name] = Member(size, offset)
     return size
+
+
+def plain_name(name: str) -> str:
+    """Return a member's name as it is looked for, without `./` before it."""
+    while name.startswith("./"):
+        name = name[2:].lstrip("/")
+    return name
 
 
 def _listen(kind: bytes, text: bytes, said: _Said, at: int) -> None:
