@@ -29,13 +29,13 @@ _PARSE_LINES = 256
 """Parsed at once: less time a line, and little memory."""
 
 
-_TEXTS = ("id", "path", "source", "audio_path", "etag", "label", "reject", "detail", "was")
+_TEXTS = ("audio_path", "etag", "label", "reject", "detail", "was", "was_detail")
 _TYPES: dict[str, tuple[type, ...]] = {
-    **dict.fromkeys((*_TEXTS, "was_detail"), (str,)),
-    **dict.fromkeys(("root", "bytes", "offset", "retry_of"), (int,)),
+    **dict.fromkeys(_TEXTS, (str,)),
+    **dict.fromkeys(("offset", "retry_of"), (int,)),
     **dict.fromkeys(("start_s", "seconds"), (int, float)),
 }
-"""Of what a line may hold; a newer avpipe may add to that."""
+"""Of what a line may hold besides; a newer avpipe may add to that."""
 _REASONS = frozenset(Reason)
 
 
@@ -55,6 +55,9 @@ class _Line(TypedDict):
     path: str
     source: str
     bytes: int
+
+
+_ALL_HAVE = len(_Line.__annotations__)
 
 
 class Line(_Line, total=False):
@@ -225,19 +228,30 @@ def _require_head(head: Any) -> None:
 
 def _is_clip(line: Line, row: int, num_roots: int) -> bool:
     """Whether a line says what `Line` does; a KeyError or the like where it is no line at all."""
+    return (
+        type(line["id"]) is str
+        and type(line["path"]) is str
+        and type(line["source"]) is str
+        and type(line["root"]) is int
+        and 0 <= line["root"] < num_roots
+        and type(line["bytes"]) is int
+        and line["bytes"] >= 0
+        and (line["path"] != "" or "reject" in line)
+        and (len(line) == _ALL_HAVE or _is_more_of_clip(line, row))
+    )
+
+
+def _is_more_of_clip(line: Line, row: int) -> bool:
+    """Whether a line that has more than all lines have says what `Line` does."""
     for name, value in line.items():
-        if type(value) not in _TYPES.get(name, (type(value),)):
+        kinds = _TYPES.get(name)
+        if kinds is not None and type(value) not in kinds:
             return False
-    known = 0 <= line["root"] < num_roots and line["bytes"] >= 0 and "source" in line
-    known = known and (line["path"] != "" or "reject" in line) and isinstance(line["id"], str)
-    if "start_s" in line or "seconds" in line:
-        cut = line.get("start_s", 0), line.get("seconds", 0)
-        known = known and all(0 <= value < math.inf for value in cut)
-    if "reject" in line:
-        known = known and line["reject"] in _REASONS
-    if "retry_of" in line:
-        known = known and 0 <= line["retry_of"] < row and line["was"] in _REASONS
-    return known
+    if not (0 <= line.get("start_s", 0) < math.inf and 0 <= line.get("seconds", 0) < math.inf):
+        return False
+    if "reject" in line and line["reject"] not in _REASONS:
+        return False
+    return "retry_of" not in line or (0 <= line["retry_of"] < row and line["was"] in _REASONS)
 
 
 def _line_starts(data: bytes | mmap.mmap) -> NDArray[np.int64]:
