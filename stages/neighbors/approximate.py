@@ -161,7 +161,7 @@ def _measured(path: Path) -> dict[str, float]:
 def _read(path: Path) -> Any:
     """Return an index, None where it is not there or not whole."""
     try:
-        return load_faiss().read_index(str(path)) if path.exists() else None
+        return load_faiss().read_index(str(path)) if path.is_file() else None
     except RuntimeError:  # FAISS has no error of its own
         return None
 
