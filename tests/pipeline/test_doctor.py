@@ -86,7 +86,7 @@ def test_a_broken_torch_stops_no_other_check(tmp_path: Path) -> None:
     assert (
         ("decoder", "ok") in checks and ("isolation", "ok") in checks and ("cache", "ok") in checks
     )
-    assert "18 of 22 packages import" in by_name(document)["packages"]["found"]
+    assert "19 of 23 packages import" in by_name(document)["packages"]["found"]
 
 
 def test_imports_that_crash_exit_or_chatter_are_told_apart(
