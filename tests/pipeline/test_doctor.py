@@ -344,7 +344,7 @@ def test_the_commands_of_the_page_run_and_every_line_is_explained(
     assert asked == [(), (), ("videos",), ()]
     explained = re.findall(r"(?m)^\| (\w+) \|", page)[1:]
     named = ["settings", "decoder", "isolation", "ffmpeg", "cache", "space", "cores", "memory"]
-    assert explained == [*named, "weights", "packages", "torch", "GPU"]
+    assert explained == [*named, "weights", "packages", "torch", "faiss", "GPU"]
 
 
 def look_at(cache: Path, tell: Callable[[Check], None] | None = None) -> dict[str, Any]:
