@@ -58,6 +58,7 @@ def require_roots(cache: Path, roots: Sequence[Root], remap: Mapping[int, str]) 
             raise UsageError(f"--root {number}=...: {cache} has {has}")
 
 
+@uncollected()
 def add_segment(
     cache: Path,
     candidates: Sequence[Candidate],
@@ -87,21 +88,7 @@ def add_segment(
     Raises:
         UsageError: As `require_roots`; nothing is added.
     """
-    with uncollected():
-        told = [] if notices is None else notices
-        return _add_segment(cache, candidates, remap, cut, shard_clips, id_from, manifest, told)
-
-
-def _add_segment(
-    cache: Path,
-    candidates: Sequence[Candidate],
-    remap: Mapping[int, str],
-    cut: Callable[[Sequence[Candidate]], Iterator[Candidate]],
-    shard_clips: int | None,
-    id_from: IdFrom,
-    manifest: Manifest | None,
-    notices: list[str],
-) -> int:
+    notices = [] if notices is None else notices
     while True:
         manifest = Manifest(cache) if manifest is None else manifest.refreshed()
         failed_rows = partial(_failed_rows, cache, manifest)
