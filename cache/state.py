@@ -33,7 +33,7 @@ from .shard import read_header
 from .writer import make_folder, sync_folder
 
 _NETWORKS = frozenset({HINTS, OBJECTS, EMBEDDINGS, NEIGHBORS, CLUSTERS})
-_SHARD_NAME = re.compile(r"(\d{7})\.h5")
+_SHARD_NAME = re.compile(r"([0-9]{7})\.h5")
 
 
 def shard_numbers(cache: Path, stage: str) -> set[int]:
@@ -172,7 +172,7 @@ def audio_of(cache: Path, extract: Header) -> Header:
         audio = read_header(path)
     except FileNotFoundError:
         raise InputError(f"{path} is missing", fault=fault_of(Wrong.NO_SOUND, path)) from None
-    if audio.sha256 != extract.companions[AUDIO]:
+    if audio.sha256 != extract.companions.get(AUDIO):
         raise InputError(
             f"{path} and {EXTRACT}/{path.name} were not made together",
             fault=fault_of(Wrong.NO_SOUND, path),

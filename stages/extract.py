@@ -34,7 +34,7 @@ _DETAIL_BYTES = 240
 
 
 class Decoder(Protocol):
-    """What decodes a clip: `decoder.DecoderChild`, or a stand-in in tests."""
+    """What decodes a clip: `workers.decoder.DecoderChild`, or a stand-in in tests."""
 
     def row(self, line: Mapping[str, Any]) -> Row:
         """Decode one clip; raises `ClipError`."""
@@ -109,7 +109,7 @@ def extract_shard(task: ExtractTask, decoder: Decoder) -> Header:
 
 def _old_failure(retry: Line) -> ClipError:
     """Return the failure that a retry line supersedes, as it was stored."""
-    return ClipError(retry["was"], retry["was_detail"])
+    return ClipError(retry["was"], retry.get("was_detail", ""))
 
 
 def request(line: Line, roots: Sequence[Root], remap: Mapping[int, str]) -> dict[str, Any]:

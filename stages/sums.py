@@ -5,6 +5,7 @@ Comments in it say with which options a command made the folder, and what its ow
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import re
 import shlex
@@ -12,10 +13,11 @@ from collections.abc import Collection, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 
+from ..reading import open_regular, read_regular
+
 SUMS = "SHA256SUMS"
 _MADE = "# made with: "
 _LAST = "# sha256 of all before: "
-_NO_FILE = "a folder, or something else that is no file"
 _LINE = re.compile(r"([0-9a-f]{64})  (\S.*)")
 
 
@@ -81,11 +83,13 @@ def summed_files(folder: Path) -> Iterator[tuple[str, str]]:
         sums = read_sums(folder)
     except FileNotFoundError:
         return
-    except IsADirectoryError:
-        yield SUMS, _NO_FILE
-        return
     except ValueError as error:
         yield SUMS, str(error)
+        return
+    except OSError as error:
+        if not is_no_file(error):
+            raise
+        yield SUMS, error.strerror or ""
         return
     yield SUMS, ""
     for name, expected in sums.items():
@@ -94,15 +98,26 @@ def summed_files(folder: Path) -> Iterator[tuple[str, str]]:
 
 def file_problem(path: Path, expected: str) -> str:
     """Return what is wrong with a file of which the sha256 is known."""
-    if not path.is_file():
-        return _NO_FILE if path.exists() else "missing"
-    return "" if _sha256(path) == expected else f"content does not match its sha256 in {SUMS}"
+    try:
+        return "" if _sha256(path) == expected else f"content does not match its sha256 in {SUMS}"
+    except ValueError as error:
+        return f"no name of a file ({error})"
+    except OSError as error:
+        if not is_no_file(error):
+            raise
+        is_gone = isinstance(error, FileNotFoundError | NotADirectoryError)
+        return "missing" if is_gone else error.strerror or ""
+
+
+def is_no_file(error: OSError) -> bool:
+    """Whether nothing is there, or something else than a file: not being allowed says nothing."""
+    return error.errno in (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ENXIO)
 
 
 def names_in_sums(folder: Path) -> set[str]:
     """Return the files that sums name, be they damaged; none where there are none."""
     try:
-        text = (folder / SUMS).read_bytes().decode("utf-8", "replace")
+        text = read_regular(folder / SUMS).decode("utf-8", "replace")
     except OSError:
         return set()
     found = (_LINE.fullmatch(line) for line in text.splitlines())
@@ -117,7 +132,7 @@ def is_summed(folder: Path, name: str, content: bytes) -> bool:
 
 
 def _whole_text(folder: Path) -> str:
-    content = (folder / SUMS).read_bytes().decode("utf-8")
+    content = read_regular(folder / SUMS).decode("utf-8")
     text, mark, _ = content.rpartition(_LAST)
     if not mark or content != text + _last_line(text):
         raise ValueError("its content does not match the sha256 of its last line")
@@ -125,7 +140,7 @@ def _whole_text(folder: Path) -> str:
 
 
 def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 

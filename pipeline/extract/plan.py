@@ -12,12 +12,12 @@ from ...advice import advice
 from ...cache.defaults import FRAME
 from ...cache.manifest import Manifest
 from ...cache.schema import AUDIO, EXTRACT, MANIFEST, params_difference, shard_path
-from ...cache.segment import Line
+from ...cache.segment import Line, Root
 from ...cache.shard import read_header
 from ...cache.state import is_dropped, require_manifest_of, shard_numbers
 from ...cache.store import Cache, Failure
 from ...cache.writer import remove_orphans
-from ...errors import CacheCorruptError, Reason
+from ...errors import CacheCorruptError, Reason, UsageError
 from ...stages.extract import STAGE_VERSION
 from .candidate import Candidate, candidate_text, uncollected
 from .known import find_new, seen_roots
@@ -40,6 +40,25 @@ def open_manifest(cache: Path) -> Manifest:
     return manifest
 
 
+def require_roots(cache: Path, roots: Sequence[Root], remap: Mapping[int, str]) -> None:
+    """Refuse `--root N=DIR` for a root that a cache does not have.
+
+    Args:
+        cache: Cache folder.
+        roots: Its roots, with those that this run adds.
+        remap: Folders that stand for a root, by the root's number.
+
+    Raises:
+        UsageError: There is no root of such a number.
+    """
+    last = len(roots) - 1
+    for number in remap:
+        if number > last:
+            has = "root 0 alone" if last == 0 else f"roots 0 to {last}" if roots else "no roots yet"
+            raise UsageError(f"--root {number}=...: {cache} has {has}")
+
+
+@uncollected()
 def add_segment(
     cache: Path,
     candidates: Sequence[Candidate],
@@ -65,30 +84,23 @@ def add_segment(
 
     Returns:
         How many clips were added.
+
+    Raises:
+        UsageError: As `require_roots`; nothing is added.
     """
-    with uncollected():
-        told = [] if notices is None else notices
-        return _add_segment(cache, candidates, remap, cut, shard_clips, id_from, manifest, told)
-
-
-def _add_segment(
-    cache: Path,
-    candidates: Sequence[Candidate],
-    remap: Mapping[int, str],
-    cut: Callable[[Sequence[Candidate]], Iterator[Candidate]],
-    shard_clips: int | None,
-    id_from: IdFrom,
-    manifest: Manifest | None,
-    notices: list[str],
-) -> int:
+    notices = [] if notices is None else notices
     while True:
         manifest = Manifest(cache) if manifest is None else manifest.refreshed()
         failed_rows = partial(_failed_rows, cache, manifest)
         news = find_new(manifest, candidates, remap, id_from=id_from, failed_rows=failed_rows)
+        require_roots(cache, news.roots, remap)
         if not news.candidates:
             _tell_changed(news.changed, notices)
             return 0
         clips = list(cut(news.candidates))
+        if not clips:
+            _tell_changed(news.changed, notices)
+            return 0
         taken = TakenIds(manifest, clips, news.index)
         found = _found_again(cache, manifest, clips, taken, news.again)
         lines = _new_lines(clips, news.index, taken, found)
@@ -283,7 +295,7 @@ def is_extracted(
         header = read_header(path)
     except FileNotFoundError:
         return False
-    if header.inputs["manifest"] != lines_sha256:
+    if header.inputs.get(MANIFEST) != lines_sha256:
         raise CacheCorruptError(
             f"{path} belongs to another manifest; run {advice('verify --repair', path)}"
         )
@@ -301,7 +313,7 @@ def is_extracted(
         audio = read_header(shard_path(cache, AUDIO, shard))
     except FileNotFoundError:
         return False
-    return audio.sha256 == header.companions[AUDIO]
+    return audio.sha256 == header.companions.get(AUDIO)
 
 
 def _other_params(name: str, found: Any, wanted: Any) -> str:

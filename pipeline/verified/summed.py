@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ...reading import parse_json
-from ...stages.sums import SUMS, made_with, names_in_sums, summed_files
+from ...reading import parse_json, read_regular
+from ...stages.sums import SUMS, is_no_file, made_with, names_in_sums, summed_files
 from ..output import Document
 from .document import document
 
@@ -112,7 +112,9 @@ def _out_of_the_way(folder: Path, damaged: Iterable[str], lost: list[str]) -> It
 def _read_stamp(path: Path) -> Mapping[str, Any] | None:
     """Return what a stamp says; None where it is missing or says nothing."""
     try:
-        stamp = parse_json(path.read_bytes())
-    except (FileNotFoundError, IsADirectoryError, ValueError):
+        stamp = parse_json(read_regular(path))
+    except (OSError, ValueError) as error:
+        if isinstance(error, OSError) and not is_no_file(error):
+            raise
         return None
     return stamp if isinstance(stamp, dict) else None

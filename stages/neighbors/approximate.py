@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Generator, Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from numpy.typing import NDArray
 from ...cache.writer import remove_orphans, temporary
 from ...drafts import sync_file, write_whole
 from ...errors import InputError
-from ...reading import parse_json
+from ...reading import parse_json, read_regular
 from .cosine import EQUAL, QUERY_BLOCK, NearestRows, Queries, nearest
 from .faiss_kernel import load_faiss
 from .room import num_lists
@@ -124,11 +125,11 @@ class Index:
         """
         path = self._path.with_suffix(".json")
         key = f"k{k} probes{probes}"
-        measured = parse_json(path.read_bytes()) if path.exists() else {}
+        measured = _measured(path)
         if key not in measured:
             measured[key] = round(self._recall(k, probes), 4)
             write_whole(path, json.dumps(measured).encode())
-        return float(measured[key])
+        return measured[key]
 
     def _recall(self, k: int, probes: int) -> float:
         num = min(RECALL_QUERIES, len(self.vectors))
@@ -144,10 +145,23 @@ class Index:
         return min(1.0, hits / (num * k))
 
 
+def _measured(path: Path) -> dict[str, float]:
+    """Return what was measured before; what is no share of clips is measured again."""
+    with suppress(OSError, ValueError):
+        found = parse_json(read_regular(path))
+        if isinstance(found, dict):
+            return {
+                key: float(share)
+                for key, share in found.items()
+                if type(share) in (int, float) and 0 <= share <= 1
+            }
+    return {}
+
+
 def _read(path: Path) -> Any:
     """Return an index, None where it is not there or not whole."""
     try:
-        return load_faiss().read_index(str(path)) if path.exists() else None
+        return load_faiss().read_index(str(path)) if path.is_file() else None
     except RuntimeError:  # FAISS has no error of its own
         return None
 

@@ -35,7 +35,7 @@ FILES = {
     "a.mp4": b"first" * 300,
     "sub/b c.mp4": b"second" * 300,
     "sub/notes.md": b"no clip",
-    "flickr/frames/1.jpg": b"a picture",
+    "flickr/frames/1.jpg": b"a picture" * 100,
     "flickr/audio/1.wav": b"its sound",
     "flickr/audio/2.wav": b"no picture",
 }
