@@ -153,6 +153,7 @@ _REMEDIES = {
     errno.ESTALE: "mount its folder again",
     errno.ENOENT: "put its folder back",
     errno.ENOTDIR: "put its folder back",
+    errno.ENXIO: "move it away",
     errno.ENOMEM: "end other programs, the system has no more memory",
     errno.EAGAIN: "end other programs, the system has no more processes to give",
 }

@@ -49,6 +49,11 @@ def read_regular(path: Path) -> bytes:
         return file.read()
 
 
+def is_no_file(error: OSError) -> bool:
+    """Whether nothing is there, or something else than a file: not being allowed says nothing."""
+    return error.errno in (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ENXIO)
+
+
 def _regular(path: str, flags: int) -> int:
     no_file = OSError(errno.ENXIO, "not a regular file", path)
     try:

@@ -5,7 +5,6 @@ Comments in it say with which options a command made the folder, and what its ow
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import re
 import shlex
@@ -13,7 +12,7 @@ from collections.abc import Collection, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 
-from ..reading import open_regular, read_regular
+from ..reading import is_no_file, open_regular, read_regular
 
 SUMS = "SHA256SUMS"
 _MADE = "# made with: "
@@ -107,11 +106,6 @@ def file_problem(path: Path, expected: str) -> str:
             raise
         is_gone = isinstance(error, FileNotFoundError | NotADirectoryError)
         return "missing" if is_gone else error.strerror or ""
-
-
-def is_no_file(error: OSError) -> bool:
-    """Whether nothing is there, or something else than a file: not being allowed says nothing."""
-    return error.errno in (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ENXIO)
 
 
 def names_in_sums(folder: Path) -> set[str]:

@@ -7,7 +7,7 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
-from ..reading import MAX_TOML_BYTES, TOO_LARGE, parse_toml
+from ..reading import MAX_TOML_BYTES, TOO_LARGE, open_regular, parse_toml
 
 
 def read_toml(path: Path) -> tuple[dict[str, Any], str]:
@@ -20,7 +20,7 @@ def read_toml(path: Path) -> tuple[dict[str, Any], str]:
         OSError: It cannot be read.
         ValueError: It is no TOML; says where, if that is known.
     """
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         content = file.read(MAX_TOML_BYTES + 1)
     if len(content) > MAX_TOML_BYTES:
         raise ValueError(TOO_LARGE)

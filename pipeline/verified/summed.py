@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ...reading import parse_json, read_regular
-from ...stages.sums import SUMS, is_no_file, made_with, names_in_sums, summed_files
+from ...reading import is_no_file, parse_json, read_regular
+from ...stages.sums import SUMS, made_with, names_in_sums, summed_files
 from ..output import Document
 from .document import document
 

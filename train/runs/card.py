@@ -14,6 +14,7 @@ from typing import Any
 from ...advice import quoted
 from ...cache.schema import id_set_digest
 from ...errors import require_answer
+from ...reading import read_regular
 from ..benchmarks import module_of
 from ..notices import tell
 from .record import RunRecord
@@ -31,7 +32,7 @@ def read_scores(run_dir: Path) -> list[StoredScores]:
     found: list[StoredScores] = []
     for path in sorted((run_dir / "evaluate").glob("*.json")):
         try:
-            one, _ = unseal(path.read_bytes())
+            one, _ = unseal(read_regular(path))
             _metrics(one)
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             require_answer(error, path)

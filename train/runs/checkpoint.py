@@ -17,6 +17,7 @@ from ...advice import quoted
 from ...drafts import remove_folder, remove_orphans, whole_folder
 from ...drafts import write_durably as write_durably
 from ...errors import CacheCorruptError, InputError
+from ...reading import read_regular
 from .record import RunRecord, identity_of, other_run
 from .sealed import seal, unseal
 
@@ -175,7 +176,7 @@ def checkpoint_problem(checkpoint: Path, name: str) -> str:
     Of the other files only what the record says of them is looked at: a damaged record judges none.
     """
     try:
-        content = (checkpoint / name).read_bytes()
+        content = read_regular(checkpoint / name)
     except FileNotFoundError:
         return "missing"
     try:
@@ -197,7 +198,7 @@ def _page_of(checkpoint: Path) -> dict[str, Any]:
         FileNotFoundError: There is none.
         ValueError: It is damaged.
     """
-    record, _ = unseal((checkpoint / RECORD).read_bytes(), _SEAL)
+    record, _ = unseal(read_regular(checkpoint / RECORD), _SEAL)
     sha256 = record.get("sha256")
     if {*record} - {"run"} != {"step", "sha256"} or not isinstance(record.get("run", {}), dict):
         raise ValueError("not the record of a checkpoint")
@@ -212,7 +213,7 @@ def _intact(checkpoint: Path, name: str) -> bytes:
     """Read a file of a checkpoint and compare it with its record."""
     damaged = name
     try:
-        content = (checkpoint / name).read_bytes()
+        content = read_regular(checkpoint / name)
         expected = _page_of(checkpoint)["sha256"][name]
     except FileNotFoundError:
         content, expected = b"", ""

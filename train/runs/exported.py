@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ...errors import CacheCorruptError, UsageError, require_answer
+from ...reading import read_regular
 from .record import RunRecord, other_run
 from .sealed import is_signed, unseal
 
@@ -36,7 +37,7 @@ def takes_export(folder: Path) -> bool:
 def _content(path: Path) -> bytes:
     """Return what is in a file, nothing where it cannot be read."""
     try:
-        return path.read_bytes()
+        return read_regular(path)
     except OSError:
         return b""
 
@@ -44,7 +45,7 @@ def _content(path: Path) -> bytes:
 def _has_card(folder: Path) -> bool:
     """Whether a folder has the card of an export, be it damaged, and not a page of the user."""
     try:
-        return is_signed((folder / CARD).read_bytes())
+        return is_signed(read_regular(folder / CARD))
     except OSError:
         return False
     except ValueError:
@@ -70,9 +71,9 @@ def exported_weights(folder: Path, branch: str | None) -> dict[str, Tensor]:
     from safetensors.torch import load
 
     try:
-        description, _ = unseal((folder / DESCRIPTION).read_bytes())
+        description, _ = unseal(read_regular(folder / DESCRIPTION))
         have, sha256 = description["provenance"]["weights_of"], description["weights"]["sha256"]
-        content = (folder / WEIGHTS).read_bytes()
+        content = read_regular(folder / WEIGHTS)
     except (OSError, ValueError, KeyError, TypeError) as error:
         require_answer(error, folder)
         raise _damaged(folder / DESCRIPTION) from error
@@ -103,7 +104,7 @@ def description_problem(folder: Path, record: RunRecord) -> str:
         "" where it is, or is damaged, which is told elsewhere.
     """
     try:
-        description, _ = unseal((folder / DESCRIPTION).read_bytes())
+        description, _ = unseal(read_regular(folder / DESCRIPTION))
         return other_run(record, {**description["provenance"], "recipe": description["recipe"]})
     except (OSError, ValueError, KeyError, TypeError):
         return ""

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from ...advice import CommandOptions, asked
 from ...drafts import remove_orphans, unwritable, write_whole
+from ...reading import read_regular
 from .sealed import seal, unseal
 
 FILE = "commands.json"
@@ -95,7 +96,7 @@ def _read(folder: Path) -> dict[str, CommandOptions]:
         OSError: It is there and cannot be read now: it would be lost if it were written again.
     """
     try:
-        made = unseal((folder / FILE).read_bytes())[0]["made"]
+        made = unseal(read_regular(folder / FILE))[0]["made"]
         found = {
             str(name): tuple(tuple(map(str, option)) for option in options)
             for name, options in made.items()

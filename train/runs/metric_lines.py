@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from ...cache.schema import canonical_json
 from ...drafts import sync_file, sync_folder, unwritable, write_whole
-from ...reading import parse_json
+from ...reading import open_regular, parse_json
 from ..notices import tell
 
 CHECKSUM = "crc32"
@@ -185,7 +185,7 @@ def cut_lines(path: Path, step: int, every: int = 1) -> str | None:
 def _split(path: Path) -> list[bytes]:
     """Return the lines of a file with their ends; none if there is no file."""
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             return list(file)
     except FileNotFoundError:
         return []

@@ -14,7 +14,7 @@ from ...advice import quoted
 from ...cache.schema import MANIFEST, id_set_digest
 from ...drafts import write_whole
 from ...errors import CacheCorruptError, InputError, UsageError
-from ...reading import parse_json
+from ...reading import is_no_file, parse_json, read_regular
 from ..data.features import Cached, cached_of
 from ..data.teacher_columns import short
 from ..notices import tell
@@ -99,7 +99,7 @@ def read_record(run_dir: Path) -> RunRecord:
     """
     path = run_dir / "run.json"
     try:
-        values, is_sealed = unseal(path.read_bytes())
+        values, is_sealed = unseal(read_regular(path))
         values.pop("schema")
         _require_types(values)
         if values["recipe"].get("partners") in ("nearest", "both"):
@@ -113,8 +113,10 @@ def read_record(run_dir: Path) -> RunRecord:
         record = RunRecord(**values)
     except FileNotFoundError:
         raise InputError(no_run(run_dir)) from None
-    except (ValueError, KeyError, TypeError, AttributeError, UsageError) as error:
-        why = " ".join(str(error).split())
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, UsageError) as error:
+        if isinstance(error, OSError) and not is_no_file(error):
+            raise
+        why = " ".join(str(getattr(error, "strerror", None) or error).split())
         raise CacheCorruptError(
             f"{path} is damaged ({why}); put back a copy of it, or train again into a new folder"
         ) from None

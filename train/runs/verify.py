@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 from ...advice import CommandOptions
 from ...errors import AvpipeError
+from ...reading import is_no_file, read_regular
 from ..notices import collected
 from ..schedule import Plan
 from ..score.stored_arrays import is_whole
@@ -179,7 +180,7 @@ def check(run: Path, path: Path) -> Found:
     except ValueError as error:
         return Found(" ".join(str(error).split()))
     except OSError as error:
-        if error.errno in (errno.EIO, errno.EISDIR):
+        if error.errno == errno.EIO or is_no_file(error):
             return Found(error.strerror or str(error))
         raise  # not being allowed to read a file says nothing about it
 
@@ -227,11 +228,11 @@ def _gone(run: Path, path: Path) -> Found:
 
 
 def _arrays(run: Path, path: Path) -> Found:
-    return Found("" if is_whole(path.read_bytes()) else "content does not match its sha256")
+    return Found("" if is_whole(read_regular(path)) else "content does not match its sha256")
 
 
 def _sealed(run: Path, path: Path) -> Found:
-    _, is_sealed = unseal(path.read_bytes())
+    _, is_sealed = unseal(read_regular(path))
     return Found(notice="" if is_sealed else _UNSIGNED)
 
 
@@ -245,9 +246,9 @@ def _description(run: Path, path: Path) -> Found:
 
 def _table(run: Path, path: Path) -> Found:
     """Compare a table of pairs with what the scores beside it say; damaged ones judge nothing."""
-    content = path.read_bytes()
+    content = read_regular(path)
     try:
-        expected = unseal(path.with_suffix(".json").read_bytes())[0].get(CSV_DIGEST)
+        expected = unseal(read_regular(path.with_suffix(".json")))[0].get(CSV_DIGEST)
     except (FileNotFoundError, ValueError):
         expected = None
     if expected is None:
@@ -258,9 +259,9 @@ def _table(run: Path, path: Path) -> Found:
 
 def _model(run: Path, path: Path) -> Found:
     """Compare exported weights with the description beside them; a damaged one judges nothing."""
-    content = path.read_bytes()
+    content = read_regular(path)
     try:
-        expected = unseal((run / DESCRIPTION).read_bytes())[0]["weights"]["sha256"]
+        expected = unseal(read_regular(run / DESCRIPTION))[0]["weights"]["sha256"]
     except (FileNotFoundError, ValueError, KeyError, TypeError):
         return Found(notice=f"cannot be checked without {DESCRIPTION}")
     right = hashlib.sha256(content).hexdigest() == expected
@@ -268,12 +269,12 @@ def _model(run: Path, path: Path) -> Found:
 
 
 def _page(run: Path, path: Path) -> Found:
-    is_ours = is_signed(path.read_bytes()) or path.name not in (CARD, REPORT)
+    is_ours = is_signed(read_regular(path)) or path.name not in (CARD, REPORT)
     return Found(notice="" if is_ours else _UNSIGNED)
 
 
 def _events(run: Path, path: Path) -> Found:
-    return Found(events_problem(path.read_bytes()))
+    return Found(events_problem(read_regular(path)))
 
 
 _Check = Callable[[Path, Path], Found]

@@ -19,6 +19,7 @@ from ...drafts import remove_orphans
 from ...drafts import whole as whole
 from ...drafts import write_whole as write_whole
 from ...errors import InputError
+from ...reading import read_regular
 from ..benchmarks import Pair
 from ..choices import MAPS_AT_A_TIME
 from ..data.clips import data_fingerprint
@@ -310,7 +311,7 @@ def weights_digest(run_dir: Path) -> str:
     state = hashlib.sha256()
     try:
         for path in (run_dir / "run.json", *sorted(checkpoint.glob("*.safetensors"))):
-            state.update(hashlib.sha256(path.read_bytes()).digest())
+            state.update(hashlib.sha256(read_regular(path)).digest())
     except OSError as error:  # one that still trains drops its old checkpoints
         raise InputError(
             f"{error.filename} cannot be read ({error.strerror}); if {run_dir} is being trained, "
@@ -322,7 +323,7 @@ def weights_digest(run_dir: Path) -> str:
 def _read(path: Path, key: dict[str, str]) -> Arrays | None:
     """Return what a file made for this key holds; None where it is absent, damaged or other."""
     try:
-        found_key, arrays = unpack(path.read_bytes())
+        found_key, arrays = unpack(read_regular(path))
     except OSError:
         return None
     except DamagedArraysError:

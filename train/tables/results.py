@@ -11,6 +11,7 @@ from typing import Any
 
 from ...errors import CacheCorruptError
 from ...printable import cell
+from ...reading import read_regular
 from ..benchmarks import Scored
 from ..runs.sealed import CSV_DIGEST, seal, unseal
 from ..score.maps import write_whole
@@ -67,7 +68,7 @@ def read_results(results: Path) -> dict[str, Any]:
     """
     path = results.with_name(f"{results.name}.json")
     try:
-        return unseal(path.read_bytes())[0]
+        return unseal(read_regular(path))[0]
     except ValueError as error:
         raise CacheCorruptError(
             f"{path} is damaged ({error}); run `avpipe evaluate` again"

@@ -1,5 +1,6 @@
 """A record and weights that do not belong together are not taken for a run."""
 
+import os
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -8,6 +9,7 @@ from typing import Any
 
 import pytest
 from avpipe.errors import CacheCorruptError, UsageError
+from avpipe.pipeline.main import main
 from avpipe.pipeline.verified.runs import runs_document
 from avpipe.train import load_run
 from avpipe.train.data.columns import Inputs
@@ -16,6 +18,8 @@ from avpipe.train.objectives import load_objective
 from avpipe.train.recipe import load_recipe
 from avpipe.train.runs.checkpoint import save_checkpoint
 from avpipe.train.runs.export import export_run
+from avpipe.train.runs.exported import is_left_of_export
+from avpipe.train.runs.made_by import noted
 from avpipe.train.runs.peers import import_checkpoint
 from avpipe.train.runs.record import (
     RunRecord,
@@ -131,6 +135,31 @@ def test_what_another_version_tells_besides_is_left_aside() -> None:
     assert other_run(RECORD, {**told, "recipe": {**recipe, "later": 1}, "later": 2}) == ""
     assert other_run(RECORD, {"recipe": {"width": 17}}) == "width is 17, not 16 as in run.json"
     assert "ids_sha256 is" in other_run(replace(RECORD, ids=("a",)), told)
+
+
+@pytest.mark.parametrize("name", ["run.json", "metrics.jsonl", "checkpoints/00000005/optimizer.pt"])
+def test_a_pipe_in_a_file_s_place_is_damage_and_not_waited_for(
+    name: str, runs: tuple[Path, Path]
+) -> None:
+    one, _ = runs
+    (one / name).unlink(missing_ok=True)
+    os.mkfifo(one / name)
+    assert verify_runs(one).damaged[name] == "not a regular file"
+
+
+def test_pipes_beside_a_run_are_not_waited_for(
+    runs: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    one, other = runs
+    for path in (one / "commands.json", one / "README.md", other / "metrics.jsonl",
+                 tmp_path / "own.toml"):  # fmt: skip
+        os.mkfifo(path)
+    assert noted(one) == {} and not is_left_of_export(one)
+    with pytest.raises(UsageError, match=r"own\.toml' \(not a regular file\)"):
+        load_recipe(str(tmp_path / "own.toml"))
+    assert main(["report", str(other), "--out", str(tmp_path / "page.html")]) == 7
+    told = "metrics.jsonl: not a regular file; move it away, then run the same command again"
+    assert told in capsys.readouterr().err
 
 
 def test_nothing_is_trained_or_imported_in_an_export(
