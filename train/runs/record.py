@@ -49,6 +49,8 @@ class RunRecord:
             the user named the list it was trained on.
         threads: Threads of a step on a CPU, by whose number sums are rounded; None where nobody
             counted them.
+        is_sealed: Whether the file says that nobody has changed it since, as those of older
+            versions do not; it does not stand there.
     """
 
     recipe: Recipe
@@ -67,6 +69,7 @@ class RunRecord:
     inherited: tuple[str, ...] | None = ()
     imported: Mapping[str, Any] | None = None
     threads: int | None = None
+    is_sealed: bool = field(default=True, compare=False)
 
     @property
     def trained_on(self) -> frozenset[str] | None:
@@ -85,6 +88,7 @@ def library_versions() -> dict[str, str]:
 def write_record(run_dir: Path, record: RunRecord) -> None:
     """Write `run.json` with its digest, whole or not at all."""
     values = {"schema": SCHEMA, **vars(record), "recipe": recipe_values(record.recipe)}
+    del values["is_sealed"]
     values["ids"] = list(record.ids)
     values["features"] = {name: asdict(cached) for name, cached in record.features.items()}
     write_whole(run_dir / "run.json", (json.dumps(seal(values), indent=1) + "\n").encode())
@@ -110,7 +114,7 @@ def read_record(run_dir: Path) -> RunRecord:
         unknown = values["recipe"].audio_init != "scratch"  # older ones do not say
         inherited = values.get("inherited", None if unknown else ())
         values["inherited"] = None if inherited is None else tuple(inherited)
-        record = RunRecord(**values)
+        record = RunRecord(**values, is_sealed=is_sealed)
     except FileNotFoundError:
         raise InputError(no_run(run_dir)) from None
     except (OSError, ValueError, KeyError, TypeError, AttributeError, UsageError) as error:
@@ -141,12 +145,13 @@ def identity_of(record: RunRecord) -> dict[str, Any]:
 def other_run(record: RunRecord, beside: Mapping[str, Any]) -> str:
     """Say in what the identity that stands beside weights is not that of a record.
 
-    What only one of both tells is left aside: another version may have written it.
+    What only one of both tells is left aside: another version may have written it. A record that
+    was changed by hand, or by a version that seals none, is taken at its word.
 
     Returns:
         Such as "seed is 1, not 0 as in run.json"; "" where nothing differs.
     """
-    return _difference(identity_of(record), beside)
+    return _difference(identity_of(record), beside) if record.is_sealed else ""
 
 
 def _difference(mine: Mapping[str, Any], theirs: Mapping[str, Any]) -> str:

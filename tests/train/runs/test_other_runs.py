@@ -1,5 +1,6 @@
 """A record and weights that do not belong together are not taken for a run."""
 
+import json
 import os
 import shutil
 from collections.abc import Callable
@@ -28,6 +29,7 @@ from avpipe.train.runs.record import (
     read_record,
     write_record,
 )
+from avpipe.train.runs.sealed import DIGEST, seal
 from avpipe.train.runs.verify import RunsReport, verify_runs
 from avpipe.train.start import claimed, open_record
 from evaluation_factory import change_page
@@ -126,6 +128,19 @@ def test_older_checkpoints_do_not_say_whose_they_are(runs: tuple[Path, Path]) ->
     change_page(one, seed=1)
     load_run(one)
     assert verified(one).damaged == {}
+
+
+def test_a_record_that_is_changed_by_hand_is_taken_at_its_word(runs: tuple[Path, Path]) -> None:
+    """As docs/troubleshooting.md says: without its digest."""
+    one, _ = runs
+    page = json.loads((one / "run.json").read_text())
+    del page[DIGEST]
+    page["recipe"]["image_test"] = "tensor"
+    (one / "run.json").write_text(json.dumps(seal(page)))
+    with pytest.raises(CacheCorruptError, match="image_test is squash, not tensor as in run"):
+        load_run(one)
+    (one / "run.json").write_text(json.dumps(page))
+    assert load_run(one).recipe.image_test == "tensor"
 
 
 def test_what_another_version_tells_besides_is_left_aside() -> None:
