@@ -192,6 +192,8 @@ def _require_types(values: Mapping[str, Any]) -> None:
     for name in ("batch_size", "num_ranks"):
         if values.get(name, 1) < 1:
             raise ValueError(f"{name} is {values[name]}")
+    if values["batch_size"] < values.get("num_ranks", 1):  # each process has a share of a batch
+        raise ValueError(f"batch_size is {values['batch_size']}")
 
 
 def one_run(folder: Path) -> Path:

@@ -63,12 +63,12 @@ def test_the_digest_is_that_of_the_canonical_json(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        ("batch_size", 0), ("num_ranks", 0), ("num_ranks", -1), ("threads", "2"),
+        ("batch_size", 0), ("batch_size", 3), ("num_ranks", 0), ("num_ranks", -1), ("threads", "2"),
         ("image_weights", 5), ("audio_weights", []),
     ],
 )  # fmt: skip
 def test_values_that_no_run_has_are_damage(name: str, value: Any, tmp_path: Path) -> None:
-    write_record(tmp_path, replace(RECORD, **{name: value}))
+    write_record(tmp_path, replace(RECORD, **{"num_ranks": 4, name: value}))
     with pytest.raises(CacheCorruptError, match=rf"run\.json is damaged \({name} is "):
         read_record(tmp_path)
     assert "run.json" in verify_runs(tmp_path).damaged
