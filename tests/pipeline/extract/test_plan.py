@@ -328,15 +328,19 @@ def test_what_a_list_names_and_is_not_there_fails_as_one_clip(
     assert ids(settings.cache) == ["a\0", "film", "other_000000000", "other_000010000"]
 
 
+@pytest.mark.parametrize("before", [None, b"half"])
 def test_pieces_take_the_place_of_a_film_that_was_not_there(
-    tmp_path: Path, lengths: Lengths
+    before: bytes | None, tmp_path: Path, lengths: Lengths
 ) -> None:
     """`--retry-failed` made one clip of it, and no run the others."""
     settings = segments(tmp_path, "other")
     (tmp_path / "list.csv").write_text("path\nvideos/other.mp4\nvideos/film.mp4\n")
     settings = replace(settings, inputs=(str(tmp_path / "list.csv"),))
-    lengths.told["film"], lengths.failures["film"] = "missing", ["missing"]
-    assert extract(settings).as_json()["failed_by_reason"] == {"missing": 1}
+    reason = "missing" if before is None else "truncated"
+    lengths.told["film"], lengths.failures["film"] = reason, [reason]
+    if before is not None:
+        (tmp_path / "videos" / "film.mp4").write_bytes(before)
+    assert extract(settings).as_json()["failed_by_reason"] == {reason: 1}
     segments(tmp_path, "film")
     lengths.told["film"] = 30.0
     done = extract(settings)
