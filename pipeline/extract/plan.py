@@ -19,7 +19,7 @@ from ...cache.store import Cache, Failure
 from ...cache.writer import remove_orphans
 from ...errors import CacheCorruptError, Reason, UsageError
 from ...stages.extract import STAGE_VERSION
-from .candidate import Candidate, candidate_text, uncollected
+from .candidate import Candidate, candidate_text, uncollected, uncut_id
 from .known import find_new, seen_roots
 from .lists import shown
 from .settings import ID_FROM, IdFrom
@@ -69,6 +69,7 @@ def add_segment(
     id_from: IdFrom = ID_FROM,
     manifest: Manifest | None = None,
     notices: list[str] | None = None,
+    cuts: bool = False,
 ) -> int:
     """Give every candidate that is not in the manifest yet its row, in one new segment.
 
@@ -81,6 +82,7 @@ def add_segment(
         id_from: How ids were made where none was given.
         manifest: The cache's, if that was read already.
         notices: What people should know is added.
+        cuts: Whether `cut` cuts: see `find_new`.
 
     Returns:
         How many clips were added.
@@ -92,7 +94,9 @@ def add_segment(
     while True:
         manifest = Manifest(cache) if manifest is None else manifest.refreshed()
         failed_rows = partial(_failed_rows, cache, manifest)
-        news = find_new(manifest, candidates, remap, id_from=id_from, failed_rows=failed_rows)
+        news = find_new(
+            manifest, candidates, remap, id_from=id_from, failed_rows=failed_rows, cuts=cuts
+        )
         require_roots(cache, news.roots, remap)
         if not news.candidates:
             _tell_changed(news.changed, notices)
@@ -135,8 +139,9 @@ def _found_again(
     """Return which clips are those that failed as `missing`, under another path, by position.
 
     Those whose ids are in `again` failed for any reason, before other content lay at their address.
+    The first piece of a file takes the place of the file.
     """
-    if not any(clip.bytes and clip.id in taken for clip in clips):
+    if not any(clip.bytes and (clip.id in taken or uncut_id(clip) in taken) for clip in clips):
         return {}
     failures = Cache(cache, manifest=manifest).failures("" if again else Reason.MISSING)
     lost = {
@@ -144,11 +149,13 @@ def _found_again(
         for failure in failures
         if failure.reason == Reason.MISSING or failure.id in again
     }
-    return {
-        number: lost.pop(clip.id)
-        for number, clip in enumerate(clips)
-        if clip.bytes and clip.reject is None and clip.id in lost
-    }
+    found = {}
+    for number, clip in enumerate(clips):
+        if clip.bytes and clip.reject is None:
+            failure = lost.pop(clip.id, None) or lost.pop(uncut_id(clip), None)
+            if failure is not None:
+                found[number] = failure
+    return found
 
 
 def _new_lines(

@@ -202,6 +202,7 @@ def _plan(settings: ExtractSettings, params: FeatureParams) -> tuple[Scan, int, 
             id_from=settings.id_from,
             manifest=manifest,
             notices=found.notices,
+            cuts=settings.segment_s is not None,
         )
         manifest = manifest.refreshed()
         DurationJournal(settings.cache).remove()

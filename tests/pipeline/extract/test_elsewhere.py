@@ -548,6 +548,27 @@ def test_pieces_and_estimates_fetch_what_they_look_at(
     assert extract(replace(dry, dry_run=False, segment_s=2.0)).planned == 0  # type: ignore[union-attr]
 
 
+def test_pieces_take_the_place_of_a_film_that_failed_and_has_changed(
+    server: ClipServer, decoder: ReadsFiles, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each run planned all of them once more: they failed as `duplicate_id`."""
+    monkeypatch.setattr(cutting, "decoder_child", lambda params, timeout_s: decoder)
+    server.files = {"v/film.mp4": b"bad" * 999}
+    settings = settings_for((f"{server.url}/v",), tmp_path / "cache", jobs=1, segment_s=2.0)
+
+    def bad(*_: object) -> Any:
+        raise ClipError(Reason.NOT_MEDIA)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(decoder, "duration", bad)
+        patch.setattr(decoder, "row", bad)
+        assert extract(settings).as_json()["failed_by_reason"] == {"not_media": 1}
+    server.files["v/film.mp4"] = b"good" * 999
+    done = extract(settings).as_json()
+    assert (done["planned"], done["done"], done["failed_total"]) == (3, 3, 0)
+    assert extract(settings).as_json()["planned"] == 0
+
+
 def test_a_file_inside_a_tar_is_an_input(
     tmp_path: Path, as_local: tuple[list[bytes], list[str]]
 ) -> None:

@@ -632,6 +632,15 @@ def test_digits_without_end_in_an_id_that_no_file_has_are_no_start(tmp_path: Pat
     assert only(scan([str(tmp_path / "t.csv")])).id == "---g-f_I2yQ_000007"
 
 
+def test_a_sound_whose_path_holds_a_nul_is_that_clips_failure(tmp_path: Path) -> None:
+    """It made the decoder crash, twice."""
+    touch(tmp_path / "a.mp4")
+    (tmp_path / "t.csv").write_text("path,audio_path\na.mp4,b\0.wav\n")
+    clip = only(scan([str(tmp_path / "t.csv")]))
+    assert (clip.reject, clip.detail) == (Reason.BAD_ID, "the path of its sound holds a NUL")
+    assert clip.audio_path is None
+
+
 @pytest.mark.parametrize("suffix", ["", ".txt", ".csv"])
 def test_a_list_through_a_pipe_is_refused(
     suffix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

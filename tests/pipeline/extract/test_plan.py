@@ -328,6 +328,29 @@ def test_what_a_list_names_and_is_not_there_fails_as_one_clip(
     assert ids(settings.cache) == ["a\0", "film", "other_000000000", "other_000010000"]
 
 
+@pytest.mark.parametrize("before", [None, b"half"])
+def test_pieces_take_the_place_of_a_film_that_was_not_there(
+    before: bytes | None, tmp_path: Path, lengths: Lengths
+) -> None:
+    """`--retry-failed` made one clip of it, and no run the others."""
+    settings = segments(tmp_path, "other")
+    (tmp_path / "list.csv").write_text("path\nvideos/other.mp4\nvideos/film.mp4\n")
+    settings = replace(settings, inputs=(str(tmp_path / "list.csv"),))
+    reason = "missing" if before is None else "truncated"
+    lengths.told["film"], lengths.failures["film"] = reason, [reason]
+    if before is not None:
+        (tmp_path / "videos" / "film.mp4").write_bytes(before)
+    assert extract(settings).as_json()["failed_by_reason"] == {reason: 1}
+    segments(tmp_path, "film")
+    lengths.told["film"] = 30.0
+    done = extract(settings)
+    assert isinstance(done, ExtractSummary)
+    assert (done.planned, done.done, done.failed_total, done.notices) == (3, 3, 0, [])
+    assert ids(settings.cache)[3:] == [f"film_{start:09d}" for start in (0, 10000, 20000)]
+    for again in (settings, replace(settings, retry_failed="")):
+        assert extract(again).as_json()["planned"] == 0
+
+
 @pytest.mark.parametrize("is_known", [False, True])
 def test_a_length_that_so_few_bytes_cannot_have_stops_nothing(
     is_known: bool, tmp_path: Path, lengths: Lengths
