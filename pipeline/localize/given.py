@@ -51,9 +51,9 @@ def require_kept(candidates: Sequence[Candidate], out: Path, *endings: str) -> N
     for name in [*names, "sheet.png"] if PICTURE in endings else names:
         with suppress(OSError):
             found = (out / name).stat()
-            if path := inputs.get((found.st_dev, found.st_ino)):
+            if taken := inputs.get((found.st_dev, found.st_ino)):
                 raise UsageError(
-                    f"{path} is an input, and {out / name} would take its place: name another "
+                    f"{taken} is an input, and {out / name} would take its place: name another "
                     "folder with --out"
                 )
 
