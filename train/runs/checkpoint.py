@@ -91,6 +91,7 @@ def load_weights(checkpoint: Path) -> dict[str, Tensor]:
     """Read a checkpoint's weights.
 
     Raises:
+        InputError: If it is gone: a run that trains drops its old ones.
         CacheCorruptError: If the checkpoint is damaged.
     """
     from safetensors.torch import load
@@ -115,6 +116,7 @@ def weights_digest(checkpoint: Path) -> str:
     """Return the sha256 (hex) of a checkpoint's weights.
 
     Raises:
+        InputError: If it is gone: a run that trains drops its old ones.
         CacheCorruptError: If the checkpoint is damaged.
     """
     return hashlib.sha256(_intact(checkpoint, WEIGHTS)).hexdigest()
@@ -131,6 +133,14 @@ def require_checkpoint(run_dir: Path) -> tuple[Path, int]:
         retry = f"run `avpipe train --run {quoted(run_dir)}`"
         raise InputError(f"{run_dir} has no checkpoint; {retry}")
     return found
+
+
+def gone(checkpoint: Path) -> InputError:
+    """Return what to raise where a checkpoint that was there is not, or is another one now."""
+    return InputError(
+        f"{checkpoint} is gone or was replaced; if {checkpoint.parent.parent} is being trained, "
+        "run the same command again"
+    )
 
 
 def checkpoint_problem(checkpoint: Path, name: str) -> str:
@@ -171,12 +181,19 @@ def _sha256_of(checkpoint: Path) -> dict[str, str]:
 
 
 def _intact(checkpoint: Path, name: str) -> bytes:
-    """Read a file of a checkpoint and compare it with its record."""
+    """Read a file of a checkpoint and compare it with its record.
+
+    Raises:
+        InputError: The checkpoint is gone.
+        CacheCorruptError: It is damaged.
+    """
     damaged = name
     try:
         content = (checkpoint / name).read_bytes()
         expected = _sha256_of(checkpoint)[name]
     except FileNotFoundError:
+        if not checkpoint.exists():
+            raise gone(checkpoint) from None
         content, expected = b"", ""
     except ValueError:
         content, expected, damaged = b"", "", RECORD
