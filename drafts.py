@@ -25,6 +25,8 @@ _FOR_A_CACHE = "make the cache writable or free some space"
 _FOR_A_FILE = "make its folder writable or free some space"
 _NAME_CHARS = 40
 """Of a result's name in its draft's: a name has 255 bytes at most."""
+NO_LOCKS = frozenset({errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP})
+"""What a file system without locks answers to who wants one."""
 _named: set[Path] = set()
 """Folders whose names this process has synced."""
 

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from ..drafts import make_folder, remove_orphans
+from ..drafts import NO_LOCKS, make_folder, remove_orphans
 from ..errors import CacheUnwritableError, InputError, UsageError
 from .learner import Learner
 from .nets.encoders import Encoder, load_imagenet
@@ -77,8 +77,13 @@ def check_weights(recipe: Recipe, objective: Objective) -> None:
 
 
 @contextmanager
-def claimed(folder: Path) -> Iterator[None]:
-    """Hold the run's folder: one process trains in it."""
+def claimed(folder: Path, notices: Notices) -> Iterator[None]:
+    """Hold the run's folder: one process trains in it.
+
+    Raises:
+        UsageError: Another one does.
+        CacheUnwritableError: The folder cannot be written.
+    """
     try:
         make_folder(folder)
         file = (folder / ".lock").open("w")
@@ -91,6 +96,13 @@ def claimed(folder: Path) -> Iterator[None]:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise UsageError(f"{folder}: another process is training this run") from None
+        except OSError as error:
+            if error.errno not in NO_LOCKS:
+                raise
+            notices.tell(
+                f"{folder / '.lock'}: this file system has no locks ({error.strerror}): nothing "
+                "keeps a second process from training this run; start no other in this folder"
+            )
         remove_orphans(folder)
         remove_orphans(folder / "checkpoints")
         yield
