@@ -16,13 +16,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...cache.writer import remove_orphans, temporary
-from ...drafts import sync_file, write_whole
+from ...drafts import write_whole
 from ...errors import InputError
 from ...reading import parse_json
 from .cosine import EQUAL, QUERY_BLOCK, NearestRows, Queries, nearest
 from .faiss_kernel import load_faiss
 from .room import num_lists
+from .vector_map import is_sealed, seal
 
+MEASURED = ".json"
+"""Of the file beside an index: what was measured of it."""
 RECALL_QUERIES = 1000
 """Clips whose neighbours are also searched exactly."""
 _TRAINING = 64
@@ -34,7 +37,7 @@ _SAME = 1e-6  # cosines this near are one and the same to a float32 search
 
 
 def build_index(vectors: NDArray[np.floating], path: Path) -> None:
-    """Divide unit vectors, `(N, d)`, into lists, and write the index.
+    """Divide unit vectors, `(N, d)`, into lists, and write the index; what was measured is void.
 
     Raises:
         CacheUnwritableError: The disk is full or cannot be written.
@@ -50,8 +53,10 @@ def build_index(vectors: NDArray[np.floating], path: Path) -> None:
         index.add(np.ascontiguousarray(vectors[start : start + _ADDED], np.float32))
     remove_orphans(path.parent)
     with temporary(path) as draft:
-        faiss.write_index(index, str(draft))
-        sync_file(draft)
+        with draft.open("wb") as file:  # FAISS opens no path that is not UTF-8
+            faiss.write_index(index, faiss.PyCallbackIOWriter(file.write))
+        seal(draft)
+        path.with_suffix(MEASURED).unlink(missing_ok=True)
         draft.replace(path)
 
 
@@ -122,13 +127,13 @@ class Index:
         A neighbour as near as the k-th counts, whichever of equals it is. What was measured before
         is read from the file beside the index.
         """
-        path = self._path.with_suffix(".json")
+        path = self._path.with_suffix(MEASURED)
         key = f"k{k} probes{probes}"
-        measured = parse_json(path.read_bytes()) if path.exists() else {}
+        measured = _measured(path)
         if key not in measured:
             measured[key] = round(self._recall(k, probes), 4)
             write_whole(path, json.dumps(measured).encode())
-        return float(measured[key])
+        return measured[key]
 
     def _recall(self, k: int, probes: int) -> float:
         num = min(RECALL_QUERIES, len(self.vectors))
@@ -145,11 +150,27 @@ class Index:
 
 
 def _read(path: Path) -> Any:
-    """Return an index, None where it is not there or not whole."""
-    try:
-        return load_faiss().read_index(str(path)) if path.exists() else None
-    except RuntimeError:  # FAISS has no error of its own
+    """Return an index, None where it is not there or not as it was written."""
+    if not is_sealed(path):
         return None
+    faiss = load_faiss()
+    try:
+        with path.open("rb") as file:
+            return faiss.read_index(faiss.PyCallbackIOReader(file.read))
+    except RuntimeError:  # FAISS has no error of its own; another version may have written it
+        return None
+
+
+def _measured(path: Path) -> dict[str, float]:
+    """Return the shares that were measured, by how; none where the file is not as it was."""
+    try:
+        found = parse_json(path.read_bytes())
+    except (FileNotFoundError, ValueError):
+        return {}
+    are_shares = isinstance(found, dict) and all(
+        type(share) in (int, float) and 0 <= share <= 1 for share in found.values()
+    )
+    return {name: float(share) for name, share in found.items()} if are_shares else {}
 
 
 def require_recall(recall: float, least: float, probes: int) -> None:
