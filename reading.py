@@ -1,5 +1,7 @@
 """Files that others wrote, as JSON, TOML or XML: whatever is wrong in one is a `ValueError`.
 
+Of pictures, what Pillow raises.
+
 The parsers of the standard library have more ways to fail: text nested a hundred thousand deep ends
 in a RecursionError, a file that fills the memory in a MemoryError.
 """
@@ -8,6 +10,7 @@ from __future__ import annotations
 
 import json
 import re
+import struct
 import tomllib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,6 +18,8 @@ from json.scanner import make_scanner
 from typing import Any
 from xml.etree import ElementTree
 
+PICTURE_DAMAGE = (OSError, ValueError, SyntaxError, EOFError, struct.error)
+"""What Pillow raises of damaged files."""
 MAX_TOML_BYTES = 1 << 18
 """A settings file or a recipe has a hundred lines; time grows with the square of some files."""
 TOO_LARGE = f"larger than {MAX_TOML_BYTES // 1024} kB, which no settings are"

@@ -116,4 +116,6 @@ def _annotation(entry: Mapping[str, Any]) -> tuple[str, list[list[float]]]:
     for corners in shapes:
         if len(corners) < 6 or len(corners) % 2 or not np.isfinite(corners).all():
             raise ValueError(f"a polygon of {len(corners)} numbers")
+        if max(map(abs, corners)) > _MOST_PX:  # Pillow draws them wrong, or not at all
+            raise ValueError(f"a polygon with a corner at {max(corners, key=abs):g}")
     return str(entry["task"]), shapes
