@@ -30,7 +30,7 @@ def read_mask(path: Path) -> Bools:
     except UnidentifiedImageError:
         raise InputError(f"{path} is not a picture; the mask of a clip is a PNG") from None
     except MemoryError:  # of a chunk that says it is gigabytes long, and is not there
-        raise InputError(f"{path} asks for an absurd amount of memory; put it there again") from None
+        raise InputError(f"{path} is damaged: it asks for an absurd amount of memory") from None
     except (*PICTURE_DAMAGE, Image.DecompressionBombError) as error:
         why = getattr(error, "strerror", None) or " ".join(str(error).split())
         raise InputError(f"{path}: {why}") from None

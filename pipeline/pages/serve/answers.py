@@ -8,7 +8,6 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Self
 
 import numpy as np
@@ -16,6 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ....cache.schema import AUDIO_RATE_HZ
+from ....drafts import temporary_folder
 from ....errors import ClipError, InputError, Reason
 from ....stages.features import FeatureParams, Row
 from ....stages.workers.decoder import DecoderChild
@@ -132,7 +132,7 @@ class Demo:
         return self._thread.submit(self._found, lambda: self._row(clip, {"path": clip})).result()
 
     def _pair_row(self, picture: str, sound: str) -> Row:
-        with TemporaryDirectory(prefix="avpipe-") as folder:
+        with temporary_folder() as folder:
             jpeg = Path(folder, "picture.jpg")
             try:
                 jpeg.write_bytes(self._child.picture(picture))
