@@ -56,6 +56,7 @@ def pieces(
             on_result,
             workers=settings.workers,
             fitness=fitness_of(settings, params, _folders(candidates)),
+            noun="group of files",
         )
     for candidate in candidates:
         duration_s = journal.known.get((_absolute(candidate), candidate.bytes))
