@@ -55,6 +55,7 @@ class Answer:
         av_map: `(H, W)` cosines.
         object_map: `(H, W)`.
         object_title: What the object map is.
+        object_unit: What its values are.
         notices: What people should know of the sound.
         seconds: Of decoding and of the network.
         frames: Clips of the cache whose frames are nearest.
@@ -65,6 +66,7 @@ class Answer:
     av_map: Floats32
     object_map: Floats32
     object_title: str
+    object_unit: str
     notices: tuple[str, ...]
     seconds: tuple[float, float]
     frames: list[NearClip]
@@ -85,6 +87,7 @@ class Demo:
         self,
         localizer: Localizer,
         object_title: str,
+        object_unit: str,
         object_map: Callable[[Frame], Floats32],
         nearest: Nearest | None = None,
     ) -> None:
@@ -93,11 +96,13 @@ class Demo:
         Args:
             localizer: The run.
             object_title: What the object map is.
+            object_unit: What its values are.
             object_map: From a frame to its object map, of any size.
             nearest: Clips to compare with, if there are some.
         """
         self._localizer = localizer
-        self._object_title, self._object_map = object_title, object_map
+        self._object_title, self._object_unit = object_title, object_unit
+        self._object_map = object_map
         self.nearest = nearest
         self._child = DecoderChild(FeatureParams(max_pixels=MAX_PIXELS), timeout_s=TIMEOUT_S)
         self._thread = ThreadPoolExecutor(1, "localize")
@@ -168,6 +173,7 @@ class Demo:
             av_map=av_map,
             object_map=np.asarray(objects),
             object_title=self._object_title,
+            object_unit=self._object_unit,
             notices=_notices(row),
             seconds=(decoded - started, localized - decoded),
             frames=frames,
