@@ -9,6 +9,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from ...advice import quoted
 from ...errors import CacheCorruptError
 from ...printable import cell
 from ..benchmarks import Scored
@@ -69,8 +70,9 @@ def read_results(results: Path) -> dict[str, Any]:
     try:
         return unseal(path.read_bytes())[0]
     except ValueError as error:
+        run = quoted(path.parent.parent)  # it lies in its folder `evaluate`
         raise CacheCorruptError(
-            f"{path} is damaged ({error}); run `avpipe evaluate` again"
+            f"{path} is damaged ({error}); run `avpipe evaluate {run}` again"
         ) from None
 
 

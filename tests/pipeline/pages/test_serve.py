@@ -163,7 +163,8 @@ def test_a_clip_without_sound_and_a_slow_one(
     with pytest.raises(InputError, match="Choose a clip first"):
         demo.localize_clip(None)
     monkeypatch.setattr(answers, "TIMEOUT_S", 0.0)
-    with Demo(localizer, "", "", saliency) as hurried, pytest.raises(InputError, match="takes longer"):
+    hurried = Demo(localizer, "", "", saliency)
+    with hurried, pytest.raises(InputError, match="takes longer"):
         hurried.localize_clip(str(folder / "clip.mp4"))
 
 
