@@ -329,21 +329,28 @@ def chunk(name: bytes, content: bytes) -> bytes:
 
 
 @pytest.mark.parametrize(
-    "added",
+    ("before", "between", "after"),
     [
-        b"\x00\x00\x00\x04\x00\x01\x02\x03bad!",
-        chunk(b"zTXt", b"key\0\0" + zlib.compress(bytes(3_000_000))),
-        chunk(b"iCCP", b"key\0\0" + zlib.compress(bytes(3_000_000))),
-        chunk(b"tRNS", b""),
-        b"\x7f\xff\xff\xffzTXt",
+        (b"", b"\x00\x00\x00\x04\x00\x01\x02\x03bad!", b""),
+        (chunk(b"zTXt", b"key\0\0" + zlib.compress(bytes(3_000_000))), b"", b""),
+        (chunk(b"iCCP", b"key\0\0" + zlib.compress(bytes(3_000_000))), b"", b""),
+        (b"", b"", chunk(b"tRNS", b"")),
+        (b"\x7f\xff\xff\xffzTXt", b"", b""),
     ],
     ids=["bad chunk", "text of 3 MB", "profile of 3 MB", "empty tRNS", "2 GB that are not there"],
 )
-def test_a_damaged_mask_is_one_line(added: bytes, tmp_path: Path) -> None:
+def test_a_damaged_mask_is_one_line(
+    before: bytes, between: bytes, after: bytes, tmp_path: Path
+) -> None:
+    """Chunks are put before, between and after those that hold the pixels."""
     path = tmp_path / "mask.png"
     write_mask(path, box_mask(BOX))
     whole = path.read_bytes()
-    path.write_bytes(whole[:33] + added + whole[33:])  # behind its header
+    header, pixels, end = whole[:33], whole[41:-16], whole[-12:]
+    parts = chunk(b"IDAT", pixels[:20]) + between + chunk(b"IDAT", pixels[20:])
+    path.write_bytes(header + parts + end)
+    assert between or read_mask(path).any()
+    path.write_bytes(header + before + parts + after + end)
     with pytest.raises(InputError) as raised:
         read_mask(path)
     assert str(raised.value).startswith(f"{path}") and "\n" not in str(raised.value)
