@@ -37,7 +37,7 @@ BENCHES: dict[str, tuple[str, ...]] = {
     "knn": ("--rounds", "2"),
     "teachers": ("--rounds", "3"),
 }
-"""With the arguments that `make bench` gives them: 12 minutes in all on two quiet cores."""
+"""With the arguments that `make bench` gives them."""
 QUICK: dict[str, tuple[str, ...]] = {
     "manifest": ("--clips", "200000"),
     "extract": ("--rounds", "1"),

@@ -1,4 +1,4 @@
-"""All that a GPU does, in one command: checks first, then figures. Under 8 minutes on an H200.
+"""All that a GPU does, in one command: checks first, then figures.
 
 It writes one JSON file and one Markdown table. A part that fails is a line of the table and stops
 nothing; what no longer fits into `--limit-s` is listed as not run. `--dry` runs every line at toy

@@ -14,7 +14,7 @@ import torch
 
 @dataclass(frozen=True)
 class Sizes:
-    """How much each part does; the defaults fit eight minutes on an H200.
+    """How much each part does; the defaults are for a GPU, `TOY` for a CPU.
 
     Attributes:
         copies: How often each clip is extracted, under names of its own.
@@ -164,7 +164,7 @@ def run_part(name: str, work: Callable[[Where, Part], None], where: Where) -> Pa
         work(where, part)
         where.wait()
         part.state = "done"
-    except Exception as error:  # recorded, so that the minutes of a lent GPU are not lost
+    except Exception as error:  # recorded: the parts behind it still run
         part.state = "failed"
         part.problem = f"{type(error).__name__}: {str(error).strip() or 'no message'}"
         part.traceback = traceback.format_exc()

@@ -1,1 +1,1 @@
-"""How a run is driven: commands, settings, the runner, progress."""
+"""How a run is driven: commands, settings, progress, pages."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -65,12 +65,9 @@ def copy_search(cache: Cache, training_cache: Path | None, asked: bool) -> CopyS
     """Return the search that the options of `evaluate` ask for.
 
     Raises:
-        UsageError: A cache is named and no search asked for.
         InputError: There is no such cache.
     """
     if not asked:
-        if training_cache is not None:
-            raise UsageError(f"--training-cache {training_cache} goes with --copies")
         return None
     return CopySearch(cache, Cache(training_cache) if training_cache else None)
 
@@ -78,22 +75,15 @@ def copy_search(cache: Cache, training_cache: Path | None, asked: bool) -> CopyS
 class CopySearch:
     """Searches the training clips of runs for copies of test clips."""
 
-    def __init__(
-        self,
-        test_cache: Cache,
-        training_cache: Cache | None = None,
-        progress: Callable[[int, int], None] | None = None,
-    ) -> None:
+    def __init__(self, test_cache: Cache, training_cache: Cache | None = None) -> None:
         """Keep where clips are.
 
         Args:
             test_cache: Of the test clips.
             training_cache: Of the training clips, if they are in another.
-            progress: Called with (clips read, clips wanted).
         """
         self._test_cache = test_cache
         self._training_cache = training_cache or test_cache
-        self._progress = progress
         self._kept: dict[tuple[str, frozenset[str]], Prints] = {}
 
     def __call__(self, trained_on: frozenset[str], test_ids: Sequence[str]) -> Suspects:
@@ -121,7 +111,5 @@ class CopySearch:
     def _prints(self, cache: Cache, ids: frozenset[str]) -> Prints:
         key = str(cache.path), ids
         if key not in self._kept:
-            self._kept[key] = prints_of(
-                cache, sorted(ids), threads=granted_cores(), progress=self._progress
-            )
+            self._kept[key] = prints_of(cache, sorted(ids), threads=granted_cores())
         return self._kept[key]

@@ -34,7 +34,7 @@ _DETAIL_BYTES = 240
 
 
 class Decoder(Protocol):
-    """What decodes a clip: `decoder.DecoderChild`, or a stand-in in tests."""
+    """What decodes a clip: `workers.decoder.DecoderChild`, or a stand-in in tests."""
 
     def row(self, line: Mapping[str, Any]) -> Row:
         """Decode one clip; raises `ClipError`."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import shutil
 import socket
@@ -70,12 +69,6 @@ class Browser:
         metrics = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
         self.call("goog/cdp/execute", cmd="Emulation.setDeviceMetricsOverride", params=metrics)
 
-    def screenshot(self, path: Path) -> None:
-        """Save the whole page as PNG."""
-        params = {"captureBeyondViewport": True}
-        shot = self.call("goog/cdp/execute", cmd="Page.captureScreenshot", params=params)
-        path.write_bytes(base64.b64decode(shot["data"]))
-
     def hosts(self) -> set[str]:
         """Return the hosts that the page asked for anything since the last call."""
         found = set()
@@ -90,12 +83,12 @@ class Browser:
 
 
 @contextmanager
-def open_browser(profile: Path, width: int = 1280, height: int = 900) -> Iterator[Browser]:
+def open_browser(profile: Path) -> Iterator[Browser]:
     """Start a browser with an empty profile; end it behind the `with` block."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    arguments = [*FLAGS, f"--user-data-dir={profile}", f"--window-size={width},{height}"]
+    arguments = [*FLAGS, f"--user-data-dir={profile}", "--window-size=1280,900"]
     wanted = {
         "goog:chromeOptions": {"args": arguments, "binary": shutil.which("chromium")},
         "goog:loggingPrefs": {"performance": "ALL"},

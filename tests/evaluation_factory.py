@@ -88,7 +88,7 @@ def write_vggss(folder: Path, names: list[str], *, negatives: int = 0) -> Path:
 def write_flickr(folder: Path, boxes_px: dict[str, list[list[list[int]]]]) -> Path:
     """Write lists and, for each picture, the XML of its annotators' boxes; the format is described.
 
-    The tags beside `bbox` are ours: the released files were not at hand.
+    The tags beside `bbox` are ours.
     """
     (folder / "xml").mkdir(parents=True)
     for name, annotators in boxes_px.items():

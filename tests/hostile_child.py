@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
+import mmap
 import os
 import sys
 import time
 from pathlib import Path
 from typing import Any
 
+from avpipe.errors import ClipError, Reason
 from avpipe.stages import features
 from avpipe.stages.workers import decoder
 
 honest = features.make_row
+kept: list[mmap.mmap] = []
 
 
 def misbehave(path: str, **options: Any) -> features.Row:
@@ -30,6 +34,12 @@ def misbehave(path: str, **options: Any) -> features.Row:
         case "eat in C":
             pieces = [bytearray(1 << 26) for _ in range(1000)]
             return {"frame_jpeg": bytes(len(pieces))}  # type: ignore[typeddict-item]
+        case "take":
+            for size in (1 << 24, 1 << 20, 1 << 16):  # as a file that FFmpeg does not let go of
+                with contextlib.suppress(OSError):
+                    while True:
+                        kept.append(mmap.mmap(-1, size))
+            raise ClipError(Reason.DECODE_ERROR, "it took all")
         case "print":
             print("a stray line")
             os.write(1, b"another one, past Python\n")

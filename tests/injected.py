@@ -53,7 +53,6 @@ class Outcome:
         calls: How many calls were counted.
         hit: The call that failed, `rename /a/b`; "" if none did.
         in_child: Whether it was the call of a worker or a decoder.
-        processor_s: Time on processors that it took.
     """
 
     code: int
@@ -61,7 +60,6 @@ class Outcome:
     calls: int
     hit: str
     in_child: bool = False
-    processor_s: float = 0.0
 
     def problem(self) -> str:
         """Say what is wrong with such an end; "" if it is as a user may expect it."""

@@ -14,7 +14,6 @@ import gc
 import importlib
 import json
 import os
-import resource
 import signal
 import subprocess
 import sys
@@ -44,12 +43,11 @@ def serve(library: Any, folder: Path) -> None:
         pid = os.fork()
         if pid == 0:
             _become(library, folder, arguments, below, how)
-        before = _processor_s()
         code = _end_of_family(pid, limit_s)
         calls, hit, inside = library.injected(), library.injected_at(), library.injected_in()
         stderr = (folder / "stderr").read_text(errors="replace")
         answer = {"code": code, "stderr": stderr, "calls": calls, "hit": os.fsdecode(hit)}
-        answer |= {"in_child": inside not in (0, pid), "processor_s": _processor_s() - before}
+        answer |= {"in_child": inside not in (0, pid)}
         print(json.dumps(answer), flush=True)
 
 
@@ -79,12 +77,6 @@ def _tell_modules() -> None:
     if _modules:
         with open(_modules, "a") as file:  # noqa: PTH123
             file.write(" ".join([*sys.modules, ""]))
-
-
-def _processor_s() -> float:
-    """Return the time on processors of all families so far."""
-    spent = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return spent.ru_utime + spent.ru_stime
 
 
 def _end_of_family(pid: int, limit_s: float) -> int:

@@ -33,8 +33,9 @@ class Pitch:
 PITCH = cast("Localizer", Pitch())
 
 
-def low_then_high(path: Path, seconds: float = 8.0) -> Path:
+def low_then_high(path: Path) -> Path:
     """Write a clip: a low note in its first half, a high one in its second."""
+    seconds = 8.0
     time_s = np.arange(round(seconds * RATE_HZ)) / RATE_HZ
     hertz = np.where(time_s < seconds / 2, 300, 3000)
     note = (0.3 * np.sin(2 * np.pi * hertz * time_s)).astype(np.float32)

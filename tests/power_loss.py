@@ -126,7 +126,7 @@ def record(world: World, name: str) -> Recording:
     """Run a command that is watched; see that the recording holds all that it did."""
     recording = watched(world, name)
     assert world.files() == world.calm(name), f"{name} leaves other bytes when it is run again"
-    replayed, found = Disk.of(world.case), {}
+    replayed = Disk.of(world.case)
     world.begin(name)
     check = Disk.of(world.case)
     for event in recording.events:
@@ -171,7 +171,7 @@ def problem_after(world: World, name: str, state: State) -> str:
     if command.once:
         problem = problem or world.half_written(name)
     if command.cache:
-        problem = torn(world.case / command.cache, is_hurt=command.begins_with == "hurt")
+        problem = problem or torn(world.case / command.cache, is_hurt=command.begins_with == "hurt")
     if problem:
         return f"P2: {problem}"
     again = world.witness.run(world.words(name))

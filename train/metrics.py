@@ -1,6 +1,7 @@
 """Scores of localization maps: pure functions over arrays, one row per sample.
 
-The whole family under one name; the parts are `binarize`, `truth`, `detection` and `retrieval`.
+The whole family under one name; the parts are `score.binarize`,
+`score.detection`, `score.recall` and `truths.boxes`.
 cIoU, LocAcc and AUC are counted as in `utils.py` of EZ-VSL and SLAVC, AP and max-F1 as in SLAVC's;
 thresholds are exhaustive where SLAVC takes every n-th.
 A mean over no samples is NaN.

@@ -30,19 +30,19 @@ def statistics(cache: Cache) -> str:
         f"{len(labels)} labels, the commonest: {labels.most_common(3)}",
         f"duration {np.median(lengths_s):.1f} s (median), {np.max(lengths_s):.1f} s (longest)",
         f"silent: {sum(bool(silent[row]) for row in cache.rows.tolist())}",
-        f"loudest of 257 frequencies on average: number {int(bands.argmax())}",
+        f"loudest of {len(bands)} frequencies on average: number {int(bands.argmax())}",
     ]
     return "\n".join(lines)
 
 
 def mean_spectra(cache: Cache) -> NDArray[np.float32]:
-    """Return the mean log-spectrum of every clip's real sound, `(len(cache), 257)`."""
+    """Return the mean log-spectrum of every clip's real sound, `(len(cache), frequencies)`."""
     wide, valid = cache.column("extract/spectrogram_wide"), cache.column("extract/valid_cols")
-    means = np.empty((len(cache), 257), np.float32)
-    for i, row in enumerate(cache.rows.tolist()):
+    means = []
+    for row in cache.rows.tolist():
         low, high = valid[row]  # outside these columns there is no sound
-        means[i] = wide[row][:, low:high].mean(1, dtype=np.float32)
-    return means
+        means.append(wide[row][:, low:high].mean(1, dtype=np.float32))
+    return np.stack(means)
 
 
 def nearest(cache: Cache, clip_id: str, k: int = 5) -> str:

@@ -148,7 +148,7 @@ def evaluate(
     from ..scoring import copy_search, mark_random, require_truth
     from ..watch import watch
 
-    alphas = parse_alphas(alpha)
+    alphas = parse_shares(alpha, "--alpha")
     sweeps = Sweeps(
         parse_shares(predicted, "--predicted", positive=True),
         parse_shares(at, "--at", positive=True),
@@ -184,15 +184,6 @@ def writer(how: Format, bold: bool) -> Callable[[output.Document], str]:
     if how == "text":
         return evaluate_text
     return lambda document: formatted(document, how, bold=bold)
-
-
-def parse_alphas(text: str | None) -> tuple[float, ...]:
-    """Parse `--alpha 0.4` or `--alpha 0.2,0.4,0.6`.
-
-    Raises:
-        UsageError: Not numbers from 0 to 1, or one comes twice.
-    """
-    return parse_shares(text, "--alpha")
 
 
 def parse_shares(text: str | None, option: str, *, positive: bool = False) -> tuple[float, ...]:

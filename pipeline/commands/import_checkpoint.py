@@ -13,7 +13,7 @@ from ..settings import ONE_RUN
 
 def import_checkpoint(
     file: Annotated[
-        Path, typer.Argument(metavar="FILE", help="The released file; it is never unpickled.")
+        Path, typer.Argument(metavar="FILE", help="The released file; nothing in it is run.")
     ],
     peer: Annotated[
         str | None,

@@ -12,9 +12,9 @@ from ..settings import FILE_NAME, Commands, Setting
 
 HEAD = """\
 # Settings for the avpipe commands run in this folder. Take away the "# " before a line to set it.
-# A flag beats a variable (AVPIPE_CACHE, AVPIPE_JOBS), that beats this file, that beats the default.
-# Keys above the first [command] reach every command that has the option. Relative paths start at
-# this file's folder. `avpipe config` shows what is in force and why.
+# A flag beats a variable (AVPIPE_CACHE, AVPIPE_JOBS, AVPIPE_DEVICE), that beats this file, that
+# beats the default. Keys above the first [command] reach every command that has the option.
+# Relative paths start at this file's folder. `avpipe config` shows what is in force and why.
 """
 
 

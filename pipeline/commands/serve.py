@@ -15,7 +15,9 @@ from ..settings import HUB, ONE_RUN, Example
 def serve(
     run: Annotated[
         Path | None,
-        typer.Argument(metavar="RUN", show_default=False, help="The run's folder."),
+        typer.Argument(
+            metavar="RUN", show_default=False, help="The run's folder, or hf://USER/RUN."
+        ),
         Example("runs/first"),
         HUB,
     ] = None,

@@ -34,19 +34,14 @@ def weights(
 ) -> None:
     """List, fetch or verify the pretrained files."""
     if action == "list":
+        from ..networks.weight_files import list_weights
+
         output.show(list_weights(names or []), json, list_text)
         return
     work = fetch_weights if action == "fetch" else verify_weights
     document = work(names or [])
     output.show(document, json, checked_text)
     raise_for_bad_files(document)
-
-
-def list_weights(names: Sequence[str]) -> dict[str, Any]:
-    """Look at pretrained files; return the `avpipe.weights/1` document. Nothing is written."""
-    from ..networks import weight_files
-
-    return weight_files.list_weights(names)
 
 
 def verify_weights(names: Sequence[str] = ()) -> dict[str, Any]:

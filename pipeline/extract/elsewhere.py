@@ -336,12 +336,6 @@ def _members(archive: str) -> dict[str, SeenFile]:
 
 
 def _look(path: str, problems: defaultdict[str, Problems]) -> SeenFile | None:
-    if inside := archive_in(path):
-        archive, name = inside
-        found, version = archives.contents(archive)
-        member = found.members.get(name)
-        etag = version.etag if is_address(archive) else None
-        return member and SeenFile(member.bytes, etag, member.offset)
     at_host = problems[host_of(path)]
     try:
         seen = _seen(archives.look(path))

@@ -40,6 +40,7 @@ def open_manifest(cache: Path) -> Manifest:
     return manifest
 
 
+@uncollected()
 def add_segment(
     cache: Path,
     candidates: Sequence[Candidate],
@@ -66,21 +67,7 @@ def add_segment(
     Returns:
         How many clips were added.
     """
-    with uncollected():
-        told = [] if notices is None else notices
-        return _add_segment(cache, candidates, remap, cut, shard_clips, id_from, manifest, told)
-
-
-def _add_segment(
-    cache: Path,
-    candidates: Sequence[Candidate],
-    remap: Mapping[int, str],
-    cut: Callable[[Sequence[Candidate]], Iterator[Candidate]],
-    shard_clips: int | None,
-    id_from: IdFrom,
-    manifest: Manifest | None,
-    notices: list[str],
-) -> int:
+    notices = [] if notices is None else notices
     while True:
         manifest = Manifest(cache) if manifest is None else manifest.refreshed()
         failed_rows = partial(_failed_rows, cache, manifest)

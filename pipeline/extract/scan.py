@@ -69,6 +69,7 @@ class Scan:
     notices: list[str] = field(default_factory=list)
 
 
+@uncollected()
 def scan(inputs: Sequence[str], *, root: str | None = None, id_from: IdFrom = ID_FROM) -> Scan:
     """Find the clips in folders, files and lists.
 
@@ -91,11 +92,6 @@ def scan(inputs: Sequence[str], *, root: str | None = None, id_from: IdFrom = ID
         raise UsageError(f"id_from must be 'stem' or 'path', not {id_from!r}")
     if root is not None and not any(_is_list(name) for name in inputs):
         raise UsageError(f"--root {shown(root)}: is for lists (.txt, .csv, .tsv); name one")
-    with uncollected():
-        return _scan(inputs, root, id_from)
-
-
-def _scan(inputs: Sequence[str], root: str | None, id_from: IdFrom) -> Scan:
     candidates: list[Candidate] = []
     ignored: Counter[str] = Counter()
     notices: list[str] = []

@@ -1,4 +1,4 @@
-"""What a stage is asked to do, checked: the dataclasses between the command line and the runner."""
+"""What a stage is asked to do, checked: the dataclasses between the command line and the run."""
 
 from __future__ import annotations
 

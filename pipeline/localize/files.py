@@ -78,7 +78,7 @@ def localize_files(
         run: Folder of the run.
         out: Folder of the pictures.
         alpha: Share of the audio-visual map in the blend.
-        scales: Of both maps before they are blended; see `train.controls.blend`.
+        scales: Of both maps before they are blended; see `train.score.controls.blend`.
         geometry: Where the map's cells lie.
         annotations: Where true boxes are, to be drawn on clips of these ids.
         device: Of the network.
@@ -204,7 +204,7 @@ def localize_clips(
         out: Folder of the pictures.
         annotations: Where their true boxes are, to be drawn.
         alpha: Share of the audio-visual map in the blend.
-        scales: Of both maps before they are blended; see `train.controls.blend`.
+        scales: Of both maps before they are blended; see `train.score.controls.blend`.
         geometry: Where the map's cells lie.
         device: Of the network.
         weights: Where the teachers of a run on cached features come from.

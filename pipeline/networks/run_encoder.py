@@ -44,7 +44,7 @@ def run_encoder_name(name: str, prefix: str = RUN_ENCODER) -> str:
 
 
 def given_networks(name: str) -> tuple[Given, RunSounds | None]:
-    """Open the run that `run:RUN` names, as `stages.embed.embed` takes it.
+    """Open the run that `run:RUN` names, as `stages.embed.run.embed` takes it.
 
     Returns:
         Networks that no module defines, and the run; of a teacher none.

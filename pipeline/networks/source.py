@@ -45,7 +45,7 @@ def embed_source(
         progress: As `embed` takes it.
 
     Raises:
-        Errors as `stages.embed.embed` does.
+        Errors as `stages.embed.run.embed` does.
     """
     kind = source_kind(cache.path, name)
     own_specs = [spec for spec in specs if _is_for(spec, network_of(name))]

@@ -1,6 +1,6 @@
 """Films of what is heard where, made in a child process as clips are decoded in one.
 
-This is the parent's side, `render_steps` the child's. The child first gives
+This is the parent's side, `steps.py` the child's. The child first gives
 out moments with the picture and the sound around them; the parent finds a map for each; then the
 child draws the film. Both times the clip is read from its start to its end, little of it is held.
 """

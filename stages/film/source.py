@@ -59,7 +59,7 @@ class FilmSource:
         last_s: Where it ends; infinity where its last picture does.
         duration_s: How long it says it is.
         network_size: Width and height, before rotation, of the picture that networks see.
-        counted: Time stamps mean nothing, see `media_pictures.Pictures`.
+        counted: Time stamps mean nothing, see `media.pictures.Pictures`.
     """
 
     container: InputContainer

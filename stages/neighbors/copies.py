@@ -8,7 +8,7 @@ was shifted in time by more than a tenth of a second, mirrored or cut otherwise 
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -108,20 +108,13 @@ def _unit(values: Vector, flat: float) -> Vector:
     return vector / np.linalg.norm(vector)
 
 
-def prints_of(
-    cache: Cache,
-    ids: Sequence[str],
-    *,
-    threads: int = 2,
-    progress: Callable[[int, int], None] | None = None,
-) -> Prints:
+def prints_of(cache: Cache, ids: Sequence[str], *, threads: int = 2) -> Prints:
     """Read clips of a cache and make their prints; about a millisecond a clip.
 
     Args:
         cache: The cache.
         ids: Clips that it has.
         threads: That read.
-        progress: Called with (clips read, clips wanted).
     """
     kind = str(cache.locate(EXTRACT, cache.row_of(ids[0]))[0].header.params["spectrogram"])
     front_end = FRONT_ENDS[kind]
@@ -140,8 +133,6 @@ def prints_of(
         for start in range(0, len(ids), _AT_ONCE):
             rows = [cache.row_of(name) for name in ids[start : start + _AT_ONCE]]
             found += pool.map(read, [(jpegs[row], spectrograms[row]) for row in rows])
-            if progress:
-                progress(len(found), len(ids))
     frames, sounds = (np.stack(parts) for parts in zip(*found, strict=True))
     return Prints(tuple(ids), frames, sounds, kind)
 

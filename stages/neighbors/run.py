@@ -11,7 +11,6 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from itertools import chain
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,11 +23,8 @@ from ...errors import CacheCorruptError, InputError
 from ..embed.run import EmbedProgress
 from ..teachers.protocol import modality_of
 from .cosine import QUERY_BLOCK, NearestRows, Queries
-from .cosine import knn as knn
 from .searched import Approximate, Search, vectors_for
 from .vectors import id_set, is_done, vector_source
-
-__all__ = ["NeighborSummary", "knn", "neighbors"]
 
 STAGE_VERSION = 1
 _MODALITY = {"visual": "image", "audio": "audio"}
@@ -54,21 +50,6 @@ class NeighborSummary:
     skipped: int
     seconds: float
     notices: tuple[str, ...] = ()
-
-    def as_json(self) -> dict[str, Any]:
-        """Return the `--json` form."""
-        return {
-            "schema": "avpipe.knn/1",
-            "stage": self.stage,
-            "k": self.k,
-            "done": self.done,
-            "skipped": self.skipped,
-            "failed": 0,
-            "failed_total": 0,
-            "seconds": round(self.seconds, 3),
-            "per_second": round(self.done / self.seconds, 3) if self.done else 0.0,
-            "notices": list(self.notices),
-        }
 
 
 def neighbors(

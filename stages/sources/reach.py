@@ -116,9 +116,7 @@ def _place(kind: str, host: str) -> Place:
 
 def missing_package(host: str, name: str) -> MissingDependencyError:
     """Return what to raise where a package is missing that reaches a host."""
-    return MissingDependencyError(
-        f"{host} needs the package {name}: `pip install 'avpipe[remote]'`, or `pip install {name}`"
-    )
+    return MissingDependencyError(f"{host} needs the package {name}: `pip install {name}`")
 
 
 def patiently(ask: Callable[[], T], gained: Callable[[], int] = lambda: 0) -> T:

@@ -71,7 +71,7 @@ class Casting:
     def arrange(
         self, rng: np.random.Generator, clip: SynthClip, shown: Sequence[int]
     ) -> tuple[SynthObject, ...]:
-        """Choose photographs and place them; see `synth_plan.Arrange`."""
+        """Choose photographs and place them; see `scenes.Arrange`."""
         sizes = [self._size] * len(shown)
         photos, sizes_px = self.choose(rng, clip.split, shown, sizes)
         self._photos[clip.index] = photos
@@ -124,7 +124,7 @@ class Casting:
 
 
 def encode_composed(clip: SynthClip, *, seed: int, noise_db: tuple[float, float]) -> bytes:
-    """Compose a clip and encode it, as `synth_encode.encode_clip` does a drawn one.
+    """Compose a clip and encode it, as `encode.encode_clip` does a drawn one.
 
     A clip is a function of its plan and files, the seed and the versions.
 

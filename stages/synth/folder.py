@@ -1,7 +1,7 @@
 """The folder of a synthetic world: filled clip by clip, or finished where an earlier run stopped.
 
 `world.json` is written first and says what the folder is; the clips follow, each complete or
-absent; the lists (see `synth_lists`) come last. So the same command finishes what an earlier one
+absent; the lists (see `lists.py`) come last. So the same command finishes what an earlier one
 began, and the bytes are the same as if it had never stopped.
 """
 

@@ -14,9 +14,10 @@ from ..workers.pool import run_in_workers
 from .load import MaterialFile, MaterialKind, keep, read
 
 PICTURES = frozenset((".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm"))
-SOUNDS = frozenset(
-    (".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".m4a", ".mp4", ".webm", ".mka", ".aac")
-)
+SOUNDS = frozenset((
+    ".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".m4a", ".mp4", ".webm", ".mka",
+    ".mkv", ".aac",
+))  # fmt: skip
 _CHUNK = 16
 
 

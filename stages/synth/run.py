@@ -14,7 +14,7 @@ from .folder import Blueprint, SynthSummary, fill, versions
 from .scenes import plan_clips
 from .world import draw_classes
 
-__all__ = ["FORMAT", "MAX_SIZE", "SIZE", "SynthSummary", "check_arguments", "synth"]
+__all__ = ["FORMAT", "MAX_SIZE", "SIZE", "check_arguments", "synth"]
 
 FORMAT = "avpipe.synth/1"
 MAX_SIZE = 0.45

@@ -13,6 +13,7 @@ import fcntl
 import gc
 import io
 import itertools
+import mmap
 import os
 import resource
 import signal
@@ -225,11 +226,24 @@ def serve(prepare: Callable[[Message], Answerer]) -> None:
         for number in itertools.count(1):
             request = receive(requests)
             send(answers, {"taken": True})
-            send(answers, _answer(request, answerer))
-            del request
+            answer = _answer(request, answerer)
+            send(answers, answer)
+            has_failed = "reason" in answer
+            del request, answer
             gc.collect()  # PyAV's containers are cycles that hold megabytes, Python counts objects
+            if has_failed and not _has_room(hello["memory_bytes"] // 4):
+                return  # what a damaged file leaves taken would be missing to the next
             if number == 1:
                 gc.freeze()  # what the first clip imported stays: leave it out of every collection
+
+
+def _has_room(num_bytes: int) -> bool:
+    """Tell whether this process can have so much more address space."""
+    try:
+        mmap.mmap(-1, num_bytes).close()
+    except (OSError, MemoryError):
+        return False
+    return True
 
 
 def _answer(request: Message, answerer: Answerer) -> Message:

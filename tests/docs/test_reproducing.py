@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from avpipe.cache.schema import RUN_REGIONS
-from avpipe.pipeline.commands.evaluate import parse_alphas, parse_shares
+from avpipe.pipeline.commands.evaluate import parse_shares
 from avpipe.pipeline.commands.train import parse_seeds
 from avpipe.pipeline.extract.lists import read_entries
 from avpipe.pipeline.id_lists import read_ids
@@ -47,7 +47,7 @@ def test_the_command_would_start(words: str) -> None:
     elif name == "evaluate":
         assert values["benchmark"] in benchmark_names() and values["annotations"]
         load_protocol(values["protocol"], values["paper"])
-        parse_alphas(values["alpha"])
+        parse_shares(values["alpha"], "--alpha")
         parse_shares(values["predicted"], "--predicted", positive=True)
         parse_shares(values["at"], "--at", positive=True)
         runs = [run for run in MADE if run["run"] in values["runs"]]

@@ -7,6 +7,8 @@ import signal
 from collections.abc import Iterator
 from pathlib import Path
 
+import fault_commands
+import power_worlds
 import pytest
 from faults.kill_cases import CASES, needs_of
 from faults.kills import Killer, damaged, differences
@@ -41,12 +43,23 @@ def test_what_a_kill_may_not_leave_would_be_noticed(killer: Killer, tmp_path: Pa
     assert "run/checkpoints/00000001/optimizer.pt" in damaged(tmp_path)
 
 
-def test_every_command_that_writes_is_among_the_cases() -> None:
-    commands = {case.words.split()[0] for case in CASES.values()}
-    assert commands >= {
+@pytest.mark.parametrize(
+    "names",
+    [
+        [case.words for case in CASES.values()],
+        list(fault_commands.COMMANDS),
+        list(power_worlds.COMMANDS),
+    ],
+    ids=["kills", "system calls", "power"],
+)
+def test_every_command_that_writes_is_among_the_cases(names: list[str]) -> None:
+    assert {name.split()[0] for name in names} >= {
         "extract", "embed-teachers", "knn", "cluster", "train", "evaluate", "localize", "export",
         "export-cache", "import-checkpoint", "report", "drop", "verify", "synth",
     }  # fmt: skip
+
+
+def test_a_case_has_what_it_needs() -> None:
     assert needs_of(CASES["report"]) == {"run", "cache", "world"}
 
 

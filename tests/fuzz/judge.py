@@ -83,7 +83,7 @@ class Judge:
     def __exit__(self, *_: object) -> None:
         """End the process."""
         self._child.close()
-        self._opened.__exit__()
+        self._opened.close()
 
     def judge(self, recipe: Recipe, seeds: Mapping[str, bytes] | None = None) -> Outcome:
         """Write the file, have it decoded, say what came of it."""

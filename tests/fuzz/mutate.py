@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from random import Random
 
 from .pieces import Piece, pieces, walk
-from .recipe import Edit, applied
+from .recipe import Edit
 
 Path_ = tuple[Piece, ...]
 Seeds = Mapping[str, bytes]
@@ -280,5 +280,3 @@ _STRUCTURED: tuple[Callable[[Mutator, bytes, Path_], list[Edit]], ...] = (
     Mutator.twice, Mutator.gone, Mutator.swapped, Mutator.shorter, Mutator.longer, Mutator.nested,
     Mutator.foreign, Mutator.reference,
 )  # fmt: skip
-
-__all__ = ["BAIT", "Mutator", "applied"]

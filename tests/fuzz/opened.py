@@ -29,11 +29,7 @@ class Opened:
         if libc.inotify_add_watch(self._fd, os.fsencode(folder), wanted) < 0:
             raise OSError(ctypes.get_errno(), "inotify_add_watch", str(folder))
 
-    def __enter__(self) -> Opened:
-        """Return itself."""
-        return self
-
-    def __exit__(self, *_: object) -> None:
+    def close(self) -> None:
         """Watch no longer."""
         os.close(self._fd)
 

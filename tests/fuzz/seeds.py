@@ -173,11 +173,6 @@ def pictures() -> dict[str, bytes]:
     return found
 
 
-def all_seeds() -> dict[str, bytes]:
-    """Return everything that is damaged, by name."""
-    return {**videos(), **sounds(), **pictures()}
-
-
 @functools.cache
 def seed(name: str) -> bytes:
     """Return one seed by its name, without making the others; KeyError where there is none."""

@@ -87,7 +87,7 @@ def test_a_broken_torch_stops_no_other_check(tmp_path: Path) -> None:
     assert (
         ("decoder", "ok") in checks and ("isolation", "ok") in checks and ("cache", "ok") in checks
     )
-    assert "18 of 22 packages import" in by_name(document)["packages"]["found"]
+    assert "19 of 23 packages import" in by_name(document)["packages"]["found"]
 
 
 def test_imports_that_crash_exit_or_chatter_are_told_apart(
@@ -349,7 +349,7 @@ def test_the_commands_of_the_page_run_and_every_line_is_explained(
     assert asked == [(), (), ("videos",), ()]
     explained = re.findall(r"(?m)^\| (\w+) \|", page)[1:]
     named = ["settings", "decoder", "isolation", "ffmpeg", "cache", "space", "cores", "memory"]
-    assert explained == [*named, "weights", "packages", "torch", "GPU"]
+    assert explained == [*named, "weights", "packages", "torch", "faiss", "GPU"]
 
 
 def look_at(cache: Path, tell: Callable[[Check], None] | None = None) -> dict[str, Any]:

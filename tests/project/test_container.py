@@ -26,7 +26,6 @@ def steps(text: str) -> list[tuple[str, str]]:
 
 
 STEPS = steps((ROOT / "Dockerfile").read_text(encoding="utf-8"))
-TOPS = [entry.name for entry in ROOT.iterdir()]
 
 
 def of(name: str) -> list[str]:

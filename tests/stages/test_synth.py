@@ -19,7 +19,8 @@ from avpipe.stages.synth import frames, lists, scenes
 from avpipe.stages.synth import timbre as synth_sound
 from avpipe.stages.synth import world as synth_world
 from avpipe.stages.synth.encode import encode_clip
-from avpipe.stages.synth.run import SynthSummary, synth
+from avpipe.stages.synth.folder import SynthSummary
+from avpipe.stages.synth.run import synth
 
 METADATA = Path(__file__).parents[3] / "shared" / "metadata"
 NUM_CLIPS, NUM_CLASSES, SEED = 12, 9, 3

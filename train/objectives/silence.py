@@ -1,8 +1,8 @@
 """Silence and noise are negatives too: no image fits them (SSL-SaN, Juanola et al., BMVC 2025).
 
 The contrast is EZ-VSL's. Each image's own sound is told from those of the batch and, beside them,
-from silence and from white noise, which have no image. How the paper weighs them was not to be
-read; here each counts as one more sound.
+from silence and from white noise, which have no image. Each counts as one more sound: our
+choice.
 """
 
 from __future__ import annotations

@@ -78,7 +78,7 @@ def evaluate(
         progress: Called with (maps made, maps wanted) of each run.
 
     Returns:
-        The document of `--json`; `scoreboard.evaluate_text` makes a table of it.
+        The document of `--json`; `table.evaluate_text` makes a table of it.
 
     Raises:
         UsageError: No such benchmark, protocol or weights, or no run named.

@@ -28,7 +28,7 @@ def page_of_cards(cards: Sequence[Card], shown: Mapping[str, Header], notes: Seq
 
     Args:
         cards: The clips.
-        shown: The stages they are made from, by kind, as `cards.shown_stages` chooses them.
+        shown: The stages they are made from, by kind, as `gather.shown_stages` chooses them.
         notes: Lines at the top.
     """
     named = f"{len(cards)} clips" if len(cards) > 1 else cards[0].clip.id

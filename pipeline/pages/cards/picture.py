@@ -122,11 +122,11 @@ def draw_cards(cards: Sequence[Card], shown: Mapping[str, Header], notes: Sequen
 
     Args:
         cards: The clips.
-        shown: The stages they are made from, by kind, as `cards.shown_stages` chooses them.
+        shown: The stages they are made from, by kind, as `gather.shown_stages` chooses them.
         notes: Lines below all cards.
 
     Returns:
-        The figure; `train.drawing.to_png` makes a file of it.
+        The figure; `train.show.drawing.to_png` makes a file of it.
     """
     layout = _layout(cards, shown)
     letters = int((layout.width - 2 * _MARGIN) / CHARACTER_IN)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from ....weights import Weights
-from ..nets.efficientat import PARAMS, build_network, columns, prepare, released
+from ..nets.audioset import PARAMS, prepare
+from ..nets.efficientat import build_network, columns, released
 from ..protocol import Network
 
 __all__ = ["COLUMNS", "FILES", "PARAMS", "READS", "VERSION", "build", "prepare"]

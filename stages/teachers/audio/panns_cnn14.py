@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from ....weights import WeightFile, Weights
-from ..nets.panns import COLUMNS, PARAMS, build_network, prepare
+from ..nets.audioset import PARAMS, prepare
+from ..nets.panns import COLUMNS, build_network
 from ..protocol import Network
 
 __all__ = ["COLUMNS", "FILES", "PARAMS", "READS", "VERSION", "build", "prepare"]

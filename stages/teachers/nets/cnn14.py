@@ -12,8 +12,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from .audioset import NUM_CLASSES
+
 RATE_HZ = 32_000
-NUM_CLASSES = 527
 _FFT = 1024
 _HOP = 320
 _BINS = _FFT // 2 + 1

@@ -118,6 +118,7 @@ def test_a_rejection_gives_way_to_what_comes_before_it(
         ("garbage", "crashed", ""),
         ("eat", "oom", ""),
         ("eat in C", "oom", ""),
+        ("take", "decode_error", "it took all"),
     ],
 )
 def test_a_misbehaving_clip_costs_one_clip(

@@ -15,8 +15,7 @@ import torch
 from avpipe.cache.schema import FULL_SCALE
 from avpipe.stages.media.container import open_media
 from avpipe.stages.spectrogram import resample
-from avpipe.stages.teachers.nets.audioset import read_names
-from avpipe.stages.teachers.nets.efficientat import prepare
+from avpipe.stages.teachers.nets.audioset import prepare, read_names
 from avpipe.stages.teachers.nets.efficientat_net import WIDTHS, EfficientAT
 from numpy.typing import NDArray
 

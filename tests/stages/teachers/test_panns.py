@@ -13,7 +13,7 @@ import scipy.signal
 import torch
 from avpipe.errors import MissingDependencyError
 from avpipe.pipeline.main import main
-from avpipe.stages.teachers.nets import panns
+from avpipe.stages.teachers.nets import audioset, panns
 from avpipe.stages.teachers.nets.cnn14 import Cnn14, WavegramLogmelCnn14
 from avpipe.stages.teachers.protocol import Network
 from avpipe.weights import Weights
@@ -135,7 +135,7 @@ def test_sound_of_any_length_has_finite_tags(make: type[Cnn14], seconds: float) 
     """Under 3 s it is repeated from its start: never padded with zeros, never refused."""
     waveform = (0.3 * 32_767 * sounds(1, max(1, round(seconds * 32_000)))[0]).astype(np.int16)
     length = len(waveform)
-    given = panns.prepare(waveform, length // 2)
+    given = audioset.prepare(waveform, length // 2)
     network = panns.build_network(make, Weights((), "random", 0), "cpu")
     found = {name: value[0] for name, value in network(given[None]).items()}
     assert all(np.isfinite(value).all() for value in found.values())
@@ -360,12 +360,12 @@ def test_the_window_lies_around_the_frame_and_inside(
     num_samples: int, frame_sample: int, first: int
 ) -> None:
     waveform = (np.arange(num_samples) % 30_011).astype(np.int16)
-    window = panns.prepare(waveform, frame_sample)
+    window = audioset.prepare(waveform, frame_sample)
     assert window.dtype == np.float32
     np.testing.assert_allclose(window * 32767, waveform[first : first + 96_000], atol=0.01)
 
 
 def test_short_sound_is_repeated_from_its_start() -> None:
     waveform = np.arange(40_000, dtype=np.int16)
-    window = panns.prepare(waveform, 20_000)
+    window = audioset.prepare(waveform, 20_000)
     np.testing.assert_allclose(window * 32767, np.tile(waveform, 3)[:96_000], atol=0.01)
