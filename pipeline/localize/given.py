@@ -50,7 +50,7 @@ def with_sound(candidates: Sequence[Candidate], sound: Path) -> Iterator[list[Ca
         try:
             with staged_file(path) as file, DecoderChild(FeatureParams()) as child:
                 Path(folder, "picture.jpg").write_bytes(child.picture(file))
-            clip = replace(clip, root=folder, path="picture.jpg")
+            clip = replace(clip, root=str(folder), path="picture.jpg")
         except ClipError as error:
             if error.reason != Reason.NOT_MEDIA:  # else it may be a video
                 raise ClipsFailedError(f"{path}: {error}") from None
