@@ -1,20 +1,24 @@
-"""Files that others wrote, as JSON, TOML or XML: whatever is wrong in one is a `ValueError`.
+"""Files that others wrote: opened only where they are files, and read as JSON, TOML or XML.
 
-Of pictures, what Pillow raises.
-
-The parsers of the standard library have more ways to fail: text nested a hundred thousand deep ends
-in a RecursionError, a file that fills the memory in a MemoryError.
+Whatever is wrong in one is a `ValueError`. The parsers of the standard library have more ways to
+fail: text nested a hundred thousand deep ends in a RecursionError, a file that fills the memory in
+a MemoryError. Of pictures it is what Pillow raises.
 """
 
 from __future__ import annotations
 
+import errno
+import io
 import json
+import os
 import re
+import stat
 import struct
 import tomllib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from json.scanner import make_scanner
+from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
@@ -26,6 +30,39 @@ TOO_LARGE = f"larger than {MAX_TOML_BYTES // 1024} kB, which no settings are"
 _MAX_DOTS = 200  # of a key `a.a.a...`, which takes time with the square of its length
 _SCAN: Callable[[str, int], tuple[Any, int]] = make_scanner(json.JSONDecoder())  # type: ignore[arg-type]  # it takes one
 _BETWEEN_KEYS = re.compile(r"[\n,=\[\]{}]")
+
+
+def open_regular(path: Path) -> io.BufferedReader:
+    """Open a file to read its bytes; a FIFO is refused where `Path.open` waits for its writer.
+
+    Raises:
+        OSError: It cannot be opened; ENXIO ("not a regular file") of a FIFO, socket or device.
+    """
+    # with an opener the file keeps its name, by which a read that fails is told
+    return open(str(path), "rb", opener=_regular)
+
+
+def read_regular(path: Path) -> bytes:
+    """Read a whole file.
+
+    Raises:
+        OSError: As `open_regular`.
+    """
+    with open_regular(path) as file:
+        return file.read()
+
+
+def _regular(path: str, flags: int) -> int:
+    no_file = OSError(errno.ENXIO, "not a regular file", path)
+    try:
+        fd = os.open(path, flags | os.O_NONBLOCK)
+    except OSError as error:
+        raise (no_file if error.errno == errno.ENXIO else error) from None  # of a socket
+    mode = os.fstat(fd).st_mode
+    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):  # a folder is refused behind this
+        os.close(fd)
+        raise no_file
+    return fd
 
 
 def parse_json(content: str | bytes | bytearray) -> Any:

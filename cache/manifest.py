@@ -16,7 +16,7 @@ from functools import cached_property
 from itertools import chain, islice
 from pathlib import Path
 
-from .schema import FORMAT, MANIFEST, canonical_json, damaged
+from .schema import FORMAT, MANIFEST, canonical_json, damaged, finite_json, opened
 from .segment import Line, Root, Segment
 from .writer import temporary
 
@@ -195,6 +195,7 @@ class Manifest:
 
         Raises:
             CacheUnwritableError: If the disk is full or the folder cannot be written.
+            ValueError: If a number of a line is not finite: nothing is published.
         """
         head = {
             "format": FORMAT,
@@ -209,7 +210,7 @@ class Manifest:
             state = hashlib.sha256()
             with draft.open("wb") as file:
                 texts = (
-                    line if isinstance(line, bytes) else canonical_json(line)
+                    line if isinstance(line, bytes) else finite_json(line)
                     for line in chain([head], lines)
                 )
                 while some := list(islice(texts, _WRITTEN_AT_ONCE)):
@@ -255,7 +256,7 @@ def write_copy(segment: Path) -> None:
 def copy_durably(source: Path, target: Path) -> None:
     """Copy a file so that `target` is complete and durable, or not there."""
     with temporary(target) as draft:
-        with draft.open("wb") as written, source.open("rb") as read:
+        with draft.open("wb") as written, opened(source) as read:
             shutil.copyfileobj(read, written)
             written.flush()
             os.fsync(written.fileno())
@@ -268,11 +269,17 @@ def segment_names(folder: Path) -> list[str]:
     Raises:
         CacheCorruptError: If of one nothing but the copy is there: its rows are not free.
     """
-    names = {path.name for path in folder.glob("*.jsonl*") if _SEGMENT_NAME.fullmatch(path.name)}
-    segments = {name.removesuffix(".copy") for name in names}
-    for name in sorted(segments - names):
-        raise damaged(folder / name, " is missing")
-    return sorted(segments, key=lambda name: int(name.split(".")[0]))
+    segments = with_copies(folder)
+    for name in segments:
+        if not os.path.lexists(folder / name):
+            raise damaged(folder / name, " is missing")
+    return segments
 
 
-_SEGMENT_NAME = re.compile(r"\d{4,}\.jsonl(\.copy)?")
+def with_copies(folder: Path) -> list[str]:
+    """Return the names of the segments that are there, or their copies, in order."""
+    found = (_SEGMENT_NAME.fullmatch(path.name) for path in folder.glob("*.jsonl*"))
+    return sorted({name[1] for name in found if name}, key=lambda name: int(name.split(".")[0]))
+
+
+_SEGMENT_NAME = re.compile(r"((?:[0-9]{4}|[1-9][0-9]{4,15})\.jsonl)(?:\.copy)?")

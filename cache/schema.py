@@ -5,26 +5,30 @@ docs/cache-format.md describes the same for readers in other languages.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import math
+import os
 import re
 import zlib
 from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, field
+from io import BufferedReader
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
 from ..errors import CacheCorruptError, Fault, Wrong
-from ..reading import parse_json
+from ..reading import open_regular, parse_json
 
 FORMAT = 1
 HEADER_BYTES = 4096
 """Size of the user block in front of the HDF5 content; HDF5 allows any power of two from 512."""
 
 _MOST_AXES, _MOST_BYTES = 8, 1 << 48
+_LONGEST_NAME = 255
 _MOST_BESIDE = 16 << 20
 """Bytes that HDF5 may need beside the columns; it needs some kilobytes."""
 
@@ -63,11 +67,21 @@ CENTROIDS = "centroids"
 
 
 _CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"))
+_FINITE = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
 def canonical_json(value: Any) -> bytes:
     """Return `value` as JSON bytes that depend on nothing but its content (ASCII, sorted keys)."""
     return _CANONICAL.encode(value).encode("ascii")
+
+
+def finite_json(value: Any) -> bytes:
+    """Return what `canonical_json` does, where that is JSON.
+
+    Raises:
+        ValueError: A number in it is not finite, which no JSON can say.
+    """
+    return _FINITE.encode(value).encode("ascii")
 
 
 def digest(value: Any) -> str:
@@ -88,7 +102,7 @@ def shard_path(cache: Path, stage: str, shard: int) -> Path:
 
 def fault_of(reason: Wrong, path: Path) -> Fault:
     """Return what is wrong with a file as facts; a shard's path says what it is a shard of."""
-    number = re.fullmatch(r"(\d{7})\.h5", path.name)
+    number = re.fullmatch(r"([0-9]{7})\.h5", path.name)
     if number is None:
         return Fault(reason, path)
     parts = 1 if path.parent.name in (EXTRACT, AUDIO) else 2
@@ -103,6 +117,23 @@ def damaged(path: Path, what: str) -> CacheCorruptError:
         what: What is wrong, with what stands between it and the file's name: `: too short`.
     """
     return CacheCorruptError(f"{path}{what}", fault=fault_of(Wrong.DAMAGED, path))
+
+
+def opened(path: Path) -> BufferedReader:
+    """Open a file of a cache; what is no file can be none.
+
+    Raises:
+        CacheCorruptError: If it is a folder, a FIFO, a device, or a link in a circle.
+        OSError: If it cannot be opened.
+    """
+    try:
+        return open_regular(path)
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise damaged(path, f": {error.strerror}") from None
+        if error.errno in (errno.ENXIO, errno.EISDIR):
+            raise damaged(path, ": not a regular file") from None
+        raise
 
 
 @dataclass(frozen=True)
@@ -226,6 +257,8 @@ def parse_block(block: bytes, path: Path, file_bytes: int) -> Header:
 def require_types(header: Header) -> None:
     """Refuse a header whose values are of other types than `Header` says, or counts below 0.
 
+    What it names as made from, or published with it, are names below a cache's folder.
+
     Raises:
         ValueError: One is.
     """
@@ -239,6 +272,17 @@ def require_types(header: Header) -> None:
         and all(isinstance(text, str) for text in texts)
     ):
         raise ValueError("values of other types")
+    if not all(map(_is_below, (*header.inputs, *header.companions))):
+        raise ValueError("a name that no stage has")
+
+
+def _is_below(name: str) -> bool:
+    """Whether a name leads to a folder inside another."""
+    parts = [os.fsencode(part) for part in name.split("/")]
+    return all(
+        0 < len(part) <= _LONGEST_NAME and b"\0" not in part and part not in (b".", b"..")
+        for part in parts
+    )
 
 
 def _lies_within(column: Column, file_bytes: int) -> bool:

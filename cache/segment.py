@@ -7,6 +7,7 @@ sha256 of all before it); between them lies one line per clip, sorted by path by
 from __future__ import annotations
 
 import hashlib
+import math
 import mmap
 import os
 from collections.abc import Iterator
@@ -17,15 +18,25 @@ from typing import Any, TypedDict
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import CacheCorruptError
+from ..errors import CacheCorruptError, Reason
 from ..reading import parse_json, parse_json_lines
 from .clip_ids import is_bad_id
-from .schema import FORMAT, canonical_json, damaged
+from .schema import FORMAT, canonical_json, damaged, opened
 
 _SCAN_BLOCK = 1 << 24
 _READ_BYTES = 1 << 20
 _PARSE_LINES = 256
 """Parsed at once: less time a line, and little memory."""
+
+
+_TEXTS = ("audio_path", "etag", "label", "reject", "detail", "was", "was_detail")
+_TYPES: dict[str, tuple[type, ...]] = {
+    **dict.fromkeys(_TEXTS, (str,)),
+    **dict.fromkeys(("offset", "retry_of"), (int,)),
+    **dict.fromkeys(("start_s", "seconds"), (int, float)),
+}
+"""Of what a line may hold besides; a newer avpipe may add to that."""
+_REASONS = frozenset(Reason)
 
 
 class Root(TypedDict):
@@ -44,6 +55,9 @@ class _Line(TypedDict):
     path: str
     source: str
     bytes: int
+
+
+_ALL_HAVE = len(_Line.__annotations__)
 
 
 class Line(_Line, total=False):
@@ -86,7 +100,12 @@ def line_text(  # plain arguments: a dict for each of millions would take twice 
     """Return a line as it is written, less its end: the bytes of `canonical_json`.
 
     For a clip that is neither rejected nor a retry, in a quarter of the time.
+
+    Raises:
+        ValueError: A number is not finite, which no JSON can say.
     """
+    if not (math.isfinite(start_s or 0) and math.isfinite(seconds or 0)):
+        raise ValueError(f"{clip_id!r} starts at {start_s} s and lasts {seconds} s")
     audio = "" if audio_path is None else f'"audio_path":{_quoted(audio_path)},'
     said = "" if detail is None else f'"detail":{_quoted(detail)},'
     if etag is not None:
@@ -112,7 +131,7 @@ class Segment:
             CacheCorruptError: If its checksum or its structure is wrong.
         """
         self.path = path
-        with path.open("rb") as file:
+        with opened(path) as file:
             size = os.fstat(file.fileno()).st_size
             if size == 0:
                 raise damaged(path, " is empty")
@@ -127,8 +146,9 @@ class Segment:
             head = parse_json(self._data[starts[0] : starts[1]])
             tail_at = int(starts[-2])
             tail = parse_json(self._data[tail_at:])
-            self.n = int(tail["n"])
-            intact = tail["sha256"] == _sha256(self._data, tail_at) and self.n == len(starts) - 3
+            self.n: int = tail["n"]
+            intact = type(self.n) is int and self.n == len(starts) - 3
+            intact = intact and tail["sha256"] == _sha256(self._data, tail_at)
             intact = intact and self._data[tail_at:] == canonical_json(tail) + b"\n"
             if not intact:
                 raise damaged(path, " is damaged")
@@ -137,12 +157,13 @@ class Segment:
                     f"{path}: cache format {head['format']}, this avpipe reads {FORMAT}; install "
                     "the avpipe that wrote it"
                 )
-            self.first_row = int(head["first_row"])
-            self.first_shard = int(head["first_shard"])
-            self.shard_clips = int(head["shard_clips"])
-            self.num_retries = int(head["num_retries"])
+            _require_head(head)
+            self.first_row: int = head["first_row"]
+            self.first_shard: int = head["first_shard"]
+            self.shard_clips: int = head["shard_clips"]
+            self.num_retries: int = head["num_retries"]
             self.roots: list[Root] = head["roots"]
-        except (ValueError, KeyError, IndexError, TypeError) as error:
+        except (ValueError, KeyError, IndexError, TypeError, OverflowError) as error:
             raise damaged(path, " is damaged") from error
         self._starts = starts[1:-1]
 
@@ -173,9 +194,8 @@ class Segment:
         """Return the next line: what has the right checksum need not be written by avpipe."""
         try:
             line: Line = next(texts)
-            known = isinstance(line["id"], str) and isinstance(line["path"], str)
-            known = known and 0 <= line["root"] < len(self.roots)
-        except (ValueError, KeyError, TypeError, StopIteration):
+            known = _is_clip(line, self.first_row + index, len(self.roots))
+        except (ValueError, KeyError, TypeError, AttributeError, StopIteration):
             known = False
         if not known:
             raise self._forged(f"row {self.first_row + index} is no clip")
@@ -187,6 +207,51 @@ class Segment:
         return CacheCorruptError(
             f"{self.path}: {what}, which avpipe never writes: do not use this cache, make another"
         )
+
+
+def _require_head(head: Any) -> None:
+    """Refuse a head whose values no avpipe writes, whatever its checksum.
+
+    Raises:
+        ValueError: It is one; a KeyError or TypeError where it is no head at all.
+    """
+    counts = [head[name] for name in ("first_row", "first_shard", "num_retries")]
+    counts.append(head["shard_clips"] - 1)
+    fields = [field for root in head["roots"] for field in (root["path"], root["device"])]
+    if not (
+        all(type(count) is int and count >= 0 for count in counts)
+        and all(type(path) is str for path in fields[::2])
+        and all(type(device) is int for device in fields[1::2])
+    ):
+        raise ValueError("values of other types")
+
+
+def _is_clip(line: Line, row: int, num_roots: int) -> bool:
+    """Whether a line says what `Line` does; a KeyError or the like where it is no line at all."""
+    return (
+        type(line["id"]) is str
+        and type(line["path"]) is str
+        and type(line["source"]) is str
+        and type(line["root"]) is int
+        and 0 <= line["root"] < num_roots
+        and type(line["bytes"]) is int
+        and line["bytes"] >= 0
+        and (line["path"] != "" or "reject" in line)
+        and (len(line) == _ALL_HAVE or _is_more_of_clip(line, row))
+    )
+
+
+def _is_more_of_clip(line: Line, row: int) -> bool:
+    """Whether a line that has more than all lines have says what `Line` does."""
+    for name, value in line.items():
+        kinds = _TYPES.get(name)
+        if kinds is not None and type(value) not in kinds:
+            return False
+    if not (0 <= line.get("start_s", 0) < math.inf and 0 <= line.get("seconds", 0) < math.inf):
+        return False
+    if "reject" in line and line["reject"] not in _REASONS:
+        return False
+    return "retry_of" not in line or (0 <= line["retry_of"] < row and line["was"] in _REASONS)
 
 
 def _line_starts(data: bytes | mmap.mmap) -> NDArray[np.int64]:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import mmap
 import os
-import stat
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -14,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .schema import HEADER_BYTES, Header, damaged, parse_block
+from .schema import HEADER_BYTES, Header, damaged, opened, parse_block
 
 _HASH_BLOCK = 1 << 20
 
@@ -40,30 +38,9 @@ def read_header(path: Path) -> Header:
         CacheCorruptError: If the header is damaged.
         FileNotFoundError: If there is no such shard.
     """
-    fd = _opened(path)
-    try:
+    with opened(path) as file:
+        fd = file.fileno()
         return parse_block(_block(fd), path, os.fstat(fd).st_size)
-    finally:
-        os.close(fd)
-
-
-def _opened(path: Path) -> int:
-    """Open a shard; what is no file can be none.
-
-    Raises:
-        CacheCorruptError: If it is a folder, a FIFO, a device, or a link in a circle.
-        OSError: If it cannot be opened.
-    """
-    try:
-        fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
-    except OSError as error:
-        if error.errno in (errno.ELOOP, errno.ENXIO):
-            raise damaged(path, f": {error.strerror}") from None
-        raise
-    if not stat.S_ISREG(os.fstat(fd).st_mode):
-        os.close(fd)
-        raise damaged(path, ": not a regular file")
-    return fd
 
 
 def _block(fd: int) -> bytes:
@@ -106,8 +83,8 @@ class Shard:
             FileNotFoundError: If there is no such shard.
         """
         self.path = path
-        fd = _opened(path)
-        try:
+        with opened(path) as file:
+            fd = file.fileno()
             state = os.fstat(fd)
             self.header = parse_block(_block(fd), path, state.st_size)
             key = (state.st_dev, state.st_ino, state.st_size, state.st_mtime_ns)
@@ -115,8 +92,6 @@ class Shard:
                 check_content(path, fd, self.header)
                 _verified.add(key)
             self._map = mmap.mmap(fd, 0, access=mmap.ACCESS_READ)
-        finally:
-            os.close(fd)
         self._columns: dict[str, NDArray[Any]] = {}
 
     def __contains__(self, column: str) -> bool:

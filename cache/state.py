@@ -33,7 +33,7 @@ from .shard import read_header
 from .writer import make_folder, sync_folder
 
 _NETWORKS = frozenset({HINTS, OBJECTS, EMBEDDINGS, NEIGHBORS, CLUSTERS})
-_SHARD_NAME = re.compile(r"(\d{7})\.h5")
+_SHARD_NAME = re.compile(r"([0-9]{7})\.h5")
 
 
 def shard_numbers(cache: Path, stage: str) -> set[int]:

@@ -12,7 +12,7 @@ from typing import TypeVar
 
 from ..errors import CacheCorruptError, Fault
 from .alignment import misaligned
-from .manifest import Manifest, copy_path
+from .manifest import Manifest, copy_path, with_copies
 from .repair import (
     Lost,
     Spoilt,
@@ -22,7 +22,7 @@ from .repair import (
     set_aside,
     spoilt_stages,
 )
-from .schema import EXTRACT, MANIFEST, Header, shard_path
+from .schema import EXTRACT, MANIFEST, Header, opened, shard_path
 from .segment import Segment
 from .shard import Shard, check_content, read_header
 from .state import require_cache, shard_numbers, stages
@@ -115,8 +115,8 @@ def _verify_manifest(cache: Path, report: VerifyReport, repair: bool) -> list[Pa
         Where to read each segment from, None if one of them cannot be read at all.
     """
     readable: list[Path] = []
-    names = {p.name.removesuffix(".copy") for p in (cache / MANIFEST).glob("[0-9]*.jsonl*")}
-    for name in sorted(names):
+    names = with_copies(cache / MANIFEST)
+    for name in names:
         path = cache / MANIFEST / name
         problem, spare_problem = _segment_problem(path), _segment_problem(copy_path(path))
         if not (problem or spare_problem or filecmp.cmp(path, copy_path(path), shallow=False)):
@@ -194,7 +194,7 @@ def _verify_shards(
 
 def _checked(path: Path) -> Shard:
     shard = Shard(path, verify=False)
-    with path.open("rb") as file:
+    with opened(path) as file:
         check_content(path, file.fileno(), shard.header)
     return shard
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ..advice import quoted
 from ..errors import CacheCorruptError, InputError
+from ..reading import read_regular
 from .extract.lists import read_entries
 
 
@@ -33,7 +34,7 @@ def _ids_of_run(record: Path) -> list[str]:
     from ..train.runs.sealed import unseal
 
     try:
-        return [str(one) for one in unseal(record.read_bytes())[0]["ids"]]
+        return [str(one) for one in unseal(read_regular(record))[0]["ids"]]
     except FileNotFoundError:
         raise InputError(f"{record}: No such file or directory") from None
     except (ValueError, KeyError, TypeError) as error:

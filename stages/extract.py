@@ -109,7 +109,7 @@ def extract_shard(task: ExtractTask, decoder: Decoder) -> Header:
 
 def _old_failure(retry: Line) -> ClipError:
     """Return the failure that a retry line supersedes, as it was stored."""
-    return ClipError(retry["was"], retry["was_detail"])
+    return ClipError(retry["was"], retry.get("was_detail", ""))
 
 
 def request(line: Line, roots: Sequence[Root], remap: Mapping[int, str]) -> dict[str, Any]:

@@ -5,11 +5,14 @@ Comments in it say with which options a command made the folder, and what its ow
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import re
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
+
+from ..reading import open_regular, read_regular
 
 SUMS = "SHA256SUMS"
 _MADE = "# made with: "
@@ -84,12 +87,18 @@ def file_problem(path: Path, expected: str) -> str:
         return "" if _sha256(path) == expected else f"content does not match its sha256 in {SUMS}"
     except FileNotFoundError:
         return "missing"
+    except ValueError as error:
+        return f"no name of a file ({error})"
+    except OSError as error:
+        if error.errno != errno.ENXIO:
+            raise
+        return error.strerror or ""
 
 
 def names_in_sums(folder: Path) -> set[str]:
     """Return the files that sums name, be they damaged; none where there are none."""
     try:
-        text = (folder / SUMS).read_bytes().decode("utf-8", "replace")
+        text = read_regular(folder / SUMS).decode("utf-8", "replace")
     except OSError:
         return set()
     found = (_LINE.fullmatch(line) for line in text.splitlines())
@@ -104,7 +113,7 @@ def is_summed(folder: Path, name: str, content: bytes) -> bool:
 
 
 def _whole_text(folder: Path) -> str:
-    content = (folder / SUMS).read_bytes().decode("utf-8")
+    content = read_regular(folder / SUMS).decode("utf-8")
     text, mark, _ = content.rpartition(_LAST)
     if not mark or content != text + _last_line(text):
         raise ValueError("its content does not match the sha256 of its last line")
@@ -112,7 +121,7 @@ def _whole_text(folder: Path) -> str:
 
 
 def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 

@@ -5,6 +5,7 @@ A record is what `sha256sum` writes of the file: 64 hex digits and its name.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import re
 from contextlib import suppress
@@ -12,6 +13,7 @@ from pathlib import Path
 
 from ..drafts import write_whole
 from ..errors import CacheUnwritableError
+from ..reading import read_regular
 
 _BLOCK = 1 << 20
 _RECORD = re.compile(rb"\\?([0-9a-f]{64})(?:[ \t]+\*?[^\r\n]+)?\s*", re.IGNORECASE)
@@ -42,10 +44,12 @@ def recorded(path: Path) -> str | None:
         DamagedRecordError: What is recorded is not a whole sha256.
     """
     try:
-        found = _RECORD.fullmatch(record_of(path).read_bytes())
+        found = _RECORD.fullmatch(read_regular(record_of(path)))
     except (FileNotFoundError, NotADirectoryError):
         return None
-    except IsADirectoryError:
+    except OSError as error:
+        if error.errno not in (errno.EISDIR, errno.ENXIO):
+            raise
         found = None
     if found is None:
         raise DamagedRecordError

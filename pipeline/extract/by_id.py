@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 _NUMBER = r"\d+(?:\.\d+)?"
 _CUT = re.compile(rf"([A-Za-z0-9_-]{{11}})_({_NUMBER})(?:_({_NUMBER}))?")
-_OWN = re.compile(r"([A-Za-z0-9_-]{11})_(\d{6,})")
+_OWN = re.compile(r"([A-Za-z0-9_-]{11})_(\d{6,12})")
 _SHORTEST_MS = 200
 _NUM_NEAR = 2
 

@@ -94,6 +94,11 @@ def piece_id(clip_id: str, start_s: float) -> str:
     return f"{clip_id}_{round(start_s * 1000):09d}"
 
 
+def uncut_id(clip: Candidate) -> str:
+    """The id of the clip that a first piece was cut from; of all others their own."""
+    return clip.id.removesuffix(piece_id("", 0.0)) if clip.start_s == 0 else clip.id
+
+
 def path_key(candidates: Sequence[Candidate]) -> Callable[[str], Any]:
     """Return what orders the candidates' paths among all others as their bytes do.
 

@@ -15,7 +15,8 @@ from ...stages.sources.staging import staged
 from ...stages.workers.decoder import DecoderChild
 from ..output import note
 from .known import find_new
-from .plan import new_line, retry_lines, shards_to_do
+from .pieces import num_pieces
+from .plan import new_line, require_roots, retry_lines, shards_to_do
 from .scan import scan
 from .settings import ExtractSettings
 from .taken import TakenIds
@@ -70,7 +71,11 @@ def estimate(settings: ExtractSettings, params: FeatureParams) -> ExtractEstimat
     out = sum(_num_bytes(row) for row in decoded) / max(1, len(sample))
     pieces = 1.0
     if settings.segment_s and decoded:
-        counts = (max(1, int(row["duration_s"] / settings.segment_s + 0.5)) for row in decoded)
+        counts = (
+            num_pieces(row["duration_s"], settings.segment_s, clip["bytes"]) or 1
+            for clip, row in zip(sample, rows, strict=True)
+            if row is not None
+        )
         pieces = sum(counts) / len(decoded)
     num_new = round(len(news) * pieces)
     total = len(waiting) + num_new
@@ -103,11 +108,13 @@ def _pending(
 def _new(settings: ExtractSettings, manifest: Manifest) -> list[dict[str, Any]]:
     """Return the clips that have no row yet."""
     if not settings.inputs:
+        require_roots(settings.cache, manifest.roots, settings.remap)
         return []
     found = scan(settings.inputs, root=settings.list_root, id_from=settings.id_from)
     for line in found.notices:
         note(line)
     news = find_new(manifest, found.candidates, settings.remap, id_from=settings.id_from)
+    require_roots(settings.cache, news.roots, settings.remap)
     roots = {number: folder for folder, number in news.index.items()}
     taken = TakenIds(manifest, news.candidates, news.index)
     lines = [new_line(clip, news.index[clip.root], taken) for clip in news.candidates]

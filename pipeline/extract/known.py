@@ -44,6 +44,7 @@ def find_new(
     *,
     id_from: IdFrom = ID_FROM,
     failed_rows: Callable[[], Set[int]] = frozenset,
+    cuts: bool = False,
 ) -> News:
     """Return the candidates that have no row yet, or failed and have changed since.
 
@@ -53,11 +54,12 @@ def find_new(
         remap: Folders that stand for a root, by the root's number.
         id_from: How ids were made where none was given.
         failed_rows: Called for the rows that failed where something has changed.
+        cuts: Whether files will be cut: one that failed whole and has another size now is new.
 
     Raises:
         InputError: Clips of a root that is gone have come back under another.
     """
-    planned = _Planned.of(manifest, remap, id_from)
+    planned = _Planned.of(manifest, remap, id_from, cuts)
     new = planned.without_rows(candidates)
     new = _unknown_by_other_names(planned, new)
     changed = dict(planned.changed)
@@ -82,6 +84,7 @@ class _Planned:
         folders: The folder of each, which is another one where it was remapped.
         index: Number of each root by that folder.
         id_from: How ids were made where none was given.
+        cuts: Whether files will be cut.
         changed: By the row of what was planned, what is found in its place.
     """
 
@@ -90,17 +93,20 @@ class _Planned:
     folders: list[str]
     index: dict[str, int]
     id_from: IdFrom
+    cuts: bool
     changed: dict[int, Candidate] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, manifest: Manifest, remap: Mapping[int, str], id_from: IdFrom) -> _Planned:
+    def of(
+        cls, manifest: Manifest, remap: Mapping[int, str], id_from: IdFrom, cuts: bool
+    ) -> _Planned:
         """Find the roots of a manifest, `remap` says which are elsewhere now."""
         roots = seen_roots(manifest)
         folders = [_absolute(remap.get(number, root["path"])) for number, root in enumerate(roots)]
         # Two roots may have moved into one folder: its clips are looked for under both, and what
         # is new there joins the later one.
         index = {folder: number for number, folder in enumerate(folders)}
-        return cls(manifest, roots, folders, index, id_from)
+        return cls(manifest, roots, folders, index, id_from, cuts)
 
     def without_rows(self, candidates: Sequence[Candidate]) -> list[Candidate]:
         """Return those that have no row by the names they have."""
@@ -144,7 +150,8 @@ class _Planned:
                             continue
                         if self._is_of(line, named[at], asked[at]):
                             flags[at] = 1
-                            if _has_changed(named[at], line) and row not in self.manifest.retries:
+                            has_changed = _has_changed(named[at], line, self.cuts)
+                            if has_changed and row not in self.manifest.retries:
                                 self.changed[row] = named[at]
         return flags
 
@@ -337,11 +344,16 @@ def _is_same(candidate: Candidate, line: Line) -> bool:
     return whole or cut == (line.get("start_s"), line.get("seconds"))
 
 
-def _has_changed(candidate: Candidate, line: Line) -> bool:
-    """Tell whether a host, or a tar, has other content now than was planned."""
-    seen = candidate.bytes, candidate.etag
-    is_same_part = candidate.start_s == line.get("start_s")
-    return candidate.etag is not None and is_same_part and seen != (line["bytes"], line.get("etag"))
+def _has_changed(candidate: Candidate, line: Line, cuts: bool) -> bool:
+    """Tell whether a host, or a tar, has other content now than was planned.
+
+    So has a folder by the size of a file that will be cut.
+    """
+    if candidate.start_s != line.get("start_s"):
+        return False
+    if candidate.etag is None:
+        return cuts and candidate.start_s is None and candidate.bytes not in (0, line["bytes"])
+    return (candidate.bytes, candidate.etag) != (line["bytes"], line.get("etag"))
 
 
 def _has_id(candidate: Candidate, line: Line) -> bool:

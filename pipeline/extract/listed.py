@@ -162,12 +162,13 @@ def _described(clip: Candidate, entry: Entry, root: str) -> Candidate:
     clip_id = clip.id if entry.id is None else entry.id
     if entry.is_bare and clip_id == clip.id:
         return clip
-    audio_path = clip.audio_path
-    if entry.audio_path is not None:
+    audio_path, wrong = clip.audio_path, wrong_with_id(clip_id)
+    if entry.audio_path is not None and "\0" in entry.audio_path:
+        wrong = wrong or "the path of its sound holds a NUL"
+    elif entry.audio_path is not None:
         full = _whole_path(root, entry.audio_path)
         audio_path = below(full, clip.root) if is_below(full, clip.root) else full
     span = clip if entry.uncut is not None else entry
-    wrong = wrong_with_id(clip_id)
     described = Candidate(
         id=clip_id,
         root=clip.root,

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import csv
+import errno
 import math
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from io import BufferedReader, TextIOWrapper
 from pathlib import Path
 from typing import TextIO
 
 from ...errors import InputError
+from ...reading import open_regular
 
 LIST_SUFFIXES = frozenset({".txt", ".csv", ".tsv"})
 VIDEO_SUFFIXES = frozenset(
@@ -32,6 +35,9 @@ _MAGIC = {
     b"\x89HDF": "an HDF5 file",
     b"SQLite format 3": "a database",
 }
+
+_MOST_SECONDS = 1e9
+"""Thirty years, which no file lasts."""
 
 _YOUTUBE_ID = re.compile(r"[A-Za-z0-9_-]{11}")
 _RELEASED_ID = re.compile(r"[A-Za-z0-9_-]{11}_\d{6}|\d{6,}")
@@ -95,11 +101,17 @@ def require_no_packed(path: str) -> None:
 
 
 def _require_no_magic(path: str) -> None:
-    try:
-        with Path(path).open("rb") as file:
-            begin = file.read(16)
-    except OSError:  # whoever reads it says so
-        return
+    with suppress(OSError), open_regular(Path(path)) as file:  # whoever reads it says so
+        _require_text(file, path)
+
+
+def _require_text(file: BufferedReader, path: str) -> None:
+    """Refuse an open file by its first bytes, which stay to be read.
+
+    Raises:
+        InputError: Its magic is that of a table, an archive, or another kind of list.
+    """
+    begin = file.peek()
     for magic, kind in _MAGIC.items():
         if begin.startswith(magic):
             raise InputError(f"{shown(path)}: {kind}, which is not read here; {_TEXT}")
@@ -122,7 +134,6 @@ def read_entries(path: str) -> Iterator[Entry]:
     if not is_table(path):
         yield from map(bare_entry, read_names(path))
         return
-    _require_no_magic(path)
     delimiter = "\t" if suffix_of(path) == ".tsv" else ","
     try:
         # the csv module does its own splitting
@@ -143,7 +154,6 @@ def read_names(path: str) -> Iterator[str]:
     Raises:
         InputError: it cannot be read or is no text.
     """
-    _require_no_magic(path)
     # a name may hold a lone CR: lists are split at LF only
     with _opened(path, newline="\n") as file:
         for line in file:
@@ -154,11 +164,15 @@ def read_names(path: str) -> Iterator[str]:
 @contextmanager
 def _opened(path: str, newline: str) -> Iterator[TextIO]:
     try:
-        with Path(path).open(
-            encoding="utf-8-sig", errors="surrogateescape", newline=newline
-        ) as file:
-            yield file
+        with open_regular(Path(path)) as file:
+            _require_text(file, path)
+            yield TextIOWrapper(file, "utf-8-sig", "surrogateescape", newline)
     except OSError as error:
+        if error.errno == errno.ENXIO:  # what comes through a pipe comes once: a run resumes
+            raise InputError(
+                f"{shown(path)}: a pipe or device, which cannot be read again: write the list into "
+                "a file and name that"
+            ) from None
         raise InputError(f"{shown(path)}: cannot be read ({error.strerror})") from error
 
 
@@ -227,8 +241,8 @@ def _seconds(text: str | None, where: str) -> float | None:
         value = float(text)
     except ValueError:
         value = math.nan
-    if not (math.isfinite(value) and value >= 0):
-        raise InputError(f"{where} must be a number of seconds, not {text!r}")
+    if not 0 <= value <= _MOST_SECONDS:
+        raise InputError(f"{where} must be a number of seconds, not {text[:80]!r}")
     return value
 
 
@@ -246,10 +260,11 @@ def _vggsound(row: list[str], path: str) -> Entry:
         line = shown(",".join(row)[:80])
         raise InputError(f"{shown(path)}: not a line of VGGSound (ytid,start,label,split): {line}")
     video, start, label, _ = row
+    start_s = _seconds(start, f"{shown(path)}: the start of {video}") or 0.0
     return Entry(
-        id=f"{video}_{int(start):06d}",
+        id=f"{video}_{int(start_s):06d}",
         label=label,
-        start_s=float(start),
+        start_s=start_s,
         seconds=VGGSOUND_SECONDS,
         source=video,
         uncut=video,

@@ -12,14 +12,14 @@ from ...advice import advice
 from ...cache.defaults import FRAME
 from ...cache.manifest import Manifest
 from ...cache.schema import AUDIO, EXTRACT, MANIFEST, params_difference, shard_path
-from ...cache.segment import Line
+from ...cache.segment import Line, Root
 from ...cache.shard import read_header
 from ...cache.state import is_dropped, require_manifest_of, shard_numbers
 from ...cache.store import Cache, Failure
 from ...cache.writer import remove_orphans
-from ...errors import CacheCorruptError, Reason
+from ...errors import CacheCorruptError, Reason, UsageError
 from ...stages.extract import STAGE_VERSION
-from .candidate import Candidate, candidate_text, uncollected
+from .candidate import Candidate, candidate_text, uncollected, uncut_id
 from .known import find_new, seen_roots
 from .lists import shown
 from .settings import ID_FROM, IdFrom
@@ -40,6 +40,24 @@ def open_manifest(cache: Path) -> Manifest:
     return manifest
 
 
+def require_roots(cache: Path, roots: Sequence[Root], remap: Mapping[int, str]) -> None:
+    """Refuse `--root N=DIR` for a root that a cache does not have.
+
+    Args:
+        cache: Cache folder.
+        roots: Its roots, with those that this run adds.
+        remap: Folders that stand for a root, by the root's number.
+
+    Raises:
+        UsageError: There is no root of such a number.
+    """
+    last = len(roots) - 1
+    for number in remap:
+        if number > last:
+            has = "root 0 alone" if last == 0 else f"roots 0 to {last}" if roots else "no roots yet"
+            raise UsageError(f"--root {number}=...: {cache} has {has}")
+
+
 @uncollected()
 def add_segment(
     cache: Path,
@@ -51,6 +69,7 @@ def add_segment(
     id_from: IdFrom = ID_FROM,
     manifest: Manifest | None = None,
     notices: list[str] | None = None,
+    cuts: bool = False,
 ) -> int:
     """Give every candidate that is not in the manifest yet its row, in one new segment.
 
@@ -63,19 +82,29 @@ def add_segment(
         id_from: How ids were made where none was given.
         manifest: The cache's, if that was read already.
         notices: What people should know is added.
+        cuts: Whether `cut` cuts: see `find_new`.
 
     Returns:
         How many clips were added.
+
+    Raises:
+        UsageError: As `require_roots`; nothing is added.
     """
     notices = [] if notices is None else notices
     while True:
         manifest = Manifest(cache) if manifest is None else manifest.refreshed()
         failed_rows = partial(_failed_rows, cache, manifest)
-        news = find_new(manifest, candidates, remap, id_from=id_from, failed_rows=failed_rows)
+        news = find_new(
+            manifest, candidates, remap, id_from=id_from, failed_rows=failed_rows, cuts=cuts
+        )
+        require_roots(cache, news.roots, remap)
         if not news.candidates:
             _tell_changed(news.changed, notices)
             return 0
         clips = list(cut(news.candidates))
+        if not clips:
+            _tell_changed(news.changed, notices)
+            return 0
         taken = TakenIds(manifest, clips, news.index)
         found = _found_again(cache, manifest, clips, taken, news.again)
         lines = _new_lines(clips, news.index, taken, found)
@@ -110,8 +139,9 @@ def _found_again(
     """Return which clips are those that failed as `missing`, under another path, by position.
 
     Those whose ids are in `again` failed for any reason, before other content lay at their address.
+    The first piece of a file takes the place of the file.
     """
-    if not any(clip.bytes and clip.id in taken for clip in clips):
+    if not any(clip.bytes and (clip.id in taken or uncut_id(clip) in taken) for clip in clips):
         return {}
     failures = Cache(cache, manifest=manifest).failures("" if again else Reason.MISSING)
     lost = {
@@ -119,11 +149,13 @@ def _found_again(
         for failure in failures
         if failure.reason == Reason.MISSING or failure.id in again
     }
-    return {
-        number: lost.pop(clip.id)
-        for number, clip in enumerate(clips)
-        if clip.bytes and clip.reject is None and clip.id in lost
-    }
+    found = {}
+    for number, clip in enumerate(clips):
+        if clip.bytes and clip.reject is None:
+            failure = lost.pop(clip.id, None) or lost.pop(uncut_id(clip), None)
+            if failure is not None:
+                found[number] = failure
+    return found
 
 
 def _new_lines(
@@ -270,7 +302,7 @@ def is_extracted(
         header = read_header(path)
     except FileNotFoundError:
         return False
-    if header.inputs["manifest"] != lines_sha256:
+    if header.inputs.get(MANIFEST) != lines_sha256:
         raise CacheCorruptError(
             f"{path} belongs to another manifest; run {advice('verify --repair', path)}"
         )
@@ -288,7 +320,7 @@ def is_extracted(
         audio = read_header(shard_path(cache, AUDIO, shard))
     except FileNotFoundError:
         return False
-    return audio.sha256 == header.companions[AUDIO]
+    return audio.sha256 == header.companions.get(AUDIO)
 
 
 def _other_params(name: str, found: Any, wanted: Any) -> str:

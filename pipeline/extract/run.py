@@ -24,7 +24,15 @@ from ..progress import Progress
 from ..tally import count_clips
 from .estimate import ExtractEstimate, estimate
 from .pieces import DurationJournal, pieces
-from .plan import add_retries, add_segment, is_extracted, open_manifest, shards_to_do, sweep
+from .plan import (
+    add_retries,
+    add_segment,
+    is_extracted,
+    open_manifest,
+    require_roots,
+    shards_to_do,
+    sweep,
+)
 from .rounds import run_rounds
 from .scan import Scan, scan
 from .settings import ExtractSettings, failure_limit
@@ -172,6 +180,8 @@ def _plan(settings: ExtractSettings, params: FeatureParams) -> tuple[Scan, int, 
     manifest = open_manifest(settings.cache)
     if not (found.candidates or manifest.num_rows):
         raise InputError(f"{settings.cache} is empty: name a folder, a list or videos to extract")
+    if not found.candidates:
+        require_roots(settings.cache, manifest.roots, settings.remap)
     shards_to_do(settings.cache, manifest, header_params(params), overwrite=settings.overwrite)
     if not manifest.num_rows and _holds_other_things(settings.cache):
         raise UsageError(
@@ -187,15 +197,15 @@ def _plan(settings: ExtractSettings, params: FeatureParams) -> tuple[Scan, int, 
             settings.cache,
             found.candidates,
             remap=settings.remap,
-            cut=partial(pieces, settings, params),
+            cut=partial(pieces, settings, params, found.notices),
             shard_clips=settings.shard_clips,
             id_from=settings.id_from,
             manifest=manifest,
             notices=found.notices,
+            cuts=settings.segment_s is not None,
         )
         manifest = manifest.refreshed()
         DurationJournal(settings.cache).remove()
-    _require_roots(settings, manifest)
     if settings.retry_failed is not None:
         planned += add_retries(
             settings.cache,
@@ -204,16 +214,6 @@ def _plan(settings: ExtractSettings, params: FeatureParams) -> tuple[Scan, int, 
             manifest=manifest,
         )
     return found, planned, manifest.refreshed()
-
-
-def _require_roots(settings: ExtractSettings, manifest: Manifest) -> None:
-    """Refuse `--root N=DIR` for a root the cache does not have."""
-    num_roots = len(manifest.roots)
-    for number in settings.remap:
-        if number >= num_roots:
-            raise UsageError(
-                f"--root {number}=...: {settings.cache} has roots 0 to {num_roots - 1}"
-            )
 
 
 def _run(settings: ExtractSettings, params: FeatureParams, manifest: Manifest) -> _Counts:

@@ -103,7 +103,7 @@ def parse_roots(texts: Sequence[str]) -> tuple[str | Path | None, dict[int, str 
     root: str | Path | None = None
     root_map: dict[int, str | Path] = {}
     for text in texts:
-        match = re.fullmatch(r"(\d+)=(.+)", text, re.DOTALL)
+        match = re.fullmatch(r"(\d{1,9})=(.+)", text, re.DOTALL)
         if match is None:
             if root is not None:
                 raise UsageError(f"--root {text}: a second folder; only --root N=DIR may repeat")

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ...reading import parse_json
+from ...reading import parse_json, read_regular
 from ...stages.sums import SUMS, made_with, names_in_sums, summed_files
 from ..output import Document
 from .document import document
@@ -86,7 +86,7 @@ class SummedKind:
 def _read_stamp(path: Path) -> Mapping[str, Any] | None:
     """Return what a stamp says; None where it is missing or says nothing."""
     try:
-        stamp = parse_json(path.read_bytes())
+        stamp = parse_json(read_regular(path))
     except (FileNotFoundError, ValueError):
         return None
     return stamp if isinstance(stamp, dict) else None

@@ -7,7 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from ...reading import parse_json
+from ...reading import parse_json, read_regular
 from ...stages.synth.again import PLACES, synth_options
 from .summed import SummedKind
 
@@ -27,7 +27,7 @@ def _options(world: Path, stamp: Mapping[str, Any]) -> str:
     """Return what `synth` was given."""
     places: dict[str, Any] = {}
     with suppress(OSError, ValueError):
-        places = parse_json((world / PLACES).read_bytes())
+        places = parse_json(read_regular(world / PLACES))
     lost = "  # and its --photos, --sounds, --backgrounds"
     return synth_options(stamp, places) + (lost if "material" in stamp and not places else "")
 

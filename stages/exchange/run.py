@@ -25,7 +25,7 @@ from ...cache.state import shard_numbers
 from ...cache.store import Cache, ColumnView
 from ...drafts import remove_orphans, whole, write_whole
 from ...errors import MissingDependencyError, UsageError
-from ...reading import parse_json
+from ...reading import parse_json, read_regular
 from ..neighbors.vectors import IdSet, id_set
 from ..sums import SUMS, is_summed, sums_text
 from . import MARK, WORKERS, ExchangeFormat
@@ -213,7 +213,7 @@ def _claim(out: Path, mark: Mapping[str, Any]) -> None:
     content = (json.dumps({**mark, "sums": SUMS}, indent=1) + "\n").encode()
     if path.is_file():
         try:
-            found = parse_json(path.read_text("utf-8"))
+            found = parse_json(read_regular(path))
         except ValueError:
             found = {}
         for key, value in mark.items():

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Generator, Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from numpy.typing import NDArray
 from ...cache.writer import remove_orphans, temporary
 from ...drafts import write_whole
 from ...errors import InputError
-from ...reading import parse_json
+from ...reading import parse_json, read_regular
 from .cosine import EQUAL, QUERY_BLOCK, NearestRows, Queries, nearest
 from .faiss_kernel import load_faiss
 from .room import num_lists
@@ -149,6 +150,19 @@ class Index:
         return min(1.0, hits / (num * k))
 
 
+def _measured(path: Path) -> dict[str, float]:
+    """Return what was measured before; what is no share of clips is measured again."""
+    with suppress(OSError, ValueError):
+        found = parse_json(read_regular(path))
+        if isinstance(found, dict):
+            return {
+                key: float(share)
+                for key, share in found.items()
+                if type(share) in (int, float) and 0 <= share <= 1
+            }
+    return {}
+
+
 def _read(path: Path) -> Any:
     """Return an index, None where it is not there or not as it was written."""
     if not is_sealed(path):
@@ -159,18 +173,6 @@ def _read(path: Path) -> Any:
             return faiss.read_index(faiss.PyCallbackIOReader(file.read))
     except RuntimeError:  # FAISS has no error of its own; another version may have written it
         return None
-
-
-def _measured(path: Path) -> dict[str, float]:
-    """Return the shares that were measured, by how; none where the file is not as it was."""
-    try:
-        found = parse_json(path.read_bytes())
-    except (FileNotFoundError, ValueError):
-        return {}
-    are_shares = isinstance(found, dict) and all(
-        type(share) in (int, float) and 0 <= share <= 1 for share in found.values()
-    )
-    return {name: float(share) for name, share in found.items()} if are_shares else {}
 
 
 def require_recall(recall: float, least: float, probes: int) -> None:

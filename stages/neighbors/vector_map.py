@@ -66,7 +66,7 @@ def seal(path: Path) -> None:
 
 def is_sealed(path: Path) -> bool:
     """Whether a file is there and ends with the sha256 of all before: what `seal` left."""
-    if not path.exists():
+    if not path.is_file():
         return False
     state = hashlib.sha256()
     with path.open("rb") as file:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from ...cache.addresses import is_address
 from ...errors import ClipError, InputError, Reason
+from ...reading import open_regular
 from .reach import AbsentError, BrokenError, Version, in_words, patiently, place_of
 from .tar import Contents, NoTarError, contents_of
 
@@ -55,7 +56,7 @@ def _contents(path: str, version: Version) -> Contents:
         if not version.bytes:
             raise BrokenError("it does not say how large the file is, or it is empty")
         return contents_of(_Ahead(path).read_at, version.bytes)
-    with Path(path).open("rb", buffering=0) as file:
+    with open_regular(Path(path)) as file:
         return contents_of(lambda at, length: os.pread(file.fileno(), length, at), version.bytes)
 
 

@@ -9,8 +9,10 @@ from typing import IO, Any
 
 from ...cache.addresses import is_address
 from ...errors import ClipError, Reason
+from ...reading import open_regular
 from .archives import require_member
 from .reach import PassingError, Version, patiently, place_of
+from .tar import plain_name
 
 MOST_BYTES = 4 << 30
 """A clip has to fit a temporary folder; larger files are `too_large`."""
@@ -23,38 +25,44 @@ _HEADER = 512
 def fetch_member(archive: str, name: str, file: IO[bytes], seen: Version, offset: Any) -> None:
     """Fetch a member of a tar; where planning saw it is tried first.
 
-    A local tar may have been written anew since: then the member is looked for.
+    A local tar may have been written anew since: then the member is looked for. So is one at an
+    address whose host does not say whether it was.
     """
     size, etag = seen
     if not is_address(archive):
-        if not (isinstance(offset, int) and _is_header(archive, offset - _HEADER, size)):
+        if not (isinstance(offset, int) and _is_header(archive, offset - _HEADER, name, size)):
             offset, found, _ = require_member(archive, name)
             _require_same(Version(found), seen)
             size = found
         _copy(archive, offset, size, file)
         return
-    if not isinstance(offset, int):
-        offset, size, version = require_member(archive, name)
-        etag = version.etag
+    if not isinstance(offset, int) or etag is None:
+        offset, found, version = require_member(archive, name)
+        _require_same(Version(found), Version(size))
+        size, etag = found, version.etag
     fetch(archive, file, wanted=Version(0, etag), start=offset, stop=offset + size)
 
 
-def _is_header(archive: str, at: int, size: int) -> bool:
-    """Whether a header of a file of that size lies at a place of a local tar."""
+def _is_header(archive: str, at: int, name: str, size: int) -> bool:
+    """Whether the header of a file of that name and size lies at a place of a local tar.
+
+    Long names, and many that are not ASCII, stand in headers of their own: those are not seen here.
+    """
     if at < 0:
         return False
-    with Path(archive).open("rb") as file:
-        file.seek(at)
+    with open_regular(Path(archive)) as file:
         try:
-            return tarfile.TarInfo.frombuf(file.read(_HEADER), "utf-8", "replace").size == size
-        except tarfile.HeaderError:
+            file.seek(at)
+            header = tarfile.TarInfo.frombuf(file.read(_HEADER), "utf-8", "surrogateescape")
+        except (tarfile.HeaderError, ValueError, OverflowError):
             return False
+    return (plain_name(header.name), header.size) == (name, size)
 
 
 def _copy(archive: str, offset: int, size: int, file: IO[bytes]) -> None:
     """Copy a part of a local tar."""
     _require_small(size)
-    with Path(archive).open("rb") as whole:
+    with open_regular(Path(archive)) as whole:
         whole.seek(offset)
         left = size
         while left and (chunk := whole.read(min(left, _COPIED_AT_ONCE))):

@@ -17,7 +17,8 @@ _MAX_HEADER = 1 << 20
 """Of a long name or of pax records; a hostile archive may announce terabytes."""
 _FILES = (tarfile.REGTYPE, tarfile.AREGTYPE, tarfile.CONTTYPE)
 _LINKS = (tarfile.LNKTYPE, tarfile.SYMTYPE)
-_PAX = re.compile(rb"(\d+) ([^=]+)=")
+_PAX = re.compile(rb"(\d{1,20}) ([^=]+)=")
+_MOST_DIGITS = 20
 
 ReadAt = Callable[[int, int], bytes]
 """From a position and a length to the bytes there: fewer where the archive ends."""
@@ -113,12 +114,18 @@ def _add(found: Contents, header: tarfile.TarInfo, said: _Said, offset: int) -> 
     if header.type not in _FILES or name.endswith("/"):
         return header.size if header.type in _FILES else 0
     size = header.size if said.size is None else said.size
-    while name.startswith("./"):
-        name = name[2:].lstrip("/")
+    name = plain_name(name)
     if name in found.members:
         found.twice.append(name)
     found.members[name] = Member(size, offset)
     return size
+
+
+def plain_name(name: str) -> str:
+    """Return a member's name as it is looked for, without `./` before it."""
+    while name.startswith("./"):
+        name = name[2:].lstrip("/")
+    return name
 
 
 def _listen(kind: bytes, text: bytes, said: _Said, at: int) -> None:
@@ -136,6 +143,8 @@ def _listen(kind: bytes, text: bytes, said: _Said, at: int) -> None:
         if record[2] == b"path":
             said.name = value.decode("utf-8", "surrogateescape")
         elif record[2] == b"size" and value.isdigit():
+            if len(value) > _MOST_DIGITS:
+                raise NoTarError(f"a size of {len(value)} digits at byte {at}")
             said.size = int(value)
         elif record[2].startswith(b"GNU.sparse."):
             said.is_sparse = True

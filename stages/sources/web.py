@@ -31,7 +31,8 @@ _NOT_BY_HEAD = {400, 403, 405, 501}
 """What servers answer that know no HEAD; signed or guarded addresses answer 403 to it."""
 _MAX_REDIRECTS = 10
 _MAX_PAGE = 64 << 20
-_RANGE = re.compile(r"bytes (\d+)-\d+/(\d+|\*)")
+_RANGE = re.compile(r"bytes (\d{1,20})-\d+/(\d{1,20}|\*)(?!\d)")
+_SIZE = re.compile(r"\d{1,20}")
 _local = threading.local()
 
 
@@ -56,7 +57,9 @@ def read(address: str, start: int, stop: int | None) -> Iterator[Fetched]:
     if start or stop is not None:
         headers["Range"] = f"bytes={start}-{'' if stop is None else stop - 1}"
     with _asked("GET", address, headers) as answer:
-        if answer.status_code == 416 and (found := re.search(r"/(\d+)$", _content_range(answer))):
+        if answer.status_code == 416 and (
+            found := re.search(r"/(\d{1,20})$", _content_range(answer))
+        ):
             size = int(found[1])
             if size <= start:  # nothing lies there; an empty file answers so too
                 yield Fetched(Version(size, _etag(answer)), iter(()))
@@ -177,7 +180,7 @@ def _asked_wait_s(answer: Any) -> float:
 def _version(answer: Any) -> Version:
     place = _RANGE.match(_content_range(answer)) if answer.status_code == 206 else None
     size = place[2] if place else answer.headers.get("Content-Length", "0")
-    return Version(int(size) if size.isdecimal() else 0, _etag(answer))
+    return Version(int(size) if _SIZE.fullmatch(size) else 0, _etag(answer))
 
 
 def _etag(answer: Any) -> str | None:
@@ -194,7 +197,7 @@ def _content_range(answer: Any) -> str:
 def _chunks(answer: Any) -> Iterator[bytes]:
     """Yield what comes; a connection that ends too early may pass."""
     wanted = answer.headers.get("Content-Length", "")
-    left = int(wanted) if wanted.isdecimal() else None
+    left = int(wanted) if _SIZE.fullmatch(wanted) else None
     # `iter_content` loses what came before the connection ended
     try:
         while chunk := answer.raw.read1(_CHUNK):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -12,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import ClipError, InputError
-from ...reading import parse_json
+from ...reading import open_regular, parse_json, read_regular
 from .again import PLACES
 from .compose import Casting, ComposedClip, composed_frames, excerpt
 from .composed import FORMAT, MADE_OF
@@ -52,7 +53,7 @@ def open_world(folder: Path) -> CaseWorld:
         InputError: The folder is none, or the material of a composed world is not where it was.
     """
     try:
-        made = parse_json((folder / "world.json").read_text())
+        made = parse_json(read_regular(folder / "world.json"))
     except (OSError, ValueError):
         made = None
     if isinstance(made, dict) and made.get("format") == FORMAT:
@@ -126,7 +127,7 @@ class _ComposedWorld:
 def _read_composed(folder: Path, made: dict[str, Any]) -> _ComposedWorld:
     """Read a composed world: cases are of the files that its test clips are made of."""
     try:
-        places = parse_json((folder / PLACES).read_text())
+        places = parse_json(read_regular(folder / PLACES))
         labels = {row["id"]: row for row in _rows(folder / "labels.csv")}
         names: dict[tuple[MaterialKind, str], dict[str, None]] = {}
         for row in _rows(folder / MADE_OF):
@@ -163,7 +164,7 @@ def _read_composed(folder: Path, made: dict[str, Any]) -> _ComposedWorld:
 
 
 def _rows(path: Path) -> list[dict[str, str]]:
-    with path.open(encoding="utf-8", newline="") as file:
+    with TextIOWrapper(open_regular(path), "utf-8", newline="") as file:
         return list(csv.DictReader(file))
 
 

@@ -20,7 +20,7 @@ from av import library_versions
 
 from ...drafts import make_folder, remove_orphans, write_whole
 from ...errors import CacheUnwritableError, UsageError
-from ...reading import parse_json
+from ...reading import parse_json, read_regular
 from ..sums import SUMS, is_summed, sums_text
 from ..workers import Workers
 from ..workers.pool import run_in_workers
@@ -169,7 +169,7 @@ def _missing(out: Path, plan: Blueprint) -> list[SynthClip]:
 
 def _read_stamp(stamp: Path) -> dict[str, Any]:
     try:
-        found = parse_json(stamp.read_text())
+        found = parse_json(read_regular(stamp))
     except ValueError as error:
         raise UsageError(f"{stamp}: not readable as JSON; name another folder") from error
     return found if isinstance(found, dict) else {}
@@ -242,5 +242,5 @@ def _make_chunk(chunk: Sequence[SynthClip], *, encode: Encode, out: Path) -> int
 
 def _write(path: Path, content: bytes) -> None:
     """Write a file that is complete whenever it exists; one that is as it should be stays."""
-    if not (path.exists() and path.read_bytes() == content):
+    if not (path.exists() and read_regular(path) == content):
         write_whole(path, content)

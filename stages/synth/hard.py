@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from ...advice import quoted
 from ...errors import InputError
-from ...reading import parse_json
+from ...reading import parse_json, read_regular
 from .encode import encode
 from .frames import frames
 from .scenes import SIDE_PX, NamedClass, SynthClip, SynthObject, place
@@ -111,7 +111,7 @@ def read_world(folder: Path) -> tuple[int, tuple[SynthClass, ...], tuple[float, 
         InputError: The folder is not one that `avpipe synth` made.
     """
     try:
-        made = parse_json((folder / "world.json").read_text())
+        made = parse_json(read_regular(folder / "world.json"))
         low, high = made["size"]
         return made["seed"], draw_classes(made["seed"], made["classes"]), (low, high)
     except (OSError, ValueError, KeyError, TypeError, OverflowError) as error:

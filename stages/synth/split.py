@@ -7,10 +7,12 @@ import hashlib
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Literal, get_args
 
 from ...errors import InputError, UsageError
+from ...reading import open_regular
 from .load import MaterialFile, MaterialKind
 from .material import Material, label_of, shown
 
@@ -234,8 +236,9 @@ def read_splits(path: Path) -> dict[str, str]:
         InputError: The list cannot be read, or lacks a column.
     """
     try:
-        with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
-            rows = list(csv.DictReader(file))
+        with open_regular(path) as file:
+            text = TextIOWrapper(file, "utf-8-sig", "surrogateescape", newline="")
+            rows = list(csv.DictReader(text))
     except OSError as error:
         raise InputError(f"{path}: {error.strerror}; name the list with --splits") from None
     except (ValueError, csv.Error) as error:
@@ -243,6 +246,8 @@ def read_splits(path: Path) -> dict[str, str]:
     for number, row in enumerate(rows, 2):
         if lacking := [name for name in ("path", "split") if not row.get(name)]:
             raise InputError(f"{path}: line {number} has no {lacking[0]}")
+        if "\0" in row["path"]:
+            raise InputError(f"{path}: line {number}: the path holds a NUL")
     return {
         os.path.realpath(path.parent / row["path"]): row["split"]
         for row in rows

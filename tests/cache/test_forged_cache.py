@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import math
+import os
 import shutil
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
+from avpipe.cache import manifest as manifest_module
 from avpipe.cache.manifest import Manifest
-from avpipe.cache.schema import AUDIO, EXTRACT, shard_path
+from avpipe.cache.schema import AUDIO, EXTRACT, parse_block, shard_path
+from avpipe.cache.segment import Line, line_text
+from avpipe.cache.shard import read_header
 from avpipe.cache.store import Cache
 from avpipe.errors import CacheCorruptError
 from avpipe.pipeline.main import main
@@ -159,3 +166,125 @@ def test_what_the_line_says_mends_it(capsys: pytest.CaptureFixture[str]) -> None
     main(["verify", "--repair"])
     assert Cache("avcache").ids == [f"clip{i:03d}" for i in range(16)]
     assert main(["status"]) == 0
+
+
+HEADS = [
+    {"shard_clips": 0},
+    {"shard_clips": -1},
+    {"shard_clips": "16"},
+    {"first_row": -1},
+    {"num_retries": 0.5},
+    {"roots": ["/videos"]},
+    {"roots": [{"path": 5, "device": 1}]},
+    {"roots": "/"},
+]
+
+
+def forge_segment(monkeypatch: pytest.MonkeyPatch, cache: Path, **change: Any) -> Path:
+    """Publish a segment of one clip whose head is another one, its sums right."""
+    good: Line = {"id": "a", "root": 0, "path": "a.mp4", "source": "a", "bytes": 9}
+    write = manifest_module.finite_json
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            manifest_module,
+            "finite_json",
+            lambda value: write(value | change if "format" in value else value),
+        )
+        assert Manifest(cache).publish([good], 1, [{"path": "/videos", "device": 1}])
+    return cache / "manifest" / "0000.jsonl"
+
+
+@pytest.mark.parametrize("change", HEADS, ids=str)
+def test_heads_that_no_avpipe_writes_are_damaged(
+    change: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`shard_clips` 0 ended in a ZeroDivisionError, roots that are texts in a TypeError."""
+    path = forge_segment(monkeypatch, Path("c"), **change)
+    with pytest.raises(CacheCorruptError, match=f"{path} is damaged"):
+        Manifest(Path("c"))
+
+
+@pytest.mark.parametrize("number", ["1e999", "NaN", "true", "-1", '"1"', "[]"])
+def test_tails_that_no_avpipe_writes_are_restored(
+    number: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """1e999 was an internal error, of `verify --repair` too, which mends it from the copy."""
+    path = forge_segment(monkeypatch, Path("avcache"))
+    whole = path.read_bytes()
+    path.write_bytes(whole.replace(b'"n":1', b'"n":' + number.encode()))
+    refused("status", capsys)
+    assert main(["verify", "--repair"]) == 0
+    assert path.read_bytes() == whole
+
+
+LINES = [
+    {"bytes": -1},
+    {"bytes": "9"},
+    {"source": None},
+    {"label": ["dog"]},
+    {"retry_of": 7, "was": "missing"},
+    {"retry_of": [1], "was": "missing"},
+    {"retry_of": -1, "was": "missing"},
+    {"reject": "nonsense"},
+    {"start_s": -1.0},
+    {"start_s": "0"},
+    {"offset": 1.5},
+    {"path": ""},
+]
+
+
+@pytest.mark.parametrize("change", LINES, ids=str)
+def test_lines_of_other_values_are_refused(change: dict[str, Any]) -> None:
+    line: Any = {"id": "a", "root": 0, "path": "a.mp4", "source": "a", "bytes": 9} | change
+    assert Manifest(Path("c")).publish([line], 1, [{"path": "/videos", "device": 1}])
+    with pytest.raises(CacheCorruptError, match="row 0 is no clip"):
+        list(Manifest(Path("c")).lines())
+
+
+def test_no_segment_gets_numbers_that_are_no_json() -> None:
+    """`"start_s":inf` was published: no later command could read that cache."""
+    line: Any = {"id": "a", "root": 0, "path": "a.mp4", "source": "a", "bytes": 9}
+    with pytest.raises(ValueError, match="JSON"):
+        Manifest(Path("c")).publish([line | {"start_s": math.inf}], 1, [])
+    with pytest.raises(ValueError, match="starts at inf s"):
+        line_text("a", 0, "a.mp4", 9, "a", start_s=math.inf, seconds=10.0)
+    assert Manifest(Path("c")).num_rows == 0
+
+
+@pytest.mark.parametrize("name", ["0001.jsonl", "0000.jsonl.copy"])
+def test_a_pipe_in_the_place_of_a_segment_is_damage(
+    name: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every command waited for ever for somebody to write into it."""
+    first = forge_segment(monkeypatch, Path("avcache"))
+    path = first.with_name(name)
+    path.unlink(missing_ok=True)
+    os.mkfifo(path)
+    if name == "0001.jsonl":
+        assert "0001.jsonl: not a regular file" in refused("status", capsys)
+    assert main(["verify"]) == 5
+    assert f"{name}: not a regular file" in capsys.readouterr().out
+    main(["verify", "--repair"])
+    assert path.is_file() == (name == "0000.jsonl.copy")
+
+
+@pytest.mark.parametrize("name", ["a\0b", "a" * 300, "../other", "", "/", "."])
+def test_shards_made_of_what_no_stage_is_called_are_damaged(name: str) -> None:
+    """A NUL and 300 letters were internal errors of `status`, which looks for such a stage."""
+    header = read_header(shard_path(make_cache(Path("avcache"), 2).path, EXTRACT, 0))
+    for made in (
+        replace(header, inputs={name: "0" * 64}),
+        replace(header, companions={name: "0" * 64}),
+    ):
+        with pytest.raises(CacheCorruptError, match="a name that no stage has"):
+            parse_block(made.to_block(), Path("0000000.h5"), 1 << 30)
+
+
+def test_shards_that_do_not_say_what_they_were_made_with_are_told(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    path = shard_path(make_cache(Path("avcache"), 2).path, EXTRACT, 0)
+    header = read_header(path)
+    with path.open("r+b") as file:
+        file.write(replace(header, inputs={}, companions={}).to_block())
+    assert "belongs to another manifest" in refused("extract", capsys)

@@ -189,6 +189,32 @@ def test_dropped_audio_is_no_damage(cache: Path) -> None:
     assert verify(cache).ok
 
 
+NO_SEGMENTS = [
+    "0000.jsonl.bak",
+    "00000.jsonl",
+    "0000.jsonl.copy.old",
+    "1.jsonl",
+    "\u0660" * 4 + ".jsonl",
+]
+
+
+@pytest.mark.parametrize("name", NO_SEGMENTS)
+def test_files_of_others_beside_segments_are_left_alone(cache: Path, name: str) -> None:
+    """`verify` said that 0001.jsonl is missing, and each `--repair` made `0000.jsonl.bak.copy`."""
+    shutil.copy(cache / "manifest" / "0000.jsonl", cache / "manifest" / name)
+    before = file_bytes(cache)
+    report = verify(cache, repair=True)
+    assert report.ok and report.damaged == {} and report.repaired == []
+    assert file_bytes(cache) == before
+    assert Cache(cache).ids == [one for one in IDS if one not in FAILURES]
+
+
+def test_shards_with_other_digits_in_their_names_are_none(cache: Path) -> None:
+    shutil.copy(shard_path(cache, EXTRACT, 0), cache / EXTRACT / ("\u0660" * 7 + ".h5"))
+    assert verify(cache).damaged == {}
+    assert Cache(cache).ids == [one for one in IDS if one not in FAILURES]
+
+
 def test_temporary_files_are_no_damage(cache: Path) -> None:
     (cache / EXTRACT / ".0000003.h5.host.1.abcd").write_bytes(b"half")
     assert verify(cache).ok

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import re
+import socket
 from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
@@ -11,11 +14,23 @@ from typing import Any
 
 import pytest
 from avpipe.cache.segment import Segment
-from avpipe.errors import CacheCorruptError
+from avpipe.errors import CacheCorruptError, InputError
 from avpipe.pipeline.main import main
-from avpipe.reading import MAX_TOML_BYTES, parse_json, parse_json_lines, parse_toml, parse_xml
+from avpipe.reading import (
+    MAX_TOML_BYTES,
+    open_regular,
+    parse_json,
+    parse_json_lines,
+    parse_toml,
+    parse_xml,
+    read_regular,
+)
+from avpipe.stages.synth.split import read_splits
+from avpipe.train.benchmarks.avatar import read_frame
 from avpipe.train.recipe import load_recipe
-from avpipe.train.truths.annotations import read_json_boxes
+from avpipe.train.truths.annotations import read_json_boxes, read_list, read_pairs, read_rows
+from avpipe.train.truths.lists import read_listed_boxes
+from avpipe.train.truths.masks import read_mask
 from cache_factory import make_cache
 from evaluation_factory import write_flickr
 
@@ -63,6 +78,46 @@ def one_line(words: str, code: int, capsys: pytest.CaptureFixture[str]) -> str:
     assert out == "" and line.startswith("avpipe: error: ") and "internal" not in line
     assert len(line) < 2100
     return line
+
+
+def test_what_is_no_file_is_refused_without_waiting() -> None:
+    Path("file").write_bytes(b"abc")
+    Path("link").symlink_to("file")
+    for name in ("file", "link"):
+        assert read_regular(Path(name)) == b"abc"
+    with open_regular(Path("file")) as file:
+        assert file.name == "file" and not file.closed
+    os.mkfifo("fifo")
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind("socket")
+        for name in ("fifo", "socket", "/dev/null"):
+            with pytest.raises(OSError, match="not a regular file") as caught:
+                open_regular(Path(name))
+            assert caught.value.errno == errno.ENXIO and caught.value.filename == name
+    with pytest.raises(IsADirectoryError):
+        open_regular(Path())
+    with pytest.raises(FileNotFoundError):
+        open_regular(Path("gone"))
+
+
+PIPES: dict[str, Callable[[Path], object]] = {
+    "a table": lambda path: read_rows(path, "video"),
+    "a list": read_list,
+    "pairs": read_pairs,
+    "boxes": read_json_boxes,
+    "boxes of pictures": read_listed_boxes,
+    "a frame of AVATAR": read_frame,
+    "a mask": read_mask,
+    "splits": read_splits,
+}
+
+
+@pytest.mark.parametrize("name", PIPES)
+def test_a_pipe_among_annotations_is_refused_without_waiting(name: str) -> None:
+    """A command waited for ever for somebody to write into it."""
+    os.mkfifo("pipe")
+    with pytest.raises(InputError, match=r"^pipe.*not a regular file"):
+        PIPES[name](Path("pipe"))
 
 
 @pytest.mark.parametrize("name", JSON)

@@ -280,8 +280,17 @@ def test_mixed_parameters_are_shown(settings: ExtractSettings) -> None:
 
 
 def test_root_that_the_cache_does_not_have(settings: ExtractSettings, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="roots 0 to 0"):
-        run(settings, root_map={7: tmp_path})
+    """On a new cache the clips were published before it was refused: rows are for ever."""
+    for options in ({"dry_run": True}, {"retry_failed": ""}, {}):
+        with pytest.raises(UsageError, match=r"--root 7=\.\.\.: .* has root 0 alone"):
+            extract(replace(settings, root_map={7: tmp_path}, **options))
+        assert file_bytes(settings.cache) == {}
+    run(settings, part=(0, 2), root_map={0: settings.inputs[0]})
+    before = file_bytes(settings.cache)
+    for options in ({}, {"inputs": ()}, {"inputs": (), "dry_run": True}):
+        with pytest.raises(UsageError, match="has root 0 alone"):
+            extract(replace(settings, root_map={1: tmp_path}, **options))
+    assert file_bytes(settings.cache) == before
 
 
 def test_failures_that_were_retried_are_not_counted_again(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 from types import SimpleNamespace
@@ -110,6 +111,18 @@ def test_few_clips_make_an_index_without_a_word(
     index = Index(tmp_path / "v.ivf", vectors)
     assert index.recall(1, 1000) == 1
     assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("content", ['{"k10 probes4": "abc"}', "[1]", "nonsense", '{"k10 pro'])
+def test_a_measured_share_that_is_none_is_measured_again(content: str, tmp_path: Path) -> None:
+    """It was an internal error of every later search, until somebody found the file."""
+    vectors = clustered(600)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    index = Index(tmp_path / "v.ivf", vectors)
+    recall = index.recall(10, 4)
+    (tmp_path / "v.json").write_text(content)
+    assert index.recall(10, 4) == recall
+    assert json.loads((tmp_path / "v.json").read_text()) == {"k10 probes4": recall}
 
 
 def test_a_torn_index_is_made_again(tmp_path: Path) -> None:

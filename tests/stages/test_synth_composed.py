@@ -241,6 +241,9 @@ def test_a_list_says_the_splits(material: Path, tmp_path: Path) -> None:
     (own / "bad.csv").write_text("path,split\nphotos/bell/0.png\n")
     with pytest.raises(InputError, match=r"bad.csv: line 2 has no split"):
         compose(tmp_path / "w2", own, splits=own / "bad.csv")
+    (own / "bad.csv").write_text("path,split\nphotos/a\0b.png,train\n")
+    with pytest.raises(InputError, match=r"bad.csv: line 2: the path holds a NUL"):
+        compose(tmp_path / "w2", own, splits=own / "bad.csv")
 
 
 def test_every_file_is_used_before_one_comes_again(material: Path, tmp_path: Path) -> None:

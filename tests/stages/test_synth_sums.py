@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
 import shutil
 import subprocess
@@ -12,7 +13,7 @@ from typing import Any
 
 import pytest
 from avpipe.pipeline.main import main
-from avpipe.stages.sums import SUMS, read_sums, summed_files
+from avpipe.stages.sums import SUMS, file_problem, read_sums, summed_files
 from avpipe.stages.synth.again import synth_options
 from fake_clips import file_bytes
 
@@ -67,6 +68,19 @@ def test_each_file_is_named_and_made_again(
         follow(found["commands"])
         assert file_bytes(world) == before
     assert main(["verify", str(world)]) == 0
+
+
+def test_what_is_no_file_is_damage_and_not_waited_for(
+    world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = shutil.copytree(world, tmp_path / "w")
+    (folder / "labels.csv").unlink()
+    os.mkfifo(folder / "labels.csv")
+    code, told, _ = verified(folder, capsys)
+    assert code == 5 and told["damaged"] == {"labels.csv": "not a regular file"}
+    follow(told["commands"])
+    assert file_bytes(folder) == file_bytes(world)
+    assert file_problem(folder / "a\0b", "") == "no name of a file (embedded null byte)"
 
 
 def test_a_world_without_stamp_and_sums_is_still_one(

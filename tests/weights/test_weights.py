@@ -10,7 +10,7 @@ import socket
 import stat
 import subprocess
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -33,7 +33,7 @@ from avpipe.weights import (
     resolve,
     section,
 )
-from avpipe.weights.hashes import record, record_of, recorded
+from avpipe.weights.hashes import DamagedRecordError, record, record_of, recorded
 from safetensors.torch import save_file
 from weights_server import Answer, Origin, origin_running
 
@@ -212,11 +212,18 @@ def test_records_that_other_programs_write_are_read(tmp_path: Path) -> None:
         subprocess.run([program, "--quiet", "-c", "a.pth.sha256"], cwd=tmp_path, check=True)
 
 
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir])
+def test_what_is_no_file_is_no_record(make: Callable[[Path], None], tmp_path: Path) -> None:
+    make(record_of(tmp_path / "a.pth"))
+    with pytest.raises(DamagedRecordError):
+        recorded(tmp_path / "a.pth")
+
+
 def test_a_record_is_whole_or_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path, synced = tmp_path / "a.pth", list[int]()
     monkeypatch.setattr(os, "fsync", lambda fd: synced.append(os.fstat(fd).st_mode))
     record(path, "0" * 64)
-    assert [stat.S_ISDIR(mode) for mode in synced] == [False, True]
+    assert [stat.S_ISDIR(mode) for mode in synced] == [True, False, True]  # the folder's own name
     record_of(path).unlink()
 
     def full(fd: int) -> None:

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import InputError
-from ...reading import parse_json
+from ...reading import parse_json, read_regular
 from ..score.binarize import Bools
 from ..truths.annotated import Annotated, AnnotatedItem, PairKind
 from ..truths.forms import EXTENDED
@@ -94,7 +94,7 @@ def read_frame(path: Path) -> tuple[set[str], Bools, bool]:
         InputError: It cannot be read, or is not a frame of AVATAR.
     """
     try:
-        record = parse_json(path.read_bytes())
+        record = parse_json(read_regular(path))
         size_hw = int(record["original_height"]), int(record["original_width"])
         found = [_annotation(entry) for entry in record["annotations"]]
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:

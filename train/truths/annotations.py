@@ -5,13 +5,14 @@ from __future__ import annotations
 import csv
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ...errors import InputError
-from ...reading import parse_json, parse_xml
+from ...reading import open_regular, parse_json, parse_xml, read_regular
 from ..benchmarks import Pair
 from ..score.binarize import Floats
 from .whole import clips_text, whole_boxes
@@ -65,7 +66,7 @@ def read_rows(path: Path, *columns: str) -> list[dict[str, str]]:
             has more cells than the header.
     """
     try:
-        with path.open(encoding="utf-8", newline="") as file:
+        with TextIOWrapper(open_regular(path), "utf-8", newline="") as file:
             reader = csv.DictReader(file)
             header, rows = reader.fieldnames or (), list(reader)
     except (ValueError, csv.Error) as error:
@@ -114,7 +115,7 @@ def read_list(path: Path) -> list[str]:
         InputError: If it cannot be read, is empty, or an id comes twice.
     """
     try:
-        lines = path.read_text("utf-8").splitlines()
+        lines = read_regular(path).decode().splitlines()
     except ValueError as error:
         raise InputError(f"{path}: no list ({error})") from None
     except OSError as error:
@@ -133,7 +134,7 @@ def read_pairs(path: Path) -> list[tuple[str, str]]:
         InputError: The file cannot be read, is empty, a line is another, or a pair comes twice.
     """
     try:
-        with path.open(encoding="utf-8", newline="") as file:
+        with TextIOWrapper(open_regular(path), "utf-8", newline="") as file:
             rows = [row for row in csv.reader(file) if row]
     except (ValueError, csv.Error) as error:
         raise InputError(f"{path}: no CSV ({error})") from None
@@ -162,7 +163,7 @@ def read_json_boxes(path: Path, only: Collection[str] | None = None) -> Boxes:
         InputError: If it cannot be read, or is no such file.
     """
     try:
-        entries = parse_json(path.read_bytes())
+        entries = parse_json(read_regular(path))
         names = [str(entry["file"]) for entry in entries]
         boxes = {name: _corners(entry["bbox"]) for name, entry in zip(names, entries, strict=True)}
         labels = {
@@ -223,7 +224,7 @@ def read_xml_boxes(folder: Path, ids: Sequence[str], frame_px: int) -> Boxes:
 
 def _xml_boxes(path: Path) -> Floats:
     try:
-        root = parse_xml(path.read_bytes())
+        root = parse_xml(read_regular(path))
         corners = [
             [int(value.text or "") for value in list(box)[1:5]]
             for annotator in root

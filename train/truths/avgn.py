@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from ...errors import InputError
-from ...reading import parse_json
+from ...reading import parse_json, read_regular
 from ..score.binarize import Floats
 from ..score.protocols import Protocol
 from .annotations import find_file, refuse_twice, unreadable
@@ -60,7 +60,7 @@ def read_sized_boxes(
     """
     path = find_file(annotations, file, f"avgn_{file}")
     try:
-        entries = parse_json(path.read_bytes())
+        entries = parse_json(read_regular(path))
         names = [str(entry["file"]) for entry in entries]
         found = [_by_class(entry, kinds) for entry in entries]
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:

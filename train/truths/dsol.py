@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ...errors import InputError
-from ...reading import parse_json_once
+from ...reading import parse_json_once, read_regular
 from ..score.binarize import Floats
 from .annotations import find_file, refuse_twice, short_of, unreadable
 from .whole import whole_boxes
@@ -58,7 +58,7 @@ def read_frames(annotations: Path, file: str, num_frames: int) -> Frames:
     """
     path = find_file(annotations, file, f"dsol_{file}")
     try:
-        entries = parse_json_once(path.read_bytes())
+        entries = parse_json_once(read_regular(path))
         frames = {name: _by_class(entry["bbox"]) for name, entry in entries.items()}
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
         raise InputError(f"{path}: not the boxes of MUSIC's frames ({error!r})") from None

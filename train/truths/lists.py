@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from ...errors import InputError
-from ...reading import parse_json
+from ...reading import parse_json, read_regular
 from ..benchmarks import SIZE_PX, Pair, Truth
 from ..score.binarize import Bools, Floats
 from .annotated import Annotated, AnnotatedItem, boxes_to_show
@@ -28,7 +28,7 @@ def read_listed_boxes(path: Path) -> Boxes:
         InputError: It cannot be read, is none, or has a clip twice.
     """
     try:
-        rows = parse_json(path.read_bytes())
+        rows = parse_json(read_regular(path))
         names = [clip_of(str(row["image"])) for row in rows]
         if any(isinstance(row["gt_box"], str) for row in rows):
             raise InputError(f"{path} names masks, not boxes; name the list with boxes")

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from ...errors import InputError
-from ...reading import PICTURE_DAMAGE
+from ...reading import PICTURE_DAMAGE, open_regular
 from ..benchmarks import SIZE_PX, Truth
 from ..score.binarize import Bools
 
@@ -25,7 +25,7 @@ def read_mask(path: Path) -> Bools:
         InputError: It is missing, not a picture, or damaged.
     """
     try:
-        with Image.open(path) as picture:
+        with open_regular(path) as file, Image.open(file) as picture:
             pixels = np.asarray(picture)
     except UnidentifiedImageError:
         raise InputError(f"{path} is not a picture; the mask of a clip is a PNG") from None

@@ -36,7 +36,7 @@ FILES = {
     "a.mp4": b"first" * 300,
     "sub/b c.mp4": b"second" * 300,
     "sub/notes.md": b"no clip",
-    "flickr/frames/1.jpg": b"a picture",
+    "flickr/frames/1.jpg": b"a picture" * 100,
     "flickr/audio/1.wav": b"its sound",
     "flickr/audio/2.wav": b"no picture",
 }
@@ -547,6 +547,27 @@ def test_pieces_and_estimates_fetch_what_they_look_at(
     done = extract(replace(dry, dry_run=False, segment_s=2.0))
     assert isinstance(done, ExtractSummary) and (done.done, done.failed) == (9, 0)
     assert extract(replace(dry, dry_run=False, segment_s=2.0)).planned == 0  # type: ignore[union-attr]
+
+
+def test_pieces_take_the_place_of_a_film_that_failed_and_has_changed(
+    server: ClipServer, decoder: ReadsFiles, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each run planned all of them once more: they failed as `duplicate_id`."""
+    monkeypatch.setattr(cutting, "decoder_child", lambda params, timeout_s: decoder)
+    server.files = {"v/film.mp4": b"bad" * 999}
+    settings = settings_for((f"{server.url}/v",), tmp_path / "cache", jobs=1, segment_s=2.0)
+
+    def bad(*_: object) -> Any:
+        raise ClipError(Reason.NOT_MEDIA)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(decoder, "duration", bad)
+        patch.setattr(decoder, "row", bad)
+        assert extract(settings).as_json()["failed_by_reason"] == {"not_media": 1}
+    server.files["v/film.mp4"] = b"good" * 999
+    done = extract(settings).as_json()
+    assert (done["planned"], done["done"], done["failed_total"]) == (3, 3, 0)
+    assert extract(settings).as_json()["planned"] == 0
 
 
 def test_a_file_inside_a_tar_is_an_input(

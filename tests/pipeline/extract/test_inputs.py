@@ -575,6 +575,10 @@ def test_special_inputs(
         ("t.csv", "path,start_s\na.mp4,1\nb.mp4,-1\n", "row 3: start_s"),
         ("t.csv", "path,seconds\na.mp4,nan\n", "row 2: seconds"),
         ("t.csv", "---g-f_I2yQ,1,a,test\n---g-f_I2yQ,x,a,test\n", "not a line of VGGSound"),
+        ("t.csv", f"---g-f_I2yQ,{'9' * 310},a,test\n", "the start of ---g-f_I2yQ must be a number"),
+        ("t.csv", f"---g-f_I2yQ,{'9' * 5000},a,test\n", "the start of ---g-f_I2yQ must be"),
+        ("t.csv", "path,start_s\na.mp4,1e300\n", "row 2: start_s must be a number"),
+        ("t.csv", f"path,seconds\na.mp4,{'9' * 5000}\n", "row 2: seconds must be a number"),
         ("t.csv", "path\n" + "a" * 200_000 + "\n", "not a CSV"),
     ],
 )
@@ -619,19 +623,58 @@ def test_a_video_that_is_an_archive_is_that_clips_failure(tmp_path: Path) -> Non
     assert only(scan([str(tmp_path / "a.mp4")])).id == "a"
 
 
+def test_digits_without_end_in_an_id_that_no_file_has_are_no_start(tmp_path: Path) -> None:
+    """They ended in an internal error, as did leading zeros in VGGSound's table."""
+    clip_id = "---g-f_I2yQ_" + "9" * 5000
+    (tmp_path / "t.txt").write_text(clip_id + "\n")
+    (tmp_path / "t.csv").write_text(f"---g-f_I2yQ,{'0' * 5000}7,a,test\n")
+    assert only(scan([str(tmp_path / "t.txt")])).detail.startswith("no video or picture is named")
+    assert only(scan([str(tmp_path / "t.csv")])).id == "---g-f_I2yQ_000007"
+
+
+def test_a_sound_whose_path_holds_a_nul_is_that_clips_failure(tmp_path: Path) -> None:
+    """It made the decoder crash, twice."""
+    touch(tmp_path / "a.mp4")
+    (tmp_path / "t.csv").write_text("path,audio_path\na.mp4,b\0.wav\n")
+    clip = only(scan([str(tmp_path / "t.csv")]))
+    assert (clip.reject, clip.detail) == (Reason.BAD_ID, "the path of its sound holds a NUL")
+    assert clip.audio_path is None
+
+
+@pytest.mark.parametrize("suffix", ["", ".txt", ".csv"])
+def test_a_list_through_a_pipe_is_refused(
+    suffix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its first 8 KiB went to the look at its magic: 341 of 2,000 ids were missing."""
+    content = "".join(f"{number:07d}\n" for number in range(2000)).encode()
+    ends = os.pipe()
+    os.write(ends[1], content)
+    os.close(ends[1])
+    name = f"/dev/fd/{ends[0]}"
+    if suffix:
+        name = str(tmp_path / f"ids{suffix}")
+        os.mkfifo(name)
+    with pytest.raises(InputError, match="a pipe or device, which cannot be read again: write"):
+        read_ids(Path(name))
+    os.close(ends[0])
+    (tmp_path / "ids").write_bytes(content)
+    with (tmp_path / "ids").open() as file:  # as `< ids` gives it
+        assert read_ids(Path(f"/dev/fd/{file.fileno()}")) == content.decode().split()
+
+
 def test_of_two_lists_the_unreadable_one_stops_the_run_and_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("one", "two"):
         (tmp_path / f"{name}.txt").write_text(f"{name}.mp4\n")
-    real = Path.open
+    real = os.open
 
-    def refuse(self: Path, mode: str = "r", **options: Any) -> Any:
-        if self.name == "two.txt":
-            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(self))
-        return real(self, mode, **options)
+    def refuse(path: Any, *arguments: Any, **options: Any) -> int:
+        if str(path).endswith("two.txt"):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
+        return real(path, *arguments, **options)
 
-    monkeypatch.setattr(Path, "open", refuse)
+    monkeypatch.setattr(os, "open", refuse)
     lists = [str(tmp_path / f"{name}.txt") for name in ("one", "two")]
     with pytest.raises(InputError, match=r"two\.txt: cannot be read \(Permission denied\)"):
         scan(lists)

@@ -17,14 +17,20 @@ from avpipe.cache.schema import AUDIO, EXTRACT, shard_path
 from avpipe.cache.segment import Root, Segment
 from avpipe.cache.state import drop_stage
 from avpipe.cache.store import Cache
-from avpipe.errors import CacheCorruptError, ClipError, InputError, Reason
+from avpipe.errors import CacheCorruptError, CacheUnwritableError, ClipError, InputError, Reason
 from avpipe.pipeline.extract.candidate import Candidate
 from avpipe.pipeline.extract.known import find_new
-from avpipe.pipeline.extract.pieces import DurationJournal, cut_into_pieces, probe
+from avpipe.pipeline.extract.pieces import (
+    DurationJournal,
+    Probed,
+    cut_into_pieces,
+    num_pieces,
+    probe,
+)
 from avpipe.pipeline.extract.plan import add_retries, add_segment, shards_to_do
-from avpipe.pipeline.extract.run import extract
+from avpipe.pipeline.extract.run import ExtractSummary, extract
 from avpipe.pipeline.extract.scan import scan
-from avpipe.pipeline.extract.settings import IdFrom
+from avpipe.pipeline.extract.settings import ExtractSettings, IdFrom
 from avpipe.pipeline.fixes import shown
 from avpipe.pipeline.tally import count_clips, status
 from avpipe.stages.extract import STAGE_VERSION, ExtractTask, extract_shard, header_params
@@ -153,7 +159,7 @@ def test_a_root_whose_disk_does_not_answer_now_is_not_written_down(
 def test_pieces_of_known_files_are_not_planned_again(tmp_path: Path, folder: Path) -> None:
     cache = tmp_path / "cache"
     whole = candidates(folder, ["a.mp4"])
-    pieces = cut_into_pieces(whole[0], 25.0, 10.0)
+    pieces = cut_into_pieces(replace(whole[0], bytes=1024), 25.0, 10.0)
     assert add(cache, pieces) == 3
     assert add(cache, whole) == 0
     news = find_new(Manifest(cache), [*pieces, replace(whole[0], start_s=1.5)], {})
@@ -189,7 +195,8 @@ def test_planned_files_among_many(tmp_path: Path, folder: Path) -> None:
     ],
 )
 def test_cut_into_pieces(folder: Path, duration_s: float, starts: list[float]) -> None:
-    pieces = cut_into_pieces(candidates(folder, ["a.mp4"])[0], duration_s, 10.0)
+    whole = replace(candidates(folder, ["a.mp4"])[0], bytes=1024)
+    pieces = cut_into_pieces(whole, duration_s, 10.0)
     assert [piece.start_s for piece in pieces] == starts
     assert [piece.id for piece in pieces] == [f"a_{start * 1000:09d}" for start in starts]
     assert {(piece.source, piece.seconds) for piece in pieces} == {("a", 10.0)}
@@ -202,15 +209,165 @@ def test_unknown_duration_is_left_to_extraction(folder: Path) -> None:
 
 def test_duration_journal_survives_a_kill(tmp_path: Path) -> None:
     journal = DurationJournal(tmp_path)
-    journal.add([("a", 1, 2.5), ("b\n\udce9", 2, None)])
+    journal.add([Probed("a\n\udce9", 1, 2.5), Probed("b", 2, None), Probed("e", 5, None, "oom")])
+    assert journal.known == {("a\n\udce9", 1): 2.5, ("b", 2): None}
     path = tmp_path / "manifest" / "durations.journal"
     path.write_bytes(path.read_bytes() + b'\n["c", 3, 1')
     again = DurationJournal(tmp_path)
-    assert again.known == {("a", 1): 2.5, ("b\n\udce9", 2): None}
-    again.add([("d", 4, 1.0)])
+    assert again.known == {("a\n\udce9", 1): 2.5}
+    again.add([Probed("d", 4, 1.0)])
     assert DurationJournal(tmp_path).known["d", 4] == 1.0
     again.remove()
     assert DurationJournal(tmp_path).known == {}
+
+
+def test_a_journal_of_others_is_read_where_it_says_durations(tmp_path: Path) -> None:
+    """Such values ended in internal errors, or in plans of a billion pieces."""
+    path = tmp_path / "manifest" / "durations.journal"
+    path.parent.mkdir()
+    lines = [
+        '["a", 1, 2]', '["b", 1, null]', '["c", 1, "abc"]', '["d", 1, NaN]', '["e", 1, 1e400]',
+        '["f", 1, -1]', '["g", 1, true]', '["h", "1", 1]', "[[], 1, 1]", "7", "{}", '["i", 1]',
+        f'["j", 1, {"9" * 5000}]', "[" * 100_000, "\udcff",
+    ]  # fmt: skip
+    path.write_bytes("\n".join(lines).encode("utf-8", "surrogateescape"))
+    assert DurationJournal(tmp_path).known == {("a", 1): 2}
+    path.unlink()
+    os.mkfifo(path)
+    with pytest.raises(
+        CacheUnwritableError, match=r"durations\.journal: not a regular file; remove"
+    ):
+        DurationJournal(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("duration_s", "num_bytes", "count"),
+    [(3600.0, 1 << 20, 360), (1.0, 1, 1), (4.3e9, 50_000, 0), (4.3e9, 1 << 40, 0), (4.3e9, 0, 0),
+     (3600.0, 0, 360), (3600.0, 360 * 256, 360), (3600.0, 360 * 256 - 1, 0), (1e308, 1, 0)],
+)  # fmt: skip
+def test_a_file_has_no_more_pieces_than_its_bytes_can_be(
+    duration_s: float, num_bytes: int, count: int
+) -> None:
+    assert num_pieces(duration_s, 10.0, num_bytes) == count
+
+
+class Lengths(FakeDecoder):
+    """Tells lengths by a file's stem; a reason is one that it cannot be told for."""
+
+    def __init__(self, **told: float | str) -> None:
+        super().__init__()
+        self.told = told
+
+    def duration(self, path: str) -> float:
+        told = self.told[Path(path).stem]
+        if isinstance(told, str):
+            raise ClipError(told)
+        return told
+
+
+@pytest.fixture
+def lengths(monkeypatch: pytest.MonkeyPatch) -> Lengths:
+    decoder = Lengths(film=30.0, other=20.0)
+    for module in ("pieces", "run"):
+        monkeypatch.setattr(f"avpipe.pipeline.extract.{module}.decoder_child", lambda *_: decoder)
+    return decoder
+
+
+def segments(tmp_path: Path, *names: str) -> ExtractSettings:
+    for name in names:
+        (tmp_path / "videos").mkdir(exist_ok=True)
+        (tmp_path / "videos" / f"{name}.mp4").write_bytes(b"x" * 4096)
+    place = str(tmp_path / "videos")
+    return settings_for((place,), tmp_path / "cache", jobs=1, backend="sequential", segment_s=10.0)
+
+
+@pytest.mark.parametrize("reason", ["timeout", "oom", "io_error", "crashed", "missing"])
+def test_a_length_that_cannot_be_told_now_is_asked_for_by_the_next_run(
+    reason: str, tmp_path: Path, lengths: Lengths
+) -> None:
+    """The film became one clip, and was known so for ever: its other hour was lost in silence."""
+    settings = segments(tmp_path, "film", "other")
+    lengths.told["film"] = reason
+    done = extract(settings)
+    assert isinstance(done, ExtractSummary)
+    assert ids(settings.cache) == ["other_000000000", "other_000010000"]
+    assert done.notices == [
+        f"{tmp_path}/videos/film.mp4 is not planned, as the length cannot be read now ({reason}): "
+        "the same command tries again"
+    ]
+    lengths.told["film"] = 30.0
+    assert extract(settings).as_json()["planned"] == 3
+    assert ids(settings.cache)[2:] == [f"film_{start:09d}" for start in (0, 10000, 20000)]
+
+
+def test_a_run_of_which_no_length_can_be_told_plans_nothing(
+    tmp_path: Path, lengths: Lengths
+) -> None:
+    settings = segments(tmp_path, "film")
+    lengths.told["film"] = "timeout"
+    assert extract(settings).as_json()["planned"] == 0
+    assert list((settings.cache / "manifest").glob("*.jsonl*")) == []
+    lengths.told["film"] = 30.0
+    assert extract(settings).as_json()["planned"] == 3
+
+
+def test_what_never_tells_its_length_fails_as_one_clip(tmp_path: Path, lengths: Lengths) -> None:
+    settings = segments(tmp_path, "film", "other")
+    lengths.told["film"] = "not_media"
+    assert extract(settings).as_json()["notices"] == []
+    assert ids(settings.cache) == ["film", "other_000000000", "other_000010000"]
+
+
+def test_what_a_list_names_and_is_not_there_fails_as_one_clip(
+    tmp_path: Path, lengths: Lengths
+) -> None:
+    settings = segments(tmp_path, "other")
+    (tmp_path / "list.csv").write_text("path\nvideos/other.mp4\nvideos/film.mp4\na\0.mp4\n")
+    lengths.told["film"] = "missing"
+    extract(replace(settings, inputs=(str(tmp_path / "list.csv"),)))
+    assert ids(settings.cache) == ["a\0", "film", "other_000000000", "other_000010000"]
+
+
+@pytest.mark.parametrize("before", [None, b"half"])
+def test_pieces_take_the_place_of_a_film_that_was_not_there(
+    before: bytes | None, tmp_path: Path, lengths: Lengths
+) -> None:
+    """`--retry-failed` made one clip of it, and no run the others."""
+    settings = segments(tmp_path, "other")
+    (tmp_path / "list.csv").write_text("path\nvideos/other.mp4\nvideos/film.mp4\n")
+    settings = replace(settings, inputs=(str(tmp_path / "list.csv"),))
+    reason = "missing" if before is None else "truncated"
+    lengths.told["film"], lengths.failures["film"] = reason, [reason]
+    if before is not None:
+        (tmp_path / "videos" / "film.mp4").write_bytes(before)
+    assert extract(settings).as_json()["failed_by_reason"] == {reason: 1}
+    segments(tmp_path, "film")
+    lengths.told["film"] = 30.0
+    done = extract(settings)
+    assert isinstance(done, ExtractSummary)
+    assert (done.planned, done.done, done.failed_total, done.notices) == (3, 3, 0, [])
+    assert ids(settings.cache)[3:] == [f"film_{start:09d}" for start in (0, 10000, 20000)]
+    for again in (settings, replace(settings, retry_failed="")):
+        assert extract(again).as_json()["planned"] == 0
+
+
+@pytest.mark.parametrize("is_known", [False, True])
+def test_a_length_that_so_few_bytes_cannot_have_stops_nothing(
+    is_known: bool, tmp_path: Path, lengths: Lengths
+) -> None:
+    """One wrong bit of a Matroska file of a second: 429,496,730 pieces, and no memory left."""
+    settings = segments(tmp_path, "film", "other")
+    lengths.told["film"] = float(1 << 32)
+    if is_known:  # to the journal of a run that died of it
+        DurationJournal(settings.cache).add(
+            [Probed(str(tmp_path / "videos" / "film.mp4"), 4096, float(1 << 32))]
+        )
+    done = extract(settings)
+    assert isinstance(done, ExtractSummary) and done.done == 3
+    assert ids(settings.cache) == ["film", "other_000000000", "other_000010000"]
+    assert done.notices == [
+        f"{tmp_path}/videos/film.mp4 is not cut: so few bytes cannot last as long as they say"
+    ]
 
 
 def test_retries(tmp_path: Path) -> None:
@@ -356,7 +513,8 @@ def test_an_id_that_a_list_gives_is_not_lost(tmp_path: Path, folder: Path) -> No
     assert add(cache, named) == 2
     assert add(cache, [*whole, *named]) == 0
     assert ids(cache) == ["x", "clip-a", "clip-b"]
-    pieces = [piece for clip in named for piece in cut_into_pieces(clip, 2.2, 1.1)]
+    large = [replace(clip, bytes=1024) for clip in named]
+    pieces = [piece for clip in large for piece in cut_into_pieces(clip, 2.2, 1.1)]
     add(tmp_path / "cut", pieces)
     assert add(tmp_path / "cut", [*whole, *named]) == 0
     assert add(tmp_path / "cut", [replace(whole[0], id="clip-c")]) == 1
@@ -403,14 +561,17 @@ def test_a_duration_is_probed_again_where_that_may_help(monkeypatch: pytest.Monk
             return 4.0
 
     for reasons, found in [
-        (["timeout"], 4.0),
-        (["timeout", "crashed"], None),
-        (["not_media"], None),
+        (["timeout"], (4.0, "")),
+        (["timeout", "crashed"], (None, "crashed")),
+        (["not_media"], (None, "")),
+        (["missing", "missing"], (None, "missing")),
     ]:
         child = Child(reasons)
         monkeypatch.setattr("avpipe.pipeline.extract.pieces.decoder_child", lambda *_, c=child: c)
-        assert probe([("a.mp4", 9)], FeatureParams(), 1.0) == [("a.mp4", 9, found)]
+        assert probe([("a.mp4", 9)], FeatureParams(), 1.0) == [("a.mp4", 9, *found)]
         assert not child.reasons
+    child.reasons = ["missing"]
+    assert probe([("a.mp4", 0)], FeatureParams(), 1.0) == [("a.mp4", 0, None, "")]
 
 
 @pytest.fixture

@@ -7,9 +7,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from avpipe.errors import InputError
+from avpipe.errors import ClipError, InputError
 from avpipe.stages.sources.archives import contents
+from avpipe.stages.sources.staging import staged
 from avpipe.stages.sources.tar import Contents, Member, NoTarError, contents_of, leads_out
+from clip_server import clips_served
 
 CLIP = os.urandom(1500)
 
@@ -123,12 +125,75 @@ def test_an_absurd_name_is_not_read_into_memory(form: int) -> None:
 def test_damaged_pax_records_are_refused() -> None:
     header = tarfile.TarInfo("x")
     header.type, header.size = tarfile.XHDTYPE, 512
-    for records in (b"0 path=a\n", b"nonsense", b"99999999999 path=a\n"):
-        data = header.tobuf(tarfile.USTAR_FORMAT) + records.ljust(512, b"\0")
+    many = b"9" * 5000
+    for records in (b"0 path=a\n", b"nonsense", b"99999999999 path=a\n", many + b" path=a\n"):
+        header.size = -(-len(records) // 512) * 512
+        data = header.tobuf(tarfile.USTAR_FORMAT) + records.ljust(header.size, b"\0")
         with pytest.raises(NoTarError, match="pax"):
             read(data + packed(("a.mp4", b"x")))
+
+
+def test_a_size_of_thousands_of_digits_is_refused() -> None:
+    header = tarfile.TarInfo("x")
+    header.type, record = tarfile.XHDTYPE, b"5012 size=" + b"9" * 5001 + b"\n"
+    header.size = len(record)
+    data = header.tobuf(tarfile.USTAR_FORMAT) + record.ljust(10 * 512, b"\0")
+    with pytest.raises(NoTarError, match="a size of 5001 digits"):
+        read(data + packed(("a.mp4", b"x")))
 
 
 def test_an_empty_file_holds_nothing(tmp_path: Path) -> None:
     (tmp_path / "x.tar").touch()
     assert contents(str(tmp_path / "x.tar"))[0].members == {}
+
+
+LONG = "d/" * 60 + "long.avi"
+
+
+@pytest.mark.parametrize("form", [tarfile.PAX_FORMAT, tarfile.GNU_FORMAT])
+@pytest.mark.parametrize("names", [("a.avi", "b.avi"), ("./a.avi", "./b.avi"), ("é.avi", LONG)])
+def test_a_tar_in_another_order_gives_each_clip_its_own_bytes(
+    names: tuple[str, str], form: int, tmp_path: Path
+) -> None:
+    """Of two files of one size `a.avi` got the bytes of `b.avi` for its own, in silence."""
+    archive, content = tmp_path / "x.tar", dict(zip(names, (b"a" * 1000, b"b" * 1000), strict=True))
+    archive.write_bytes(packed(*content.items(), form=form))
+    planned = contents(str(archive))[0].members
+    archive.write_bytes(packed(*reversed(content.items()), form=form))
+    for name, own in content.items():
+        name = name.removeprefix("./")
+        line = {"path": f"{archive}/{name}", "bytes": 1000, "offset": planned[name].offset}
+        with staged(line) as found:
+            assert Path(found["path"]).read_bytes() == own
+
+
+def test_so_does_a_tar_at_an_address_whose_host_tells_no_version() -> None:
+    content = {"a.avi": b"a" * 1000, "b.avi": b"b" * 1000}
+    with clips_served({"x.tar": packed(*reversed(content.items()))}) as server:
+        server.etags = False
+        offset = 512  # where planning saw it, in a tar of before
+        for name, own in content.items():
+            line = {"path": f"{server.url}/x.tar/{name}", "bytes": 1000, "offset": offset}
+            with staged(line) as found:
+                assert Path(found["path"]).read_bytes() == own
+            with (
+                pytest.raises(ClipError, match="changed since it was planned"),
+                staged(line | {"bytes": 999}),
+            ):
+                pass
+            offset += 1536
+
+
+@pytest.mark.parametrize("offset", [0, 1 << 40, 1 << 70, 513])
+def test_a_planned_place_that_holds_no_header_is_not_believed(offset: int, tmp_path: Path) -> None:
+    archive = tmp_path / "x.tar"
+    archive.write_bytes(packed(("a.avi", b"a" * 1000)))
+    with staged({"path": f"{archive}/a.avi", "bytes": 1000, "offset": offset}) as found:
+        assert Path(found["path"]).read_bytes() == b"a" * 1000
+
+
+def test_a_pipe_that_is_called_like_a_tar_is_refused(tmp_path: Path) -> None:
+    """A list that named it waited for ever."""
+    os.mkfifo(tmp_path / "x.tar")
+    with pytest.raises(InputError, match=r"x\.tar: cannot be read \(not a regular file\)"):
+        contents(str(tmp_path / "x.tar"))

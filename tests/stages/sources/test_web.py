@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from email.utils import formatdate
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from avpipe import drafts
@@ -326,3 +327,14 @@ def test_another_users_folder_is_not_written_to(
     there.rename(drafts.temporary_parent())
     with pytest.raises(InputError, match=r"another user's: .* TMPDIR"):
         fetched(server)
+
+
+def test_a_length_of_thousands_of_digits_is_none() -> None:
+    """A server may say anything; it was an internal error."""
+    many = "9" * 5000
+    headers = {"Content-Length": many, "Content-Range": f"bytes 0-0/{many}"}
+    for status in (200, 206):
+        answer = SimpleNamespace(status_code=status, headers=headers)
+        assert web._version(answer) == Version(0, None)
+    answer = SimpleNamespace(headers=headers, raw=SimpleNamespace(read1=lambda _: b""))
+    assert list(web._chunks(answer)) == []
