@@ -14,19 +14,24 @@ import re
 import secrets
 import shutil
 import socket
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
 
-from .errors import CacheUnwritableError, remedy
+from .errors import CacheUnwritableError, InputError, remedy
 
 _FOR_A_CACHE = "make the cache writable or free some space"
 _FOR_A_FILE = "make its folder writable or free some space"
 _NAME_CHARS = 40
 """Of a result's name in its draft's: a name has 255 bytes at most."""
+NO_LOCKS = frozenset({errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP})
+"""What a file system without locks answers to who wants one."""
 _named: set[Path] = set()
 """Folders whose names this process has synced."""
+_swept: set[int] = set()
+"""Processes that have swept what others left among the temporary files: this one, or none."""
 
 
 @contextmanager
@@ -101,6 +106,48 @@ def scratch_folder(parent: Path) -> Iterator[Path]:
     finally:
         with suppress(OSError):
             _remove(draft)
+
+
+@contextmanager
+def temporary_folder() -> Iterator[Path]:
+    """Give a folder among the system's temporary files that is gone afterwards.
+
+    Of a killed process the next one of this host that wants one removes it.
+
+    Raises:
+        InputError: The folder that these lie in is another user's.
+        CacheUnwritableError: The disk is full or cannot be written.
+    """
+    parent = temporary_parent()
+    try:
+        parent.mkdir(mode=0o700, exist_ok=True)
+        if parent.stat().st_uid != os.getuid():
+            raise InputError(f"{parent} is another user's: name another folder with TMPDIR")
+        if os.getpid() not in _swept:
+            sweep_temporary()
+            _swept.add(os.getpid())
+    except OSError as error:
+        raise no_temporary(parent, error) from error
+    with scratch_folder(parent) as folder:
+        yield folder
+
+
+def temporary_parent() -> Path:
+    """Return what `temporary_folder` gives folders in."""
+    return Path(tempfile.gettempdir(), f"avpipe-staged-{os.getuid()}")
+
+
+def sweep_temporary() -> None:
+    """Remove the temporary folders of killed processes of this host."""
+    remove_orphans(temporary_parent())
+
+
+def no_temporary(folder: Path, error: OSError) -> CacheUnwritableError:
+    """Return what to raise where there is no room for temporary files."""
+    return CacheUnwritableError(
+        f"{folder}: {error.strerror}; free some space or name another folder with TMPDIR, then run "
+        "the same command again"
+    )
 
 
 def unwritable(path: Path, error: OSError) -> CacheUnwritableError:

@@ -2,7 +2,7 @@
 
 Whatever is wrong in one is a `ValueError`. The parsers of the standard library have more ways to
 fail: text nested a hundred thousand deep ends in a RecursionError, a file that fills the memory in
-a MemoryError.
+a MemoryError. Of pictures it is what Pillow raises.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import json
 import os
 import re
 import stat
+import struct
 import tomllib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -21,6 +22,8 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
+PICTURE_DAMAGE = (OSError, ValueError, SyntaxError, EOFError, struct.error)
+"""What Pillow raises of damaged files."""
 MAX_TOML_BYTES = 1 << 18
 """A settings file or a recipe has a hundred lines; time grows with the square of some files."""
 TOO_LARGE = f"larger than {MAX_TOML_BYTES // 1024} kB, which no settings are"

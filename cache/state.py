@@ -165,19 +165,34 @@ def audio_of(cache: Path, extract: Header) -> Header:
     """Return the header of the sounds that were decoded together with a shard of `extract`.
 
     Raises:
-        InputError: If they are not there, or of another decode pass: a re-make was interrupted.
+        InputError: If they are not there.
+        CacheCorruptError: If they are of another decode pass.
     """
     path = shard_path(cache, AUDIO, extract.shard)
     try:
         audio = read_header(path)
     except FileNotFoundError:
         raise InputError(f"{path} is missing", fault=fault_of(Wrong.NO_SOUND, path)) from None
+    require_together(audio, extract, path)
+    return audio
+
+
+def require_together(audio: Header, extract: Header, path: Path) -> None:
+    """Check that sounds and pictures are of one decode pass: else a re-make was interrupted.
+
+    Args:
+        audio: The header of the sounds.
+        extract: That of the pictures.
+        path: The shard of sounds, for the message.
+
+    Raises:
+        CacheCorruptError: If they are not.
+    """
     if audio.sha256 != extract.companions.get(AUDIO):
-        raise InputError(
+        raise CacheCorruptError(
             f"{path} and {EXTRACT}/{path.name} were not made together",
             fault=fault_of(Wrong.NO_SOUND, path),
         )
-    return audio
 
 
 def drop_stage(cache: Path, stage: str) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 from collections import OrderedDict
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -23,6 +24,7 @@ from .state import (
     require_manifest_of,
     require_named,
     require_shard_of,
+    require_together,
     shard_numbers,
     stages,
 )
@@ -207,7 +209,8 @@ class Cache:
         Raises:
             FileNotFoundError: If it is not there.
             CacheCorruptError: If it is damaged, or was extracted for another manifest: its clips
-                are not those of these ids.
+                are not those of these ids; or if it holds sound of another decode pass than the
+                pictures of its clips.
         """
         key = (stage, number)
         shard = self._shards.get(key)
@@ -216,12 +219,22 @@ class Cache:
             require_named(shard.header, stage, number, shard.path)
             require_shard_of(self.manifest, number, shard.header, shard.path)
             require_aligned(shard, self.manifest.shard_rows(number))
+            if stage == AUDIO:
+                self._require_together(shard, number)
             self._shards[key] = shard
             if len(self._shards) > _MAX_OPEN:
                 self._shards.popitem(last=False)
         else:
             self._shards.move_to_end(key)
         return shard
+
+    def _require_together(self, audio: Shard, number: int) -> None:
+        """Check sounds against the pictures that are open, or else those that are there."""
+        opened = self._shards.get((EXTRACT, number))
+        with suppress(FileNotFoundError):  # none of its clips is done
+            extract = opened or read_header(shard_path(self.path, EXTRACT, number))
+            header = extract.header if isinstance(extract, Shard) else extract
+            require_together(audio.header, header, audio.path)
 
     def locate(self, stage: str, row: int) -> tuple[Shard, int]:
         """Return the shard that holds `row` of a stage, and the row's position in its columns.

@@ -15,7 +15,7 @@ _ENDINGS: dict[Wrong, Callable[[Path], str]] = {
     Wrong.NO_COLUMN: lambda cache: f"see {advice('status', cache)}",
     Wrong.NO_NEIGHBORS: lambda cache: f"run {advice('knn', cache)}",
     Wrong.NEEDED_BY_ALL: lambda cache: (
-        f"use `avpipe extract --overwrite`, or remove the folder {cache}"
+        f"use {advice('extract --overwrite', cache)}, or remove the folder {cache}"
     ),
 }
 """How the line of an error ends, by what is wrong."""

@@ -162,7 +162,7 @@ def train(
         inputs=inputs.weights,
         features=inputs.cached,
     )
-    with claimed(folder) if ranks.leads else nullcontext():
+    with claimed(folder, notices) if ranks.leads else nullcontext():
         student = build_student(recipe, objective, seed, inputs)
         if inputs.cached and not latest_checkpoint(folder):
             fit_components(student.online, cache, rows, inputs.columns, whiten=recipe.whiten)

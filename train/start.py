@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from ..drafts import make_folder, remove_orphans
+from ..drafts import NO_LOCKS, make_folder, remove_orphans
 from ..errors import CacheUnwritableError, InputError, UsageError
 from .learner import Learner
 from .nets.encoders import Encoder, load_imagenet
@@ -79,12 +79,12 @@ def check_weights(recipe: Recipe, objective: Objective) -> None:
 
 
 @contextmanager
-def claimed(folder: Path) -> Iterator[None]:
+def claimed(folder: Path, notices: Notices) -> Iterator[None]:
     """Hold the run's folder: one process trains in it.
 
     Raises:
-        UsageError: Another process does, or it holds an exported run, whose record would be lost.
-        CacheUnwritableError: It cannot be written.
+        UsageError: Another one does, or it holds an exported run, whose record would be lost.
+        CacheUnwritableError: The folder cannot be written.
     """
     if is_left_of_export(folder):
         raise UsageError(f"{folder} holds an exported run; name another folder with --run")
@@ -100,6 +100,13 @@ def claimed(folder: Path) -> Iterator[None]:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise UsageError(f"{folder}: another process is training this run") from None
+        except OSError as error:
+            if error.errno not in NO_LOCKS:
+                raise
+            notices.tell(
+                f"{folder / '.lock'}: this file system has no locks ({error.strerror}): nothing "
+                "keeps a second process from training this run; start no other in this folder"
+            )
         remove_orphans(folder)
         remove_orphans(folder / "checkpoints")
         yield
@@ -119,9 +126,8 @@ def open_record(
         MissingDependencyError: Pretrained weights are missing.
     """
     recipe = record.recipe
-    if saved := latest_checkpoint(
-        folder
-    ):  # without one nothing is lost if it begins anew, otherwise too
+    saved = latest_checkpoint(folder)
+    if saved:  # without one nothing is lost if it begins anew, otherwise too
         found = read_record(folder)
         require_same(folder, found, record)
         require_own(saved[0], found)

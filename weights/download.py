@@ -13,7 +13,7 @@ from pathlib import Path
 from time import sleep
 from typing import Protocol
 
-from ..drafts import make_folder, sync_folder, unwritable
+from ..drafts import NO_LOCKS, make_folder, sync_folder, unwritable
 from ..errors import CacheUnwritableError
 from .hashes import file_hash
 from .transfer import (
@@ -115,6 +115,10 @@ def _alone(draft: Path) -> Iterator[int]:
             except BlockingIOError:
                 _tell(draft, note="another process is fetching it; waiting")
                 fcntl.flock(fd, fcntl.LOCK_EX)
+            except OSError as error:
+                if error.errno not in NO_LOCKS:
+                    raise
+                _tell(draft, note="no locks in its folder: let no other process fetch it meanwhile")
             if draft.exists() and os.path.samestat(os.fstat(fd), draft.stat()):
                 yield fd
                 return

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from ...drafts import temporary_folder
 from ...machine import free_cores, granted_cores, parse_threads
 
 _NUM_CLIPS = 2
@@ -75,7 +75,7 @@ def _video_seconds() -> tuple[float, float]:
     world = draw_classes(0, NUM_CLASSES)
     clips = plan_clips(0, world, num_train=_NUM_CLIPS, num_objects=NUM_OBJECTS, size=SIZE)
     clips = clips[:_NUM_CLIPS]
-    with tempfile.TemporaryDirectory() as folder:
+    with temporary_folder() as folder:
         paths = [Path(folder, f"{number}.mp4") for number in range(len(clips))]
         began = time.process_time()
         for path, clip in zip(paths, clips, strict=True):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import subprocess
-import tempfile
 import time
 from collections.abc import Collection
 from pathlib import Path
@@ -12,6 +11,7 @@ from pathlib import Path
 import av
 from av.codec import Codec
 
+from ...drafts import temporary_folder
 from ...errors import AvpipeError, ClipError, MissingDependencyError
 from ...stages.features import FeatureParams
 from ...stages.media.decoders.ffmpeg import check_program as check_made_clip
@@ -91,7 +91,7 @@ def _decode_made_clip() -> float:
     """Decode a synthetic clip twice as `extract` does; return the seconds of the second time."""
     classes = draw_classes(0, MIN_TRAINED)
     (clip, *_) = plan_clips(0, classes, num_train=1, num_objects=2, size=(0.3, 0.4))
-    with tempfile.TemporaryDirectory() as folder, DecoderChild(FeatureParams()) as child:
+    with temporary_folder() as folder, DecoderChild(FeatureParams()) as child:
         path = Path(folder) / "clip.mp4"
         path.write_bytes(encode_clip(clip, classes, 0))
         child.row({"path": str(path)})  # the child's start is no clip's time

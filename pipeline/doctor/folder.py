@@ -9,13 +9,13 @@ import re
 import shutil
 import subprocess
 import sys
-import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from ...cache.defaults import VISUAL_TEACHER
 from ...cache.schema import HINTS, MANIFEST
 from ...cache.writer import sync_folder
+from ...drafts import remove_orphans, scratch_folder
 from ...errors import CacheUnwritableError
 from ...reading import parse_json
 from ..output import size_text, time_text
@@ -35,15 +35,15 @@ def check_folder(cache: Path) -> list[Check]:
     where = str(cache) if folder == cache.resolve() else f"{cache} (not there yet; in {folder})"
     if not folder.is_dir():
         return [problem("cache", f"{folder} is no folder", _NAME_ANOTHER, _UNWRITABLE)]
+    remove_orphans(folder)
     try:
-        room = tempfile.TemporaryDirectory(prefix=".avpipe-doctor-", dir=folder)
+        with scratch_folder(folder) as made:
+            broken = {name: why for name, act in _ACTS.items() if (why := _try(act, made))}
+            no_lock = _try(_lock, made)
     except OSError as error:
         found = f"{where} cannot be written: {error.strerror}"
         return [problem("cache", found, "make it writable, or name another: --cache DIR",
                         _UNWRITABLE)]  # fmt: skip
-    with room as made:
-        broken = {name: why for name, act in _ACTS.items() if (why := _try(act, Path(made)))}
-        no_lock = _try(_lock, Path(made))
     if broken:
         told = "; ".join(f"{name}: {why}" for name, why in broken.items())
         return [problem("cache", f"{where} ({kind_of(folder)}) lacks {told}", _ELSEWHERE,

@@ -90,6 +90,7 @@ def pieces(
             on_result,
             workers=settings.workers,
             fitness=fitness_of(settings, params, _folders(candidates)),
+            noun="group of files",
         )
     too_long = []
     for candidate in candidates:

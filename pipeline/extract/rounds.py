@@ -24,6 +24,7 @@ def run_rounds(
     *,
     workers: Workers,
     fitness: Fitness | None = None,
+    noun: str = "shard",
 ) -> None:
     """Run every task that `todo` names; when a worker dies, ask again and run what is left.
 
@@ -38,6 +39,7 @@ def run_rounds(
         on_result: Called in this process with each result as it comes.
         workers: Who runs them.
         fitness: What workers on other hosts must have.
+        noun: What a number is of, for the message.
 
     Raises:
         AvpipeError: If some tasks killed their worker again and again; all others are done.
@@ -64,6 +66,6 @@ def run_rounds(
     if deadly:
         shown = ", ".join(map(str, list(deadly)[:5]))
         raise AvpipeError(
-            f"worker processes are killed at shard {shown} (out of memory?), all others are done: "
+            f"worker processes are killed at {noun} {shown} (out of memory?), all others are done: "
             "free some memory and run the same command again"
         ) from next(iter(deadly.values()))

@@ -16,10 +16,10 @@ from ...cache.manifest import Manifest
 from ...cache.schema import AUDIO, DROPPED, EXTRACT, MANIFEST, Header, shard_path
 from ...cache.shard import read_header
 from ...cache.writer import temporary
+from ...drafts import sweep_temporary
 from ...errors import CacheUnwritableError, ClipsFailedError, InputError, UsageError
 from ...stages.extract import ExtractTask, extract_shard, header_params
 from ...stages.features import FeatureParams
-from ...stages.sources.staging import sweep_staged
 from ..progress import Progress
 from ..tally import count_clips
 from .estimate import ExtractEstimate, estimate
@@ -128,7 +128,7 @@ def extract(settings: ExtractSettings) -> ExtractSummary | ExtractEstimate:
     found, planned, manifest = _plan(settings, params)
     counts = _run(settings, params, manifest)
     sweep(settings.cache)  # a worker of a killed run may have outlived the first sweep for a moment
-    sweep_staged()
+    sweep_temporary()
     failed = counts.failed.total()
     return ExtractSummary(
         planned=planned,

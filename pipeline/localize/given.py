@@ -7,12 +7,12 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from ...advice import advice
 from ...cache.addresses import archive_in, joined
 from ...cache.clip_ids import file_stem, is_bad_id
 from ...cache.store import Cache
+from ...drafts import temporary_folder
 from ...errors import ClipError, ClipsFailedError, InputError, Reason, UsageError
 from ...stages.features import FeatureParams
 from ...stages.sources.staging import staged_file
@@ -78,11 +78,11 @@ def with_sound(candidates: Sequence[Candidate], sound: Path) -> Iterator[list[Ca
         raise InputError(f"{sound}: no file; name the sound's with --sound")
     clip = replace(candidates[0], audio_path=str(sound.absolute()))
     path = joined(clip.root, clip.path)
-    with TemporaryDirectory(prefix="avpipe-") as folder:
+    with temporary_folder() as folder:
         try:
             with staged_file(path) as file, DecoderChild(FeatureParams()) as child:
                 Path(folder, "picture.jpg").write_bytes(child.picture(file))
-            clip = replace(clip, root=folder, path="picture.jpg")
+            clip = replace(clip, root=str(folder), path="picture.jpg")
         except ClipError as error:
             if error.reason != Reason.NOT_MEDIA:  # else it may be a video
                 raise ClipsFailedError(f"{path}: {error}") from None

@@ -149,6 +149,7 @@ class FanOut:
             take,
             workers=self.workers,
             fitness=self._fitness(cache.path, software, "neighbors"),
+            noun="part of the search",
         )
         seconds = time.monotonic() - started
         return replace(found[0], done=counts["done"], skipped=counts["skipped"], seconds=seconds)

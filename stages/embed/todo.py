@@ -147,8 +147,8 @@ def _require_sound(cache: Path, stage: str, teacher: Teacher) -> None:
     """
     if teacher.READS == "waveform" and is_dropped(cache, AUDIO):
         raise InputError(
-            f"{stage} needs the sound and {cache / AUDIO} was dropped; run `avpipe extract --cache "
-            f"{cache} --overwrite` to decode it again"
+            f"{stage} needs the sound and {cache / AUDIO} was dropped; run "
+            f"{advice('extract --overwrite', cache)} to decode it again"
         )
 
 
@@ -181,7 +181,7 @@ def agree(
     )
     if difference and not overwrite:
         name, old, new = difference
-        ways = [*_as_before(name, old), "another --cache", _made_again(path, found)]
+        ways = [*_as_before(name, old), "another --cache", made_again(path, found)]
         raise CacheCorruptError(
             f"{path} was made with {name} {_short(old)}, this run asks for {_short(new)}: give "
             f"{', or '.join(ways)} to make it again"
@@ -207,8 +207,13 @@ def _as_before(name: str, old: Any) -> list[str]:
     return ["--weights random" if random else "--weights with the files it was made with"]
 
 
-def _made_again(path: Path, found: Header) -> str:
-    """Say what replaces a stage; hints are replaced by no command but their own."""
+def made_again(path: Path, found: Header) -> str:
+    """Say what replaces a stage; hints are replaced by no command but their own.
+
+    Args:
+        path: A shard of it.
+        found: The shard's header.
+    """
     kind, _, name = found.stage.partition("/")
     if kind != HINTS:
         return "--overwrite"

@@ -10,10 +10,10 @@ import signal
 import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
-from tempfile import TemporaryDirectory
 
 import imageio_ffmpeg
 
+from ...drafts import temporary_folder
 from ...errors import MissingDependencyError
 
 _ADDRESS = re.compile(r" @ (0x)?[0-9a-f]{4,}")  # differs from run to run
@@ -97,7 +97,7 @@ def run_program(arguments: Sequence[str], path: str) -> Ran:
     Raises:
         MissingDependencyError: There is no program, or it does not run.
     """
-    with TemporaryDirectory(prefix="avpipe-") as nowhere:
+    with temporary_folder() as nowhere:
         try:
             done = subprocess.run(
                 [program(), *arguments],

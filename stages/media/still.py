@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import struct
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -13,13 +12,11 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from ...errors import ClipError, Reason
+from ...reading import PICTURE_DAMAGE
 from .container import check_file, raise_if_memory_is_low
 
 KINDS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
 """What Pillow decodes by itself: no format that starts a program or opens a second file."""
-
-DAMAGE = (OSError, ValueError, SyntaxError, EOFError, struct.error)
-"""What Pillow raises of damaged files."""
 
 _SHORT_SIDE = 1080
 _QUALITY = 98
@@ -78,7 +75,7 @@ def open_picture(
     except MemoryError:  # of a chunk that says it is gigabytes long, and is not there
         raise_if_memory_is_low()
         raise ClipError(Reason.DECODE_ERROR, "it asks for an absurd amount of memory") from None
-    except DAMAGE as error:
+    except PICTURE_DAMAGE as error:
         if isinstance(error, OSError) and error.errno:  # the disk's
             raise ClipError(Reason.IO_ERROR, error.strerror or "") from None
         raise ClipError(Reason.DECODE_ERROR, str(error)) from None
@@ -99,7 +96,7 @@ def exif_orientation(path: str) -> int:
             warnings.simplefilter("ignore")
             with Image.open(path, formats=KINDS) as opened:
                 said = opened.getexif().get(_ORIENTATION, 1)
-    except (*DAMAGE, MemoryError):
+    except (*PICTURE_DAMAGE, MemoryError):
         return 1
     return said if said in range(1, 9) else 1
 
@@ -138,7 +135,7 @@ def unchanged_jpeg(path: str, shape: tuple[int, ...]) -> bytes | None:
                 if opened.format != "JPEG" or not same or exif_orientation(path) != 1:
                     return None
                 opened.load()
-    except (*DAMAGE, MemoryError):  # no JPEG, or a damaged one
+    except (*PICTURE_DAMAGE, MemoryError):  # no JPEG, or a damaged one
         return None
     return content
 

@@ -17,13 +17,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...cache.writer import remove_orphans, temporary
-from ...drafts import sync_file, write_whole
+from ...drafts import write_whole
 from ...errors import InputError
 from ...reading import parse_json, read_regular
 from .cosine import EQUAL, QUERY_BLOCK, NearestRows, Queries, nearest
 from .faiss_kernel import load_faiss
 from .room import num_lists
+from .vector_map import is_sealed, seal
 
+MEASURED = ".json"
+"""Of the file beside an index: what was measured of it."""
 RECALL_QUERIES = 1000
 """Clips whose neighbours are also searched exactly."""
 _TRAINING = 64
@@ -35,7 +38,7 @@ _SAME = 1e-6  # cosines this near are one and the same to a float32 search
 
 
 def build_index(vectors: NDArray[np.floating], path: Path) -> None:
-    """Divide unit vectors, `(N, d)`, into lists, and write the index.
+    """Divide unit vectors, `(N, d)`, into lists, and write the index; what was measured is void.
 
     Raises:
         CacheUnwritableError: The disk is full or cannot be written.
@@ -51,8 +54,10 @@ def build_index(vectors: NDArray[np.floating], path: Path) -> None:
         index.add(np.ascontiguousarray(vectors[start : start + _ADDED], np.float32))
     remove_orphans(path.parent)
     with temporary(path) as draft:
-        faiss.write_index(index, str(draft))
-        sync_file(draft)
+        with draft.open("wb") as file:  # FAISS opens no path that is not UTF-8
+            faiss.write_index(index, faiss.PyCallbackIOWriter(file.write))
+        seal(draft)
+        path.with_suffix(MEASURED).unlink(missing_ok=True)
         draft.replace(path)
 
 
@@ -123,7 +128,7 @@ class Index:
         A neighbour as near as the k-th counts, whichever of equals it is. What was measured before
         is read from the file beside the index.
         """
-        path = self._path.with_suffix(".json")
+        path = self._path.with_suffix(MEASURED)
         key = f"k{k} probes{probes}"
         measured = _measured(path)
         if key not in measured:
@@ -159,10 +164,14 @@ def _measured(path: Path) -> dict[str, float]:
 
 
 def _read(path: Path) -> Any:
-    """Return an index, None where it is not there or not whole."""
+    """Return an index, None where it is not there or not as it was written."""
+    if not is_sealed(path):
+        return None
+    faiss = load_faiss()
     try:
-        return load_faiss().read_index(str(path)) if path.is_file() else None
-    except RuntimeError:  # FAISS has no error of its own
+        with path.open("rb") as file:
+            return faiss.read_index(faiss.PyCallbackIOReader(file.read))
+    except RuntimeError:  # FAISS has no error of its own; another version may have written it
         return None
 
 

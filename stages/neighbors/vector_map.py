@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from pathlib import Path
 
@@ -14,6 +15,8 @@ from .vectors import IdSet, VectorSource, unit_vectors_by_shard
 
 FOLDER = "vectors"
 """In the cache; what lies there can be made again, and may be removed while nothing runs."""
+_SUM_BYTES = hashlib.sha256().digest_size
+_READ_BYTES = 1 << 20
 
 
 def map_path(cache: Path, source: VectorSource, ids_digest: str, dtype: str) -> Path:
@@ -28,13 +31,16 @@ def open_map(
 ) -> NDArray[np.floating]:
     """Map the set's unit vectors, `(N, d)`, and make the file first if it is not there.
 
+    One that is damaged, or that an older version wrote without a sum, is made again.
+
     Raises:
         InputError: A shard lacks a clip, or a vector holds NaN or infinity.
         CacheUnwritableError: The disk is full or cannot be written.
     """
     path = map_path(cache.path, source, ids_digest, dtype)
     shape = len(chosen.rows), source.dim
-    if not path.exists() or path.stat().st_size != np.dtype(dtype).itemsize * shape[0] * shape[1]:
+    size = np.dtype(dtype).itemsize * shape[0] * shape[1] + _SUM_BYTES
+    if not path.exists() or path.stat().st_size != size or not is_sealed(path):
         remove_orphans(path.parent)
         _remove_older(path)
         with temporary(path) as draft:
@@ -42,11 +48,33 @@ def open_map(
             with draft.open("wb") as file:
                 for _, unit in unit_vectors_by_shard(cache, source.stage, chosen):
                     file.write(unit.astype(dtype).data)
-                file.flush()
-                os.fsync(file.fileno())
+            seal(draft)
             draft.replace(path)
     mapped: NDArray[np.floating] = np.memmap(path, dtype, "r", shape=shape)
     return mapped
+
+
+def seal(path: Path) -> None:
+    """Add to a file the sha256 of what is in it, and wait until it is on disk."""
+    with path.open("r+b") as file:
+        total = hashlib.file_digest(file, "sha256").digest()
+        file.seek(0, os.SEEK_END)
+        file.write(total)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def is_sealed(path: Path) -> bool:
+    """Whether a file is there and ends with the sha256 of all before: what `seal` left."""
+    if not path.is_file():
+        return False
+    state = hashlib.sha256()
+    with path.open("rb") as file:
+        left = path.stat().st_size - _SUM_BYTES
+        while left > 0 and (chunk := file.read(min(left, _READ_BYTES))):
+            state.update(chunk)
+            left -= len(chunk)
+        return file.read() == state.digest()
 
 
 def _remove_older(path: Path) -> None:

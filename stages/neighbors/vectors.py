@@ -16,7 +16,7 @@ from ...cache.stale import digest_of_shards
 from ...cache.state import WHOLE, Part, extracted_shards, shard_numbers
 from ...cache.store import Cache
 from ...errors import CacheCorruptError, InputError
-from ..embed.todo import agree
+from ..embed.todo import agree, made_again
 from .cosine import unit_vectors
 
 
@@ -157,9 +157,10 @@ def vector_source(cache: Cache, encoder: str, chosen: IdSet, part: Part = WHOLE)
     ]
     found = {header.weights for header in headers}
     if len(found) > 1:
+        way = made_again(shard_path(cache.path, stage, headers[0].shard), headers[0])
         raise CacheCorruptError(
-            f"{stage} mixes weights {' and '.join(sorted(map(str, found)))}; make it again with "
-            "--overwrite"
+            f"{cache.path}: {stage} mixes weights {' and '.join(sorted(map(str, found)))}; to make "
+            f"it again {way if stage.startswith(f'{HINTS}/') else f'give {way}'}"
         )
     dim = next(iter(headers)).columns["value"].shape[1]
     return VectorSource(stage, digest_of_shards(headers), found.pop(), dim)

@@ -6,15 +6,14 @@ The network is asked here, in the worker; the child that decodes sees ordinary f
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from ...cache.addresses import archive_in, host_of, is_address, is_elsewhere
-from ...drafts import remove_orphans, scratch_folder
-from ...errors import AvpipeError, CacheUnwritableError, ClipError, InputError, Reason
+from ...drafts import no_temporary, temporary_folder
+from ...errors import AvpipeError, ClipError, Reason
 from .fetch import fetch, fetch_member
 from .reach import (
     AbsentError,
@@ -30,7 +29,6 @@ from .reach import (
 )
 
 _MOST_SUFFIX = 8
-_swept: set[int] = set()
 
 
 @contextmanager
@@ -53,7 +51,7 @@ def staged(line: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
         return
     if line.get("reject") and line.get("bytes"):  # nothing that comes could change that
         raise ClipError(line["reject"], line.get("detail", ""))
-    with _folder() as folder:
+    with temporary_folder() as folder:
         found = {**line, "folder": str(folder)}
         absent = []
         for key in elsewhere:
@@ -110,39 +108,6 @@ def is_gone(address: str) -> bool:
             return True
 
 
-def sweep_staged() -> None:
-    """Remove what killed processes of this host have fetched."""
-    remove_orphans(_parent())
-
-
-def _parent() -> Path:
-    return Path(tempfile.gettempdir(), f"avpipe-staged-{os.getuid()}")
-
-
-@contextmanager
-def _folder() -> Iterator[Path]:
-    """Give a folder for a clip's files; the first time, what others left is swept."""
-    parent = _parent()
-    try:
-        parent.mkdir(mode=0o700, exist_ok=True)
-        if parent.stat().st_uid != os.getuid():
-            raise InputError(f"{parent} is another user's: name another folder with TMPDIR")
-        if os.getpid() not in _swept:
-            sweep_staged()
-            _swept.add(os.getpid())
-    except OSError as error:
-        raise _full(parent, error) from error
-    with scratch_folder(parent) as folder:
-        yield folder
-
-
-def _full(folder: Path, error: OSError) -> CacheUnwritableError:
-    return CacheUnwritableError(
-        f"{folder}: {error.strerror}; free some space or name another folder with TMPDIR, then run "
-        "the same command again"
-    )
-
-
 def _suffix(path: str) -> str:
     """Return a name's suffix: FFmpeg guesses by it, and the guess is to be that of a local file."""
     suffix = os.path.splitext(path)[1]  # noqa: PTH122
@@ -197,7 +162,7 @@ def _stage(line: Mapping[str, Any], key: str, target: Path) -> None:
             raise unreachable(whole, error) from None
         raise ClipError(Reason.TIMEOUT if error.is_slow else Reason.IO_ERROR, str(error)) from None
     except OSError as error:
-        raise _full(target.parent.parent, error) from error
+        raise no_temporary(target.parent.parent, error) from error
 
 
 def _can_be_seen(address: str) -> bool:

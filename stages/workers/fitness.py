@@ -16,8 +16,9 @@ from ... import __version__
 from ...cache.addresses import is_address
 from ...cache.schema import MANIFEST
 from ...cache.writer import remove_orphans, temporary
+from ...drafts import sweep_temporary
 from ...errors import AvpipeError, InputError, MissingDependencyError
-from ..sources.staging import require_there, sweep_staged
+from ..sources.staging import require_there
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
@@ -168,7 +169,7 @@ def _require_cache(fitness: Fitness) -> None:
 
 def sweep(fitness: Fitness) -> None:
     """Remove what killed processes of this host left of shards, and of clips that were fetched."""
-    sweep_staged()
+    sweep_temporary()
     for stage in {MANIFEST, *fitness.stages}:
         folder = fitness.cache / stage
         remove_orphans(folder)

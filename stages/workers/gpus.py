@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ...devices import chosen_device, usable_device
+from ...drafts import NO_LOCKS
 from ...errors import UsageError
 from ..teachers.protocol import load_teacher
 from .fitness import Software
@@ -90,12 +91,21 @@ def _names() -> list[str]:
 
 
 def _take(name: str) -> bool:
-    """Hold a GPU's lock until this process ends, if nobody has it."""
+    """Hold a GPU's lock until this process ends, if nobody has it.
+
+    Raises:
+        UsageError: The folder has no locks: all workers would take the first GPU.
+    """
     path = Path(tempfile.gettempdir()) / f"avpipe-{os.getuid()}-gpu-{name}.lock"
     fd = os.open(path, os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
+    except OSError as error:
         os.close(fd)
+        if error.errno in NO_LOCKS:
+            raise UsageError(
+                f"{path} cannot be locked ({error.strerror}): name a folder of this machine with "
+                "TMPDIR"
+            ) from None
         return False
     return True

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -14,9 +15,11 @@ from avpipe.cache.store import Cache
 from avpipe.cache.writer import Rows, write_shard
 from avpipe.errors import CacheCorruptError, InputError
 from avpipe.pipeline.fixes import shown
+from avpipe.stages.exchange.items import Reader
 from avpipe.stages.extract import ExtractTask, extract_shard
 from avpipe.stages.features import FeatureParams
 from avpipe.stages.neighbors.vectors import id_set
+from avpipe.train.data.mixed import mixed_sound
 from fake_clips import FakeDecoder, extract_all, make_cache, publish_manifest
 
 IDS = [f"c{i:02d}" for i in range(10)]
@@ -55,6 +58,36 @@ def test_clip_equals_what_was_decoded(cache: Cache) -> None:
         assert (clip.frame_sample, clip.waveform_rate_hz) == (50, 32_000)
         assert (clip.valid_cols, clip.short) == (row["valid_cols"], row["short"])
         assert (clip.frame_pts_s, clip.duration_s, clip.silent) == (2.0, 4.0, False)
+
+
+def test_sound_of_another_decode_pass_is_given_with_no_clip(cache: Cache, tmp_path: Path) -> None:
+    """What a re-make leaves that was killed between its two files."""
+    other = make_cache(tmp_path / "other", IDS)  # the same clips, and none failed
+    new, old = (shard_path(path, AUDIO, 0) for path in (other, cache.path))
+    kept = old.read_bytes()
+    old.write_bytes(new.read_bytes())
+    readers = (
+        lambda found: found.clip("c00"),
+        lambda found: found.column(f"{AUDIO}/waveform")[0],
+        lambda found: mixed_sound(found, 0, 1),
+        lambda found: list(Reader(found, {}).read([0])),
+    )
+    for read in readers:
+        with pytest.raises(CacheCorruptError) as caught:
+            read(Cache(cache.path))
+        assert shown(caught.value) == (
+            f"{old} and extract/{old.name} were not made together; run `avpipe extract --cache "
+            f"{cache.path}`"
+        )
+    old.write_bytes(kept)
+    opened = Cache(cache.path)
+    opened.shard("extract", 0)
+    for stage in ("extract", AUDIO):  # made again while a reader holds the old pictures open
+        shard_path(cache.path, stage, 0).unlink()
+        shutil.copy(shard_path(other, stage, 0), shard_path(cache.path, stage, 0))
+    with pytest.raises(CacheCorruptError, match="not made together"):
+        opened.clip("c00")
+    assert Cache(cache.path).clip("c03").waveform is not None
 
 
 def test_columns_by_row(cache: Cache) -> None:

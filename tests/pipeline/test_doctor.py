@@ -7,6 +7,7 @@ import json
 import os
 import re
 import shlex
+import socket
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -195,6 +196,10 @@ def test_the_cache_is_tried_and_left_as_it_was(tmp_path: Path) -> None:
 def test_a_file_system_without_links_or_locks_is_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    killed = tmp_path / f".scratch.{socket.gethostname()}.999999999.0123abcd"
+    killed.mkdir()
+    doctor_folder.check_folder(tmp_path)
+    assert not killed.exists()  # what a doctor that was killed left
     with monkeypatch.context() as patch:
         patch.setattr("fcntl.flock", refuse)
         (check,) = doctor_folder.check_folder(tmp_path)
@@ -212,7 +217,7 @@ def test_a_file_system_without_links_or_locks_is_told(
         assert (check.state, check.exit_code) == ("problem", 7)
         assert "lacks hard links: Operation not permitted" in check.found
     with monkeypatch.context() as patch:
-        patch.setattr("tempfile.TemporaryDirectory", lambda **_: refuse())
+        patch.setattr("pathlib.Path.mkdir", refuse)
         (check,) = doctor_folder.check_folder(tmp_path)
         assert "cannot be written: Operation not permitted" in check.found
 

@@ -10,8 +10,11 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from avpipe.cache.schema import AUDIO, EXTRACT, shard_path
+from avpipe.cache.state import drop_stage
 from avpipe.cache.store import Cache
 from avpipe.errors import AvpipeError, InputError, MissingDependencyError
 from avpipe.pipeline.commands.verify import verify
@@ -21,13 +24,16 @@ from avpipe.pipeline.fixes import shown
 from avpipe.pipeline.id_lists import read_ids
 from avpipe.pipeline.main import main
 from avpipe.stages.embed.todo import plan_embed
+from avpipe.stages.neighbors.vectors import id_set, vector_source
 from avpipe.stages.synth.hard import read_world as read_classes
 from avpipe.train.notices import collected
 from avpipe.train.runs.card import read_scores
 from avpipe.train.runs.checkpoint import require_checkpoint
 from avpipe.train.runs.record import no_run
+from avpipe.train.tables.results import read_results, results_path
 from avpipe.train.truths.world_lists import read_world
 from avpipe.weights.checkpoint import require_exact
+from embedded_cache import embedded
 from fake_clips import make_cache, publish_manifest
 
 NAME = "it's my folder"
@@ -59,6 +65,29 @@ def damaged_cache(folder: Path) -> None:
     verify(cache=folder)
 
 
+def dropped_sound(folder: Path) -> None:
+    make_cache(folder, ["one"])
+    drop_stage(folder, AUDIO)
+    plan_embed(folder, "hints", ["efficientat-mn04"], specs=["random"])
+
+
+def mixed_hints(folder: Path) -> None:
+    cache = Cache(make_cache(folder, ["a", "b", "c", "d", "e"]))
+    values, stage = np.ones((5, 2), np.float32), "hints/mobilenet-v2"
+    embedded(cache, values, stage, "one")
+    kept = shard_path(folder, stage, 0).read_bytes()
+    embedded(cache, values, stage, "other")
+    shard_path(folder, stage, 0).write_bytes(kept)
+    vector_source(Cache(folder), "mobilenet-v2", id_set(cache, None, ()))
+
+
+def damaged_results(folder: Path) -> None:
+    (folder / "evaluate").mkdir(parents=True)
+    results = results_path(folder, "synth", "avpipe")
+    results.with_name(f"{results.name}.json").write_text("{")
+    read_results(results)
+
+
 def empty_world(folder: Path) -> None:
     folder.mkdir()
     read_world(folder)
@@ -71,11 +100,19 @@ def empty_world(folder: Path) -> None:
         (planned, ["extract", "--cache"]),
         (damaged_cache, ["verify", "--repair", "--cache"]),
         (damaged_list, ["verify"]),
+        (dropped_sound, ["extract", "--overwrite", "--cache"]),
+        (
+            lambda folder: drop_stage(make_cache(folder, ["one"]), EXTRACT),
+            ["extract", "--overwrite", "--cache"],
+        ),
+        (mixed_hints, ["embed-teachers", "--visual", "mobilenet-v2", "--audio", "none",
+                       "--overwrite", "--cache"]),
+        (damaged_results, ["evaluate"]),
         (require_checkpoint, ["train", "--run"]),
         (read_classes, ["synth"]),
         (empty_world, ["synth"]),
     ],
-)
+)  # fmt: skip
 def test_folders_with_spaces_are_quoted_in_the_commands_that_errors_name(
     raises: Callable[[Path], object], words: list[str], tmp_path: Path
 ) -> None:

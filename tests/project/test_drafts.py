@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import shutil
+import signal
 import socket
+import subprocess
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 from avpipe.advice import asking
-from avpipe.drafts import remove_orphans, whole, whole_folder
+from avpipe.drafts import remove_orphans, temporary_folder, temporary_parent, whole, whole_folder
 from avpipe.errors import CacheUnwritableError
 from avpipe.pipeline.main import main
 from avpipe.train.loop import train
@@ -74,6 +78,34 @@ def test_a_process_that_has_the_number_of_a_dead_one_keeps_no_draft(tmp_path: Pa
             path.touch()
         remove_orphans(tmp_path)
         assert not before.exists() and mine.exists() and same.exists() and older.exists()
+
+
+def test_what_a_killed_process_left_among_the_temporary_files_goes_with_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = (
+        "import os, signal\nfrom avpipe.drafts import temporary_folder\n"
+        "with temporary_folder() as folder:\n"
+        "    (folder / 'upload.mp4').touch()\n"
+        "    os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    environment = {**os.environ, "TMPDIR": str(tmp_path)}
+    killed = subprocess.run([sys.executable, "-c", program], env=environment, check=False)
+    assert killed.returncode == -signal.SIGKILL
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    (left,) = temporary_parent().iterdir()
+    assert list(left.iterdir())
+    monkeypatch.setattr("avpipe.drafts._swept", set())
+    with temporary_folder() as folder:
+        assert list(temporary_parent().iterdir()) == [folder]
+    assert not list(temporary_parent().iterdir())
+
+
+def test_no_other_folder_among_the_temporary_files_is_made() -> None:
+    root = Path(__file__).parents[2]
+    for package in ("cache", "pipeline", "stages", "train", "weights"):
+        for path in (root / package).rglob("*.py"):
+            assert not re.search(r"TemporaryDirectory|mkdtemp", path.read_text()), path
 
 
 @needs_proc

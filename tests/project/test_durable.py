@@ -148,7 +148,8 @@ def _index(path: Path) -> None:
     faiss = SimpleNamespace(
         METRIC_INNER_PRODUCT=0,
         index_factory=lambda *_: index,
-        write_index=lambda _, name: Path(name).write_bytes(bytes(100)),
+        write_index=lambda _, write: write(bytes(100)),
+        PyCallbackIOWriter=lambda write: write,
     )
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("avpipe.stages.neighbors.approximate.load_faiss", lambda: faiss)

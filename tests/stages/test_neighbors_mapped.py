@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 from avpipe.cache.store import Cache
-from avpipe.errors import CacheCorruptError, InputError
+from avpipe.errors import CacheCorruptError, CacheUnwritableError, InputError
 from avpipe.pipeline.commands.status import status_text
 from avpipe.pipeline.tally import status
 from avpipe.stages.neighbors import candidates, room
-from avpipe.stages.neighbors.approximate import Index
+from avpipe.stages.neighbors.approximate import Index, build_index
 from avpipe.stages.neighbors.cluster import cluster
 from avpipe.stages.neighbors.cosine import nearest
 from avpipe.stages.neighbors.run import neighbors
@@ -51,7 +53,7 @@ def test_a_map_gives_the_bytes_of_memory(cache: Cache, monkeypatch: pytest.Monke
     summary = neighbors(Cache(cache.path), NAME, 7)
     (mapped,) = (cache.path / "vectors").iterdir()
     assert summary.notices == (f"vectors are read from a map on disk: {mapped}",)
-    assert mapped.stat().st_size == 90 * 16 * 4
+    assert mapped.stat().st_size == 90 * 16 * 4 + 32  # and its sum
     assert contents(cache.path / stage) == in_memory
     assert status(cache.path)["stages"][-1]["name"] == stage  # the map is no stage
 
@@ -132,6 +134,75 @@ def test_a_torn_index_is_made_again(tmp_path: Path) -> None:
     again, nothing = Index(path, vectors).nearest(10, [np.arange(600), range(0)], 4)
     np.testing.assert_array_equal(again[0], whole[0])
     assert nothing[0].shape == nothing[1].shape == (0, 10)
+
+
+def flip(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 64
+    path.write_bytes(content)
+
+
+def test_a_map_with_a_flipped_bit_or_without_a_sum_is_made_again(
+    cache: Cache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(room, "free_memory_bytes", lambda: room.BESIDE_BYTES)
+    stage = neighbors(cache, NAME, 7).stage
+    right = contents(cache.path / stage)
+    (mapped,) = (cache.path / "vectors").iterdir()
+    whole = mapped.read_bytes()
+    older = whole[:-32]
+    for damaged in (None, older, whole[:-1], b""):
+        if damaged is None:
+            flip(mapped)
+        else:
+            mapped.write_bytes(damaged)
+        for path in (cache.path / stage).glob("*"):
+            path.unlink()
+        neighbors(Cache(cache.path), NAME, 7)
+        assert contents(cache.path / stage) == right and mapped.read_bytes() == whole
+
+
+def test_an_index_with_a_flipped_bit_is_made_again(tmp_path: Path) -> None:
+    vectors = clustered(600)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    path = tmp_path / "v.ivf"
+    recall, whole = Index(path, vectors).recall(10, 4), path.read_bytes()
+    flip(path)
+    path.with_suffix(".json").write_text('{"k10 probes4": 0.01}')  # measured of the damaged one
+    assert Index(path, vectors).recall(10, 4) == recall
+    assert path.read_bytes() == whole
+
+
+@pytest.mark.parametrize(
+    "content", ["", "{", "[]", '{"k10 probes4": NaN}', '{"k10 probes4": 7}', '{"a": "b"}', "\xff"]
+)
+def test_a_recall_that_is_none_is_measured_again(content: str, tmp_path: Path) -> None:
+    vectors = clustered(600)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    index = Index(tmp_path / "v.ivf", vectors)
+    recall = index.recall(10, 4)
+    (tmp_path / "v.json").write_bytes(content.encode("latin-1"))
+    assert index.recall(10, 4) == recall
+
+
+def test_an_index_at_a_path_that_is_not_utf_8(tmp_path: Path) -> None:
+    folder = tmp_path / os.fsdecode(b"\xff")
+    folder.mkdir()
+    vectors = clustered(100)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    for _ in range(2):  # made, then read
+        assert Index(folder / "v.ivf", vectors).recall(1, 1000) == 1
+
+
+def test_an_index_on_a_full_disk_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened = Path.open
+
+    def full(path: Path, mode: str = "r", **more: Any) -> Any:
+        return opened(Path("/dev/full"), mode, 0) if mode == "wb" else opened(path, mode, **more)
+
+    monkeypatch.setattr(Path, "open", full)
+    with pytest.raises(CacheUnwritableError, match="No space left on device"):
+        build_index(clustered(100), tmp_path / "v.ivf")
 
 
 def test_maps_of_vectors_that_changed_are_removed(cache: Cache) -> None:

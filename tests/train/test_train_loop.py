@@ -36,6 +36,7 @@ from avpipe.train.runs.journal import LossJournal, NonFiniteLossError, TrainProg
 from avpipe.train.runs.metric_lines import last_loss, read_lines
 from avpipe.train.runs.record import read_record
 from avpipe.train.schedule import Plan
+from avpipe.train.start import Notices, claimed
 from cache_factory import add_inputs, make_cache
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from warm import Processes, Warm
@@ -370,6 +371,22 @@ def test_a_run_is_trained_by_one_process(cache: Cache, tmp_path: Path) -> None:
             train(cache, RECIPES["compact"], tmp_path, device="cpu")
 
     train(cache, RECIPES["compact"], tmp_path, device="cpu", progress=again)
+
+
+@pytest.mark.parametrize("number", [errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP])
+def test_where_there_are_no_locks_training_goes_on_and_says_so(
+    number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def flock(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr("fcntl.flock", flock)
+    notices = Notices(None)
+    with claimed(tmp_path, notices):
+        assert os.strerror(number) in notices[0] and "start no other in this folder" in notices[0]
+    number = errno.EIO
+    with pytest.raises(OSError, match="Input/output"), claimed(tmp_path, notices):
+        pass
 
 
 def test_a_folder_that_cannot_be_made(cache: Cache, tmp_path: Path) -> None:

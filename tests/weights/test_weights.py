@@ -509,6 +509,19 @@ def test_an_interrupted_download_leaves_no_file_of_that_name(
         path.unlink()
 
 
+def test_where_there_are_no_locks_a_file_is_fetched_and_it_is_said(
+    origin: Origin, weights_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def flock(*_: object) -> None:
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+
+    monkeypatch.setattr("fcntl.flock", flock)
+    file, told = origin.file("a.pth", b"whole", md5(b"whole"), Answer()), []
+    with listening(lambda name, present, wanted, note="": told.append(note)):
+        assert resolve("net", (file,)).paths[0].read_bytes() == b"whole"
+    assert "no locks in its folder: let no other process fetch it meanwhile" in told
+
+
 @pytest.mark.parametrize("fails", [False, True])
 def test_two_at_once_fetch_one_file_once(fails: bool, origin: Origin, weights_folder: Path) -> None:
     """Two threads hold two locks on the draft, as two processes would; one may fail."""

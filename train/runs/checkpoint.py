@@ -97,6 +97,7 @@ def load_weights(checkpoint: Path) -> dict[str, Tensor]:
     """Read a checkpoint's weights.
 
     Raises:
+        InputError: If it is gone: a run that trains drops its old ones.
         CacheCorruptError: If the checkpoint is damaged.
     """
     from safetensors.torch import load
@@ -121,6 +122,7 @@ def weights_digest(checkpoint: Path) -> str:
     """Return the sha256 (hex) of a checkpoint's weights.
 
     Raises:
+        InputError: If it is gone: a run that trains drops its old ones.
         CacheCorruptError: If the checkpoint is damaged.
     """
     return hashlib.sha256(_intact(checkpoint, WEIGHTS)).hexdigest()
@@ -170,6 +172,14 @@ def stranger(checkpoint: Path, record: RunRecord) -> str:
         return ""
 
 
+def gone(checkpoint: Path) -> InputError:
+    """Return what to raise where a checkpoint that was there is not, or is another one now."""
+    return InputError(
+        f"{checkpoint} is gone or was replaced; if {checkpoint.parent.parent} is being trained, "
+        "run the same command again"
+    )
+
+
 def checkpoint_problem(checkpoint: Path, name: str) -> str:
     """Return what is wrong with a file of a checkpoint; "" where nothing is.
 
@@ -210,12 +220,19 @@ def _page_of(checkpoint: Path) -> dict[str, Any]:
 
 
 def _intact(checkpoint: Path, name: str) -> bytes:
-    """Read a file of a checkpoint and compare it with its record."""
+    """Read a file of a checkpoint and compare it with its record.
+
+    Raises:
+        InputError: The checkpoint is gone.
+        CacheCorruptError: It is damaged.
+    """
     damaged = name
     try:
         content = read_regular(checkpoint / name)
         expected = _page_of(checkpoint)["sha256"][name]
     except FileNotFoundError:
+        if not checkpoint.exists():
+            raise gone(checkpoint) from None
         content, expected = b"", ""
     except ValueError:
         content, expected, damaged = b"", "", RECORD

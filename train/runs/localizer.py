@@ -28,7 +28,7 @@ from ..negatives.made import Made
 from ..nets.geometry import Geometry, upsample
 from ..nets.model import AudioVisualModel, build_model
 from ..objectives import Objective, cosine_map, head_number, load_objective, require_sight
-from .checkpoint import load_weights, require_checkpoint
+from .checkpoint import gone, load_weights, require_checkpoint, require_own, weights_digest
 from .exported import exported_weights, is_exported, require_described
 from .hub import local_run
 from .intake import Intake
@@ -403,6 +403,7 @@ def load_run(
     branch: str | None = None,
     weights: Sequence[str] = (PRETRAINED,),
     head: str | None = None,
+    checkpoint: Path | None = None,
 ) -> Localizer:
     """Open a run for localizing.
 
@@ -416,9 +417,10 @@ def load_run(
             is given that is in no cache; as `weights.resolve` takes it.
         head: Which of several projections makes the maps, of SLAVC `localization` or
             `correspondence`; None for their mean.
+        checkpoint: Which of its checkpoints, a folder; None for the newest.
 
     Raises:
-        InputError: If there is no run, or it has no checkpoint yet.
+        InputError: If there is no run, or it has no checkpoint yet, or that one is gone.
         CacheCorruptError: If its record or its checkpoint is damaged, or one is another run's.
         UsageError: If there is no such device, or the run has no such weights or head.
         MissingDependencyError: If the Hub cannot be reached.
@@ -431,11 +433,31 @@ def load_run(
         require_described(folder, record)
         weights_of_run = exported_weights(folder, branch)
     else:
-        checkpoint, _ = require_checkpoint(folder, record)
+        checkpoint = checkpoint or require_checkpoint(folder)[0]
+        require_own(checkpoint, record)
         chosen = branch or record.recipe.test_weights
         weights_of_run = branch_weights(folder, checkpoint, chosen)
     load_into(model, weights_of_run, folder)
     return Localizer(record, model, objective, choose_device(device), weights, head)
+
+
+def load_same(run_dir: Path, checkpoint: Path, digest: str, device: str) -> Localizer:
+    """Open the checkpoint that a digest was taken of, though the run has trained on meanwhile.
+
+    Args:
+        run_dir: The run's folder.
+        checkpoint: The checkpoint's.
+        digest: Of its weights, as `weights_digest` gave it.
+        device: As for `load_run`.
+
+    Raises:
+        InputError: It is gone, or has other weights now.
+        CacheCorruptError: It is damaged.
+    """
+    run = load_run(run_dir, device, checkpoint=checkpoint)
+    if weights_digest(checkpoint) != digest:
+        raise gone(checkpoint)
+    return run
 
 
 def load_into(network: nn.Module, weights: Mapping[str, Tensor], run_dir: Path) -> None:

@@ -256,8 +256,8 @@ def _require_same_networks(run_dir: Path, found: RunRecord, wanted: RunRecord) -
         if stage in wanted.inputs and wanted.inputs[stage] != weights:
             raise CacheCorruptError(
                 f"{run_dir} learnt from {stage} with weights {short(weights)}, which has weights "
-                f"{short(wanted.inputs[stage])} now; put back the former with `avpipe "
-                "embed-teachers --overwrite`, or name another folder with --run"
+                f"{short(wanted.inputs[stage])} now; make {stage} again with the former "
+                "(--weights, --overwrite), or name another folder with --run"
             )
     for modality, mine in found.features.items():
         theirs = wanted.features.get(modality, mine)

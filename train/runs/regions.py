@@ -29,11 +29,13 @@ class RunRegions:
     Attributes:
         folder: The run's folder.
         record: Its record.
-        digest: The sha256 (hex) of its newest weights.
+        checkpoint: The folder of its newest weights, those that are used.
+        digest: Their sha256 (hex).
     """
 
     folder: Path
     record: RunRecord
+    checkpoint: Path
     digest: str
 
     @property
@@ -47,10 +49,15 @@ class RunRegions:
         return [EXTRACT, *(f"{HINTS}/{one.teacher}" for one in self.record.features.values())]
 
     def open(self, device: str) -> Callable[[Cache, NDArray[np.int64]], NDArray[np.float32]]:
-        """Load the run: from clips, `(n,)` rows, to `(n, C)`; see `Localizer.region_features`."""
-        from .localizer import load_run
+        """Load the run: from clips, `(n,)` rows, to `(n, C)`; see `Localizer.region_features`.
 
-        return load_run(self.folder, device).region_features
+        Raises:
+            InputError: The checkpoint is gone.
+            CacheCorruptError: It is damaged.
+        """
+        from .localizer import load_same
+
+        return load_same(self.folder, self.checkpoint, self.digest, device).region_features
 
 
 def regions_of_run(folder: Path) -> RunRegions:
@@ -66,4 +73,4 @@ def regions_of_run(folder: Path) -> RunRegions:
     record = read_record(run)
     require_sight(record.recipe.objective)
     checkpoint, _ = require_checkpoint(run, record)
-    return RunRegions(run, record, weights_digest(checkpoint))
+    return RunRegions(run, record, checkpoint, weights_digest(checkpoint))

@@ -31,11 +31,13 @@ class RunSounds:
     Attributes:
         folder: The run's folder.
         record: Its record.
-        digest: The sha256 (hex) of its newest weights.
+        checkpoint: The folder of its newest weights, those that are used.
+        digest: Their sha256 (hex).
     """
 
     folder: Path
     record: RunRecord
+    checkpoint: Path
     digest: str
     VERSION: int = 1
     READS: Literal["frame", "waveform"] = "waveform"
@@ -56,11 +58,12 @@ class RunSounds:
         """Return `(B, 257, columns)` -> `value` `(B, C)` float32.
 
         Raises:
-            CacheCorruptError: The checkpoint is damaged.
+            InputError: The checkpoint is gone.
+            CacheCorruptError: It is damaged.
         """
-        from .localizer import load_run
+        from .localizer import load_same
 
-        run = load_run(self.folder, device)
+        run = load_same(self.folder, self.checkpoint, self.digest, device)
         return lambda spectrograms: {"value": run.sound_features(spectrograms)}
 
 
@@ -81,6 +84,7 @@ def sounds_of_run(folder: Path) -> RunSounds:
     return RunSounds(
         folder,
         record,
+        checkpoint,
         weights_digest(checkpoint),
         COLUMNS={"value": ("<f4", (_num_features(record.recipe),))},
         PARAMS={name: getattr(record.recipe, name) for name in _HEARD},

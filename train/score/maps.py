@@ -26,7 +26,7 @@ from ..data.clips import data_fingerprint
 from ..negatives.made import Made
 from ..notices import tell
 from ..recipe import Recipe
-from ..runs.checkpoint import require_checkpoint
+from ..runs.checkpoint import gone, require_checkpoint
 from .object_prior import ObjectPrior
 from .stored_arrays import Arrays, DamagedArraysError, pack, unpack
 
@@ -99,8 +99,9 @@ def stored_maps(
     benchmark: str,
     pairs: Sequence[Pair],
     cache: Cache,
-    open_run: Callable[[], MapMaker],
+    open_run: Callable[[Path], MapMaker],
     *,
+    checkpoint: Path | None = None,
     reads: Literal["maps", "embeddings"] = "maps",
     branch: str | None = None,
     head: str | None = None,
@@ -117,7 +118,8 @@ def stored_maps(
         benchmark: Name of the benchmark.
         pairs: What maps are wanted of; their clips are in the cache.
         cache: The clips.
-        open_run: Called only where maps have to be computed.
+        open_run: Called with the checkpoint, only where maps have to be computed.
+        checkpoint: Which of the run's, None for the newest.
         reads: What is wanted: maps, or embeddings of the pairs' frames and sounds.
         branch: Which of the run's weights, if not those its recipe tests; has a file of its own.
         head: Which of its projections, if not all; likewise.
@@ -127,11 +129,14 @@ def stored_maps(
         progress: Called with (maps made, maps wanted).
 
     Raises:
-        InputError: If the run has no checkpoint, or its spectrograms cannot be had.
+        InputError: If the run has no checkpoint, or it goes away meanwhile, or its spectrograms
+            cannot be had.
         CacheUnwritableError: If the maps cannot be stored.
     """
     rows = np.array([_rows_of(cache, pair) for pair in pairs], np.int64)
-    facts = {"weights": weights_digest(run_dir), "branch": branch or "", "reads": reads}
+    used = checkpoint or require_checkpoint(run_dir)[0]
+    digest = weights_digest(run_dir, used)
+    facts = {"weights": digest, "branch": branch or "", "reads": reads}
     facts |= {"head": head} if head else {}
     facts |= {"made": made.key} if made else {}
     key = _key(cache, rows, **facts)
@@ -139,9 +144,12 @@ def stored_maps(
     sounds = [pair.audio for pair in pairs]
 
     def compute() -> Arrays:
+        run = open_run(used)
+        if weights_digest(run_dir, used) != digest:
+            raise gone(used)
         if made is None:
-            return make(open_run(), cache, rows, batch_size, progress)
-        return _make_with(open_run(), cache, rows, sounds, made, batch_size, progress)
+            return make(run, cache, rows, batch_size, progress)
+        return _make_with(run, cache, rows, sounds, made, batch_size, progress)
 
     path = maps_path(run_dir, benchmark, reads, branch, head)
     return _kept(path, key, pairs, compute)
@@ -301,13 +309,12 @@ def _embed(
     return {"maps": np.concatenate(parts), "centres_px": np.zeros(0), "image_px": np.array(0)}
 
 
-def weights_digest(run_dir: Path) -> str:
-    """Return a digest of what a run computes maps with: its record and its newest weights.
+def weights_digest(run_dir: Path, checkpoint: Path) -> str:
+    """Return a digest of what a run computes maps with: its record and a checkpoint's weights.
 
     Raises:
-        InputError: If it has no checkpoint, or it goes away meanwhile.
+        InputError: If they have gone away meanwhile.
     """
-    checkpoint, _ = require_checkpoint(run_dir)
     state = hashlib.sha256()
     try:
         for path in (run_dir / "run.json", *sorted(checkpoint.glob("*.safetensors"))):
@@ -317,6 +324,8 @@ def weights_digest(run_dir: Path) -> str:
             f"{error.filename} cannot be read ({error.strerror}); if {run_dir} is being trained, "
             "run the same command again"
         ) from None
+    if not checkpoint.exists():  # it had no files to read
+        raise gone(checkpoint)
     return state.hexdigest()
 
 

@@ -129,22 +129,25 @@ def localize_cached(
 
 def object_map_maker(
     geometry: Geometry = DEFAULT_GEOMETRY, *, required: bool = False
-) -> tuple[str, Callable[[Frame], Floats32]]:
-    """Return the object map to show, with its name: OGL, or saliency without ImageNet weights.
+) -> tuple[str, str, Callable[[Frame], Floats32]]:
+    """Return the object map to show: OGL, or saliency without ImageNet weights.
 
     Args:
         geometry: Where its cells lie.
         required: Whether nothing can stand in for OGL.
 
+    Returns:
+        Its title, what its values are, and what makes it of a frame.
+
     Raises:
         MissingDependencyError: OGL is required, and its weights are missing.
     """
     try:
-        return "object map (OGL)", ObjectPrior(geometry)
+        return "object map (OGL)", "mean activity", ObjectPrior(geometry)
     except MissingDependencyError:
         if required:
             raise
-        return "object map (saliency)", saliency
+        return "object map (saliency)", "contrast", saliency
 
 
 def write_overlays(
@@ -181,13 +184,14 @@ def write_overlays(
     """
     if out.exists() and not out.is_dir():
         raise UsageError(f"{out} is no folder: name one with --out")
-    title, object_map = object_map_maker(geometry, required=scales == "slavc")
+    title, unit, object_map = object_map_maker(geometry, required=scales == "slavc")
     remove_orphans(out)
     pictures: list[Path] = []
     small: list[Localized] = []
     for clip in localized:
         pictures.append(out / f"{file_stem(clip.name)}.png")
-        picture = overlay_picture(clip, title, object_map(clip.frame), alpha, geometry, scales)
+        objects = object_map(clip.frame)
+        picture = overlay_picture(clip, title, unit, objects, alpha, geometry, scales)
         write_whole(pictures[-1], picture)
         if len(small) < _SHEET_CLIPS:
             small.append(clip)
@@ -226,6 +230,7 @@ def sheet_picture(clips: Sequence[Localized]) -> bytes:
 def overlay_picture(
     clip: Localized,
     object_title: str,
+    object_unit: str,
     object_map: Floats32,
     alpha: float = ALPHA,
     geometry: Geometry = DEFAULT_GEOMETRY,
@@ -236,6 +241,7 @@ def overlay_picture(
     Args:
         clip: A clip with its map.
         object_title: What the object map is.
+        object_unit: What its values are.
         object_map: `(h, w)`, the whole frame.
         alpha: Share of the audio-visual map in the blend.
         geometry: Where the cells of DETR's map lie.
@@ -249,7 +255,7 @@ def overlay_picture(
     panels = [
         _frame_panel(clip, "frame"),
         _map_panel(clip, "audio-visual map", _COSINE),
-        Panel(object_title, clip.frame, objects, unit="contrast"),
+        Panel(object_title, clip.frame, objects, unit=object_unit),
         Panel(f"blend, alpha {alpha:g}", clip.frame, mixed, unit="share", limits=shown),
     ]
     if clip.objects is not None:

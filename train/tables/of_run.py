@@ -9,6 +9,7 @@ from typing import Any
 
 from ..benchmarks import MapSource, Pair, Scored, Subsets
 from ..negatives.made import Made
+from ..runs.checkpoint import require_checkpoint
 from ..runs.localizer import load_run
 from ..runs.made_by import note
 from ..runs.record import RunRecord
@@ -22,7 +23,7 @@ from .results import write_results
 def run_entry(folder: Path, record: RunRecord, shared: Evaluation) -> dict[str, Any]:
     """Return one run's part of the document, and leave maps, csv and scores in its folder."""
     full, at_hand = shared.full, shared.at_hand
-    stores = _Stores(folder, shared)
+    stores = _Stores(folder, shared, require_checkpoint(folder)[0])
     stored = stores.maps(shared.stem, at_hand.pairs())
     source: MapSource = stored.cells
     if at_hand.reads == "maps":
@@ -76,10 +77,11 @@ def run_entry(folder: Path, record: RunRecord, shared: Evaluation) -> dict[str, 
 
 @dataclass
 class _Stores:
-    """A run's maps of one evaluation, and the names of their files."""
+    """A run's maps of one evaluation, all of one checkpoint, and the names of their files."""
 
     folder: Path
     shared: Evaluation
+    checkpoint: Path
     names: list[str] = field(default_factory=list)
 
     def maps(self, stem: str, pairs: Sequence[Pair], made: Made | None = None) -> StoredMaps:
@@ -92,7 +94,10 @@ class _Stores:
             stem,
             pairs,
             shared.cache,
-            lambda: load_run(folder, shared.device, shared.branch, head=shared.head),
+            lambda checkpoint: load_run(
+                folder, shared.device, shared.branch, head=shared.head, checkpoint=checkpoint
+            ),
+            checkpoint=self.checkpoint,
             reads=reads,
             branch=shared.branch,
             head=shared.head,

@@ -9,6 +9,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from ...advice import quoted
 from ...errors import CacheCorruptError
 from ...printable import cell
 from ...reading import read_regular
@@ -70,8 +71,9 @@ def read_results(results: Path) -> dict[str, Any]:
     try:
         return unseal(read_regular(path))[0]
     except ValueError as error:
+        run = quoted(path.parent.parent)  # it lies in its folder `evaluate`
         raise CacheCorruptError(
-            f"{path} is damaged ({error}); run `avpipe evaluate` again"
+            f"{path} is damaged ({error}); run `avpipe evaluate {run}` again"
         ) from None
 
 

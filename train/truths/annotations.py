@@ -62,7 +62,8 @@ def read_rows(path: Path, *columns: str) -> list[dict[str, str]]:
     """Read a CSV with a header.
 
     Raises:
-        InputError: If it cannot be read, or its header or a line lacks one of the columns.
+        InputError: If it cannot be read, its header or a line lacks one of the columns, or a line
+            has more cells than the header.
     """
     try:
         with TextIOWrapper(open_regular(path), "utf-8", newline="") as file:
@@ -75,6 +76,8 @@ def read_rows(path: Path, *columns: str) -> list[dict[str, str]]:
     for line in ({name: name for name in header}, *rows):
         if absent := [name for name in columns if line.get(name) is None]:
             raise InputError(f"{path}: a line without {absent[0]}")
+        if None in line:  # the reader's name for cells of no column
+            raise InputError(f"{path}: a line with more than the {len(header)} cells of its header")
     return rows
 
 

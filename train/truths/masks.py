@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from ...errors import InputError
-from ...reading import open_regular
+from ...reading import PICTURE_DAMAGE, open_regular
 from ..benchmarks import SIZE_PX, Truth
 from ..score.binarize import Bools
 
@@ -22,15 +22,18 @@ def read_mask(path: Path) -> Bools:
     """Read a mask, `(H, W)`: true where any channel of the picture is not 0.
 
     Raises:
-        InputError: It is missing or not a picture.
+        InputError: It is missing, not a picture, or damaged.
     """
     try:
         with open_regular(path) as file, Image.open(file) as picture:
             pixels = np.asarray(picture)
     except UnidentifiedImageError:
         raise InputError(f"{path} is not a picture; the mask of a clip is a PNG") from None
-    except (OSError, Image.DecompressionBombError) as error:
-        raise InputError(f"{path}: {getattr(error, 'strerror', None) or error}") from None
+    except MemoryError:  # of a chunk that says it is gigabytes long, and is not there
+        raise InputError(f"{path} is damaged: it asks for an absurd amount of memory") from None
+    except (*PICTURE_DAMAGE, Image.DecompressionBombError) as error:
+        why = getattr(error, "strerror", None) or " ".join(str(error).split())
+        raise InputError(f"{path}: {why}") from None
     return np.asarray(pixels.any(2) if pixels.ndim == 3 else pixels != 0)
 
 

@@ -13,6 +13,7 @@ from .annotations import flag, read_json_boxes, read_negatives, read_rows, refus
 from .right_object import Group, SynthItem
 from .world import Synth
 
+_MOST_DIGITS = 9
 _FILES = ("labels.csv", "vggss.json", "plus_silent.csv", "swapped.csv", "silent_boxes.json")
 
 
@@ -70,8 +71,9 @@ def _read(folder: Path) -> Synth:
     swaps = read_rows(folder / "swapped.csv", "video", "audio", "silent")
     refuse_twice(folder / "swapped.csv", [" ".join(row.values()) for row in swaps])
     for row in swaps:
-        if not row["silent"].isdecimal():
-            raise InputError(f"{folder / 'swapped.csv'}: silent is {row['silent']!r}, no number")
+        if not row["silent"].isdecimal() or len(row["silent"]) > _MOST_DIGITS:
+            said = row["silent"][:40]
+            raise InputError(f"{folder / 'swapped.csv'}: silent is {said!r}, no number of a box")
         target = len(sounding[row["video"]]) + int(row["silent"])
         items.append(item("swapped", row["video"], row["audio"], target))
     shown = {name: frozenset(text.split()) for name, text in beside.labels.items()}

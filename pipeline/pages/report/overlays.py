@@ -70,7 +70,11 @@ def overlays_section(run: Document, cache: Cache, annotations: Path, device: str
     results = results_path(folder, run["benchmark"], run["protocol"])
     samples = read_samples(results, _CIOU[rule], headline)
     stored = stored_maps(
-        folder, run["benchmark"], at_hand.pairs(), cache, lambda: load_run(folder, device)
+        folder,
+        run["benchmark"],
+        at_hand.pairs(),
+        cache,
+        lambda checkpoint: load_run(folder, device, checkpoint=checkpoint),
     )
     chosen = {title: found for title, found in choose(samples).items() if found}
     if not chosen:  # nothing that the headline counts is in the cache

@@ -8,7 +8,6 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Self
 
 import numpy as np
@@ -16,6 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ....cache.schema import AUDIO_RATE_HZ
+from ....drafts import temporary_folder
 from ....errors import ClipError, InputError, Reason
 from ....stages.features import FeatureParams, Row
 from ....stages.workers.decoder import DecoderChild
@@ -55,6 +55,7 @@ class Answer:
         av_map: `(H, W)` cosines.
         object_map: `(H, W)`.
         object_title: What the object map is.
+        object_unit: What its values are.
         notices: What people should know of the sound.
         seconds: Of decoding and of the network.
         frames: Clips of the cache whose frames are nearest.
@@ -65,6 +66,7 @@ class Answer:
     av_map: Floats32
     object_map: Floats32
     object_title: str
+    object_unit: str
     notices: tuple[str, ...]
     seconds: tuple[float, float]
     frames: list[NearClip]
@@ -85,6 +87,7 @@ class Demo:
         self,
         localizer: Localizer,
         object_title: str,
+        object_unit: str,
         object_map: Callable[[Frame], Floats32],
         nearest: Nearest | None = None,
     ) -> None:
@@ -93,11 +96,13 @@ class Demo:
         Args:
             localizer: The run.
             object_title: What the object map is.
+            object_unit: What its values are.
             object_map: From a frame to its object map, of any size.
             nearest: Clips to compare with, if there are some.
         """
         self._localizer = localizer
-        self._object_title, self._object_map = object_title, object_map
+        self._object_title, self._object_unit = object_title, object_unit
+        self._object_map = object_map
         self.nearest = nearest
         self._child = DecoderChild(FeatureParams(max_pixels=MAX_PIXELS), timeout_s=TIMEOUT_S)
         self._thread = ThreadPoolExecutor(1, "localize")
@@ -132,7 +137,7 @@ class Demo:
         return self._thread.submit(self._found, lambda: self._row(clip, {"path": clip})).result()
 
     def _pair_row(self, picture: str, sound: str) -> Row:
-        with TemporaryDirectory(prefix="avpipe-") as folder:
+        with temporary_folder() as folder:
             jpeg = Path(folder, "picture.jpg")
             try:
                 jpeg.write_bytes(self._child.picture(picture))
@@ -168,6 +173,7 @@ class Demo:
             av_map=av_map,
             object_map=np.asarray(objects),
             object_title=self._object_title,
+            object_unit=self._object_unit,
             notices=_notices(row),
             seconds=(decoded - started, localized - decoded),
             frames=frames,

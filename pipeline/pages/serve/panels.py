@@ -47,7 +47,7 @@ def panels(found: Answer, alpha: float) -> str:
         _figure(
             "objects", found.object_title[:1].upper() + found.object_title[1:], found,
             found.object_map, "What stands out by sight alone; it hears nothing.",
-            unit=_object_unit(found.object_title),
+            unit=found.object_unit,
         ),
         _figure(
             "blend", "Blend", found, mixed,
@@ -74,10 +74,6 @@ def neighbors(found: Answer, nearest: Nearest | None) -> str:
         f"{_strip('Clips that sound most like it', found.sounds, players=True)}"
         f"{_strip('Clips that look most like it', found.frames, players=False)}</div>"
     )
-
-
-def _object_unit(title: str) -> str:
-    return "mean activity" if "OGL" in title else "contrast"
 
 
 def _figure(

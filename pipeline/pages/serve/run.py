@@ -9,11 +9,11 @@ from contextlib import suppress
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from threading import Event
 from typing import Any
 
 from ....cache.store import Cache
+from ....drafts import temporary_folder
 from ....errors import AvpipeError, InputError, MissingDependencyError, UsageError
 from ...run_folders import one_run_folder
 
@@ -60,7 +60,7 @@ def serve(
 
     localizer, nearest = _loaded(run, device, weights, cache)
     with (
-        TemporaryDirectory(prefix="avpipe-serve-") as folder,
+        temporary_folder() as folder,
         Demo(localizer, *object_map_maker(), nearest) as demo,
     ):
         notify("loading gradio")

@@ -9,7 +9,6 @@ from __future__ import annotations
 import functools
 import re
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import ffmpeg
@@ -17,6 +16,7 @@ import numpy as np
 from av.container import InputContainer
 from numpy.typing import NDArray
 
+from ....drafts import temporary_folder
 from ....errors import ClipError, Reason
 from ..container import FORMATS, MAX_PIXELS, PATIENCE, STILL_PNG, is_still, open_media, sizes_in
 from ..made import write_made_clip
@@ -46,7 +46,7 @@ def check_program() -> None:
     Raises:
         MissingDependencyError: It fails.
     """
-    with TemporaryDirectory(prefix="avpipe-") as folder:
+    with temporary_folder() as folder:
         path = write_made_clip(Path(folder, "made.avi"))
         with open_media(str(path)) as container:
             picture = _picture(container, 0, "eq(pts,0)", None, MAX_PIXELS)

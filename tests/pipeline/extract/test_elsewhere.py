@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from asked_to_extract import settings_for
+from avpipe import drafts
 from avpipe.cache.repair import lost_sources
 from avpipe.cache.store import Cache
 from avpipe.errors import ClipError, InputError, MissingDependencyError, Reason, UsageError
@@ -69,7 +70,7 @@ def decoder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> ReadsFiles:
     stand_in = ReadsFiles()
     monkeypatch.setattr(extract_run, "decoder_child", lambda params, timeout_s: stand_in)
     monkeypatch.setattr(reach, "wait", lambda seconds: None)
-    monkeypatch.setattr(staging.tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     archives._contents.cache_clear()
     return stand_in
 
@@ -159,7 +160,7 @@ def test_the_same_clips_from_anywhere_are_the_same_bytes(
     assert (shards(tmp_path / "cache"), ids) == as_local
     again = run(tmp_path / "cache", place)
     assert (again.planned, again.skipped, again.notices) == (0, 3, found.notices)
-    assert not list((staging._parent()).iterdir())
+    assert not list(drafts.temporary_parent().iterdir())
 
 
 def test_planning_stores_sizes_etags_and_places_in_tars(server: ClipServer, tmp_path: Path) -> None:
@@ -484,7 +485,7 @@ def test_local_files_are_neither_copied_nor_looked_at_twice(
     decoder: ReadsFiles, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(elsewhere, "look_at", None)
-    monkeypatch.setattr(staging, "_folder", None)
+    monkeypatch.setattr(staging, "temporary_folder", None)
     folder_of(tmp_path / "v")
     (tmp_path / "v/clips.txt").write_text("a.mp4\nsub/b c.mp4\n")
     run(tmp_path / "cache", tmp_path / "v/clips.txt")

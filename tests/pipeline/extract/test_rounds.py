@@ -5,11 +5,22 @@ from __future__ import annotations
 import warnings
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
+import numpy as np
 import pytest
 from avpipe.errors import AvpipeError, InputError
+from avpipe.pipeline.extract import rounds
+from avpipe.pipeline.extract.candidate import Candidate
+from avpipe.pipeline.extract.pieces import pieces
 from avpipe.pipeline.extract.rounds import run_rounds
+from avpipe.pipeline.networks.fan_out import FanOut
+from avpipe.stages.features import FeatureParams
 from avpipe.stages.workers import Workers
+from avpipe.stages.workers.runners import WorkerKilledError
+from cache_factory import make_cache
+from embedded_cache import embedded
 from round_tasks import mark
 
 
@@ -73,3 +84,25 @@ def test_a_stopped_run_says_nothing_of_its_own(tmp_path: Path, backend: str) -> 
                 workers=Workers(2, backend),
             )
     assert heard == []
+
+
+def test_what_killed_a_worker_is_named_as_what_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(*_: object, **more: object) -> None:
+        raise WorkerKilledError(0)
+
+    monkeypatch.setattr(rounds, "run_in_workers", killed)
+    settings: Any = SimpleNamespace(
+        segment_s=2.0, cache=tmp_path, timeout_s=1.0, workers=Workers(1, "sequential")
+    )
+    files = [Candidate("a", str(tmp_path), "a.mp4", 1, "a")]
+    with pytest.raises(AvpipeError, match="killed at group of files 0 "):
+        list(pieces(settings, FeatureParams(), files))
+    cache = make_cache(tmp_path / "cache", 4, shard_clips=4)
+    embedded(cache, np.eye(4, dtype=np.float32), "embeddings/imagenet-resnet18")
+    with pytest.raises(AvpipeError, match="killed at part of the search 0"):
+        FanOut(Workers(1, "sequential"), "cpu", "1").neighbors(
+            cache, "imagenet-resnet18", 2, ids=None, hold_out=(), overwrite=False,
+            progress=lambda *_: None,
+        )  # fmt: skip

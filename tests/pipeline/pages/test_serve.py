@@ -10,6 +10,7 @@ import sys
 import threading
 import wave
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +58,7 @@ def localizer(folder: Path) -> Localizer:
 
 @pytest.fixture(scope="module")
 def demo(localizer: Localizer) -> Iterator[Demo]:
-    with Demo(localizer, "object map (saliency)", saliency) as made:
+    with Demo(localizer, "object map (saliency)", "contrast", saliency) as made:
         yield made
 
 
@@ -117,6 +118,9 @@ def test_panels_say_what_they_show(demo: Demo, folder: Path) -> None:
     assert "0.35 x audio-visual + 0.65 x object" in html
     for value in (found.av_map.min(), found.av_map.max()):
         assert f"<span>{value:.2f}</span>" in html
+    assert '<div class="av-unit">contrast</div>' in html
+    objects = replace(found, object_unit="mean activity")
+    assert '<div class="av-unit">mean activity</div>' in panels(objects, 0.35)
 
 
 @pytest.mark.parametrize(
@@ -159,7 +163,8 @@ def test_a_clip_without_sound_and_a_slow_one(
     with pytest.raises(InputError, match="Choose a clip first"):
         demo.localize_clip(None)
     monkeypatch.setattr(answers, "TIMEOUT_S", 0.0)
-    with Demo(localizer, "", saliency) as hurried, pytest.raises(InputError, match="takes longer"):
+    hurried = Demo(localizer, "", "", saliency)
+    with hurried, pytest.raises(InputError, match="takes longer"):
         hurried.localize_clip(str(folder / "clip.mp4"))
 
 
@@ -225,7 +230,7 @@ def test_a_large_cache_is_sampled_and_the_page_says_so(
     cache = make_cache(folder / "large", 16)
     nearest = embed_cache(localizer, cache, lambda done, wanted: None)
     assert nearest.rows.tolist() == [0, 3, 6, 9, 12, 15]
-    with Demo(localizer, "object map (saliency)", saliency, nearest) as comparing:
+    with Demo(localizer, "object map (saliency)", "contrast", saliency, nearest) as comparing:
         found = comparing.localize_clip(str(folder / "clip.mp4"))
     html = neighbors(found, nearest)
     assert "among 6 clips of large, taken evenly from its 16" in html

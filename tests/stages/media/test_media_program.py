@@ -11,6 +11,7 @@ from pathlib import Path
 import imageio_ffmpeg
 import numpy as np
 import pytest
+from avpipe.drafts import temporary_parent
 from avpipe.errors import ClipError, MissingDependencyError
 from avpipe.stages.features import FeatureParams
 from avpipe.stages.media import decode_clip, decoder_version, program
@@ -142,7 +143,7 @@ def test_nothing_is_written_beside(
     assert read_number(decode_clip(os.path.relpath(clip), decoder="ffmpeg").frame) == 12
     assert sorted(folder.iterdir()) == before
     assert not list(here.iterdir())
-    assert not list(temporary.iterdir())
+    assert not list(temporary_parent().iterdir())
 
 
 def test_a_program_on_a_relative_path(

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from avpipe.errors import ClipError, InputError, MissingDependencyError, Reason
-from avpipe.stages.sources import reach, staging, store
+from avpipe.stages.sources import reach, store
 from avpipe.stages.sources.reach import AbsentError, place_of
 from avpipe.stages.sources.staging import is_gone, require_there, staged, staged_file
 from avpipe.stages.sources.store import Store
@@ -22,7 +22,7 @@ CLIP = os.urandom(30_000)
 def memory(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Any]:
     """Keep objects in memory, wait for nothing, and fetch into a folder of the test."""
     monkeypatch.setattr(reach, "wait", lambda seconds: None)
-    monkeypatch.setattr(staging.tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     files = fsspec.filesystem("memory")
     files.pipe_file("/bucket/v/a.mp4", CLIP)
     yield files

@@ -10,8 +10,9 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from avpipe import drafts
 from avpipe.errors import ClipError, InputError, Reason, words_of_tls
-from avpipe.stages.sources import fetch, reach, staging, web
+from avpipe.stages.sources import fetch, reach, web
 from avpipe.stages.sources.reach import BrokenError, DeniedError, Version, place_of
 from avpipe.stages.sources.staging import staged, staged_file
 from clip_server import Answer, ClipServer, clips_served
@@ -30,7 +31,7 @@ def waits(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[float]:
     """Wait for nothing, and fetch into a folder of the test."""
     found: list[float] = []
     monkeypatch.setattr(reach, "wait", found.append)
-    monkeypatch.setattr(staging.tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(drafts.tempfile, "tempdir", str(tmp_path))
     return found
 
 
@@ -313,17 +314,17 @@ def test_what_a_killed_process_fetched_is_swept(server: ClipServer, tmp_path: Pa
         killed = folder.with_name(".".join([*name[:-2], "999999999", name[-1]]))
         killed.mkdir()
         (killed / "path.mp4").write_bytes(CLIP)
-        staging.sweep_staged()
+        drafts.sweep_temporary()
         assert not killed.exists() and folder.exists()
 
 
 def test_another_users_folder_is_not_written_to(
     server: ClipServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    there = staging._parent()
+    there = drafts.temporary_parent()
     there.mkdir()
-    monkeypatch.setattr(staging.os, "getuid", lambda: 12345)
-    there.rename(staging._parent())
+    monkeypatch.setattr(drafts.os, "getuid", lambda: 12345)
+    there.rename(drafts.temporary_parent())
     with pytest.raises(InputError, match=r"another user's: .* TMPDIR"):
         fetched(server)
 

@@ -1,5 +1,6 @@
 """What workers must have, and the line for each thing that one lacks."""
 
+import errno
 import pickle
 import shutil
 import socket
@@ -190,6 +191,13 @@ def test_each_worker_takes_a_gpu_that_no_other_has(
     assert taken == ["cuda:0", "cuda:0", "cuda:1", "cuda:1"]
     monkeypatch.setattr(gpus, "_held", {})
     with pytest.raises(UsageError, match="all 2 GPUs of this host have a worker"):
+        gpus.own_device("auto")
+
+    def flock(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr("fcntl.flock", flock)
+    with pytest.raises(UsageError, match=r"gpu-a\.lock cannot be locked .* with TMPDIR"):
         gpus.own_device("auto")
 
 

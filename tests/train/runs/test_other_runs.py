@@ -31,7 +31,7 @@ from avpipe.train.runs.record import (
 )
 from avpipe.train.runs.sealed import DIGEST, seal
 from avpipe.train.runs.verify import RunsReport, verify_runs
-from avpipe.train.start import claimed, open_record
+from avpipe.train.start import Notices, claimed, open_record
 from evaluation_factory import change_page
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -182,11 +182,12 @@ def test_nothing_is_trained_or_imported_in_an_export(
 ) -> None:
     out = tmp_path / "out"
     export_run(runs[0], out)
-    with pytest.raises(UsageError, match="out holds an exported run; name another"), claimed(out):
+    told = "out holds an exported run; name another folder with --run"
+    with pytest.raises(UsageError, match=told), claimed(out, Notices(None)):
         pass
     (tmp_path / "released.pth").touch()
     before = read_record(out)
-    with pytest.raises(UsageError, match="out holds an exported run; name another"):
+    with pytest.raises(UsageError, match=told):
         import_checkpoint(tmp_path / "released.pth", "slavc", out)
     assert read_record(out) == before
     assert not (out / ".lock").exists()

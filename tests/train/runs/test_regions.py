@@ -12,13 +12,20 @@ import torch
 from avpipe.cache.state import headers
 from avpipe.cache.store import Cache
 from avpipe.cache.verify import verify
+from avpipe.errors import InputError
 from avpipe.pipeline.main import main
 from avpipe.pipeline.verified.caches import commands
 from avpipe.stages.embed.run import embed
 from avpipe.train.loop import train
 from avpipe.train.recipe import load_recipe
-from avpipe.train.runs.checkpoint import require_checkpoint, weights_digest
+from avpipe.train.runs.checkpoint import (
+    load_weights,
+    require_checkpoint,
+    save_checkpoint,
+    weights_digest,
+)
 from avpipe.train.runs.localizer import load_run, mean_of_best
+from avpipe.train.runs.regions import regions_of_run
 from cache_factory import make_cache
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -94,6 +101,21 @@ def test_regions_are_where_the_map_of_the_clips_own_sound_is_highest(
     (checkpoint, _) = require_checkpoint(trained[1])
     assert header.weights == weights_digest(checkpoint)
     assert {"hints/mobilenet-v2-96", "hints/efficientat-mn04", "extract"} == set(header.inputs)
+
+
+def test_of_a_run_that_trains_on_the_weights_are_those_of_the_digest(
+    trained: tuple[Path, Path], tmp_path: Path
+) -> None:
+    run, cache = shutil.copytree(trained[1], tmp_path / "first"), Cache(trained[0])
+    regions = regions_of_run(run)
+    before = regions.open("cpu")(cache, cache.rows)
+    newest, step = require_checkpoint(run)
+    weights = {name: one + 0.1 for name, one in load_weights(newest).items()}
+    save_checkpoint(run, step + 1, weights, {})
+    np.testing.assert_array_equal(regions.open("cpu")(cache, cache.rows), before)
+    save_checkpoint(run, step + 2, weights, {})
+    with pytest.raises(InputError, match=f"{newest} is gone .* run the same command again"):
+        regions.open("cpu")
 
 
 def test_what_is_done_is_skipped_and_a_recipe_takes_it(

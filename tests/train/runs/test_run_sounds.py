@@ -13,7 +13,7 @@ from avpipe.cache.schema import AUDIO
 from avpipe.cache.state import drop_stage, headers
 from avpipe.cache.store import Cache
 from avpipe.cache.verify import verify
-from avpipe.errors import UsageError
+from avpipe.errors import InputError, UsageError
 from avpipe.pipeline.main import main
 from avpipe.pipeline.networks.run_encoder import run_encoder_name
 from avpipe.pipeline.verified.caches import commands
@@ -23,7 +23,13 @@ from avpipe.train.data.batches import Pick, Stream
 from avpipe.train.data.clips import whole_clips
 from avpipe.train.loop import train
 from avpipe.train.recipe import load_recipe
-from avpipe.train.runs.checkpoint import require_checkpoint, weights_digest
+from avpipe.train.runs.checkpoint import (
+    load_weights,
+    require_checkpoint,
+    save_checkpoint,
+    weights_digest,
+)
+from avpipe.train.runs.sounds import sounds_of_run
 from cache_factory import make_cache
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -119,6 +125,27 @@ def test_other_weights_by_the_same_name_are_refused_and_skipped_work_is_skipped(
     assert main(words) == 5
     assert "weights" in capsys.readouterr().err
     assert ask(*words, "--overwrite")["done"] == 20
+
+
+def test_of_a_run_that_trains_on_the_weights_are_those_of_the_digest(
+    trained: tuple[Path, Path], tmp_path: Path
+) -> None:
+    run = shutil.copytree(trained[1] / "seed0", tmp_path / "run")
+    sounds = sounds_of_run(run)
+    spectrograms = np.full((2, 257, 200), -8, np.float16)
+    before = sounds.build(None, "cpu")(spectrograms)["value"]
+    newest, step = require_checkpoint(run)
+    weights = {name: one + 0.1 for name, one in load_weights(newest).items()}
+    save_checkpoint(run, step + 1, weights, {})
+    np.testing.assert_array_equal(sounds.build(None, "cpu")(spectrograms)["value"], before)
+    assert not np.array_equal(load_run(run, "cpu").sound_features(spectrograms), before)
+    save_checkpoint(run, step + 2, weights, {})
+    save_checkpoint(run, step + 3, weights, {})
+    with pytest.raises(InputError, match=f"{newest} is gone .* run the same command again"):
+        sounds.build(None, "cpu")
+    (newest.parent / f"{step + 3:08d}").rename(newest)  # another run in its place
+    with pytest.raises(InputError, match="was replaced"):
+        sounds.build(None, "cpu")
 
 
 def test_neighbours_are_sought_by_a_run_too(

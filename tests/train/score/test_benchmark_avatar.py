@@ -81,6 +81,11 @@ def test_frames_and_scenarios(tmp_path: Path) -> None:
              "annotations": [{"task": "x", "segmentation": [[1, 2, 3]]}]},
             "a polygon of 3 numbers",
         ),
+        (
+            {"original_width": 9, "original_height": 9,
+             "annotations": [{"task": "x", "segmentation": [[1, 2, 3, 4, 5, -1e30]]}]},
+            "a polygon of 6 numbers, one of them far",
+        ),
     ],
 )  # fmt: skip
 def test_broken_frames_are_one_line(record: Any, line: str, tmp_path: Path) -> None:

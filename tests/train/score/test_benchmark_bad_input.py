@@ -234,6 +234,23 @@ def test_ids_that_nobody_knows(name: str, content: str, line: str, tmp_path: Pat
     assert line in refused(name, folder)
 
 
+@pytest.mark.parametrize(
+    ("name", "content", "line"),
+    [
+        ("synth", "video,audio,silent\nclip014,clip015,0,1\n", "more than the 3 cells of its"),
+        ("synth", f"video,audio,silent\nclip014,clip015,{'9' * 5000}\n", "no number of a box"),
+        ("vggss-extended", "video,audio\nclip000,clip001,1\n", "more than the 2 cells of its"),
+    ],
+)
+def test_cells_that_are_none_are_one_short_line(
+    name: str, content: str, line: str, tmp_path: Path
+) -> None:
+    folder, file = made(name, tmp_path)
+    file.write_text(content)
+    told = refused(name, folder)
+    assert line in told and len(told) < len(str(folder)) + 200
+
+
 def test_what_a_list_beside_the_boxes_does_not_know_is_told(tmp_path: Path) -> None:
     folder, _ = made("vggss", tmp_path)
     write_lines(folder / "vggss_heard_test.csv", ["clip000", "nobody"])

@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import struct
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,7 @@ from avpipe.train.benchmarks import Pair, load_benchmark, mixture
 from avpipe.train.metrics import Maps
 from avpipe.train.score.protocols import PROTOCOLS
 from avpipe.train.truths.annotated import Annotated
+from avpipe.train.truths.masks import read_mask
 from benchmark_factory import SIZE, box_mask, write_dsol, write_listed, write_mask, write_s4
 from evaluation_factory import write_vggss
 
@@ -317,6 +320,40 @@ def test_avsbench_with_boxes_alone_and_with_both(tmp_path: Path) -> None:
     assert 0.4 < found["miou_adaptive"] <= 0.5 + 1e-6  # the mask is half of the box
     assert found["f_measure"] == pytest.approx(1.3 * 0.5 / (0.3 * 0.5 + 1))
     assert "has 5 frames, the published test 320" in lines(both)
+
+
+def chunk(name: bytes, content: bytes) -> bytes:
+    """Return a chunk of a PNG with its length and CRC."""
+    crc = zlib.crc32(name + content)
+    return struct.pack(">I", len(content)) + name + content + struct.pack(">I", crc)
+
+
+@pytest.mark.parametrize(
+    ("before", "between", "after"),
+    [
+        (b"", b"\x00\x00\x00\x04\x00\x01\x02\x03bad!", b""),
+        (chunk(b"zTXt", b"key\0\0" + zlib.compress(bytes(3_000_000))), b"", b""),
+        (chunk(b"iCCP", b"key\0\0" + zlib.compress(bytes(3_000_000))), b"", b""),
+        (b"", b"", chunk(b"tRNS", b"")),
+        (b"\x7f\xff\xff\xffzTXt", b"", b""),
+    ],
+    ids=["bad chunk", "text of 3 MB", "profile of 3 MB", "empty tRNS", "2 GB that are not there"],
+)
+def test_a_damaged_mask_is_one_line(
+    before: bytes, between: bytes, after: bytes, tmp_path: Path
+) -> None:
+    """Chunks are put before, between and after those that hold the pixels."""
+    path = tmp_path / "mask.png"
+    write_mask(path, box_mask(BOX))
+    whole = path.read_bytes()
+    header, pixels, end = whole[:33], whole[41:-16], whole[-12:]
+    parts = chunk(b"IDAT", pixels[:20]) + between + chunk(b"IDAT", pixels[20:])
+    path.write_bytes(header + parts + end)
+    assert between or read_mask(path).any()
+    path.write_bytes(header + before + parts + after + end)
+    with pytest.raises(InputError) as raised:
+        read_mask(path)
+    assert str(raised.value).startswith(f"{path}") and "\n" not in str(raised.value)
 
 
 def test_masks_that_are_missing_empty_or_of_another_size_are_told(tmp_path: Path) -> None:

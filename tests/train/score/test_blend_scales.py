@@ -35,10 +35,31 @@ def test_the_picture_shows_the_whole_range(monkeypatch: pytest.MonkeyPatch) -> N
         module.drawing, "picture_of_panels", lambda title, panels: drawn.update(panels=panels)
     )
     objects = np.full((8, 8), 1.0, np.float32)
-    overlay_picture(clip(), "object map (OGL)", objects, 0.5, scales="slavc")
+    overlay_picture(clip(), "object map (OGL)", "mean activity", objects, 0.5, scales="slavc")
     panel = drawn["panels"][3]
     assert panel.limits == (0, 1)
     np.testing.assert_allclose(panel.heat, (clip().map + 1) / 4 + 0.2, atol=1e-6)
+
+
+def test_the_object_map_says_what_its_values_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: list[tuple[str, str]] = []
+
+    def draw(title: str, panels: list[module.Panel]) -> bytes:
+        drawn.append((panels[2].title, panels[2].unit))
+        return b""
+
+    def missing(geometry: str) -> None:
+        raise MissingDependencyError("no ImageNet weights")
+
+    monkeypatch.setattr(module.drawing, "picture_of_panels", draw)
+    for prior in (lambda geometry: module.saliency, missing):
+        monkeypatch.setattr(module, "ObjectPrior", prior)
+        write_overlays([clip()], tmp_path)
+    assert drawn == [
+        ("object map (OGL)", "mean activity"), ("object map (saliency)", "contrast"),
+    ]  # fmt: skip
 
 
 def test_saliency_has_no_such_range(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

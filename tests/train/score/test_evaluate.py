@@ -16,7 +16,7 @@ from avpipe.train import load_run
 from avpipe.train.benchmarks import load_benchmark
 from avpipe.train.loop import train
 from avpipe.train.recipe import load_recipe
-from avpipe.train.score import maps
+from avpipe.train.runs.checkpoint import load_weights, save_checkpoint
 from avpipe.train.score.controls import blend, center_prior, cie_lab, saliency
 from avpipe.train.score.evaluate import evaluate
 from avpipe.train.score.object_prior import ObjectPrior
@@ -229,7 +229,7 @@ def test_weights_that_go_away(
     cache: Cache, world: Path, runs: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A run that still trains removes a checkpoint while its maps are asked for."""
-    run, found = tmp_path / "run", maps.require_checkpoint
+    run, found = tmp_path / "run", module.require_checkpoint
     shutil.copytree(runs[0], run)
 
     def found_then_gone(run_dir: Path) -> tuple[Path, int]:
@@ -239,9 +239,38 @@ def test_weights_that_go_away(
         weights.symlink_to("gone")
         return newest
 
-    monkeypatch.setattr(maps, "require_checkpoint", found_then_gone)
+    monkeypatch.setattr(module, "require_checkpoint", found_then_gone)
     with pytest.raises(InputError, match=r"weights\.safetensors cannot be read .* being trained"):
         evaluate([run], cache, annotations=world, device="cpu")
+    monkeypatch.setattr(module, "require_checkpoint", lambda _: (run / "checkpoints/00000000", 0))
+    with pytest.raises(InputError, match=r"checkpoints/00000000 is gone .* being trained"):
+        evaluate([run], cache, annotations=world, device="cpu")
+
+
+def test_maps_are_of_the_weights_that_their_key_names(
+    cache: Cache, world: Path, runs: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run that still trains gets a checkpoint while its maps are asked for."""
+    run = shutil.copytree(runs[0], tmp_path / "run")
+    shutil.rmtree(run / "evaluate", ignore_errors=True)
+    evaluate([run], cache, annotations=world, device="cpu")
+    path = run / "evaluate/synth-maps.npz"
+    before = path.read_bytes()
+    path.unlink()
+    newest, step = module.require_checkpoint(run)
+    weights = {name: one + 0.1 for name, one in load_weights(newest).items()}
+    opened = module.load_run
+
+    def trained_on(*words: Any, **more: Any) -> Any:
+        save_checkpoint(run, step + 1, weights, {})
+        return opened(*words, **more)
+
+    monkeypatch.setattr(module, "load_run", trained_on)
+    evaluate([run], cache, annotations=world, device="cpu")
+    assert path.read_bytes() == before
+    path.unlink()
+    evaluate([run], cache, annotations=world, device="cpu")
+    assert path.read_bytes() != before
 
 
 def test_a_run_counts_once(runs: list[Path], tmp_path: Path) -> None:

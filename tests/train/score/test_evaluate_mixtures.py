@@ -56,8 +56,8 @@ def test_maps_of_a_mixture_are_those_of_the_sum(cache: Cache, run: Path) -> None
         Pair("clip001", mixture("clip001", "clip002")),
     ]
     localizer = load_run(run, "cpu")
-    stored = stored_maps(run, "some", pairs, cache, lambda: localizer)
-    alone = stored_maps(run, "others", pairs[1:2], cache, lambda: localizer)
+    stored = stored_maps(run, "some", pairs, cache, lambda _: localizer)
+    alone = stored_maps(run, "others", pairs[1:2], cache, lambda _: localizer)
     np.testing.assert_allclose(stored.cells(pairs[1:2]), alone.cells(pairs[1:2]), atol=1e-6)
     mixed, _ = mixed_sound(cache, cache.row_of("clip001"), cache.row_of("clip002"))
     sound = localizer.embed_audio(mixed, 32_000)
@@ -65,9 +65,9 @@ def test_maps_of_a_mixture_are_those_of_the_sum(cache: Cache, run: Path) -> None
         cells = localizer.embed_frame(cache.clip(pair.video).frame)
         expected = np.einsum("dhw,d->hw", cells, sound)
         np.testing.assert_allclose(stored.cells([pair])[0], expected, atol=1e-5)
-    assert stored_maps(run, "some", pairs, cache, lambda: localizer).reused
+    assert stored_maps(run, "some", pairs, cache, lambda _: localizer).reused
     other = [Pair("clip003", mixture("clip001", "clip004")), *pairs[1:]]
-    assert not stored_maps(run, "some", other, cache, lambda: localizer).reused
+    assert not stored_maps(run, "some", other, cache, lambda _: localizer).reused
 
 
 class OffCentre:
