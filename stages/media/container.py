@@ -24,6 +24,7 @@ import av.logging
 from av.audio.codeccontext import AudioCodecContext
 from av.container import InputContainer
 from av.error import FFmpegError
+from av.stream import Stream
 from av.video.codeccontext import VideoCodecContext
 from av.video.stream import VideoStream
 
@@ -46,6 +47,7 @@ _BRIEFLY = {"probesize": "100000"}
 """The same for a file whose header says nearly all."""
 
 _ENOUGH_BYTES = 256 << 20
+_MANY_TIMES, _MANY_PACKETS = 64, 1 << 16
 _JPEG, _PNG = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n"
 _MP4_BOXES = (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip", b"styp")
 _SIGNATURES = (
@@ -125,6 +127,8 @@ def open_media(
     try:
         if len(container.streams) > MAX_STREAMS:
             raise ClipError(Reason.DECODE_ERROR, f"{len(container.streams)} streams")
+        if any(_plays_all_again(stream) for stream in container.streams):
+            raise ClipError(Reason.DECODE_ERROR, "its edits play the same over and over")
         if container.format.name == "avi" and index_is_wrong(path):
             raise ClipError(Reason.DECODE_ERROR, "its index points elsewhere")
         yield container
@@ -133,6 +137,12 @@ def open_media(
         raise ClipError(Reason.DECODE_ERROR, error.strerror or "") from None
     finally:
         container.close()
+
+
+def _plays_all_again(stream: Stream) -> bool:
+    """Tell whether the edits of an MP4 repeat its packets so often that one seek takes minutes."""
+    times = len(stream.index_entries) / stream.frames if stream.frames else 0
+    return times > _MANY_TIMES and len(stream.index_entries) > _MANY_PACKETS
 
 
 def _open_by_header(path: str, max_pixels: int, wants_aspect: bool) -> InputContainer | None:

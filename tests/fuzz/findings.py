@@ -110,4 +110,17 @@ FINDINGS = {
         },
         "decode_error",
     ),
+    "a MOV file whose sound is edited four thousand times": Finding(
+        "timeout: one seek among 442,557 packets, made of 331, took minutes",
+        {
+            "seed": "mov-svq1-adpcm_ima_qt",
+            "edits": [
+                [16758, 16762, "000082a8"],
+                [17537, 17541, "00007f9d"],
+                [17637, 17641, "00007d24"],
+                [17645, 17645, "00007d1c656c7374" * 4000],
+            ],
+        },
+        "decode_error",
+    ),
 }
