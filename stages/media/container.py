@@ -47,7 +47,7 @@ _BRIEFLY = {"probesize": "100000"}
 """The same for a file whose header says nearly all."""
 
 _ENOUGH_BYTES = 256 << 20
-_MANY_TIMES, _MANY_PACKETS = 64, 1 << 16
+_MANY_PACKETS, _LOOKED_AT = 1 << 16, 1 << 10
 _JPEG, _PNG = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n"
 _MP4_BOXES = (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip", b"styp")
 _SIGNATURES = (
@@ -128,7 +128,7 @@ def open_media(
         if len(container.streams) > MAX_STREAMS:
             raise ClipError(Reason.DECODE_ERROR, f"{len(container.streams)} streams")
         if any(_plays_all_again(stream) for stream in container.streams):
-            raise ClipError(Reason.DECODE_ERROR, "its edits play the same over and over")
+            raise ClipError(Reason.DECODE_ERROR, "it plays the same packets over and over")
         if container.format.name == "avi" and index_is_wrong(path):
             raise ClipError(Reason.DECODE_ERROR, "its index points elsewhere")
         yield container
@@ -140,9 +140,12 @@ def open_media(
 
 
 def _plays_all_again(stream: Stream) -> bool:
-    """Tell whether the edits of an MP4 repeat its packets so often that one seek takes minutes."""
-    times = len(stream.index_entries) / stream.frames if stream.frames else 0
-    return times > _MANY_TIMES and len(stream.index_entries) > _MANY_PACKETS
+    """Tell whether an MP4 names its packets again and again, so that one seek takes minutes."""
+    packets = stream.index_entries
+    if len(packets) < _MANY_PACKETS:
+        return False
+    places = {packets[n * len(packets) // _LOOKED_AT].pos for n in range(_LOOKED_AT)}
+    return len(places) < _LOOKED_AT // 2
 
 
 def _open_by_header(path: str, max_pixels: int, wants_aspect: bool) -> InputContainer | None:
