@@ -188,7 +188,7 @@ def make_folder(folder: Path) -> None:
     next one syncs the name that it finds.
     """
     folder = folder.absolute()
-    if not folder.exists():
+    if not folder.is_dir():
         make_folder(folder.parent)
         folder.mkdir(exist_ok=True)
     elif folder in _named or folder.is_mount():

@@ -231,7 +231,7 @@ def _is_clip(line: Line, row: int, num_roots: int) -> bool:
     return (
         type(line["id"]) is str
         and type(line["path"]) is str
-        and type(line["source"]) is str
+        and type(line.get("source", "")) is str
         and type(line["root"]) is int
         and 0 <= line["root"] < num_roots
         and type(line["bytes"]) is int

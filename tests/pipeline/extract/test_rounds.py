@@ -98,7 +98,7 @@ def test_what_killed_a_worker_is_named_as_what_it_is(
     )
     files = [Candidate("a", str(tmp_path), "a.mp4", 1, "a")]
     with pytest.raises(AvpipeError, match="killed at group of files 0 "):
-        list(pieces(settings, FeatureParams(), files))
+        list(pieces(settings, FeatureParams(), [], files))
     cache = make_cache(tmp_path / "cache", 4, shard_clips=4)
     embedded(cache, np.eye(4, dtype=np.float32), "embeddings/imagenet-resnet18")
     with pytest.raises(AvpipeError, match="killed at part of the search 0"):

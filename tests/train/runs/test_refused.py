@@ -19,13 +19,13 @@ def test_a_refusal_is_told_as_such(
     (tmp_path / "evaluate").mkdir()
     (tmp_path / "evaluate" / "synth-avpipe.json").write_text("{}")
 
-    really_read = Path.read_bytes
+    really_open = os.open
 
-    def refuse(self: Path) -> bytes:
-        if not self.is_relative_to(tmp_path):
-            return really_read(self)
-        raise OSError(errno.EIO, os.strerror(errno.EIO), str(self))
+    def refuse(path: Path, *more: int) -> int:
+        if not Path(path).is_relative_to(tmp_path):
+            return really_open(path, *more)
+        raise OSError(errno.EIO, os.strerror(errno.EIO), str(path))
 
-    monkeypatch.setattr(Path, "read_bytes", refuse)
+    monkeypatch.setattr(os, "open", refuse)
     with pytest.raises(OSError, match="Input/output error"):
         read(tmp_path)

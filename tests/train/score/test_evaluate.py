@@ -132,6 +132,7 @@ def test_maps_are_made_again_when_what_they_come_from_changed(
     if change == "weights":
         shutil.rmtree(run / "checkpoints")
         shutil.copytree(runs[1] / "checkpoints", run / "checkpoints")
+        shutil.copy(runs[1] / "run.json", run / "run.json")
     elif change == "pairs":
         lines = (here / "swapped.csv").read_text().splitlines()
         (here / "swapped.csv").write_text("\n".join(lines[:5]))
