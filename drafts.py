@@ -189,7 +189,8 @@ def make_folder(folder: Path) -> None:
     """
     folder = folder.absolute()
     if not folder.is_dir():
-        make_folder(folder.parent)
+        if not folder.parent.is_file():  # that is said of the folder wanted
+            make_folder(folder.parent)
         folder.mkdir(exist_ok=True)
     elif folder in _named or folder.is_mount():
         return
