@@ -7,6 +7,7 @@ than one. Nothing but trying tells.
 
 from __future__ import annotations
 
+import mmap
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -81,6 +82,15 @@ def known_free_bytes(
             if line.startswith("MemAvailable:"):
                 left.append(int(line.split()[1]) * 1024)
     return min(left, default=None)
+
+
+def has_room(num_bytes: int) -> bool:
+    """Tell whether this process can have so much more address space."""
+    try:
+        mmap.mmap(-1, num_bytes).close()
+    except (OSError, MemoryError):
+        return False
+    return True
 
 
 def free_memory_bytes() -> int:

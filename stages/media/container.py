@@ -8,7 +8,6 @@ references of QuickTime stay off.
 from __future__ import annotations
 
 import errno
-import mmap
 import re
 import resource
 from collections.abc import Iterator, Mapping
@@ -29,6 +28,7 @@ from av.video.codeccontext import VideoCodecContext
 from av.video.stream import VideoStream
 
 from ...errors import REFUSALS, ClipError, Reason
+from ...machine import has_room
 from .avi import index_is_wrong
 
 STILL = "jpeg_pipe"
@@ -306,12 +306,10 @@ def raise_if_memory_is_low() -> None:
     Raises:
         MemoryError: It is not the clip's fault.
     """
-    try:
-        mmap.mmap(-1, _ENOUGH_BYTES).close()
-    except (OSError, MemoryError):
+    if not has_room(_ENOUGH_BYTES):
         limit, _ = resource.getrlimit(resource.RLIMIT_AS)
         if limit == resource.RLIM_INFINITY or _unused_bytes() < limit // 2:
-            raise MemoryError from None
+            raise MemoryError
 
 
 def _unused_bytes() -> int:

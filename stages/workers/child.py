@@ -13,7 +13,6 @@ import fcntl
 import gc
 import io
 import itertools
-import mmap
 import os
 import resource
 import signal
@@ -25,6 +24,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import IO, Any, Self, cast
 
 from ...errors import AvpipeError, ClipError, MissingDependencyError, Reason
+from ...machine import has_room
 from . import TIMEOUT_S as TIMEOUT_S
 from .messages import receive, send
 
@@ -231,19 +231,10 @@ def serve(prepare: Callable[[Message], Answerer]) -> None:
             has_failed = "reason" in answer
             del request, answer
             gc.collect()  # PyAV's containers are cycles that hold megabytes, Python counts objects
-            if has_failed and not _has_room(hello["memory_bytes"] // 4):
+            if has_failed and not has_room(hello["memory_bytes"] // 4):
                 return  # what a damaged file leaves taken would be missing to the next
             if number == 1:
                 gc.freeze()  # what the first clip imported stays: leave it out of every collection
-
-
-def _has_room(num_bytes: int) -> bool:
-    """Tell whether this process can have so much more address space."""
-    try:
-        mmap.mmap(-1, num_bytes).close()
-    except (OSError, MemoryError):
-        return False
-    return True
 
 
 def _answer(request: Message, answerer: Answerer) -> Message:
